@@ -1,0 +1,210 @@
+"""The named data sets, each loaded as uint8 tensors by one function in :data:`DATASETS`."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from urllib.error import URLError
+
+import numpy as np
+import torch
+
+from iid_cl.config import StreamConfig
+from iid_cl.data.folders import list_class_folders, load_files
+from iid_cl.data.images import ImageDataset, LabelledImages, Normalization, hold_out
+from iid_cl.errors import UserError
+from iid_cl.seeding import make_generator
+
+DIGITS = tuple("0123456789")
+ALL_AUGMENTATIONS = ("color", "crop", "cutout", "flip", "scale", "rotate")
+WITHOUT_FLIP = ("color", "crop", "cutout", "scale", "rotate")  # a mirrored digit is another sign
+
+IMAGENET = Normalization((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+GREY = Normalization((0.5,), (0.25,))
+
+
+def default_data_root() -> Path:
+    """Where data sets are looked for and downloaded to: ``$IID_CL_DATA``, or ``~/.cache/iid-cl``."""
+    return Path(os.environ.get("IID_CL_DATA") or Path.home() / ".cache" / "iid-cl")
+
+
+def load_dataset(config: StreamConfig, data_root: Path | None, seed: int = 0) -> ImageDataset:
+    """Loads the configured data set; with ``validation`` set, part of the training set stands for the test set.
+
+    Args:
+        config: names the data set.
+        data_root: folder of the data sets (of the images themselves for ``image_folder``); None takes
+            :func:`default_data_root`.
+        seed: draws the validation split.
+
+    Raises:
+        UserError: the data set is not there and cannot be downloaded, or its files are unusable.
+    """
+    if config.image_size is not None and config.dataset not in ("image_folder", "tiny_imagenet"):
+        raise UserError(
+            f"stream.image_size: {config.image_size} has no effect on {config.dataset!r}; it applies to "
+            "image_folder and tiny_imagenet only."
+        )
+    root = data_root if data_root is not None else default_data_root()
+    dataset = DATASETS[config.dataset](root, config)
+    if config.validation > 0:
+        dataset = hold_out(dataset, config.validation, make_generator(seed, "validation"))
+    return dataset
+
+
+def _digits(root: Path, config: StreamConfig) -> ImageDataset:
+    """scikit-learn's bundled 1,797 handwritten digits of 8x8 pixels; a fixed stratified quarter is the test set."""
+    from sklearn.datasets import load_digits
+    from sklearn.model_selection import train_test_split
+
+    bundle = load_digits()
+    images = np.round(bundle.images * (255 / 16)).astype(np.uint8)[:, None]
+    split = train_test_split(images, bundle.target, test_size=0.25, stratify=bundle.target, random_state=0)
+    train_images, test_images, train_labels, test_labels = (torch.from_numpy(part) for part in split)
+    return ImageDataset(
+        "digits",
+        LabelledImages(train_images, train_labels.long()),
+        LabelledImages(test_images, test_labels.long()),
+        DIGITS,
+        Normalization((0.3053,), (0.3760,)),
+        WITHOUT_FLIP,
+    )
+
+
+def _torchvision(
+    class_name: str,
+    layout: str,
+    normalization: Normalization,
+    augmentations: tuple[str, ...],
+    *,
+    split: bool = False,
+) -> Callable[[Path, StreamConfig], ImageDataset]:
+    """A loader of a torchvision data set; ``layout`` is what its files are called below the data root."""
+
+    def load(root: Path, config: StreamConfig) -> ImageDataset:
+        from torchvision import datasets
+
+        parts = {}
+        for part in ("train", "test"):
+            which = {"split": part} if split else {"train": part == "train"}
+            parts[part] = _present_or_downloaded(
+                getattr(datasets, class_name), root, which, config.dataset, layout
+            )
+        names = getattr(parts["train"], "classes", DIGITS)
+        return ImageDataset(
+            config.dataset,
+            _as_tensors(parts["train"]),
+            _as_tensors(parts["test"]),
+            tuple(str(name) for name in names),
+            normalization,
+            augmentations,
+        )
+
+    return load
+
+
+def _present_or_downloaded(factory: Callable, root: Path, which: dict, name: str, layout: str):  # type: ignore[no-untyped-def, type-arg]
+    try:
+        return factory(root, download=False, **which)
+    except RuntimeError:
+        pass  # torchvision's way of saying that the files are missing or incomplete
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        return factory(root, download=True, **which)
+    except (URLError, OSError, RuntimeError) as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise UserError(
+            f"stream.dataset: {name!r} is not in {root} and could not be downloaded ({reason}); put {layout} "
+            "there, or name another folder with --data-root or IID_CL_DATA."
+        ) from None
+
+
+def _as_tensors(part) -> LabelledImages:  # type: ignore[no-untyped-def]
+    """torchvision's arrays, whichever way round they keep the channels."""
+    images = torch.as_tensor(np.asarray(part.data))
+    labels = torch.as_tensor(np.asarray(part.labels if hasattr(part, "labels") else part.targets))
+    if images.ndim == 3:
+        images = images[:, None]
+    elif images.shape[-1] == 3:
+        images = images.permute(0, 3, 1, 2)
+    return LabelledImages(images.contiguous(), labels.long())
+
+
+def _tiny_imagenet(root: Path, config: StreamConfig) -> ImageDataset:
+    """The original archive's layout; its labelled validation images are the test set."""
+    base = root / "tiny-imagenet-200"
+    ids_file, val_file = base / "wnids.txt", base / "val" / "val_annotations.txt"
+    for needed in (ids_file, val_file):
+        if not needed.is_file():
+            raise UserError(
+                f"stream.dataset: 'tiny_imagenet' needs {needed}; unpack tiny-imagenet-200.zip into {root}, or "
+                "name another folder with --data-root or IID_CL_DATA."
+            )
+    ids = sorted(ids_file.read_text(encoding="utf-8").split())
+    _, train_files = list_class_folders(base / "train", ids)
+    rows = [
+        line.split("\t")[:2] for line in val_file.read_text(encoding="utf-8").splitlines() if line.strip()
+    ]
+    test_files: list[list[Path]] = [[] for _ in ids]
+    for row in rows:
+        if len(row) != 2 or row[1] not in ids:
+            raise UserError(f"{val_file}: the line {row!r} does not name an image and a class of wnids.txt.")
+        test_files[ids.index(row[1])].append(base / "val" / "images" / row[0])
+    return _from_files("tiny_imagenet", ids, train_files, test_files, config)
+
+
+def _image_folder(root: Path, config: StreamConfig) -> ImageDataset:
+    """The user's own images: train/ and test/ folders of class folders."""
+    names, train_files = list_class_folders(root / "train")
+    _, test_files = list_class_folders(root / "test", names)
+    return _from_files("image_folder", names, train_files, test_files, config)
+
+
+def _from_files(
+    name: str, class_names: list[str], train: list[list[Path]], test: list[list[Path]], config: StreamConfig
+) -> ImageDataset:
+    cache = default_data_root() / "decoded"
+    train_images, test_images = (load_files(files, config.image_size, cache) for files in (train, test))
+    if train_images.images.shape[1:] != test_images.images.shape[1:]:
+        raise UserError(
+            f"stream.dataset: {name!r} has training images of shape {tuple(train_images.images.shape[1:])} but "
+            f"test images of shape {tuple(test_images.images.shape[1:])}; set stream.image_size, or convert them."
+        )
+    return ImageDataset(
+        name,
+        train_images,
+        test_images,
+        tuple(class_names),
+        GREY if train_images.images.shape[1] == 1 else IMAGENET,
+        ALL_AUGMENTATIONS,
+    )
+
+
+# Normalisations as published for each data set (METHOD: DC, DM and the IID repository use these).
+DATASETS: dict[str, Callable[[Path, StreamConfig], ImageDataset]] = {
+    "digits": _digits,
+    "mnist": _torchvision("MNIST", "MNIST/raw/*-ubyte", Normalization((0.1307,), (0.3081,)), WITHOUT_FLIP),
+    "fashion_mnist": _torchvision(
+        "FashionMNIST", "FashionMNIST/raw/*-ubyte", Normalization((0.2861,), (0.3530,)), ALL_AUGMENTATIONS
+    ),
+    "svhn": _torchvision(
+        "SVHN",
+        "train_32x32.mat and test_32x32.mat",
+        Normalization((0.4377, 0.4438, 0.4728), (0.1980, 0.2010, 0.1970)),
+        WITHOUT_FLIP,
+        split=True,
+    ),
+    "cifar10": _torchvision(
+        "CIFAR10",
+        "the folder cifar-10-batches-py",
+        Normalization((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)),
+        ALL_AUGMENTATIONS,
+    ),
+    "cifar100": _torchvision(
+        "CIFAR100",
+        "the folder cifar-100-python",
+        Normalization((0.5071, 0.4866, 0.4409), (0.2673, 0.2564, 0.2762)),
+        ALL_AUGMENTATIONS,
+    ),
+    "tiny_imagenet": _tiny_imagenet,
+    "image_folder": _image_folder,
+}

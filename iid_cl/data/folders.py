@@ -1,0 +1,126 @@
+"""Image files on disk: decoded once into a cached uint8 tensor."""
+
+import hashlib
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, UnidentifiedImageError
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from iid_cl.data.images import LabelledImages
+from iid_cl.errors import UserError
+from iid_cl.memory.files import save_tensors
+
+SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".webp", ".ppm", ".pgm", ".gif", ".tif", ".tiff"}
+
+
+def list_class_folders(
+    folder: Path, class_names: Sequence[str] | None = None
+) -> tuple[list[str], list[list[Path]]]:
+    """Class names (sorted folder names) and each class's image files (sorted).
+
+    Args:
+        folder: holds one folder per class.
+        class_names: the classes that must be there and no others; None takes what is there.
+
+    Raises:
+        UserError: the folder is missing, has no class folders, a class has no images, or the classes differ.
+    """
+    if not folder.is_dir():
+        raise UserError(
+            f"{folder}: no such folder; an image folder holds train/ and test/, each with one folder per class."
+        )
+    found = sorted(entry.name for entry in folder.iterdir() if entry.is_dir())
+    if not found:
+        raise UserError(f"{folder}: holds no class folders; put each class's images in a folder of its own.")
+    if class_names is not None and found != list(class_names):
+        odd = sorted(set(found) ^ set(class_names))
+        raise UserError(f"{folder}: its classes differ from the training set's ({', '.join(odd[:5])}).")
+    files = [
+        sorted(f for f in (folder / name).rglob("*") if f.suffix.lower() in SUFFIXES and f.is_file())
+        for name in found
+    ]
+    for name, members in zip(found, files, strict=True):
+        if not members:
+            raise UserError(f"{folder / name}: class {name!r} has no images; add some or remove the folder.")
+    return found, files
+
+
+def load_files(files: Sequence[Sequence[Path]], image_size: int | None, cache: Path | None) -> LabelledImages:
+    """Decodes each class's files, class index = position; reads them from ``cache`` when unchanged.
+
+    Args:
+        files: image files per class.
+        image_size: side in pixels to resize to, or None to require one common size.
+        cache: folder of decoded tensors, or None for no cache. A file is found again by the paths, sizes
+            and modification times of the images and by ``image_size``.
+
+    Raises:
+        UserError: an image cannot be decoded, or sizes differ and ``image_size`` is None.
+    """
+    labels = torch.tensor([label for label, members in enumerate(files) for _ in members])
+    paths = [path for members in files for path in members]
+    cached = None if cache is None else cache / f"{_fingerprint(paths, image_size)}.safetensors"
+    if cached is not None and cached.is_file():
+        try:
+            images = load_file(cached)["images"]
+            if images.dtype == torch.uint8 and len(images) == len(labels):
+                return LabelledImages(images, labels)
+        except (SafetensorError, KeyError, OSError):
+            pass  # a damaged cache is only a cache: decode again and replace it
+    images = _decode_all(paths, image_size)
+    if cached is not None and _is_writable(cached.parent):
+        save_tensors(cached, {"images": images})
+    return LabelledImages(images, labels)
+
+
+def _decode_all(paths: Sequence[Path], image_size: int | None) -> Tensor:
+    arrays = [_decode(path, image_size) for path in paths]
+    channels = max(array.shape[2] for array in arrays)
+    size = arrays[0].shape[:2]
+    for path, array in zip(paths, arrays, strict=True):
+        if array.shape[:2] != size:
+            raise UserError(
+                f"{path}: is {array.shape[1]}x{array.shape[0]} pixels but {paths[0]} is {size[1]}x{size[0]}; "
+                "set stream.image_size to resize all images."
+            )
+    images = np.empty((len(arrays), channels, *size), np.uint8)
+    for index, array in enumerate(arrays):
+        images[index] = array.transpose(2, 0, 1)  # a grey image fills all channels of a colour set
+    return torch.from_numpy(images)
+
+
+def _decode(path: Path, image_size: int | None) -> np.ndarray:
+    """One image as uint8 (H, W, C); C is 1 for grey images and 3 otherwise."""
+    try:
+        with Image.open(path) as image:
+            decoded = image.convert("L" if image.mode in ("1", "L") else "RGB")
+            if image_size is not None and decoded.size != (image_size, image_size):
+                decoded = decoded.resize((image_size, image_size), Image.Resampling.BILINEAR)
+            array = np.asarray(decoded)
+    except (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError, ValueError) as error:
+        raise UserError(f"{path}: cannot be decoded as an image ({error}); repair or remove it.") from None
+    return array[:, :, None] if array.ndim == 2 else array
+
+
+def _fingerprint(paths: Sequence[Path], image_size: int | None) -> str:
+    digest = hashlib.sha256(f"1 {image_size}".encode())
+    for path in paths:
+        status = path.stat()
+        digest.update(
+            f"{path.resolve()}\0{status.st_size}\0{status.st_mtime_ns}\n".encode(errors="surrogateescape")
+        )
+    return digest.hexdigest()[:32]
+
+
+def _is_writable(folder: Path) -> bool:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return False
+    return os.access(folder, os.W_OK)

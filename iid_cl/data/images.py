@@ -1,0 +1,106 @@
+"""Images as uint8 tensors: the one representation that data sets, memories and the engine share."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from iid_cl.errors import UserError
+
+
+@dataclass(frozen=True)
+class Normalization:
+    """Per-channel mean and standard deviation of images scaled to [0, 1]."""
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    def apply(self, images: Tensor) -> Tensor:
+        """uint8 (..., C, H, W) in [0, 255] to normalised float32 of the same shape."""
+        return (images.to(torch.float32) / 255 - self._column(self.mean, images)) / self._column(
+            self.std, images
+        )
+
+    def invert(self, images: Tensor) -> Tensor:
+        """Normalised float (..., C, H, W) to the nearest uint8 images; values outside [0, 1] are clamped."""
+        unit = images * self._column(self.std, images) + self._column(self.mean, images)
+        return (unit.clamp(0, 1) * 255).round().to(torch.uint8)
+
+    def limits(self, like: Tensor) -> tuple[Tensor, Tensor]:
+        """The normalised values of black and white, each (C, 1, 1), on the device of ``like``."""
+        mean, std = self._column(self.mean, like), self._column(self.std, like)
+        return -mean / std, (1 - mean) / std
+
+    def _column(self, values: tuple[float, ...], like: Tensor) -> Tensor:
+        return torch.tensor(values, device=like.device, dtype=torch.float32).view(-1, 1, 1)
+
+
+@dataclass(frozen=True)
+class LabelledImages:
+    """Images (N, C, H, W) as uint8 with their class indices (N,) as int64."""
+
+    images: Tensor
+    labels: Tensor
+
+    def __post_init__(self) -> None:
+        if self.images.dtype != torch.uint8 or self.images.ndim != 4:
+            raise ValueError(
+                f"images must be uint8 (N, C, H, W), not {self.images.dtype} {tuple(self.images.shape)}"
+            )
+        if self.labels.shape != self.images.shape[:1]:
+            raise ValueError(f"{len(self.images)} images but labels of shape {tuple(self.labels.shape)}")
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def of_classes(self, classes: Sequence[int]) -> "LabelledImages":
+        """The images of the given classes, in their present order."""
+        chosen = torch.isin(self.labels, torch.tensor(list(classes)))
+        return LabelledImages(self.images[chosen], self.labels[chosen])
+
+    def by_class(self) -> dict[int, Tensor]:
+        """Images of each class (n_c, C, H, W), keyed by class index in ascending order."""
+        return {int(c): self.images[self.labels == c] for c in self.labels.unique()}
+
+
+@dataclass(frozen=True)
+class ImageDataset:
+    """A classification data set in memory: train and test images, class names, what suits them."""
+
+    name: str
+    train: LabelledImages
+    test: LabelledImages
+    class_names: tuple[str, ...]
+    normalization: Normalization
+    augmentations: tuple[str, ...]
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(channels, height, width) of an image."""
+        channels, height, width = self.train.images.shape[1:]
+        return channels, height, width
+
+
+def hold_out(dataset: ImageDataset, fraction: float, generator: torch.Generator) -> ImageDataset:
+    """Replaces the test set by ``fraction`` of each class's training images, which leave the training set.
+
+    Raises:
+        UserError: a class would be left without an image on either side.
+    """
+    held = torch.zeros(len(dataset.train), dtype=torch.bool)
+    for label, name in enumerate(dataset.class_names):
+        members = (dataset.train.labels == label).nonzero().squeeze(1)
+        count = round(len(members) * fraction)
+        if not 0 < count < len(members):
+            raise UserError(
+                f"stream.validation: {fraction} of the {len(members)} images of class {name!r} leaves one "
+                "side empty; use another fraction."
+            )
+        held[members[torch.randperm(len(members), generator=generator)[:count]]] = True
+    train, test = (
+        LabelledImages(dataset.train.images[side], dataset.train.labels[side]) for side in (~held, held)
+    )
+    return ImageDataset(
+        dataset.name, train, test, dataset.class_names, dataset.normalization, dataset.augmentations
+    )

@@ -1,0 +1,75 @@
+"""The matching losses, as pure functions of features.
+
+All take one group per class and return one value per class, so that classes never mix. ``K`` is the
+number of classes, ``B`` the real and ``M`` the synthetic images of each.
+"""
+
+import torch
+from torch import Tensor
+
+
+def mean_matching(real: Tensor, synthetic: Tensor) -> Tensor:
+    """Squared Euclidean distance between mean features (DM, arXiv 2110.04181, eq. 3).
+
+    Args:
+        real: (K, B, D) global features of real images.
+        synthetic: (K, M, D) global features of synthetic images.
+
+    Returns:
+        (K,): ||mean_b real - mean_m synthetic||^2.
+    """
+    return (real.mean(1) - synthetic.mean(1)).square().sum(1)
+
+
+def class_centralization(features: Tensor) -> Tensor:
+    """Squared distances of synthetic features to their class mean, summed over the class's images.
+
+    The quadratic form of class centralization (IID, CVPR 2024, arXiv 2404.00563, section 3.2), which the
+    authors' implementation uses in place of the exponential one.
+
+    Args:
+        features: (K, M, D) features of synthetic images under a network trained on real images.
+
+    Returns:
+        (K,): sum_m ||features_m - mean_m features||^2.
+    """
+    return (features - features.mean(1, keepdim=True)).square().sum((1, 2))
+
+
+def local_covariance(features: Tensor) -> Tensor:
+    """Covariance of local features about a class mean that keeps its position (IID, section 3.3).
+
+    Args:
+        features: (K, B, C, P) local features: C channels at each of P positions.
+
+    Returns:
+        (K, C, C): mean_b (F_b - mu)(F_b - mu)^T with mu = mean_b F_b of shape (C, P).
+    """
+    centred = features - features.mean(1, keepdim=True)
+    rows = centred.transpose(1, 2).flatten(2)  # (K, C, B*P)
+    return rows @ rows.transpose(1, 2) / features.shape[1]
+
+
+def covariance_matching(real: Tensor, synthetic: Tensor) -> Tensor:
+    """Squared Frobenius distance between two classes' local covariances (IID, section 3.3).
+
+    Args:
+        real: (K, C, C) covariance of the real images, see :func:`local_covariance`.
+        synthetic: (K, C, C) covariance of the synthetic images.
+
+    Returns:
+        (K,): ||real - synthetic||_F^2.
+    """
+    return (real - synthetic).square().sum((1, 2))
+
+
+def spread(features: Tensor) -> Tensor:
+    """Mean squared distance to the class mean: the unit in which the relative scale measures distances.
+
+    Args:
+        features: (K, B, D).
+
+    Returns:
+        (K,): mean_b ||features_b - mean_b features||^2, at least a tiny positive number.
+    """
+    return class_centralization(features).div(features.shape[1]).clamp_min(torch.finfo(features.dtype).tiny)

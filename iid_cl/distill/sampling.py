@@ -1,0 +1,71 @@
+"""Random draws per class: each class has a stream of its own, so that its images don't depend on the others'."""
+
+from collections.abc import Iterator, Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from iid_cl.distill.augmentation import UNIFORMS, Parameters, make_parameters
+from iid_cl.seeding import make_generator
+
+BLOCK = 64  # iterations drawn at once: the loop over classes runs once per block, not in the hot path
+
+
+class ClassSampler:
+    """Real mini-batches and siamese augmentations for all classes, one step at a time.
+
+    Each class walks through its images in shuffled passes without replacement; a class with fewer images
+    than the batch repeats them evenly.
+    """
+
+    def __init__(
+        self,
+        images_by_class: Mapping[int, Tensor],
+        batch: int,
+        augmentations: Sequence[str],
+        seed: int,
+        device: torch.device,
+    ) -> None:
+        self._classes = sorted(images_by_class)
+        self._counts = [len(images_by_class[c]) for c in self._classes]
+        self._offsets = [sum(self._counts[:i]) for i in range(len(self._counts))]
+        # the experience's images, on the device once, as uint8
+        self._images = torch.cat([images_by_class[c] for c in self._classes]).to(device)
+        self._generators = [make_generator(seed, "class", c) for c in self._classes]
+        self._batch = batch
+        self._augmentations = augmentations
+
+    def initial(self, count: int) -> Tensor:
+        """``count`` distinct real images of each class, uint8 (K, count, C, H, W)."""
+        rows = [
+            offset + torch.randperm(n, generator=generator)[:count]
+            for offset, n, generator in zip(self._offsets, self._counts, self._generators, strict=True)
+        ]
+        return self._images[torch.stack(rows).to(self._images.device)]
+
+    def steps(self, count: int) -> Iterator[tuple[Tensor, Parameters]]:
+        """``count`` pairs of uint8 real images (K, B, C, H, W) and augmentation parameters of K groups."""
+        size = (self._images.shape[2], self._images.shape[3])
+        for start in range(0, count, BLOCK):
+            length = min(BLOCK, count - start)
+            rows = torch.stack(
+                [
+                    offset + _passes(n, length * self._batch, generator).view(length, self._batch)
+                    for offset, n, generator in zip(
+                        self._offsets, self._counts, self._generators, strict=True
+                    )
+                ],
+                dim=1,
+            ).to(self._images.device)
+            uniforms = torch.stack(
+                [torch.rand(length, UNIFORMS, generator=g) for g in self._generators], dim=1
+            )
+            parameters = make_parameters(uniforms, self._augmentations, size).to(self._images.device)
+            for step in range(length):
+                yield self._images[rows[step]], parameters[step]
+
+
+def _passes(n: int, total: int, generator: torch.Generator) -> Tensor:
+    """``total`` indices below ``n``: whole shuffled passes one after the other, the last one cut."""
+    passes = [torch.randperm(n, generator=generator) for _ in range(-(-total // n))]
+    return torch.cat(passes)[:total]

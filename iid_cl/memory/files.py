@@ -1,0 +1,86 @@
+"""Memories on disk: safetensors with JSON metadata, written whole or not at all, checked when read."""
+
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from iid_cl.errors import UserError
+from iid_cl.memory.exemplars import ExemplarSet
+
+FORMAT = "iid-cl memory"
+VERSION = 1
+
+
+def save_memory(path: Path, memory: ExemplarSet, metadata: Mapping[str, Any] | None = None) -> None:
+    """Writes a memory; ``metadata`` (plain JSON) joins the memory's own.
+
+    Raises:
+        UserError: the file cannot be written.
+    """
+    header = {"format": FORMAT, "version": VERSION, **memory.metadata, **(metadata or {})}
+    tensors = {"images": memory.images, "labels": memory.labels}
+    save_tensors(path, tensors, {"iid_cl": json.dumps(header, sort_keys=True)})
+
+
+def load_memory(path: Path) -> ExemplarSet:
+    """Reads and checks a memory.
+
+    Raises:
+        UserError: no such file, not a memory, a newer format, or contents that contradict each other.
+    """
+    if not path.is_file():
+        raise UserError(f"{path}: no such file; `iid-cl distill` and `iid-cl run` write memories.")
+    try:
+        with safe_open(path, framework="pt") as file:
+            header = json.loads((file.metadata() or {})["iid_cl"])
+            if header["format"] != FORMAT or not isinstance(header["version"], int):
+                raise KeyError("format")
+            if header["version"] > VERSION:
+                raise UserError(
+                    f"{path}: is a memory of format {header['version']}, newer than the {VERSION} read here; "
+                    "update iid-cl."
+                )
+            memory = ExemplarSet(file.get_tensor("images"), file.get_tensor("labels"), header)
+    except (SafetensorError, OSError) as error:
+        raise UserError(f"{path}: is damaged or no safetensors file ({error}).") from None
+    except (KeyError, TypeError, json.JSONDecodeError):
+        raise UserError(f"{path}: is a safetensors file but not a memory written by iid-cl.") from None
+    except ValueError as error:
+        raise UserError(f"{path}: is not a usable memory: {error}.") from None
+    if not len(memory) or int(memory.labels.min()) < 0:
+        raise UserError(f"{path}: is not a usable memory: it is empty or has negative labels.")
+    return memory
+
+
+def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str] | None = None) -> None:
+    """Writes a safetensors file atomically."""
+    contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    write_bytes(path, save(contiguous, metadata))
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Writes to a temporary name beside ``path``, flushes it and renames: readers see all of it or nothing.
+
+    Raises:
+        UserError: the file cannot be written.
+    """
+    temporary = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
+            temporary = Path(file.name)
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
+        raise UserError(f"{path}: cannot be written ({error.strerror}); choose another place.") from None

@@ -1,0 +1,44 @@
+"""The ConvNet of the dataset-distillation literature."""
+
+from torch import Tensor, nn
+
+from iid_cl.nets.base import NORMS, Network
+
+
+class ConvNet(Network):
+    """``depth`` blocks of 3x3 convolution, norm, ReLU and 2x2 average pooling (DC, ICLR 2021).
+
+    Args:
+        shape: (channels, height, width) of the images; height and width at least 2**depth.
+        classes: number of outputs.
+        width: channels of each block (published: 128).
+        depth: number of blocks (published: 3 for 32x32 images, 4 for 64x64).
+        norm: ``instance``, ``group`` and ``none`` act per sample; ``batch`` ties the samples together.
+    """
+
+    def __init__(
+        self,
+        shape: tuple[int, int, int],
+        classes: int,
+        width: int = 128,
+        depth: int = 3,
+        norm: str = "instance",
+    ) -> None:
+        super().__init__()
+        channels, height, wide = shape
+        blocks: list[nn.Module] = []
+        for _ in range(depth):
+            blocks += [
+                nn.Conv2d(channels, width, 3, padding=1),
+                NORMS[norm](width),
+                nn.ReLU(),
+                nn.AvgPool2d(2),
+            ]
+            channels = width
+        self.blocks = nn.Sequential(*blocks)
+        self.classifier = nn.Linear(width * (height >> depth) * (wide >> depth), classes)
+
+    def embed(self, images: Tensor) -> Tensor:
+        """(N, c, H, W) to (N, width, H / 2**depth, W / 2**depth)."""
+        features: Tensor = self.blocks(images)
+        return features

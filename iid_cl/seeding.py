@@ -1,0 +1,23 @@
+"""Independent random streams derived from one seed, so that no draw is ever global or from the clock."""
+
+import zlib
+
+import numpy as np
+import torch
+
+
+def derive_seed(seed: int, *stream: int | str) -> int:
+    """A 63-bit seed for the named stream of ``seed``; other streams of the same seed are independent."""
+    words = [zlib.crc32(key.encode()) if isinstance(key, str) else key for key in stream]
+    state = np.random.SeedSequence([seed, *words]).generate_state(1, np.uint64)[0]
+    return int(state) >> 1
+
+
+def make_generator(seed: int, *stream: int | str, device: torch.device | str = "cpu") -> torch.Generator:
+    """A ``torch.Generator`` on ``device`` for the named stream of ``seed``."""
+    return torch.Generator(device).manual_seed(derive_seed(seed, *stream))
+
+
+def draw_seed(generator: torch.Generator) -> int:
+    """Draws a 63-bit seed from ``generator``, to branch independent streams off it."""
+    return int(torch.randint(2**63 - 1, (1,), generator=generator, device=generator.device).item())

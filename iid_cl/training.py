@@ -1,0 +1,67 @@
+"""Training a classifier on tensors: the one loop behind scratch evaluation and class centralization."""
+
+from collections.abc import Callable, Iterator, Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from iid_cl.distill.augmentation import augment_each
+from iid_cl.nets.base import Network
+
+
+def train_classifier(
+    network: Network,
+    images: Tensor,
+    labels: Tensor,
+    *,
+    epochs: int,
+    batch_size: int,
+    lr: float,
+    momentum: float,
+    weight_decay: float,
+    augmentations: Sequence[str],
+    generator: torch.Generator,
+    lr_drop: bool = True,
+    after_epoch: Callable[[int], None] | None = None,
+) -> None:
+    """Trains ``network`` in place with SGD and cross-entropy.
+
+    Args:
+        network: lives on the device of the data.
+        images: (N, C, H, W) normalised float32.
+        labels: (N,) int64.
+        lr_drop: multiply the learning rate by 0.1 half way (the published protocol).
+        augmentations: transformations to draw from, one per image and step.
+        generator: on the CPU; draws the order and the augmentations.
+        after_epoch: called with the number of epochs done.
+    """
+    optimizer = torch.optim.SGD(network.parameters(), lr=lr, momentum=momentum, weight_decay=weight_decay)
+    network.train()
+    for epoch in range(epochs):
+        if lr_drop and epoch == (epochs + 1) // 2:
+            for group in optimizer.param_groups:
+                group["lr"] = lr * 0.1
+        order = torch.randperm(len(images), generator=generator).to(images.device)
+        for index in order.split(batch_size):
+            batch = augment_each(images[index], augmentations, generator)
+            loss = functional.cross_entropy(network(batch), labels[index])
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+        if after_epoch is not None:
+            after_epoch(epoch + 1)
+
+
+@torch.no_grad()
+def predict(network: Network, images: Tensor, batch_size: int = 500) -> Iterator[Tensor]:
+    """Class scores of ``images`` (N, C, H, W), batch by batch, in evaluation mode."""
+    network.eval()
+    for batch in images.split(batch_size):
+        yield network(batch)
+
+
+def accuracy(network: Network, images: Tensor, labels: Tensor) -> float:
+    """Share of ``images`` classified as ``labels``, in [0, 1]."""
+    scores = torch.cat(list(predict(network, images)))
+    return float((scores.argmax(1) == labels).float().mean())

@@ -1,0 +1,17 @@
+"""The Avalanche side: distilled memories as storage policies, plugins and strategies."""
+
+from .buffers import DistilledBuffer, HerdingBuffer, MemoryBuffer, RandomBuffer
+from .memory_only import MemoryOnly, MemoryOnlyPlugin
+from .replay import DistilledReplay, DistilledReplayPlugin, MemoryReplayPlugin
+
+__all__ = [
+    "DistilledBuffer",
+    "DistilledReplay",
+    "DistilledReplayPlugin",
+    "HerdingBuffer",
+    "MemoryBuffer",
+    "MemoryOnly",
+    "MemoryOnlyPlugin",
+    "MemoryReplayPlugin",
+    "RandomBuffer",
+]

@@ -1,0 +1,30 @@
+"""Training augmentation of whole mini-batches, current data and memory alike."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from avalanche.core import SupervisedPlugin
+
+from iid_cl.distill.augmentation import augment_each
+
+
+class BatchAugmentationPlugin(SupervisedPlugin):
+    """Augments each training mini-batch on its device, one transformation per image.
+
+    One batched call takes the place of a transform per sample, and what replays from memory is treated
+    exactly as what arrives.
+
+    Args:
+        augmentations: transformations to draw from, see :mod:`iid_cl.distill.augmentation`.
+        generator: on the CPU; source of the draws.
+    """
+
+    def __init__(self, augmentations: Sequence[str], generator: torch.Generator) -> None:
+        super().__init__()
+        self._augmentations = tuple(augmentations)
+        self._generator = generator
+
+    def before_training_iteration(self, strategy: Any, **kwargs: Any) -> None:
+        """Replaces the mini-batch's images; labels and task labels stay."""
+        strategy.mbatch[0] = augment_each(strategy.mbatch[0], self._augmentations, self._generator)

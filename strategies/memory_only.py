@@ -1,0 +1,73 @@
+"""The memory-only mode: after each experience a fresh network is trained on the memory alone (GDumb)."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from avalanche.training.plugins import EvaluationPlugin, GDumbPlugin, SupervisedPlugin
+from avalanche.training.plugins.evaluation import default_evaluator
+from avalanche.training.templates import SupervisedTemplate
+from torch import nn
+from torch.optim import Optimizer
+
+from .buffers import MemoryBuffer
+
+
+class MemoryOnlyPlugin(GDumbPlugin):
+    """Avalanche's ``GDumbPlugin`` (ECCV 2020) on a memory of any method.
+
+    Before each experience it puts the experience's classes into the memory, resets the model to its initial
+    weights and hands the memory to the training loop in place of the experience's data.
+
+    Args:
+        buffer: the memory.
+    """
+
+    def __init__(self, buffer: MemoryBuffer) -> None:
+        super().__init__(mem_size=buffer.max_size)
+        self.storage_policy = buffer
+
+
+class MemoryOnly(SupervisedTemplate):
+    """Trains a fresh network on the memory alone after each experience.
+
+    Args:
+        model: the network; each experience starts again from the weights it has now.
+        optimizer: its optimizer.
+        criterion: the loss.
+        memory: what is kept of each class.
+        train_epochs: passes over the memory.
+
+    The remaining arguments are those of Avalanche's ``SupervisedTemplate``.
+    """
+
+    def __init__(
+        self,
+        *,
+        model: nn.Module,
+        optimizer: Optimizer,
+        criterion: Callable[..., Any],
+        memory: MemoryBuffer,
+        train_mb_size: int = 1,
+        train_epochs: int = 1,
+        eval_mb_size: int | None = None,
+        device: str | torch.device = "cpu",
+        plugins: Sequence[SupervisedPlugin] | None = None,
+        evaluator: EvaluationPlugin | Callable[[], EvaluationPlugin] = default_evaluator,
+        eval_every: int = -1,
+        **base_kwargs: Any,
+    ) -> None:
+        super().__init__(
+            model=model,
+            optimizer=optimizer,
+            criterion=criterion,
+            train_mb_size=train_mb_size,
+            train_epochs=train_epochs,
+            eval_mb_size=eval_mb_size,
+            device=device,
+            plugins=[*(plugins or []), MemoryOnlyPlugin(memory)],
+            evaluator=evaluator,
+            eval_every=eval_every,
+            **base_kwargs,
+        )
+        self.memory = memory
