@@ -58,9 +58,7 @@ def run(
 def compare(
     config: ConfigArgument,
     memories: Annotated[str, typer.Option(help="Comma-separated methods.")] = "none,random,herding,distilled",
-    seeds: Annotated[
-        int, typer.Option(min=1, help="Number of seeds, counted up from the configuration's.")
-    ] = 3,
+    seeds: Annotated[int, typer.Option(min=1, help="Number of seeds, counted up from the configuration's.")] = 3,
     set_: SetOption = None,
     seed: SeedOption = None,
     device: DeviceOption = None,
@@ -83,9 +81,7 @@ def distill(
     out: Annotated[Path, typer.Option("--out", "-o", help="Memory file to write (.safetensors).")],
     ipc: Annotated[int, typer.Option(help="Images per class.")] = 10,
     method: Annotated[str, typer.Option(help="distilled, herding or random.")] = "distilled",
-    config: Annotated[
-        str | None, typer.Option(help="Configuration to take the `distill` section from.")
-    ] = None,
+    config: Annotated[str | None, typer.Option(help="Configuration to take the `distill` section from.")] = None,
     set_: SetOption = None,
     seed: SeedOption = None,
     device: DeviceOption = None,
@@ -102,9 +98,7 @@ def distill(
 @app.command()
 def evaluate(
     memory: Annotated[Path, typer.Argument(metavar="FILE", help="A memory written by iid-cl.")],
-    config: Annotated[
-        str | None, typer.Option(help="Configuration to take the `evaluate` section from.")
-    ] = None,
+    config: Annotated[str | None, typer.Option(help="Configuration to take the `evaluate` section from.")] = None,
     set_: SetOption = None,
     seed: SeedOption = None,
     device: DeviceOption = None,

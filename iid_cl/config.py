@@ -15,9 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from iid_cl.errors import UserError
 
-Dataset = Literal[
-    "digits", "mnist", "fashion_mnist", "svhn", "cifar10", "cifar100", "tiny_imagenet", "image_folder"
-]
+Dataset = Literal["digits", "mnist", "fashion_mnist", "svhn", "cifar10", "cifar100", "tiny_imagenet", "image_folder"]
 Method = Literal["none", "random", "herding", "distilled", "joint"]
 Augmentation = Literal["color", "crop", "cutout", "flip", "scale", "rotate"]
 
@@ -82,9 +80,7 @@ class TrainConfig(Section):
     lr: Rate = Field(0.01, description="Learning rate of SGD.")
     momentum: Fraction = Field(0.9, description="Momentum of SGD.")
     weight_decay: Weight = Field(5e-4, description="Weight decay of SGD.")
-    lr_drop: bool = Field(
-        True, description="Multiply the learning rate by 0.1 after half of each experience's epochs."
-    )
+    lr_drop: bool = Field(True, description="Multiply the learning rate by 0.1 after half of each experience's epochs.")
     augment: bool = Field(
         True, description="Augment training images, real ones and memory alike, one transformation per image."
     )
@@ -133,6 +129,9 @@ class DistillConfig(Section):
     iterations: Positive = Field(1000, description="Steps on the synthetic images.")
     real_batch: Positive = Field(256, description="Real images per class and iteration.")
     lr: Rate = Field(1.0, description="Learning rate of SGD on the images.")
+    lr_schedule: Literal["cosine", "constant"] = Field(
+        "cosine", description="cosine: the rate falls to 0 over the iterations; constant: as published."
+    )
     momentum: Fraction = Field(0.5, description="Momentum of SGD on the images.")
     augment: list[Augmentation] | None = Field(
         None,
@@ -149,9 +148,7 @@ class DistillConfig(Section):
     cc: CentralizationConfig = Field(
         default_factory=lambda: CentralizationConfig(), description="Class centralization."
     )
-    cm: CovarianceConfig = Field(
-        default_factory=lambda: CovarianceConfig(), description="Covariance matching."
-    )
+    cm: CovarianceConfig = Field(default_factory=lambda: CovarianceConfig(), description="Covariance matching.")
 
 
 class EvaluateConfig(Section):
@@ -171,9 +168,7 @@ class Config(Section):
 
     name: str = Field("run", description="Name of the experiment.", pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
     stream: StreamConfig = Field(default_factory=lambda: StreamConfig(), description="The data stream.")
-    model: NetworkConfig = Field(
-        default_factory=lambda: NetworkConfig(), description="The learner's network."
-    )
+    model: NetworkConfig = Field(default_factory=lambda: NetworkConfig(), description="The learner's network.")
     train: TrainConfig = Field(default_factory=lambda: TrainConfig(), description="The learner's training.")
     memory: MemoryConfig = Field(default_factory=lambda: MemoryConfig(), description="The memory.")
     distill: DistillConfig = Field(default_factory=lambda: DistillConfig(), description="The distillation.")

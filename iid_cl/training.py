@@ -47,7 +47,7 @@ def train_classifier(
             batch = augment_each(images[index], augmentations, generator)
             loss = functional.cross_entropy(network(batch), labels[index])
             optimizer.zero_grad(set_to_none=True)
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             optimizer.step()
         if after_epoch is not None:
             after_epoch(epoch + 1)

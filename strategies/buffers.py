@@ -202,8 +202,8 @@ class HerdingBuffer(MemoryBuffer):
 
     Args:
         ipc: images per class.
-        features: makes the feature extractor from (images_by_class, strategy, generator). None takes the strategy's model as it is at the end of
-            the experience, and the input of its last linear layer.
+        features: makes the feature extractor from (images_by_class, strategy, generator). None takes the
+            strategy's model as it is at the end of the experience, and the input of its last linear layer.
 
     The remaining arguments are those of :class:`MemoryBuffer`.
     """
@@ -238,9 +238,7 @@ def _features_of_strategy(
     model: nn.Module = strategy.model
     layers = [module for module in model.modules() if isinstance(module, nn.Linear)]
     if not layers:
-        raise UserError(
-            "herding needs a model with a linear layer; pass `features` for another kind of model."
-        )
+        raise UserError("herding needs a model with a linear layer; pass `features` for another kind of model.")
 
     def extract(images: Tensor) -> Tensor:
         seen: list[Tensor] = []

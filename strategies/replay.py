@@ -1,6 +1,7 @@
 """Replay from a distilled memory, used like Avalanche's own ``Replay``."""
 
 from collections.abc import Callable, Sequence
+from math import lcm
 from typing import Any
 
 import torch
@@ -27,9 +28,7 @@ class MemoryReplayPlugin(ReplayPlugin):
             than this is repeated to fill it.
     """
 
-    def __init__(
-        self, buffer: MemoryBuffer, batch_size: int | None = None, batch_size_mem: int | None = None
-    ) -> None:
+    def __init__(self, buffer: MemoryBuffer, batch_size: int | None = None, batch_size_mem: int | None = None) -> None:
         super().__init__(
             mem_size=buffer.max_size,
             batch_size=batch_size,
@@ -37,19 +36,18 @@ class MemoryReplayPlugin(ReplayPlugin):
             storage_policy=buffer,
         )
 
-    def before_training_exp(
-        self, strategy: Any, num_workers: int = 0, shuffle: bool = True, **kwargs: Any
-    ) -> None:
-        """Joins current data and memory in each mini-batch, ``batch_size_mem`` memory images in every one.
+    def before_training_exp(self, strategy: Any, num_workers: int = 0, shuffle: bool = True, **kwargs: Any) -> None:
+        """Joins current data and memory in each mini-batch.
 
-        Avalanche's loader serves a memory smaller than that once per mini-batch, which leaves a handful of
-        distilled images outvoted by the current data; and with ``drop_last`` it serves none at all.
+        Avalanche's loader serves a memory smaller than ``batch_size_mem`` once per mini-batch, which leaves a
+        handful of distilled images outvoted by the current data; and with ``drop_last`` it serves none at all.
+        Here such a memory is repeated.
         """
         memory = self.storage_policy.buffer
         if len(memory) == 0:
             return
         batch_size_mem = self.batch_size_mem or strategy.train_mb_size
-        copies = -(-batch_size_mem // len(memory))
+        copies = lcm(len(memory), batch_size_mem) // len(memory) if len(memory) < batch_size_mem else 1
         strategy.dataloader = ReplayDataLoader(
             strategy.adapted_dataset,
             memory.subset(list(range(len(memory))) * copies),

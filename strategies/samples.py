@@ -27,9 +27,7 @@ from iid_cl.memory.exemplars import ExemplarSet
 Form = Literal["pil", "array", "bytes", "unit", "normalized"]
 
 
-def read_experience(
-    dataset: AvalancheDataset, normalization: Normalization | None
-) -> tuple[LabelledImages, Form]:
+def read_experience(dataset: AvalancheDataset, normalization: Normalization | None) -> tuple[LabelledImages, Form]:
     """An experience's images before its transforms, as uint8, and the form they came in.
 
     Forms: ``pil`` images, ``array`` (uint8, H x W [x C]), ``bytes`` (uint8 tensors), ``unit`` (float tensors in
@@ -54,9 +52,7 @@ def read_experience(
         images = stacked[:, None] if stacked.ndim == 3 else stacked.permute(0, 3, 1, 2).contiguous()
         return LabelledImages(images, labels), "pil" if isinstance(first, Image.Image) else "array"
     if not isinstance(first, Tensor):
-        raise UserError(
-            f"images are of type {type(first).__name__}; a memory needs PIL images, arrays or tensors."
-        )
+        raise UserError(f"images are of type {type(first).__name__}; a memory needs PIL images, arrays or tensors.")
     _one_shape([tuple(sample[0].shape) for sample in samples])
     tensors = torch.stack([sample[0].detach().cpu() for sample in samples])
     tensors = tensors[:, None] if tensors.ndim == 3 else tensors
@@ -65,15 +61,13 @@ def read_experience(
     return _from_floats(tensors, labels, normalization)
 
 
-def _from_floats(
-    tensors: Tensor, labels: Tensor, normalization: Normalization | None
-) -> tuple[LabelledImages, Form]:
+def _from_floats(tensors: Tensor, labels: Tensor, normalization: Normalization | None) -> tuple[LabelledImages, Form]:
     identity = Normalization((0.0,) * tensors.shape[1], (1.0,) * tensors.shape[1])
     tolerance = 1e-3
     candidates: list[tuple[Normalization | None, Form]] = [(identity, "unit"), (normalization, "normalized")]
     for space, form in candidates:
         if space is not None:
-            black, white = space.limits(tensors)
+            black, white = space.limits(tensors.device)
             if bool(((tensors >= black - tolerance) & (tensors <= white + tolerance)).all()):
                 return LabelledImages(space.invert(tensors), labels), form
     raise UserError(
@@ -136,9 +130,7 @@ def as_avalanche(
     exemplars = _Exemplars(memory, form, normalization)
     if hasattr(like, "targets_task_labels"):
         tasks = [task_of_class[label] for label in exemplars.targets]
-        dataset = _make_taskaware_classification_dataset(
-            exemplars, targets=exemplars.targets, task_labels=tasks
-        )
+        dataset = _make_taskaware_classification_dataset(exemplars, targets=exemplars.targets, task_labels=tasks)
     else:
         dataset = as_classification_dataset(exemplars)
         if not isinstance(dataset, ClassificationDataset):
@@ -160,8 +152,4 @@ def _transform_groups(dataset: AvalancheDataset) -> list[TransformGroups]:
         groups.insert(0, level._transform_groups)
         which, index = level._get_idx(index)
         level = level._datasets[which]
-    return [
-        TransformGroups(dict(group.transform_groups))
-        for group in groups
-        if any(group.transform_groups.values())
-    ]
+    return [TransformGroups(dict(group.transform_groups)) for group in groups if any(group.transform_groups.values())]

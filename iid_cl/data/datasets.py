@@ -86,9 +86,7 @@ def _torchvision(
         parts = {}
         for part in ("train", "test"):
             which = {"split": part} if split else {"train": part == "train"}
-            parts[part] = _present_or_downloaded(
-                getattr(datasets, class_name), root, which, config.dataset, layout
-            )
+            parts[part] = _present_or_downloaded(getattr(datasets, class_name), root, which, config.dataset, layout)
         names = getattr(parts["train"], "classes", DIGITS)
         return ImageDataset(
             config.dataset,
@@ -141,9 +139,7 @@ def _tiny_imagenet(root: Path, config: StreamConfig) -> ImageDataset:
             )
     ids = sorted(ids_file.read_text(encoding="utf-8").split())
     _, train_files = list_class_folders(base / "train", ids)
-    rows = [
-        line.split("\t")[:2] for line in val_file.read_text(encoding="utf-8").splitlines() if line.strip()
-    ]
+    rows = [line.split("\t")[:2] for line in val_file.read_text(encoding="utf-8").splitlines() if line.strip()]
     test_files: list[list[Path]] = [[] for _ in ids]
     for row in rows:
         if len(row) != 2 or row[1] not in ids:

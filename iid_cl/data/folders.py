@@ -19,9 +19,7 @@ from iid_cl.memory.files import save_tensors
 SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".webp", ".ppm", ".pgm", ".gif", ".tif", ".tiff"}
 
 
-def list_class_folders(
-    folder: Path, class_names: Sequence[str] | None = None
-) -> tuple[list[str], list[list[Path]]]:
+def list_class_folders(folder: Path, class_names: Sequence[str] | None = None) -> tuple[list[str], list[list[Path]]]:
     """Class names (sorted folder names) and each class's image files (sorted).
 
     Args:
@@ -42,8 +40,7 @@ def list_class_folders(
         odd = sorted(set(found) ^ set(class_names))
         raise UserError(f"{folder}: its classes differ from the training set's ({', '.join(odd[:5])}).")
     files = [
-        sorted(f for f in (folder / name).rglob("*") if f.suffix.lower() in SUFFIXES and f.is_file())
-        for name in found
+        sorted(f for f in (folder / name).rglob("*") if f.suffix.lower() in SUFFIXES and f.is_file()) for name in found
     ]
     for name, members in zip(found, files, strict=True):
         if not members:
@@ -112,9 +109,7 @@ def _fingerprint(paths: Sequence[Path], image_size: int | None) -> str:
     digest = hashlib.sha256(f"1 {image_size}".encode())
     for path in paths:
         status = path.stat()
-        digest.update(
-            f"{path.resolve()}\0{status.st_size}\0{status.st_mtime_ns}\n".encode(errors="surrogateescape")
-        )
+        digest.update(f"{path.resolve()}\0{status.st_size}\0{status.st_mtime_ns}\n".encode(errors="surrogateescape"))
     return digest.hexdigest()[:32]
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -18,22 +19,27 @@ class Normalization:
 
     def apply(self, images: Tensor) -> Tensor:
         """uint8 (..., C, H, W) in [0, 255] to normalised float32 of the same shape."""
-        return (images.to(torch.float32) / 255 - self._column(self.mean, images)) / self._column(
-            self.std, images
-        )
+        mean, std = self._columns(images.device)
+        return images.to(torch.float32).div_(255).sub_(mean).div_(std)
 
     def invert(self, images: Tensor) -> Tensor:
         """Normalised float (..., C, H, W) to the nearest uint8 images; values outside [0, 1] are clamped."""
-        unit = images * self._column(self.std, images) + self._column(self.mean, images)
-        return (unit.clamp(0, 1) * 255).round().to(torch.uint8)
+        mean, std = self._columns(images.device)
+        return ((images * std + mean).clamp(0, 1) * 255).round().to(torch.uint8)
 
-    def limits(self, like: Tensor) -> tuple[Tensor, Tensor]:
-        """The normalised values of black and white, each (C, 1, 1), on the device of ``like``."""
-        mean, std = self._column(self.mean, like), self._column(self.std, like)
+    def limits(self, device: torch.device | str) -> tuple[Tensor, Tensor]:
+        """The normalised values of black and white, each (C, 1, 1)."""
+        mean, std = self._columns(torch.device(device))
         return -mean / std, (1 - mean) / std
 
-    def _column(self, values: tuple[float, ...], like: Tensor) -> Tensor:
-        return torch.tensor(values, device=like.device, dtype=torch.float32).view(-1, 1, 1)
+    def _columns(self, device: torch.device) -> tuple[Tensor, Tensor]:
+        return _column(self.mean, device), _column(self.std, device)
+
+
+@lru_cache
+def _column(values: tuple[float, ...], device: torch.device) -> Tensor:
+    """(C, 1, 1) on a device; kept, because samples are normalised one by one in a loader."""
+    return torch.tensor(values, device=device, dtype=torch.float32).view(-1, 1, 1)
 
 
 @dataclass(frozen=True)
@@ -45,9 +51,7 @@ class LabelledImages:
 
     def __post_init__(self) -> None:
         if self.images.dtype != torch.uint8 or self.images.ndim != 4:
-            raise ValueError(
-                f"images must be uint8 (N, C, H, W), not {self.images.dtype} {tuple(self.images.shape)}"
-            )
+            raise ValueError(f"images must be uint8 (N, C, H, W), not {self.images.dtype} {tuple(self.images.shape)}")
         if self.labels.shape != self.images.shape[:1]:
             raise ValueError(f"{len(self.images)} images but labels of shape {tuple(self.labels.shape)}")
 
@@ -98,9 +102,5 @@ def hold_out(dataset: ImageDataset, fraction: float, generator: torch.Generator)
                 "side empty; use another fraction."
             )
         held[members[torch.randperm(len(members), generator=generator)[:count]]] = True
-    train, test = (
-        LabelledImages(dataset.train.images[side], dataset.train.labels[side]) for side in (~held, held)
-    )
-    return ImageDataset(
-        dataset.name, train, test, dataset.class_names, dataset.normalization, dataset.augmentations
-    )
+    train, test = (LabelledImages(dataset.train.images[side], dataset.train.labels[side]) for side in (~held, held))
+    return ImageDataset(dataset.name, train, test, dataset.class_names, dataset.normalization, dataset.augmentations)

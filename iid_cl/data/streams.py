@@ -38,9 +38,7 @@ def class_order(config: StreamConfig, classes: int, seed: int) -> list[list[int]
             f"stream.experiences: {config.experiences} experiences need as many classes, but {config.dataset!r} "
             f"has {classes}; use at most {classes}."
         )
-    order = np.random.RandomState(seed if config.order_seed is None else config.order_seed).permutation(
-        classes
-    )
+    order = np.random.RandomState(seed if config.order_seed is None else config.order_seed).permutation(classes)
     return [part.tolist() for part in np.array_split(order, config.experiences)]
 
 

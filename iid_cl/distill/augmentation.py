@@ -111,9 +111,7 @@ def augment(images: Tensor, parameters: Parameters) -> Tensor:
 
     grid = functional.affine_grid(parameters.affine, [groups, 1, height, width], align_corners=False)
     # images of a group share the grid, so they travel as channels of one picture
-    moved = functional.grid_sample(
-        images.reshape(groups, count * channels, height, width), grid, align_corners=False
-    )
+    moved = functional.grid_sample(images.reshape(groups, count * channels, height, width), grid, align_corners=False)
 
     top, left, bottom, right = parameters.cutout.unbind(1)
     row = torch.arange(height, device=images.device)

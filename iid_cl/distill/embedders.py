@@ -56,9 +56,7 @@ def train_networks(
     pool: list[TrainedNetwork] = []
 
     for training in range(config.trainings):
-        network = build_network(
-            config.network, shape, len(classes), make_generator(seed, "weights", training), device
-        )
+        network = build_network(config.network, shape, len(classes), make_generator(seed, "weights", training), device)
 
         def keep(epoch: int, network: Network = network) -> None:
             if epoch in kept_epochs:

@@ -68,7 +68,7 @@ def distill(
     names = config.augment if config.augment is not None else list(augmentations)
     sampler = ClassSampler(images_by_class, config.real_batch, names, seed, device)
     synthetic = normalization.apply(sampler.initial(ipc)).requires_grad_()
-    black, white = normalization.limits(synthetic)
+    black, white = normalization.limits(device)
 
     # A single image has no deviation from its class mean: both terms are constant there. One class alone
     # gives a network nothing to learn.
@@ -89,6 +89,7 @@ def distill(
     embedder = build_network(config.embedder, shape, 1, draws, device).requires_grad_(False)
     weight_draws = make_generator(seed, "embedders", "weights", device=device)
     optimizer = torch.optim.SGD([synthetic], lr=config.lr, momentum=config.momentum)
+    schedule = _schedule(optimizer, config)
     every = max(1, config.iterations // REPORTS)
 
     for iteration, (real, parameters) in enumerate(sampler.steps(config.iterations), start=1):
@@ -102,8 +103,9 @@ def distill(
             terms["cc"] = _centralization_term(phi, augmented, config, real_features)
         loss = torch.stack(list(terms.values())).sum()
         optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         optimizer.step()
+        schedule.step()
         with torch.no_grad():
             synthetic.clamp_(black, white)  # storage knows nothing below black or above white
         if on_step is not None and (iteration % every == 0 or iteration == config.iterations):
@@ -114,6 +116,12 @@ def distill(
     return ExemplarSet.from_classes(
         by_class, {"method": "distilled", "ipc": ipc, "distill": config.model_dump(mode="json")}
     )
+
+
+def _schedule(optimizer: torch.optim.Optimizer, config: DistillConfig) -> torch.optim.lr_scheduler.LRScheduler:
+    if config.lr_schedule == "cosine":
+        return torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, config.iterations)
+    return torch.optim.lr_scheduler.ConstantLR(optimizer, factor=1.0)
 
 
 def _check(images_by_class: Mapping[int, Tensor], ipc: int) -> None:
@@ -166,5 +174,6 @@ def _centralization_term(phi: TrainedNetwork, images: Tensor, config: DistillCon
 
 def _local_features(network: Network, images: Tensor) -> Tensor:
     """(K, n, c, H, W) to local features (K, n, C, P), a bounded number of images per forward pass."""
-    features = [network.embed(chunk) for chunk in images.flatten(0, 1).split(FORWARD_IMAGES)]
-    return torch.cat(features).flatten(2).unflatten(0, images.shape[:2])
+    chunks = [network.embed(chunk) for chunk in images.flatten(0, 1).split(FORWARD_IMAGES)]
+    features: Tensor = torch.cat(chunks).flatten(2).unflatten(0, images.shape[:2])
+    return features

@@ -51,15 +51,11 @@ class ClassSampler:
             rows = torch.stack(
                 [
                     offset + _passes(n, length * self._batch, generator).view(length, self._batch)
-                    for offset, n, generator in zip(
-                        self._offsets, self._counts, self._generators, strict=True
-                    )
+                    for offset, n, generator in zip(self._offsets, self._counts, self._generators, strict=True)
                 ],
                 dim=1,
             ).to(self._images.device)
-            uniforms = torch.stack(
-                [torch.rand(length, UNIFORMS, generator=g) for g in self._generators], dim=1
-            )
+            uniforms = torch.stack([torch.rand(length, UNIFORMS, generator=g) for g in self._generators], dim=1)
             parameters = make_parameters(uniforms, self._augmentations, size).to(self._images.device)
             for step in range(length):
                 yield self._images[rows[step]], parameters[step]

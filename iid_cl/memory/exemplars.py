@@ -23,18 +23,14 @@ class ExemplarSet:
 
     def __post_init__(self) -> None:
         if self.images.dtype != torch.uint8 or self.images.ndim != 4:
-            raise ValueError(
-                f"exemplars are uint8 (N, C, H, W), not {self.images.dtype} {tuple(self.images.shape)}"
-            )
+            raise ValueError(f"exemplars are uint8 (N, C, H, W), not {self.images.dtype} {tuple(self.images.shape)}")
         if self.labels.dtype != torch.int16 or self.labels.shape != self.images.shape[:1]:
             raise ValueError(
                 f"labels are int16 ({len(self.images)},), not {self.labels.dtype} {tuple(self.labels.shape)}"
             )
 
     @classmethod
-    def from_classes(
-        cls, by_class: Mapping[int, Tensor], metadata: Mapping[str, Any] | None = None
-    ) -> "ExemplarSet":
+    def from_classes(cls, by_class: Mapping[int, Tensor], metadata: Mapping[str, Any] | None = None) -> "ExemplarSet":
         """Joins each class's images (n_c, C, H, W), uint8, sorted by class index.
 
         Raises:

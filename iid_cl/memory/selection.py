@@ -11,9 +11,7 @@ FeatureExtractor = Callable[[Tensor], Tensor]
 """From normalised images (n, C, H, W) to features (n, ...) on the same device."""
 
 
-def random_images(
-    images_by_class: Mapping[int, Tensor], count: int, generator: torch.Generator
-) -> dict[int, Tensor]:
+def random_images(images_by_class: Mapping[int, Tensor], count: int, generator: torch.Generator) -> dict[int, Tensor]:
     """``count`` distinct images of each class, uniformly drawn."""
     return {c: x[torch.randperm(len(x), generator=generator)[:count]] for c, x in images_by_class.items()}
 

@@ -19,9 +19,7 @@ class ResNet18(Network):
         from torchvision.models.resnet import BasicBlock, ResNet  # imported late: it takes a second
 
         body = ResNet(BasicBlock, [2, 2, 2, 2], norm_layer=NORMS[norm])
-        self.stem = nn.Sequential(
-            nn.Conv2d(shape[0], 64, 3, padding=1, bias=False), NORMS[norm](64), nn.ReLU()
-        )
+        self.stem = nn.Sequential(nn.Conv2d(shape[0], 64, 3, padding=1, bias=False), NORMS[norm](64), nn.ReLU())
         self.stages = nn.Sequential(body.layer1, body.layer2, body.layer3, body.layer4)
         self.classifier = nn.Linear(512, classes)
 

@@ -1,0 +1,35 @@
+"""What all tests share."""
+
+import warnings
+from pathlib import Path
+
+import pytest
+import torch
+
+torch.set_num_threads(1)  # the runner uses a process per core
+
+with warnings.catch_warnings():
+    # Importing Avalanche warns about optional solvers and about its own and its dependencies' deprecations.
+    warnings.simplefilter("ignore")
+    import avalanche.training  # noqa: F401
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests marked ``gpu`` run where there is one."""
+    if not torch.cuda.is_available():
+        for item in items:
+            if item.get_closest_marker("gpu"):
+                item.add_marker(pytest.mark.skip(reason="no CUDA device"))
+
+
+@pytest.fixture(autouse=True)
+def _own_data_root(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test reads or writes the user's data sets and cache."""
+    monkeypatch.setenv("IID_CL_DATA", str(tmp_path_factory.mktemp("data-root")))
+
+
+@pytest.fixture
+def in_tmp_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Runs the test in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path

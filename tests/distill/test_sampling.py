@@ -1,0 +1,144 @@
+"""Draws per class: passes without replacement, even repeats, one stream per class."""
+
+from collections import Counter
+from itertools import pairwise
+
+import torch
+
+from iid_cl.distill.sampling import BLOCK, ClassSampler
+
+CPU = torch.device("cpu")
+FIELDS = ("brightness", "saturation", "contrast", "affine", "cutout")
+NAMES = ["color", "crop", "scale"]
+
+
+def numbered(first, count):
+    """``count`` images of 1x2x3 pixels that all hold their own number, from ``first``."""
+    numbers = torch.arange(first, first + count, dtype=torch.uint8)
+    return numbers.view(-1, 1, 1, 1).expand(-1, 1, 2, 3).contiguous()
+
+
+def sampler(images_by_class, batch=4, seed=0, names=NAMES):
+    return ClassSampler(images_by_class, batch, names, seed, CPU)
+
+
+def numbers_drawn(images_by_class, steps, batch=4, seed=0):
+    """The images' numbers, one list per class of one list per step."""
+    rows = [real[:, :, 0, 0, 0] for real, _ in sampler(images_by_class, batch, seed).steps(steps)]
+    return torch.stack(rows, dim=1).tolist()
+
+
+def test_shapes_and_types():
+    draws = list(sampler({3: numbered(0, 5), 8: numbered(5, 9)}, batch=4).steps(3))
+    assert len(draws) == 3
+    for real, parameters in draws:
+        assert real.shape == (2, 4, 1, 2, 3)
+        assert real.dtype == torch.uint8
+        assert parameters.affine.shape == (2, 2, 3)
+        assert parameters.brightness.shape == (2,)
+
+
+def test_a_pass_shows_every_image_once():
+    (steps,) = numbers_drawn({0: numbered(10, 12)}, steps=15, batch=4)
+    for first in range(0, 15, 3):
+        seen = sum(steps[first : first + 3], [])
+        assert sorted(seen) == list(range(10, 22))
+
+
+def test_a_pass_may_end_within_a_batch():
+    (steps,) = numbers_drawn({0: numbered(0, 10)}, steps=15, batch=4)
+    seen = sum(steps, [])
+    for first in range(0, 60, 10):
+        assert sorted(seen[first : first + 10]) == list(range(10))
+
+
+def test_every_pass_has_its_own_order():
+    (steps,) = numbers_drawn({0: numbered(0, 12)}, steps=10, batch=12)
+    assert all(a != b for a, b in pairwise(steps))
+    assert steps[0] != sorted(steps[0])
+
+
+def test_small_class_repeats_evenly():
+    (steps,) = numbers_drawn({0: numbered(0, 3)}, steps=6, batch=9)
+    for batch in steps:
+        assert Counter(batch) == {0: 3, 1: 3, 2: 3}
+
+
+def test_small_class_that_does_not_divide_the_batch_repeats_as_evenly_as_it_can():
+    (steps,) = numbers_drawn({0: numbered(0, 3)}, steps=7, batch=8)
+    counts = Counter(sum(steps, []))
+    assert sorted(counts.values()) == [18, 19, 19]  # 56 draws of 3 images
+
+
+def test_a_single_image_fills_the_batch():
+    (steps,) = numbers_drawn({0: numbered(7, 1)}, steps=2, batch=3)
+    assert steps == [[7, 7, 7], [7, 7, 7]]
+
+
+def test_each_row_holds_its_own_class():
+    low, high = numbers_drawn({2: numbered(0, 6), 5: numbered(100, 7)}, steps=9, batch=5)
+    assert set(sum(low, [])) == set(range(6))
+    assert set(sum(high, [])) == set(range(100, 107))
+
+
+def test_classes_come_in_ascending_order():
+    real, _ = next(sampler({9: numbered(90, 3), 1: numbered(10, 3), 4: numbered(40, 3)}).steps(1))
+    assert (real[:, 0, 0, 0, 0] // 10).tolist() == [1, 4, 9]
+
+
+def test_a_class_draws_the_same_alone_as_among_others():
+    groups = {1: numbered(0, 5), 4: numbered(50, 9), 7: numbered(100, 20)}
+    many, alone = sampler(groups), sampler({4: groups[4]})
+    assert torch.equal(many.initial(3)[1], alone.initial(3)[0])
+    for (real, parameters), (own, own_parameters) in zip(many.steps(70), alone.steps(70), strict=True):
+        assert torch.equal(real[1], own[0])
+        for field in FIELDS:
+            assert torch.equal(getattr(parameters, field)[1], getattr(own_parameters, field)[0])
+
+
+def test_classes_of_equal_size_draw_apart():
+    a, b = numbers_drawn({0: numbered(0, 12), 1: numbered(0, 12)}, steps=6)
+    assert a != b
+
+
+def test_augmentations_change_from_step_to_step_and_class_to_class():
+    draws = [p.brightness for _, p in sampler({0: numbered(0, 5), 1: numbered(0, 5)}, names=["color"]).steps(9)]
+    assert torch.stack(draws).unique().numel() == 18
+
+
+def test_initial_images_are_distinct_and_of_their_class():
+    groups = {0: numbered(0, 8), 6: numbered(60, 30)}
+    initial = sampler(groups).initial(8)
+    assert initial.shape == (2, 8, 1, 2, 3)
+    assert initial.dtype == torch.uint8
+    assert sorted(initial[0, :, 0, 0, 0].tolist()) == list(range(8))
+    second = initial[1, :, 0, 0, 0].tolist()
+    assert len(set(second)) == 8
+    assert set(second) <= set(range(60, 90))
+
+
+def test_initial_images_are_drawn_and_not_the_first_ones():
+    starts = [
+        tuple(sorted(sampler({0: numbered(0, 30)}, seed=s).initial(4)[0, :, 0, 0, 0].tolist())) for s in range(6)
+    ]
+    assert len(set(starts)) == 6
+
+
+def test_a_seed_repeats_and_another_does_not():
+    group = {0: numbered(0, 20)}
+    assert numbers_drawn(group, 5, seed=3) == numbers_drawn(group, 5, seed=3)
+    assert numbers_drawn(group, 5, seed=3) != numbers_drawn(group, 5, seed=4)
+
+
+def test_steps_run_past_a_block():
+    draws = list(sampler({0: numbered(0, 5)}, names=["color"]).steps(2 * BLOCK + 3))
+    assert len(draws) == 2 * BLOCK + 3
+    assert torch.cat([p.brightness for _, p in draws]).unique().numel() == 2 * BLOCK + 3
+
+
+def test_global_randomness_is_untouched():
+    before = torch.get_rng_state()
+    drawn = sampler({0: numbered(0, 5)})
+    drawn.initial(2)
+    list(drawn.steps(3))
+    assert torch.equal(torch.get_rng_state(), before)

@@ -1,0 +1,57 @@
+from typing import Any
+
+import torch
+from avalanche.core import SupervisedPlugin
+from iid_cl.strategies import MemoryOnly, RandomBuffer
+
+from .conftest import NORMALIZATION, make_benchmark
+
+
+class Spy(SupervisedPlugin):
+    """Weights at the start of each experience's training, and all images trained on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weights: list[dict[str, torch.Tensor]] = []
+        self.images: list[set[bytes]] = []
+        self.momenta: list[int] = []
+
+    def before_training_exp(self, strategy: Any, **kwargs: Any) -> None:
+        self.weights.append({name: value.clone() for name, value in strategy.model.state_dict().items()})
+        self.momenta.append(sum("momentum_buffer" in state for state in strategy.optimizer.state.values()))
+        self.images.append(set())
+
+    def before_forward(self, strategy: Any, **kwargs: Any) -> None:
+        self.images[-1] |= {image.numpy().tobytes() for image in strategy.mb_x}
+
+
+def train(network: torch.nn.Module, kind: str) -> tuple[Spy, MemoryOnly]:
+    spy = Spy()
+    strategy = MemoryOnly(
+        model=network,
+        optimizer=torch.optim.SGD(network.parameters(), lr=0.1, momentum=0.9),
+        criterion=torch.nn.CrossEntropyLoss(),
+        memory=RandomBuffer(2, normalization=NORMALIZATION),
+        train_mb_size=4,
+        train_epochs=3,
+        plugins=[spy],
+        evaluator=None,
+    )
+    for experience in make_benchmark(kind).train_stream:
+        strategy.train(experience)
+    return spy, strategy
+
+
+def test_each_experience_starts_from_the_initial_weights(network: torch.nn.Module, kind: str) -> None:
+    spy, strategy = train(network, kind)
+    for name, value in spy.weights[0].items():
+        assert torch.equal(value, spy.weights[1][name])
+    assert any(not torch.equal(v, strategy.model.state_dict()[k]) for k, v in spy.weights[1].items())
+    assert spy.momenta == [0, 0]  # nor does the optimizer carry anything over
+
+
+def test_it_trains_on_the_memory_and_nothing_else(network: torch.nn.Module, kind: str) -> None:
+    spy, strategy = train(network, kind)
+    stored = [NORMALIZATION.apply(image).numpy().tobytes() for image in strategy.memory.exemplars.images]
+    assert spy.images[0] == set(stored[:4])
+    assert spy.images[1] == set(stored)

@@ -1,0 +1,414 @@
+"""The typed configuration: every mistake is one sentence that names the key and the value."""
+
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from iid_cl.config import Config, dump_config, load_config, parse_config, shipped_configs
+from iid_cl.errors import UserError
+
+
+@pytest.fixture(autouse=True)
+def _own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file of the working directory would take precedence over a shipped configuration."""
+    monkeypatch.setenv("IID_CL_DATA", str(tmp_path / "data"))
+    monkeypatch.chdir(tmp_path)
+
+
+def refusal(*overrides: str, source: str | None = None) -> str:
+    """The message of the error that these values must raise; checks that it is one sentence."""
+    with pytest.raises(UserError) as caught:
+        load_config(source, overrides)
+    message = str(caught.value)
+    assert len(message.splitlines()) == 1, message
+    assert re.search(r"[.?]$", message), message
+    assert "pydantic" not in message
+    return message
+
+
+def written(text: str | bytes, name: str = "my.yaml") -> str:
+    """A file of this content in the working directory."""
+    Path(name).write_bytes(text if isinstance(text, bytes) else text.encode())
+    return name
+
+
+def sections(section: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, type[BaseModel]]]:
+    """A section and all below it, with the prefix of its keys."""
+    yield prefix, section
+    for name, field in section.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            yield from sections(field.annotation, f"{prefix}{name}.")
+
+
+KEYS = [(prefix + name, section, name) for prefix, section in sections(Config) for name in section.model_fields]
+
+
+def test_defaults_resolve_to_a_whole_configuration() -> None:
+    config = load_config(None)
+    assert config == Config() == parse_config({}, "nothing")
+    assert list(yaml.safe_load(dump_config(config))) == list(Config.model_fields)
+
+
+@pytest.mark.parametrize("text", ["", "# only a comment\n", "---\n", "{}"])
+def test_an_empty_file_means_the_defaults(text: str) -> None:
+    assert load_config(written(text)) == Config()
+
+
+def test_a_file_sets_its_keys_and_no_others() -> None:
+    config = load_config(written("memory: {ipc: 7}\nname: mine\n"))
+    assert (config.memory.ipc, config.name) == (7, "mine")
+    assert config.memory.method == Config().memory.method
+    assert config.train == Config().train
+
+
+def test_a_configuration_cannot_be_changed() -> None:
+    with pytest.raises(ValidationError):
+        load_config(None).memory.ipc = 3  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(("key", "section", "name"), KEYS, ids=[key for key, *_ in KEYS])
+def test_every_field_says_what_it_means(key: str, section: type[BaseModel], name: str) -> None:
+    assert (section.model_fields[name].description or "").strip().endswith(".")
+
+
+@pytest.mark.parametrize(
+    ("wrong", "right"),
+    [
+        ("nmae", "name"),
+        ("memroy", "memory"),
+        ("stream.experiecnes", "stream.experiences"),
+        ("train.epoch", "train.epochs"),
+        ("distill.iteration", "distill.iterations"),
+        ("distill.cc.trainigns", "distill.cc.trainings"),
+        ("distill.cc.network.widht", "distill.cc.network.width"),
+        ("evaluate.network.dpeth", "evaluate.network.depth"),
+    ],
+)
+def test_a_misspelt_key_names_the_nearest_one(wrong: str, right: str) -> None:
+    message = refusal(f"{wrong}=1")
+    assert f"'{wrong}'" in message
+    assert f"'{right}'" in message
+
+
+@pytest.mark.parametrize(
+    ("wrong", "right"),
+    [
+        ("ipc", "memory.ipc"),
+        ("memory.iterations", "distill.iterations"),
+        ("experiences", "stream.experiences"),
+        ("distill.trainings", "distill.cc.trainings"),
+        ("evaluate.depth", "evaluate.network.depth"),
+        ("distill.width", "distill.embedder.width"),
+    ],
+)
+def test_a_key_in_the_wrong_section_names_the_right_one(wrong: str, right: str) -> None:
+    assert f"'{right}'" in refusal(f"{wrong}=1")
+
+
+def test_an_unknown_key_in_a_file_names_the_file() -> None:
+    message = refusal(source=written("memory: {icp: 3}"))
+    assert "my.yaml" in message
+    assert "'memory.icp'" in message
+    assert "'memory.ipc'" in message
+
+
+@pytest.mark.parametrize(
+    ("key", "text", "shown"),
+    [
+        ("memory.ipc", "five", "'five'"),
+        ("memory.ipc", "'5'", "'5'"),
+        ("memory.ipc", "5.0", "5.0"),
+        ("memory.ipc", "true", "True"),
+        ("memory.ipc", "null", "None"),
+        ("memory.ipc", "", "None"),
+        ("memory.ipc", "[1]", "[1]"),
+        ("train.lr", "fast", "'fast'"),
+        ("train.lr", "true", "True"),
+        ("train.augment", "1", "1"),
+        ("train.augment", "maybe", "'maybe'"),
+        ("train.mode", "7", "7"),
+        ("stream.classes", "5", "5"),
+        ("baselines", "random", "'random'"),
+        ("memory", "3", "3"),
+        ("stream", "null", "None"),
+        ("distill.cc", "[]", "[]"),
+        ("seed", "2024-01-01", "2024"),
+        ("name", "3", "3"),
+    ],
+)
+def test_a_value_of_the_wrong_type_is_refused(key: str, text: str, shown: str) -> None:
+    message = refusal(f"{key}={text}")
+    assert f" {key}: " in message
+    assert shown in message
+
+
+@pytest.mark.parametrize(
+    ("key", "text", "shown"),
+    [
+        ("memory.ipc", "0", "0"),
+        ("memory.ipc", "-1", "-1"),
+        ("stream.experiences", "0", "0"),
+        ("stream.order_seed", "-1", "-1"),
+        ("stream.image_size", "0", "0"),
+        ("stream.validation", "1.0", "1.0"),
+        ("stream.validation", "-0.1", "-0.1"),
+        ("train.lr", "0.0", "0.0"),
+        ("train.lr", "-0.5", "-0.5"),
+        ("train.momentum", "1.5", "1.5"),
+        ("train.weight_decay", "-1", "-1"),
+        ("distill.cc.weight", "-0.5", "-0.5"),
+        ("distill.cc.network.depth", "0", "0"),
+        ("distill.embedder.width", "-8", "-8"),
+        ("evaluate.networks", "0", "0"),
+        ("seed", "-1", "-1"),
+        ("seed", "4294967296", "4294967296"),
+        ("stream.dataset", "imagenet", "'imagenet'"),
+        ("memory.method", "magic", "'magic'"),
+        ("train.mode", "both", "'both'"),
+        ("distill.embedder.norm", "batch", "'batch'"),
+        ("device", "gpu", "'gpu'"),
+        ("device", "'cuda:'", "'cuda:'"),
+        ("name", "../up", "'../up'"),
+        ("name", "a/b", "'a/b'"),
+        ("name", "''", "''"),
+    ],
+)
+def test_a_value_out_of_range_is_refused(key: str, text: str, shown: str) -> None:
+    message = refusal(f"{key}={text}")
+    assert f" {key}: {shown} " in message
+
+
+@pytest.mark.parametrize("text", [".nan", ".inf", "-.inf"])
+@pytest.mark.parametrize(
+    "key",
+    [
+        "train.lr",
+        "train.momentum",
+        "train.weight_decay",
+        "stream.validation",
+        "distill.lr",
+        "distill.cc.weight",
+        "distill.cm.weight",
+        "evaluate.lr",
+    ],
+)
+def test_numbers_that_are_none_are_refused(key: str, text: str) -> None:
+    message = refusal(f"{key}={text}")
+    assert f" {key}: {text.replace('.', '')} " in message
+
+
+def test_a_list_names_the_item_that_is_wrong() -> None:
+    message = refusal("distill.augment=[color, colour]")
+    assert "distill.augment.1" in message
+    assert "'colour'" in message
+
+
+@pytest.mark.parametrize(
+    "text", ["[[0, 0]]", "[[0, 1], [1, 2]]", "[[0, 1], []]", "[[]]", "[]", "[[-1, 2]]", "[[3], [2, -4]]"]
+)
+def test_explicit_classes_are_distinct_and_not_empty(text: str) -> None:
+    message = refusal(f"stream.classes={text}")
+    assert "stream.classes" in message
+    assert text in message
+
+
+@pytest.mark.parametrize("text", ["[0, 1]", "[[0, 1.5]]", "[['a']]", "[[0, true]]", "&a [*a]"])
+def test_explicit_classes_are_lists_of_whole_numbers(text: str) -> None:
+    assert "stream.classes" in refusal(f"stream.classes={text}")
+
+
+def test_set_takes_nested_keys_and_lists() -> None:
+    config = load_config(
+        None,
+        [
+            "seed=3",
+            "distill.cc.network.width=16",
+            "stream.classes=[[4, 2], [0]]",
+            "baselines=[random, none]",
+            "stream.order_seed=null",
+            "name=a.b-c_1",
+            "train.lr=1",
+        ],
+    )
+    assert config.seed == 3
+    assert config.distill.cc.network.width == 16
+    assert config.stream.classes == [[4, 2], [0]]
+    assert config.baselines == ["random", "none"]
+    assert config.stream.order_seed is None
+    assert config.name == "a.b-c_1"
+    assert config.train.lr == 1.0
+
+
+@pytest.mark.parametrize(("text", "value"), [("1e-3", 0.001), ("5e-4", 0.0005), ("2E2", 200.0), ("1.5e-3", 0.0015)])
+def test_scientific_notation_is_a_number(text: str, value: float) -> None:
+    assert load_config(None, [f"train.lr={text}"]).train.lr == value
+    assert load_config(written(f"train: {{lr: {text}}}")).train.lr == value
+
+
+def test_set_overrides_the_file_and_the_last_one_wins() -> None:
+    source = written("memory: {ipc: 2, method: random}\nseed: 9\n")
+    config = load_config(source, ["memory.ipc=3", "memory.ipc=4"])
+    assert (config.memory.ipc, config.memory.method, config.seed) == (4, "random", 9)
+
+
+def test_set_takes_a_whole_section() -> None:
+    config = load_config(None, ["memory={ipc: 3, method: herding}", "memory.ipc=6"])
+    assert (config.memory.ipc, config.memory.method) == (6, "herding")
+
+
+@pytest.mark.parametrize("override", ["memory.ipc", "=3", "", "memory", "-"])
+def test_set_without_key_or_value_is_refused(override: str) -> None:
+    message = refusal(override)
+    assert f"--set {override!r}" in message
+    assert "key=value" in message
+
+
+@pytest.mark.parametrize("text", ["[", "{a: 1", "'open", "!!python/name:os.system", "@x", "[" * 3000])
+def test_set_with_a_value_that_is_not_yaml_is_refused(text: str) -> None:
+    assert "not valid YAML" in refusal(f"memory.ipc={text}")
+
+
+def test_set_below_a_value_is_refused() -> None:
+    message = refusal("memory.ipc=3", source=written("memory: 5"))
+    assert "'memory'" in message
+    assert "not a section" in message
+
+
+@pytest.mark.parametrize(
+    ("override", "key"), [("memory..ipc=3", "'memory.'"), (".memory=3", "''"), ("memory.=3", "'memory.'")]
+)
+def test_set_with_an_empty_part_of_a_key_is_refused(override: str, key: str) -> None:
+    assert f"unknown key {key}" in refusal(override)
+
+
+def test_set_below_a_number_is_refused() -> None:
+    assert "memory.ipc" in refusal("memory.ipc.x=3")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "stream: [1, 2",
+        "a: b: c",
+        "\tstream: {}",
+        "x: 2001-99-99",
+        "seed: " + "9" * 5000,
+        "stream: " + "[" * 20_000,
+        "stream: {classes: " + "[" * 900 + "]" * 900 + "}",
+        "a\0b",
+        "name: *nowhere",
+        "? [a]\n: b",
+    ],
+    ids=lambda text: repr(text[:12]),
+)
+def test_a_file_that_is_not_yaml_is_refused(text: str) -> None:
+    message = refusal(source=written(text))
+    assert "my.yaml" in message
+    assert "YAML" in message
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "!!python/object/apply:os.mkdir [pwned]",
+        "!!python/object/new:os.mkdir [pwned]",
+        "!!python/name:os.mkdir",
+        "!!python/module:os",
+        "!local x",
+    ],
+)
+def test_tags_are_refused_and_not_run(value: str) -> None:
+    assert "my.yaml" in refusal(source=written(f"name: {value}"))
+    refusal(f"name={value}")
+    assert not Path("pwned").exists()
+
+
+@pytest.mark.parametrize(("text", "kind"), [("[1, 2]", "list"), ("just words", "str"), ("5", "int")])
+def test_a_file_without_keys_is_refused(text: str, kind: str) -> None:
+    message = refusal(source=written(text))
+    assert "my.yaml" in message
+    assert kind in message
+
+
+def test_a_binary_file_is_refused() -> None:
+    message = refusal(source=written(b"\x89PNG\r\n\x1a\n\xff\xfe\x00"))
+    assert "my.yaml" in message
+    assert "text" in message
+
+
+def test_a_directory_is_refused() -> None:
+    Path("folder").mkdir()
+    assert "folder" in refusal(source="folder")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root reads everything")
+def test_an_unreadable_file_is_refused() -> None:
+    Path(written("seed: 1")).chmod(0)
+    assert "my.yaml" in refusal(source="my.yaml")
+
+
+@pytest.mark.parametrize("source", ["missing.yaml", "no/such/split_digits.yaml", "", "x" * 5000, "a\0b"])
+def test_a_missing_file_is_refused(source: str) -> None:
+    assert refusal(source=source).startswith(source)
+
+
+def test_a_missing_file_lists_what_is_shipped() -> None:
+    message = refusal(source="missing.yaml")
+    assert all(name in message for name in shipped_configs())
+
+
+@pytest.mark.parametrize("text", ["1: 2", "stream: {1: 2}", '? "a\\nb"\n: 1', "null: 3", "stream: {? [1, 2] : 3}"])
+def test_keys_that_are_no_names_are_refused(text: str) -> None:
+    assert "my.yaml" in refusal(source=written(text))
+
+
+def test_a_key_given_twice_is_refused() -> None:
+    assert "seed" in refusal(source=written("seed: 1\nseed: 2\n"))
+
+
+def test_a_local_file_precedes_the_shipped_one_of_its_name() -> None:
+    name = shipped_configs()[0]
+    shipped = load_config(name)
+    written("name: mine", name)
+    assert load_config(name).name == "mine" != shipped.name
+
+
+@pytest.mark.parametrize("name", shipped_configs())
+def test_every_shipped_configuration_loads_under_its_own_name(name: str) -> None:
+    assert load_config(name).name == name.removesuffix(".yaml")
+
+
+@pytest.mark.parametrize("name", shipped_configs())
+def test_a_shipped_configuration_survives_its_dump(name: str) -> None:
+    config = load_config(name)
+    assert load_config(written(dump_config(config))) == config
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"stream": {"classes": [[3, 1], [0]], "validation": 0.125, "order_seed": 7, "image_size": 32}},
+        {"distill": {"lr": 1e-7, "cm": {"weight": 123456.789}, "augment": []}},
+        {"distill": {"augment": ["flip", "color"], "cc": {"weight": 1e20}}},
+        {"baselines": ["none", "joint"], "device": "cuda:3", "seed": 2**32 - 1},
+        *({"name": name} for name in ("null", "yes", "1e3", "1e-3", "12", "2024-01-01", "0x1F", "1_000")),
+    ],
+    ids=str,
+)
+def test_a_configuration_survives_its_dump(values: dict[str, object]) -> None:
+    config = parse_config(values, "test")
+    assert load_config(written(dump_config(config))) == config
+
+
+def test_the_dump_holds_every_key() -> None:
+    dumped = yaml.safe_load(dump_config(Config()))
+    for key, *_ in KEYS:
+        value = dumped
+        for part in key.split("."):
+            assert part in value, key
+            value = value[part]
