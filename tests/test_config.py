@@ -13,11 +13,7 @@ from iid_cl.config import Config, dump_config, load_config, parse_config, shippe
 from iid_cl.errors import UserError
 
 
-@pytest.fixture(autouse=True)
-def _own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A file of the working directory would take precedence over a shipped configuration."""
-    monkeypatch.setenv("IID_CL_DATA", str(tmp_path / "data"))
-    monkeypatch.chdir(tmp_path)
+pytestmark = pytest.mark.usefixtures("in_tmp_path")  # a local file would precede a shipped configuration
 
 
 def refusal(*overrides: str, source: str | None = None) -> str:

@@ -90,6 +90,7 @@ def distill(
     weight_draws = make_generator(seed, "embedders", "weights", device=device)
     optimizer = torch.optim.SGD([synthetic], lr=config.lr, momentum=config.momentum)
     schedule = _schedule(optimizer, config)
+    unit = _step_unit(synthetic, config)
     every = max(1, config.iterations // REPORTS)
 
     for iteration, (real, parameters) in enumerate(sampler.steps(config.iterations), start=1):
@@ -100,8 +101,8 @@ def distill(
         augmented = augment(synthetic, parameters)
         terms = loss_terms(real_features, _local_features(embedder, augmented), config, with_cm=use_cm)
         if phi is not None:
-            terms["cc"] = _centralization_term(phi, augmented, config, real_features)
-        loss = torch.stack(list(terms.values())).sum()
+            terms["cc"] = _centralization_term(phi, augmented, config)
+        loss = unit * torch.stack(list(terms.values())).sum()
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         optimizer.step()
@@ -145,31 +146,39 @@ def loss_terms(real: Tensor, synthetic: Tensor, config: DistillConfig, *, with_c
         synthetic: (K, M, C, P) local features of the synthetic images, from the same network.
 
     Returns:
-        ``match`` and, where asked for, ``cm``, each (K,). With the relative scale, covariances are compared in
-        units of the real one's norm and weighed in units of the real features' spread, the natural size of
-        ``match``, so that one weight holds across feature sizes.
+        ``match`` and, where asked for, ``cm``, each (K,). With the relative scale, ``match`` is in units of the
+        real features' spread and ``cm`` in units of their covariance's squared norm: both are free of the
+        network's size, so that one weight holds for all.
     """
     terms = {"match": mean_matching(real.flatten(2), synthetic.flatten(2))}
+    if config.scale == "relative":
+        terms["match"] = terms["match"] / spread(real.flatten(2))
     if with_cm:
         covariance = local_covariance(real)
         terms["cm"] = config.cm.weight * covariance_matching(covariance, local_covariance(synthetic))
         if config.scale == "relative":
-            norm = covariance.square().sum((1, 2)).clamp_min(torch.finfo(covariance.dtype).tiny)
-            terms["cm"] = terms["cm"] * spread(real.flatten(2)) / norm
+            terms["cm"] = terms["cm"] / covariance.square().sum((1, 2)).clamp_min(torch.finfo(real.dtype).tiny)
     return terms
 
 
-def _centralization_term(phi: TrainedNetwork, images: Tensor, config: DistillConfig, real: Tensor) -> Tensor:
+def _centralization_term(phi: TrainedNetwork, images: Tensor, config: DistillConfig) -> Tensor:
     """Weighted class centralization of augmented images (K, M, c, H, W) under a trained network: (K,).
 
-    With the relative scale: the mean over images in units of the real images' spread under the same network,
-    weighed in units of the spread of ``real``, as in :func:`loss_terms`.
+    With the relative scale: the mean over the images, in units of the real images' spread under that network.
     """
     features = phi.network.features(images.flatten(0, 1)).unflatten(0, images.shape[:2])
     term = config.cc.weight * class_centralization(features)
-    if config.scale == "relative":
-        term = term * spread(real.flatten(2)) / (phi.spread * images.shape[1])
-    return term
+    return term / (phi.spread * images.shape[1]) if config.scale == "relative" else term
+
+
+def _step_unit(synthetic: Tensor, config: DistillConfig) -> float:
+    """What the summed loss is multiplied by before the gradient step.
+
+    A mean over M images leaves each with 1/M of the gradient, and moving an image of n values by a fixed
+    fraction of its norm takes a step that grows with n. With the relative scale the product M*n makes up for
+    both, so that one learning rate holds across images per class and image sizes. 1 as published.
+    """
+    return float(synthetic[0].numel()) if config.scale == "relative" else 1.0
 
 
 def _local_features(network: Network, images: Tensor) -> Tensor:

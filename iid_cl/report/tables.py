@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from statistics import mean
 
+from rich import box
 from rich.table import Table
 
 from iid_cl.report.statistics import percent
@@ -11,10 +12,10 @@ from iid_cl.runs.experiment import Result
 
 def results_table(results: Sequence[Result], title: str) -> Table:
     """One row per method: its accuracies, forgetting, bytes and seconds; several seeds become mean +- std."""
-    table = Table(title=title, title_justify="left")
-    table.add_column("memory")
-    for heading in ("final acc.", "average acc.", "forgetting", "bytes", "images", "condense s", "train s"):
-        table.add_column(heading, justify="right")
+    table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE, pad_edge=False)
+    table.add_column("memory", no_wrap=True)
+    for heading in ("final %", "average %", "forgetting", "bytes", "memory s", "train s"):
+        table.add_column(heading, justify="right", no_wrap=True)
     for method in dict.fromkeys(result.method for result in results):
         runs = [result for result in results if result.method == method]
         table.add_row(
@@ -23,7 +24,6 @@ def results_table(results: Sequence[Result], title: str) -> Table:
             percent([r.average_accuracy for r in runs if r.average_accuracy is not None]),
             percent([r.forgetting for r in runs if r.forgetting is not None]),
             f"{runs[0].memory_bytes:,}",
-            f"{runs[0].memory_images:,}",
             f"{mean(r.condense_seconds for r in runs):.1f}",
             f"{mean(r.train_seconds for r in runs):.1f}",
         )

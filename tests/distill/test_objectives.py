@@ -89,8 +89,7 @@ def test_local_covariance_equals_loops():
 def test_covariance_matching_equals_loops():
     real, synthetic = draw(4, 2, 6, 3, 4), draw(5, 2, 2, 3, 4)
     expected = [
-        loop_frobenius(loop_covariance(real[k].numpy()), loop_covariance(synthetic[k].numpy()))
-        for k in range(2)
+        loop_frobenius(loop_covariance(real[k].numpy()), loop_covariance(synthetic[k].numpy())) for k in range(2)
     ]
     np.testing.assert_allclose(matched_covariance(real, synthetic).numpy(), expected, rtol=1e-12)
 
@@ -261,9 +260,7 @@ def test_repeating_every_image_changes_sums_only():
     twice = torch.cat([synthetic, synthetic], 1)
     for name in ("mean_matching", "covariance_matching", "spread"):
         torch.testing.assert_close(LOSSES[name](real, twice), LOSSES[name](real, synthetic))
-    torch.testing.assert_close(
-        class_centralization(twice.flatten(2)), 2 * class_centralization(synthetic.flatten(2))
-    )
+    torch.testing.assert_close(class_centralization(twice.flatten(2)), 2 * class_centralization(synthetic.flatten(2)))
 
 
 def test_mean_matching_sees_means_only():

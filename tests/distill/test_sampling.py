@@ -1,7 +1,7 @@
 """Draws per class: passes without replacement, even repeats, one stream per class."""
 
 from collections import Counter
-from itertools import pairwise
+from itertools import chain, pairwise
 
 import torch
 
@@ -28,6 +28,10 @@ def numbers_drawn(images_by_class, steps, batch=4, seed=0):
     return torch.stack(rows, dim=1).tolist()
 
 
+def flat(steps):
+    return list(chain.from_iterable(steps))
+
+
 def test_shapes_and_types():
     draws = list(sampler({3: numbered(0, 5), 8: numbered(5, 9)}, batch=4).steps(3))
     assert len(draws) == 3
@@ -41,13 +45,13 @@ def test_shapes_and_types():
 def test_a_pass_shows_every_image_once():
     (steps,) = numbers_drawn({0: numbered(10, 12)}, steps=15, batch=4)
     for first in range(0, 15, 3):
-        seen = sum(steps[first : first + 3], [])
+        seen = flat(steps[first : first + 3])
         assert sorted(seen) == list(range(10, 22))
 
 
 def test_a_pass_may_end_within_a_batch():
     (steps,) = numbers_drawn({0: numbered(0, 10)}, steps=15, batch=4)
-    seen = sum(steps, [])
+    seen = flat(steps)
     for first in range(0, 60, 10):
         assert sorted(seen[first : first + 10]) == list(range(10))
 
@@ -66,7 +70,7 @@ def test_small_class_repeats_evenly():
 
 def test_small_class_that_does_not_divide_the_batch_repeats_as_evenly_as_it_can():
     (steps,) = numbers_drawn({0: numbered(0, 3)}, steps=7, batch=8)
-    counts = Counter(sum(steps, []))
+    counts = Counter(flat(steps))
     assert sorted(counts.values()) == [18, 19, 19]  # 56 draws of 3 images
 
 
@@ -77,8 +81,8 @@ def test_a_single_image_fills_the_batch():
 
 def test_each_row_holds_its_own_class():
     low, high = numbers_drawn({2: numbered(0, 6), 5: numbered(100, 7)}, steps=9, batch=5)
-    assert set(sum(low, [])) == set(range(6))
-    assert set(sum(high, [])) == set(range(100, 107))
+    assert set(flat(low)) == set(range(6))
+    assert set(flat(high)) == set(range(100, 107))
 
 
 def test_classes_come_in_ascending_order():
@@ -118,9 +122,7 @@ def test_initial_images_are_distinct_and_of_their_class():
 
 
 def test_initial_images_are_drawn_and_not_the_first_ones():
-    starts = [
-        tuple(sorted(sampler({0: numbered(0, 30)}, seed=s).initial(4)[0, :, 0, 0, 0].tolist())) for s in range(6)
-    ]
+    starts = [tuple(sorted(sampler({0: numbered(0, 30)}, seed=s).initial(4)[0, :, 0, 0, 0].tolist())) for s in range(6)]
     assert len(set(starts)) == 6
 
 

@@ -1,0 +1,1 @@
+"""Speed and quality measurements; each writes its figures to ``results/``."""

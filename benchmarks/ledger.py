@@ -1,0 +1,92 @@
+"""The ledger of measured figures: one JSON file of rows per benchmark, and the tables made of them.
+
+python -m benchmarks.ledger        # rewrites the tables in README.md and docs/ from results/*.json
+"""
+
+import json
+import re
+import sys
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS = ROOT / "benchmarks" / "results"
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def row(name: str, values: list[float], unit: str, **more: Any) -> dict[str, Any]:
+    """A figure with its spread. ``more``: baseline, ratio, target, better, seeds."""
+    spread = {"std": stdev(values)} if len(values) > 1 else {}
+    return {"name": name, "value": mean(values), "unit": unit, **spread, **more}
+
+
+def write(name: str, rows: list[dict[str, Any]], origin: dict[str, Any], seconds: float) -> None:
+    """Writes ``results/NAME.json``; every row carries where it comes from."""
+    RESULTS.mkdir(exist_ok=True)
+    full = [{**one, **origin, "seconds": round(seconds, 1)} for one in rows]
+    (RESULTS / f"{name}.json").write_text(json.dumps(full, indent=1) + "\n", encoding="utf-8")
+
+
+def missed(rows: list[dict[str, Any]]) -> list[str]:
+    """One line per row whose ``ratio``, or else ``value``, does not reach its target."""
+    lines = []
+    for one in rows:
+        if "target" in one:
+            reached = one.get("ratio", one["value"])
+            good = reached >= one["target"] if one["better"] == "higher" else reached <= one["target"]
+            if not good:
+                lines.append(f"{one['name']}: {reached:.4g}, target {one['target']:.4g}")
+    return lines
+
+
+def table(name: str) -> str:
+    """The rows of ``results/NAME.json`` as a Markdown table with its origin below."""
+    rows = json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
+    lines = ["| figure | value | target |", "|---|---:|---:|"]
+    for one in rows:
+        value = _number(one["value"], one["unit"])
+        if "std" in one:
+            value += f" ± {_number(one['std'], one['unit'])}"
+        sign = {"higher": "≥", "lower": "≤"}.get(one.get("better", ""), "")
+        target = f"{sign} {_number(one['target'], one['unit'])} {one['unit']}" if "target" in one else ""
+        lines.append(f"| {one['name']} | {value} {one['unit']} | {target} |")
+    first = rows[0]
+    versions = first["versions"]
+    origin = (
+        f"`{first['command']}`, {first.get('seeds', 'one seed')}, {first['machine']}, {first['device']}, "
+        f"torch {versions['torch']}, commit {first['commit']}, {first['seconds']:.0f} s."
+    )
+    return "\n".join([*lines, "", origin])
+
+
+def _number(value: float, unit: str) -> str:
+    if unit == "%":
+        return f"{value:.1f}"
+    return f"{value:.0f}" if abs(value) >= 100 else f"{value:.3g}"
+
+
+def update(text: str) -> str:
+    """Replaces what stands between ``<!-- results: NAME -->`` and ``<!-- end -->`` by that table."""
+
+    def made(match: re.Match[str]) -> str:
+        return f"<!-- results: {match[1]} -->\n{table(match[1])}\n<!-- end -->"
+
+    return re.sub(r"<!-- results: ([\w-]+) -->\n.*?<!-- end -->", made, text, flags=re.DOTALL)
+
+
+def main() -> int:
+    """Rewrites the pages; with ``--check`` only says whether they are current."""
+    stale = []
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8")
+        if update(text) != text:
+            stale.append(page.name)
+            if "--check" not in sys.argv:
+                page.write_text(update(text), encoding="utf-8")
+    print("current" if not stale else f"{'stale' if '--check' in sys.argv else 'rewritten'}: {', '.join(stale)}")
+    return int(bool(stale) and "--check" in sys.argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,329 @@
+"""Image files: decoded exactly, cached, and every unusable one named."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from iid_cl.data import folders
+from iid_cl.data.folders import list_class_folders, load_files
+from iid_cl.errors import UserError
+from iid_cl.memory.files import save_tensors
+
+GREY = np.arange(12, dtype=np.uint8).reshape(3, 4) * 20  # 3 rows, 4 columns
+RED, GREEN, BLUE = GREY, GREY + 1, 255 - GREY
+RGB = np.stack([RED, GREEN, BLUE], axis=2)
+ALPHA = np.full((3, 4), 128, np.uint8)
+
+
+def save(path: Path, array: np.ndarray) -> Path:
+    """Writes an array as an image, with the folders it needs."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(array).save(path)
+    return path
+
+
+def decode(*files: Path, image_size: int | None = None) -> torch.Tensor:
+    """The images as one class, without a cache."""
+    return load_files([files], image_size, None).images
+
+
+def channels_first(array: np.ndarray) -> torch.Tensor:
+    return torch.from_numpy(array.transpose(2, 0, 1).copy())
+
+
+def palette_image(path: Path) -> Path:
+    """Colours 0, 1, 2, 3 of a palette, in each row."""
+    image = Image.fromarray(np.tile(np.arange(4, dtype=np.uint8), (3, 1)))
+    image.putpalette([10, 20, 30, 40, 50, 60, 70, 80, 90, 100, 110, 120])
+    assert image.mode == "P"
+    image.save(path)
+    return path
+
+
+def refuse_to_decode(*args: object) -> None:
+    raise AssertionError("the cache should have been read")
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> Path:
+    return tmp_path / "cache" / "decoded"
+
+
+def cached_file(cache: Path) -> Path:
+    """The only file of the cache."""
+    (file,) = [path for path in cache.rglob("*") if path.is_file()]
+    return file
+
+
+def test_a_grey_image_has_one_channel_of_its_values(tmp_path: Path) -> None:
+    images = decode(save(tmp_path / "x.png", GREY))
+    assert images.dtype == torch.uint8
+    torch.testing.assert_close(images, torch.from_numpy(GREY)[None, None])
+
+
+def test_a_colour_image_has_three_channels_of_its_values(tmp_path: Path) -> None:
+    images = decode(save(tmp_path / "x.png", RGB))
+    torch.testing.assert_close(images, torch.from_numpy(np.stack([RED, GREEN, BLUE]))[None])
+
+
+def test_transparency_is_dropped(tmp_path: Path) -> None:
+    images = decode(save(tmp_path / "x.png", np.dstack([RGB, ALPHA])))
+    torch.testing.assert_close(images[0], channels_first(RGB))
+
+
+def test_a_palette_is_looked_up(tmp_path: Path) -> None:
+    images = decode(palette_image(tmp_path / "x.png"))
+    assert images.shape == (1, 3, 3, 4)
+    for row in range(3):
+        assert images[0, :, row].T.tolist() == [[10, 20, 30], [40, 50, 60], [70, 80, 90], [100, 110, 120]]
+
+
+def test_a_bilevel_image_is_black_and_white(tmp_path: Path) -> None:
+    bilevel = Image.fromarray(GREY > 100)
+    assert bilevel.mode == "1"
+    bilevel.save(tmp_path / "x.png")
+    images = decode(tmp_path / "x.png")
+    torch.testing.assert_close(images[0, 0], torch.from_numpy(np.where(GREY > 100, 255, 0).astype(np.uint8)))
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif"])
+def test_sixteen_bits_keep_their_brightness(tmp_path: Path, suffix: str) -> None:
+    values = np.array([[0, 257, 5_000, 20_000], [30_000, 32_768, 50_000, 60_000], [65_000, 65_535, 1, 40_000]])
+    images = decode(save(tmp_path / f"x{suffix}", values.astype(np.uint16)))
+    expected = torch.from_numpy(values / 257)  # 65,535 is 255
+    for channel in images[0]:
+        assert (channel - expected).abs().max() <= 1
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB", "RGBA", "LA", "P", "1", "CMYK", "I;16"])
+def test_every_mode_has_one_or_three_channels(tmp_path: Path, mode: str) -> None:
+    suffix = "jpg" if mode == "CMYK" else "png"
+    Image.new(mode, (4, 3)).save(tmp_path / f"x.{suffix}")
+    images = decode(tmp_path / f"x.{suffix}")
+    assert images.shape[1] in (1, 3)
+    assert images.shape[2:] == (3, 4)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".bmp", ".ppm", ".tif", ".tiff", ".webp"])
+def test_lossless_formats_decode_alike(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"x{suffix}"
+    Image.fromarray(RGB).save(path, lossless=True)
+    torch.testing.assert_close(decode(path)[0], channels_first(RGB))
+
+
+def test_a_jpeg_decodes_as_pillow_does(tmp_path: Path) -> None:
+    path = save(tmp_path / "x.jpg", RGB)
+    with Image.open(path) as image:
+        expected = np.asarray(image)
+    torch.testing.assert_close(decode(path)[0], channels_first(expected))
+
+
+def test_a_grey_image_among_colours_fills_all_channels(tmp_path: Path) -> None:
+    files = [save(tmp_path / "a.png", RGB), save(tmp_path / "b.png", GREY), palette_image(tmp_path / "c.png")]
+    images = decode(*files)
+    torch.testing.assert_close(images[0], channels_first(RGB))
+    torch.testing.assert_close(images[1], torch.from_numpy(np.stack([GREY] * 3)))
+    assert images[2, :, 0, 0].tolist() == [10, 20, 30]
+
+
+def test_labels_are_positions_and_images_keep_their_order(tmp_path: Path) -> None:
+    files = [
+        [save(tmp_path / f"{c}{i}.png", np.full((2, 2), 10 * c + i, np.uint8)) for i in range(n)]
+        for c, n in enumerate((2, 1, 3))
+    ]
+    part = load_files(files, None, None)
+    assert part.labels.dtype == torch.int64
+    assert part.labels.tolist() == [0, 0, 1, 2, 2, 2]
+    assert part.images[:, 0, 0, 0].tolist() == [0, 1, 10, 20, 21, 22]
+
+
+def test_resizing_is_bilinear(tmp_path: Path) -> None:
+    array = np.random.default_rng(0).integers(0, 256, (12, 9, 3), dtype=np.uint8)
+    images = decode(save(tmp_path / "x.png", array), image_size=5)
+    expected = Image.fromarray(array).resize((5, 5), Image.Resampling.BILINEAR)
+    torch.testing.assert_close(images[0], channels_first(np.asarray(expected)))
+
+
+def test_resizing_brings_differing_images_to_one_size(tmp_path: Path) -> None:
+    files = [save(tmp_path / f"{n}.png", np.full((n, 2 * n), 50 + n, np.uint8)) for n in (2, 6, 11)]
+    images = decode(*files, image_size=6)
+    assert images.shape == (3, 1, 6, 6)
+    for image, value in zip(images, (52, 56, 61), strict=True):
+        assert image.unique().tolist() == [value]
+
+
+def test_an_image_of_the_right_size_is_left_alone(tmp_path: Path) -> None:
+    array = np.random.default_rng(1).integers(0, 256, (7, 7), dtype=np.uint8)
+    torch.testing.assert_close(decode(save(tmp_path / "x.png", array), image_size=7)[0, 0], torch.from_numpy(array))
+
+
+def test_differing_sizes_are_refused_and_named(tmp_path: Path) -> None:
+    first, odd = save(tmp_path / "a.png", GREY), save(tmp_path / "b.png", GREY.T)
+    with pytest.raises(UserError, match=r"b\.png: is 3x4 pixels but .*a\.png is 4x3.*stream\.image_size") as caught:
+        decode(first, odd)
+    assert str(odd) in str(caught.value)
+
+
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF data:UserWarning")
+@pytest.mark.parametrize("content", ["empty", "text", "truncated", "header"])
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".bmp", ".gif", ".webp", ".tif"])
+def test_a_file_that_is_no_image_is_refused_and_not_cached(
+    tmp_path: Path, cache: Path, suffix: str, content: str
+) -> None:
+    path = tmp_path / f"x{suffix}"
+    noise = np.random.default_rng(2).integers(0, 256, (40, 40, 3), dtype=np.uint8)
+    whole = save(path, noise).read_bytes()
+    path.write_bytes(
+        {"empty": b"", "text": b"hello", "truncated": whole[: len(whole) // 2], "header": whole[:12]}[content]
+    )
+    with pytest.raises(UserError, match="cannot be decoded") as caught:
+        load_files([[path]], None, cache)
+    assert str(path) in str(caught.value)
+    assert not cache.exists()
+
+
+def test_an_image_that_vanished_is_refused(tmp_path: Path, cache: Path) -> None:
+    for place in (None, cache):
+        with pytest.raises(UserError, match=r"gone\.png"):
+            load_files([[tmp_path / "gone.png"]], None, place)
+
+
+def test_the_second_load_reads_the_cache(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    files = [[save(tmp_path / "a.png", RGB)], [save(tmp_path / "b.png", GREY)]]
+    first = load_files(files, None, cache)
+    monkeypatch.setattr(folders, "_decode", refuse_to_decode)
+    second = load_files(files, None, cache)
+    torch.testing.assert_close(second.images, first.images)
+    assert second.labels.tolist() == [0, 1]
+
+
+def test_the_first_load_decodes_and_no_cache_means_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = save(tmp_path / "a.png", RGB)
+    decode(path)
+    assert list(tmp_path.iterdir()) == [path]
+    monkeypatch.setattr(folders, "_decode", refuse_to_decode)
+    with pytest.raises(AssertionError, match="cache"):
+        decode(path)
+
+
+def test_a_changed_file_is_decoded_again(tmp_path: Path, cache: Path) -> None:
+    path = save(tmp_path / "a.png", GREY)
+    load_files([[path]], None, cache)
+    before = path.stat()
+    save(path, 255 - GREY)
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns + 10**9))
+    torch.testing.assert_close(load_files([[path]], None, cache).images[0, 0], torch.from_numpy(255 - GREY))
+
+
+def test_the_cache_holds_one_size_only(tmp_path: Path, cache: Path) -> None:
+    path = save(tmp_path / "a.png", GREY)
+    for size, shape in ((None, (3, 4)), (8, (8, 8)), (5, (5, 5)), (None, (3, 4))):
+        assert load_files([[path]], size, cache).images.shape[2:] == shape
+
+
+def test_the_cache_holds_these_files_only(tmp_path: Path, cache: Path) -> None:
+    a, b = save(tmp_path / "a.png", GREY), save(tmp_path / "b.png", 255 - GREY)
+    for files in ([a, b], [b, a], [a], [b]):
+        images = load_files([files], None, cache).images
+        expected = [torch.from_numpy(GREY if file == a else 255 - GREY) for file in files]
+        torch.testing.assert_close(images[:, 0], torch.stack(expected))
+
+
+@pytest.mark.parametrize("damage", ["junk", "empty", "truncated", "no images", "wrong type", "too few", "wrong rank"])
+def test_a_damaged_cache_is_replaced(tmp_path: Path, cache: Path, damage: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    files = [[save(tmp_path / "a.png", GREY), save(tmp_path / "b.png", 255 - GREY)]]
+    whole = load_files(files, None, cache)
+    file = cached_file(cache)
+    tensors = {
+        "no images": {"other": whole.images},
+        "wrong type": {"images": whole.images.float()},
+        "too few": {"images": whole.images[:1]},
+        "wrong rank": {"images": whole.images[:, 0]},
+    }
+    if damage in tensors:
+        save_tensors(file, tensors[damage])
+    else:
+        file.write_bytes({"junk": b"junk" * 9, "empty": b"", "truncated": file.read_bytes()[:-5]}[damage])
+    torch.testing.assert_close(load_files(files, None, cache).images, whole.images)
+    monkeypatch.setattr(folders, "_decode", refuse_to_decode)
+    torch.testing.assert_close(load_files(files, None, cache).images, whole.images)
+
+
+def test_a_cache_that_cannot_be_made_does_not_matter(tmp_path: Path) -> None:
+    path = save(tmp_path / "a.png", GREY)
+    (tmp_path / "file").write_text("in the way")
+    images = load_files([[path]], None, tmp_path / "file" / "decoded").images
+    torch.testing.assert_close(images[0, 0], torch.from_numpy(GREY))
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root writes everywhere")
+def test_a_cache_that_cannot_be_written_does_not_matter(tmp_path: Path, cache: Path) -> None:
+    path = save(tmp_path / "a.png", GREY)
+    cache.mkdir(parents=True)
+    cache.chmod(0o500)
+    try:
+        images = load_files([[path]], None, cache).images
+    finally:
+        cache.chmod(0o700)
+    torch.testing.assert_close(images[0, 0], torch.from_numpy(GREY))
+
+
+def test_a_full_disk_does_not_matter_to_the_cache(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    path = save(tmp_path / "a.png", GREY)
+    torch.testing.assert_close(load_files([[path]], None, cache).images[0, 0], torch.from_numpy(GREY))
+
+
+def make_tree(root: Path, names: Sequence[str]) -> None:
+    for name in names:
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+
+
+def test_classes_and_files_are_sorted(tmp_path: Path) -> None:
+    make_tree(tmp_path, ["b/2.png", "b/10.png", "a/z.png", "a/y.png", "C/x.png"])
+    names, files = list_class_folders(tmp_path)
+    assert names == ["C", "a", "b"]
+    assert [[f.name for f in members] for members in files] == [["x.png"], ["y.png", "z.png"], ["10.png", "2.png"]]
+
+
+def test_images_are_found_in_folders_below_and_by_any_case_of_suffix(tmp_path: Path) -> None:
+    make_tree(tmp_path, ["a/images/1.JPEG", "a/2.Png", "a/notes.txt", "a/thumbs.db", "README.md"])
+    (tmp_path / "a" / "folder.png").mkdir()
+    names, files = list_class_folders(tmp_path)
+    assert names == ["a"]
+    assert {str(f.relative_to(tmp_path)) for f in files[0]} == {"a/2.Png", "a/images/1.JPEG"}
+
+
+def test_a_missing_folder_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"train: no such folder.*train/ and test/"):
+        list_class_folders(tmp_path / "train")
+
+
+def test_a_folder_without_classes_is_refused(tmp_path: Path) -> None:
+    make_tree(tmp_path, ["1.png", "2.png"])
+    with pytest.raises(UserError, match="no class folders"):
+        list_class_folders(tmp_path)
+
+
+def test_a_class_without_images_is_refused(tmp_path: Path) -> None:
+    make_tree(tmp_path, ["a/1.png", "b/notes.txt"])
+    with pytest.raises(UserError, match=r"b: class 'b' has no images"):
+        list_class_folders(tmp_path)
+
+
+@pytest.mark.parametrize(("wanted", "odd"), [(["a"], "b"), (["a", "b", "c"], "c"), (["a", "x"], "b, x")])
+def test_other_classes_than_wanted_are_refused(tmp_path: Path, wanted: list[str], odd: str) -> None:
+    make_tree(tmp_path, ["a/1.png", "b/1.png"])
+    assert list_class_folders(tmp_path, ["a", "b"])[0] == ["a", "b"]
+    with pytest.raises(UserError, match=rf"differ.*\({odd}\)"):
+        list_class_folders(tmp_path, wanted)

@@ -1,0 +1,327 @@
+"""Memories on disk: what is written comes back, a failed write leaves no trace, damaged files are named."""
+
+import errno
+import io
+import json
+import os
+import pickle
+import struct
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from iid_cl.errors import UserError
+from iid_cl.memory.exemplars import ExemplarSet
+from iid_cl.memory.files import FORMAT, VERSION, load_memory, save_memory, save_tensors, write_bytes
+
+
+def example(value=7):
+    generator = torch.Generator().manual_seed(value)
+    groups = {c: torch.randint(256, (2, 1, 3, 4), dtype=torch.uint8, generator=generator) for c in (1, 4)}
+    return ExemplarSet.from_classes(groups, {"method": "distilled", "seed": value, "settings": {"lr": 0.5}})
+
+
+@pytest.fixture
+def stored(tmp_path):
+    path = tmp_path / "memory.safetensors"
+    save_memory(path, example())
+    return path
+
+
+def foreign(path, tensors=None, header=None, key="iid_cl"):
+    """A safetensors file with any tensors and metadata."""
+    good = {"images": example().images, "labels": example().labels}
+    metadata = {key: header if isinstance(header, str) else json.dumps(header)} if header is not None else None
+    save_file(tensors or good, path, metadata)
+    return path
+
+
+GOOD_HEADER = {"format": FORMAT, "version": VERSION}
+
+
+def assert_refused(path, *words):
+    with pytest.raises(UserError) as caught:
+        load_memory(path)
+    sentence = str(caught.value)
+    assert sentence.startswith(f"{path}: ")
+    assert sentence.endswith(".")
+    assert "\n" not in sentence
+    for word in words:
+        assert word in sentence
+
+
+# --- there and back
+
+
+def test_round_trip(stored):
+    memory, loaded = example(), load_memory(stored)
+    assert torch.equal(loaded.images, memory.images)
+    assert torch.equal(loaded.labels, memory.labels)
+    assert (loaded.images.dtype, loaded.labels.dtype) == (torch.uint8, torch.int16)
+    assert loaded.nbytes == memory.nbytes
+    for key, value in memory.metadata.items():
+        assert loaded.metadata[key] == value
+
+
+def test_metadata_given_when_saving_joins_the_memorys_own(tmp_path):
+    path = tmp_path / "m.safetensors"
+    save_memory(path, example(), {"classes": ["één", "β"], "seed": 9})
+    metadata = load_memory(path).metadata
+    assert metadata["classes"] == ["één", "β"]
+    assert metadata["seed"] == 9
+    assert metadata["method"] == "distilled"
+
+
+def test_a_loaded_memory_can_be_saved_again(stored, tmp_path):
+    again = tmp_path / "again.safetensors"
+    save_memory(again, load_memory(stored))
+    assert again.read_bytes() == stored.read_bytes()
+
+
+def test_equal_memories_make_equal_bytes(stored, tmp_path):
+    other = tmp_path / "other.safetensors"
+    save_memory(other, example())
+    assert other.read_bytes() == stored.read_bytes()
+
+
+def test_images_that_are_views_are_stored_as_they_look(tmp_path):
+    images = torch.arange(48, dtype=torch.uint8).view(2, 4, 6, 1).permute(0, 3, 1, 2)[:, :, ::2]
+    path = tmp_path / "m.safetensors"
+    save_memory(path, ExemplarSet(images, torch.tensor([0, 1], dtype=torch.int16)))
+    assert torch.equal(load_memory(path).images, images)
+
+
+def test_folders_are_made_on_the_way(tmp_path):
+    path = tmp_path / "a" / "b" / "m.safetensors"
+    save_memory(path, example())
+    assert len(load_memory(path)) == 4
+
+
+def test_file_holds_raw_pixels_behind_a_json_header(stored):
+    data = stored.read_bytes()
+    (length,) = struct.unpack("<Q", data[:8])
+    header = json.loads(data[8 : 8 + length])
+    start, end = header["images"]["data_offsets"]
+    assert data[8 + length :][start:end] == example().images.numpy().tobytes()
+    assert json.loads(header["__metadata__"]["iid_cl"])["format"] == FORMAT
+
+
+# --- whole or not at all
+
+
+@pytest.mark.parametrize("call", ["fsync", "replace"])
+def test_a_failing_write_leaves_the_old_file_and_nothing_else(stored, monkeypatch, call):
+    before = stored.read_bytes()
+
+    def full(*args):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, call, full)
+    with pytest.raises(UserError, match=r"cannot be written \(No space left on device\)"):
+        save_memory(stored, example(8))
+    assert stored.read_bytes() == before
+    assert [p.name for p in stored.parent.iterdir()] == [stored.name]
+
+
+def test_a_successful_write_leaves_no_temporary_file(stored):
+    save_memory(stored, example(8))
+    assert [p.name for p in stored.parent.iterdir()] == [stored.name]
+    assert load_memory(stored).metadata["seed"] == 8
+
+
+def test_the_new_file_replaces_the_old_in_one_step(stored, monkeypatch):
+    """Until the rename the old file is whole, and what is renamed is whole already."""
+    before, moves = stored.read_bytes(), []
+    genuine = os.replace
+
+    def watched(source, target):
+        moves.append((stored.read_bytes(), load_memory(source).metadata["seed"], target))
+        genuine(source, target)
+
+    monkeypatch.setattr(os, "replace", watched)
+    save_memory(stored, example(8))
+    assert moves == [(before, 8, stored)]
+
+
+def test_a_file_in_the_way_of_a_folder_is_a_users_error(tmp_path):
+    (tmp_path / "taken").write_text("")
+    path = tmp_path / "taken" / "m.safetensors"
+    with pytest.raises(UserError) as caught:
+        write_bytes(path, b"data")
+    assert str(caught.value).startswith(f"{path}: cannot be written")
+
+
+def test_a_folder_of_the_files_name_is_a_users_error(tmp_path):
+    path = tmp_path / "m.safetensors"
+    path.mkdir()
+    with pytest.raises(UserError, match="cannot be written"):
+        save_memory(path, example())
+    assert [p.name for p in tmp_path.iterdir()] == [path.name]
+
+
+def test_write_bytes_writes_them(tmp_path):
+    write_bytes(tmp_path / "x", b"\x00\xff\n")
+    assert (tmp_path / "x").read_bytes() == b"\x00\xff\n"
+
+
+def test_save_tensors_detaches_and_keeps_types(tmp_path):
+    tensors = {"w": torch.arange(6.0).view(2, 3).t().requires_grad_(), "n": torch.tensor([1, 2])}
+    save_tensors(tmp_path / "t", tensors)
+    back = load_file(tmp_path / "t")
+    assert torch.equal(back["w"], tensors["w"].detach())
+    assert back["n"].dtype == torch.int64
+
+
+# --- what is read is checked
+
+
+def test_a_missing_file_is_named(tmp_path):
+    assert_refused(tmp_path / "absent.safetensors", "no such file")
+
+
+def test_a_folder_is_no_memory(tmp_path):
+    assert_refused(tmp_path)
+
+
+def test_an_empty_file_is_refused(tmp_path):
+    path = tmp_path / "m"
+    path.write_bytes(b"")
+    assert_refused(path, "damaged")
+
+
+def test_every_truncation_is_refused(stored):
+    data = stored.read_bytes()
+    for length in range(0, len(data), 3):
+        stored.write_bytes(data[:length])
+        assert_refused(stored)
+    stored.write_bytes(data[:-1])
+    assert_refused(stored)
+
+
+def test_bytes_too_many_are_refused(stored):
+    stored.write_bytes(stored.read_bytes() + b"\x00")
+    assert_refused(stored, "damaged")
+
+
+def test_a_flipped_bit_of_the_length_is_refused(stored):
+    data = stored.read_bytes()
+    for bit in range(64):
+        damaged = bytearray(data)
+        damaged[bit // 8] ^= 1 << bit % 8
+        stored.write_bytes(damaged)
+        assert_refused(stored)
+
+
+def outcome(path):
+    """The memory, or the sentence that refuses it."""
+    try:
+        return load_memory(path)
+    except UserError as error:
+        return str(error)
+
+
+def test_a_flipped_bit_of_the_header_never_escapes_as_another_error(stored):
+    """Some flips only change a word of the metadata; all others are a sentence that names the file."""
+    data = stored.read_bytes()
+    (length,) = struct.unpack("<Q", data[:8])
+    outcomes = []
+    for position in range(8, 8 + length):
+        damaged = bytearray(data)
+        damaged[position] ^= 1 << (3 * position) % 8
+        stored.write_bytes(damaged)
+        outcomes.append(outcome(stored))
+    sentences = [x for x in outcomes if isinstance(x, str)]
+    assert len(sentences) > length / 2
+    assert all(x.startswith(f"{stored}: ") for x in sentences)
+    for loaded in outcomes:
+        if not isinstance(loaded, str):
+            assert (loaded.images.dtype, loaded.labels.dtype) == (torch.uint8, torch.int16)
+            assert loaded.images.numel() == 48
+
+
+def test_a_file_of_another_program_is_refused(tmp_path):
+    assert_refused(foreign(tmp_path / "m"), "not a memory written by iid-cl")
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        "no json",
+        "[]",
+        "3",
+        "null",
+        '"text"',
+        {},
+        {"format": "something else", "version": VERSION},
+        {"format": FORMAT},
+        {"format": FORMAT, "version": "1"},
+        {"format": FORMAT, "version": None},
+        {"format": FORMAT, "version": 1.5},
+    ],
+    ids=str,
+)
+def test_metadata_that_is_not_ours_is_refused(tmp_path, header):
+    assert_refused(foreign(tmp_path / "m", header=header), "not a memory written by iid-cl")
+
+
+def test_metadata_under_another_key_is_refused(tmp_path):
+    assert_refused(foreign(tmp_path / "m", header=GOOD_HEADER, key="other"), "not a memory written by iid-cl")
+
+
+def test_a_newer_version_asks_for_an_update(tmp_path):
+    path = foreign(tmp_path / "m", header={"format": FORMAT, "version": VERSION + 1})
+    assert_refused(path, str(VERSION + 1), "newer", "update iid-cl")
+
+
+def test_our_header_on_good_tensors_is_accepted(tmp_path):
+    assert len(load_memory(foreign(tmp_path / "m", header=GOOD_HEADER))) == 4
+
+
+LABELS = torch.tensor([0, 1], dtype=torch.int16)
+PIXELS = torch.zeros(2, 1, 3, 3, dtype=torch.uint8)
+
+
+@pytest.mark.parametrize(
+    "tensors",
+    [
+        {"images": PIXELS.float(), "labels": LABELS},
+        {"images": PIXELS.to(torch.int8), "labels": LABELS},
+        {"images": PIXELS.half(), "labels": LABELS},
+        {"images": PIXELS[:, 0], "labels": LABELS},
+        {"images": PIXELS, "labels": LABELS.long()},
+        {"images": PIXELS, "labels": LABELS[:1]},
+        {"images": PIXELS, "labels": LABELS[:, None]},
+        {"images": PIXELS, "labels": -LABELS},
+        {"images": PIXELS[:0], "labels": LABELS[:0]},
+        {"images": PIXELS},
+        {"labels": LABELS},
+    ],
+    ids=[
+        "float32", "int8", "float16", "no channels", "int64 labels", "too few labels", "labels of two dimensions",
+        "negative labels", "empty", "no labels", "no images",
+    ],
+)  # fmt: skip
+def test_contents_that_are_no_memory_are_refused(tmp_path, tensors):
+    assert_refused(foreign(tmp_path / "m", tensors=tensors, header=GOOD_HEADER))
+
+
+# --- data, not programs
+
+
+class Trap:
+    def __reduce__(self):
+        return (pytest.fail, ("a file was unpickled",))
+
+
+def test_a_pickle_is_refused_without_being_run(tmp_path):
+    for number, data in enumerate((pickle.dumps(Trap()), torch_archive(Trap()))):
+        path = tmp_path / str(number)
+        path.write_bytes(data)
+        assert_refused(path, "damaged or no safetensors file")
+
+
+def torch_archive(value):
+    buffer = io.BytesIO()
+    torch.save(value, buffer)
+    return buffer.getvalue()

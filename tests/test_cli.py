@@ -1,0 +1,511 @@
+"""The command line: a mistake ends in one sentence and exit code 2, and leaves nothing behind."""
+
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+from urllib.error import URLError
+
+import pytest
+import torch
+from PIL import Image
+
+import iid_cl
+from iid_cl.cli import main
+from iid_cl.config import load_config, shipped_configs
+from iid_cl.memory.exemplars import ExemplarSet
+from iid_cl.memory.files import save_memory, save_tensors
+
+pytestmark = pytest.mark.usefixtures("in_tmp_path", "_no_network")
+
+RUN = ["run", "split_digits.yaml", "--device", "cpu"]
+COMPARE = ["compare", "split_digits.yaml", "--device", "cpu"]
+DISTILL = ["distill", "digits", "-o", "out.safetensors", "--device", "cpu"]
+
+
+class Answer(NamedTuple):
+    """What a command answered."""
+
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def _no_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever opens an address hears that there is no network."""
+
+    def refuse(*args: object, **kwargs: object) -> None:
+        raise URLError("no network here")
+
+    monkeypatch.setattr(urllib.request, "urlopen", refuse)
+
+
+@pytest.fixture
+def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[[Sequence[str]], Answer]:
+    """Runs the command line in this process."""
+
+    def call(arguments: Sequence[str]) -> Answer:
+        monkeypatch.setattr(sys, "argv", ["iid-cl", *arguments])
+        with pytest.raises(SystemExit) as caught:
+            main()
+        captured = capsys.readouterr()
+        return Answer(int(caught.value.code or 0), captured.out, captured.err)
+
+    return call
+
+
+def contents(folder: Path) -> dict[str, bytes | None]:
+    """All files below a folder with their bytes, and the folders in it; torchvision leaves deeper ones."""
+    found = [*folder.iterdir(), *(path for path in folder.rglob("*") if path.is_file())]
+    return {str(path.relative_to(folder)): path.read_bytes() if path.is_file() else None for path in found}
+
+
+def image_folder(images: int = 4, size: int = 8) -> Path:
+    """The folder ``images`` with train/ and test/ images of the classes a and b."""
+    root = Path("images")
+    for part in ("train", "test"):
+        for number, name in enumerate(("a", "b")):
+            folder = root / part / name
+            folder.mkdir(parents=True)
+            for i in range(images):
+                Image.new("RGB", (size, size), (40 * i, 100 * number, 7)).save(folder / f"{i}.png")
+    return root
+
+
+def on_folder(*overrides: str) -> list[str]:
+    """A run on the folder ``images``."""
+    sets = [part for override in overrides for part in ("--set", override)]
+    return [
+        *RUN,
+        "--set",
+        "stream.dataset=image_folder",
+        "--set",
+        "stream.experiences=2",
+        "--data-root",
+        "images",
+        *sets,
+    ]
+
+
+def misspelt_key() -> list[str]:
+    return [*RUN, "--set", "memory.icp=3"]
+
+
+def misspelt_key_in_a_file() -> list[str]:
+    Path("mine.yaml").write_text("memory: {icp: 3}\n")
+    return ["run", "mine.yaml"]
+
+
+def value_out_of_range() -> list[str]:
+    return [*RUN, "--set", "memory.ipc=0"]
+
+
+def seed_out_of_range() -> list[str]:
+    return [*RUN, "--seed", "-1"]
+
+
+def order_seed_out_of_range() -> list[str]:
+    return [*RUN, "--set", f"stream.order_seed={2**32}"]
+
+
+def last_seed_out_of_range() -> list[str]:
+    return [*COMPARE, "--seed", str(2**32 - 1), "--seeds", "2"]
+
+
+def missing_config() -> list[str]:
+    return ["run", "missing.yaml"]
+
+
+def missing_dataset(name: str) -> list[str]:
+    Path("empty").mkdir()
+    return [*RUN, "--set", f"stream.dataset={name}", "--data-root", "empty"]
+
+
+def image_folder_without_train() -> list[str]:
+    Path("images").mkdir()
+    return on_folder()
+
+
+def image_folder_without_test() -> list[str]:
+    for path in sorted((image_folder() / "test").rglob("*"), reverse=True):
+        path.unlink() if path.is_file() else path.rmdir()
+    Path("images/test").rmdir()
+    return on_folder()
+
+
+def image_folder_without_classes() -> list[str]:
+    Path("images/train").mkdir(parents=True)
+    return on_folder()
+
+
+def image_folder_of_other_test_classes() -> list[str]:
+    (image_folder() / "test" / "b").rename("images/test/c")
+    return on_folder()
+
+
+def corrupt_image() -> list[str]:
+    (image_folder() / "train" / "b" / "2.png").write_bytes(b"\x89PNG\r\n\x1a\n and no more")
+    return on_folder()
+
+
+def truncated_image() -> list[str]:
+    path = image_folder() / "test" / "a" / "1.png"
+    path.write_bytes(path.read_bytes()[:50])
+    return on_folder()
+
+
+def empty_class_folder() -> list[str]:
+    (image_folder() / "train" / "c").mkdir()
+    return on_folder()
+
+
+def differing_image_sizes() -> list[str]:
+    Image.new("RGB", (9, 8)).save(image_folder() / "train" / "a" / "3.png")
+    return on_folder()
+
+
+def differing_test_image_sizes() -> list[str]:
+    root = image_folder()
+    for path in (root / "test").rglob("*.png"):
+        Image.new("RGB", (16, 16)).save(path)
+    return on_folder()
+
+
+def validation_that_empties_a_class() -> list[str]:
+    image_folder()
+    return on_folder("stream.validation=0.01")
+
+
+def ipc_larger_than_a_class() -> list[str]:
+    return [*RUN, "--set", "memory.ipc=1000"]
+
+
+def ipc_larger_than_a_class_for_a_baseline() -> list[str]:
+    sets = ["memory.method=none", "baselines=[random]", "memory.ipc=1000", "train.epochs=1"]
+    return [*RUN, *(part for override in sets for part in ("--set", override))]
+
+
+def ipc_larger_than_a_class_in_compare() -> list[str]:
+    return [*COMPARE, "--memories", "random", "--set", "memory.method=none", "--set", "memory.ipc=1000"]
+
+
+def ipc_larger_than_a_class_in_distill() -> list[str]:
+    return [*DISTILL, "--ipc", "1000"]
+
+
+def more_experiences_than_classes() -> list[str]:
+    return [*RUN, "--set", "stream.experiences=11"]
+
+
+def class_that_does_not_exist() -> list[str]:
+    return [*RUN, "--set", "stream.classes=[[0], [10]]"]
+
+
+def image_size_of_a_fixed_dataset() -> list[str]:
+    return [*RUN, "--set", "stream.image_size=16"]
+
+
+def out_that_holds_files() -> list[str]:
+    Path("kept").mkdir()
+    Path("kept/notes.txt").write_text("mine")
+    return [*RUN, "--out", "kept"]
+
+
+def out_that_is_a_file() -> list[str]:
+    Path("kept").write_text("mine")
+    return [*RUN, "--out", "kept"]
+
+
+def out_below_a_file() -> list[str]:
+    Path("kept").write_text("mine")
+    return [*RUN, "--out", "kept/run"]
+
+
+def out_of_compare_that_holds_files() -> list[str]:
+    out_that_holds_files()
+    return [*COMPARE, "--out", "kept"]
+
+
+def memory_missing() -> list[str]:
+    return ["evaluate", "missing.safetensors"]
+
+
+def memory_damaged() -> list[str]:
+    Path("m.safetensors").write_bytes(b"\x08\0\0\0\0\0\0\0{broken!")
+    return ["evaluate", "m.safetensors"]
+
+
+def memory_empty_file() -> list[str]:
+    Path("m.safetensors").touch()
+    return ["evaluate", "m.safetensors"]
+
+
+def memory_that_is_a_folder() -> list[str]:
+    Path("m.safetensors").mkdir()
+    return ["evaluate", "m.safetensors"]
+
+
+def memory_of_another_program() -> list[str]:
+    save_tensors(Path("m.safetensors"), {"weight": torch.zeros(3)})
+    return ["evaluate", "m.safetensors"]
+
+
+def stored_memory(label: int = 0, size: int = 8, **changes: Any) -> list[str]:
+    """Evaluates a memory of one image of the digits, with some of its metadata changed."""
+    memory = ExemplarSet.from_classes({label: torch.zeros(1, 1, size, size, dtype=torch.uint8)})
+    metadata = {"stream": {"dataset": "digits"}, "seed": 0, "class_names": list("0123456789"), **changes}
+    save_memory(Path("m.safetensors"), memory, {k: v for k, v in metadata.items() if v is not None})
+    short = ["evaluate.epochs=1", "evaluate.networks=1", "evaluate.network={width: 4, depth: 1}"]
+    return ["evaluate", "m.safetensors", "--device", "cpu", *(p for override in short for p in ("--set", override))]
+
+
+def distill_to_another_suffix() -> list[str]:
+    return ["distill", "digits", "-o", "out.pt"]
+
+
+def distill_to_a_folder() -> list[str]:
+    Path("out.safetensors").mkdir()
+    return [*DISTILL, "--method", "random"]
+
+
+def distill_below_a_file() -> list[str]:
+    Path("kept").write_text("mine")
+    return ["distill", "digits", "--method", "random", "-o", "kept/out.safetensors"]
+
+
+def distill_an_unknown_dataset() -> list[str]:
+    return ["distill", "digitz", "-o", "out.safetensors"]
+
+
+def distill_without_images() -> list[str]:
+    return [*DISTILL, "--method", "none"]
+
+
+def unknown_method() -> list[str]:
+    return [*COMPARE, "--memories", "random,herdign"]
+
+
+def no_method() -> list[str]:
+    return [*COMPARE, "--memories", ""]
+
+
+def embedder_too_deep() -> list[str]:
+    return [*RUN, "--set", "distill.embedder.depth=4"]
+
+
+def embedder_too_deep_in_distill() -> list[str]:
+    return [*DISTILL, "--set", "distill.embedder.depth=4"]
+
+
+def model_too_deep() -> list[str]:
+    return [*RUN, "--set", "model.depth=4"]
+
+
+def centralization_network_too_deep() -> list[str]:
+    return [*RUN, "--set", "memory.ipc=2", "--set", "distill.cc={weight: 1.0, network: {depth: 4}}"]
+
+
+def evaluation_network_too_deep() -> list[str]:
+    return [*stored_memory(), "--set", "evaluate.network.depth=4"]
+
+
+def no_cuda() -> list[str]:
+    return ["run", "split_digits.yaml", "--device", "cuda"]
+
+
+def case(make: Callable[..., list[str]], *shown: str, **arguments: Any) -> Any:
+    """A mistake, and what its sentence names."""
+    name = " ".join([make.__name__.replace("_", " "), *(str(value) for value in arguments.values())])
+    return pytest.param(lambda: make(**arguments), shown, id=name)
+
+
+MISTAKES = [
+    case(misspelt_key, "'memory.icp'", "'memory.ipc'"),
+    case(misspelt_key_in_a_file, "mine.yaml", "'memory.icp'", "'memory.ipc'"),
+    case(value_out_of_range, "memory.ipc", " 0 "),
+    case(seed_out_of_range, "seed", "-1"),
+    case(order_seed_out_of_range, "stream.order_seed", str(2**32)),
+    case(last_seed_out_of_range, "seed"),
+    case(missing_config, "missing.yaml"),
+    *(
+        case(missing_dataset, "stream.dataset", repr(name), "empty", "no network here", "--data-root", name=name)
+        for name in ("mnist", "fashion_mnist", "svhn", "cifar10", "cifar100")
+    ),
+    case(missing_dataset, "stream.dataset", "'tiny_imagenet'", "wnids.txt", name="tiny_imagenet"),
+    case(image_folder_without_train, "images/train"),
+    case(image_folder_without_test, "images/test"),
+    case(image_folder_without_classes, "images/train"),
+    case(image_folder_of_other_test_classes, "images/test", "b, c"),
+    case(corrupt_image, "images/train/b/2.png"),
+    case(truncated_image, "images/test/a/1.png"),
+    case(empty_class_folder, "images/train/c"),
+    case(differing_image_sizes, "images/train/a/3.png", "9x8", "8x8", "stream.image_size"),
+    case(differing_test_image_sizes, "(3, 8, 8)", "(3, 16, 16)", "stream.image_size"),
+    case(validation_that_empties_a_class, "stream.validation", "0.01", "'a'"),
+    case(ipc_larger_than_a_class, "memory.ipc", "1000"),
+    case(ipc_larger_than_a_class_for_a_baseline, "memory.ipc", "1000"),
+    case(ipc_larger_than_a_class_in_compare, "memory.ipc", "1000"),
+    case(ipc_larger_than_a_class_in_distill, "memory.ipc", "1000"),
+    case(more_experiences_than_classes, "stream.experiences", "11", "10"),
+    case(class_that_does_not_exist, "stream.classes", "10", "0 to 9"),
+    case(image_size_of_a_fixed_dataset, "stream.image_size", "16", "'digits'"),
+    case(out_that_holds_files, "kept", "--out"),
+    case(out_that_is_a_file, "kept", "--out"),
+    case(out_below_a_file, "kept/run", "--out"),
+    case(out_of_compare_that_holds_files, "kept", "--out"),
+    case(memory_missing, "missing.safetensors"),
+    case(memory_damaged, "m.safetensors"),
+    case(memory_empty_file, "m.safetensors"),
+    case(memory_that_is_a_folder, "m.safetensors"),
+    case(memory_of_another_program, "m.safetensors"),
+    case(stored_memory, "m.safetensors", stream=None),
+    case(stored_memory, "m.safetensors", stream="digits"),
+    case(stored_memory, "m.safetensors", stream={"dataset": "digitz"}),
+    case(stored_memory, "m.safetensors", seed="first"),
+    case(stored_memory, "m.safetensors", stream={"dataset": "digits", "validation": 0.5}, seed=-1),
+    case(stored_memory, "m.safetensors", class_names=["zero"]),
+    case(stored_memory, "m.safetensors", "'digits'", size=9),
+    case(stored_memory, "m.safetensors", label=10),
+    case(distill_to_another_suffix, "--out", "'out.pt'", ".safetensors"),
+    case(distill_to_a_folder, "out.safetensors"),
+    case(distill_below_a_file, "kept/out.safetensors"),
+    case(distill_an_unknown_dataset, "stream.dataset", "'digitz'"),
+    case(distill_without_images, "memory.method", "'none'"),
+    case(unknown_method, "--memories", "'herdign'", "'herding'"),
+    case(no_method, "--memories"),
+    case(embedder_too_deep, "distill.embedder.depth", "4", "8x8"),
+    case(embedder_too_deep_in_distill, "distill.embedder.depth", "4", "8x8"),
+    case(model_too_deep, "model.depth", "4", "8x8"),
+    case(centralization_network_too_deep, "distill.cc.network.depth", "4", "8x8"),
+    case(evaluation_network_too_deep, "evaluate.network.depth", "4", "8x8"),
+    pytest.param(
+        no_cuda,
+        ("device", "'cuda'", "--device cpu"),
+        id="no cuda",
+        marks=pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device"),
+    ),
+]
+
+
+def assert_one_sentence(answer: Answer, shown: Sequence[str]) -> None:
+    """Exit code 2, one line on the error stream that names what it should, and no results."""
+    assert "Traceback" not in answer.err
+    lines = answer.err.splitlines()
+    assert len(lines) == 1, answer.err
+    assert lines[0].startswith("iid-cl: ")
+    assert lines[0].endswith((".", "?"))
+    for text in shown:
+        assert text in lines[0]
+    assert answer.code == 2
+
+
+@pytest.mark.parametrize(("make", "shown"), MISTAKES)
+def test_a_mistake_is_one_sentence_and_leaves_nothing_behind(
+    make: Callable[[], list[str]],
+    shown: Sequence[str],
+    cli: Callable[[Sequence[str]], Answer],
+    in_tmp_path: Path,
+) -> None:
+    arguments = make()
+    before = contents(in_tmp_path)
+    answer = cli(arguments)
+    assert_one_sentence(answer, shown)
+    assert contents(in_tmp_path) == before
+
+
+def iid_cl_program(*arguments: str) -> Answer:
+    """The installed program, as a user calls it."""
+    program = Path(sys.executable).with_name("iid-cl")
+    done = subprocess.run([program, *arguments], capture_output=True, text=True)
+    return Answer(done.returncode, done.stdout, done.stderr)
+
+
+@pytest.mark.parametrize(
+    ("make", "shown"),
+    [
+        case(misspelt_key, "'memory.icp'"),
+        case(memory_damaged, "m.safetensors"),
+        case(corrupt_image, "images/train/b/2.png"),
+    ],
+)
+def test_the_installed_program_answers_a_mistake_in_one_sentence(
+    make: Callable[[], list[str]], shown: Sequence[str], in_tmp_path: Path
+) -> None:
+    arguments = make()
+    before = contents(in_tmp_path)
+    answer = iid_cl_program(*arguments)
+    assert_one_sentence(answer, shown)
+    assert answer.out == ""
+    assert contents(in_tmp_path) == before
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["trian"],
+        ["run"],
+        ["run", "split_digits.yaml", "--bogus"],
+        ["run", "split_digits.yaml", "--seed", "one"],
+        ["run", "split_digits.yaml", "second.yaml"],
+        ["compare", "split_digits.yaml", "--seeds", "0"],
+        ["distill", "digits"],
+        ["distill", "digits", "-o", "m.safetensors", "--ipc", "many"],
+        ["evaluate"],
+        ["configs", "extra"],
+    ],
+    ids=" ".join,
+)
+def test_a_command_used_wrongly_says_so(
+    arguments: list[str], cli: Callable[[Sequence[str]], Answer], in_tmp_path: Path
+) -> None:
+    answer = cli(arguments)
+    assert answer.code == 2
+    assert "Usage: iid-cl" in answer.err
+    assert "Traceback" not in answer.err
+    assert contents(in_tmp_path) == {}
+
+
+def test_without_arguments_the_commands_are_listed(cli: Callable[[Sequence[str]], Answer]) -> None:
+    answer = cli([])
+    assert "Usage: iid-cl" in answer.out + answer.err
+
+
+def test_help_lists_the_commands(cli: Callable[[Sequence[str]], Answer]) -> None:
+    answer = cli(["--help"])
+    assert answer.code == 0
+    for command in ("run", "compare", "distill", "evaluate", "configs"):
+        assert f"\n  {command} " in answer.out
+
+
+@pytest.mark.parametrize("command", ["run", "compare", "distill", "evaluate"])
+def test_help_of_a_command_names_its_options(command: str, cli: Callable[[Sequence[str]], Answer]) -> None:
+    answer = cli([command, "--help"])
+    assert answer.code == 0
+    assert all(option in answer.out for option in ("--set", "--seed", "--device", "--data-root"))
+
+
+def test_version_is_the_packages(cli: Callable[[Sequence[str]], Answer]) -> None:
+    assert cli(["--version"]) == (0, f"iid-cl {iid_cl.__version__}\n", "")
+    assert iid_cl_program("--version") == (0, f"iid-cl {iid_cl.__version__}\n", "")
+
+
+def test_configs_lists_what_run_takes(cli: Callable[[Sequence[str]], Answer]) -> None:
+    answer = cli(["configs"])
+    assert answer.code == 0
+    names = answer.out.split()
+    assert names == shipped_configs() == sorted(names)
+    assert "split_digits.yaml" in names
+    for name in names:
+        load_config(name)
+
+
+def test_looking_at_configurations_imports_nothing_heavy() -> None:
+    code = (
+        "import sys, iid_cl.cli, iid_cl.config; iid_cl.config.load_config('split_digits.yaml'); "
+        "print(sorted({'torch', 'torchvision', 'avalanche', 'matplotlib', 'sklearn', 'scipy'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
