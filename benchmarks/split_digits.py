@@ -14,7 +14,7 @@ from typing import Any
 from rich.console import Console
 
 from benchmarks import ledger
-from iid_cl.config import load_config
+from iid_cl.config import load_config, parse_config
 from iid_cl.devices import resolve_device
 from iid_cl.runs.provenance import provenance
 from iid_cl.runs.run import compare
@@ -43,9 +43,7 @@ def main(seeds: int = 5, overrides: tuple[str, ...] = (), name: str = "split_dig
                 goal = {"target": 92.0 if mode == "memory_only" else 90.0, "better": "higher"}
                 target = goal if method == "distilled" else {}
                 rows.append(ledger.row(f"{label}: {method}, final accuracy", values, "%", seeds=described, **target))
-        for rival, target in {"memory_only": {"herding": 3.0, "random": 15.0}, "replay": {"herding": 0.0}}[
-            mode
-        ].items():
+        for rival, target in GAINS[mode].items():
             gain = [a - b for a, b in zip(accuracy["distilled"], accuracy[rival], strict=True)]
             rows.append(
                 ledger.row(

@@ -119,6 +119,10 @@ def missing_config() -> list[str]:
     return ["run", "missing.yaml"]
 
 
+def missing_config_of_an_odd_name() -> list[str]:
+    return ["run", "[red]a:100:[/b].yaml"]
+
+
 def missing_dataset(name: str) -> list[str]:
     Path("empty").mkdir()
     return [*RUN, "--set", f"stream.dataset={name}", "--data-root", "empty"]
@@ -330,6 +334,7 @@ MISTAKES = [
     case(order_seed_out_of_range, "stream.order_seed", str(2**32)),
     case(last_seed_out_of_range, "seed"),
     case(missing_config, "missing.yaml"),
+    case(missing_config_of_an_odd_name, "[red]a:100:[/b].yaml"),
     *(
         case(missing_dataset, "stream.dataset", repr(name), "empty", "no network here", "--data-root", name=name)
         for name in ("mnist", "fashion_mnist", "svhn", "cifar10", "cifar100")

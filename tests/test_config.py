@@ -12,7 +12,6 @@ from pydantic import BaseModel, ValidationError
 from iid_cl.config import Config, dump_config, load_config, parse_config, shipped_configs
 from iid_cl.errors import UserError
 
-
 pytestmark = pytest.mark.usefixtures("in_tmp_path")  # a local file would precede a shipped configuration
 
 

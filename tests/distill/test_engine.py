@@ -395,12 +395,12 @@ def test_published_terms_are_the_plain_sums():
     np.testing.assert_allclose(terms["cm"].numpy(), 0.01 * distance, rtol=1e-10)
 
 
-def test_relative_terms_stand_to_each_other_as_their_distances_in_units_of_the_real_images():
+def test_relative_terms_are_in_units_of_the_real_images():
     real, synthetic = local_features(2, 3, 6, 4, 5), local_features(3, 3, 2, 4, 5)
     match, distance, norm, real_spread = numpy_terms(real, synthetic)
     terms = loss_terms(real, synthetic, settings(cm=0.3, scale="relative"), with_cm=True)
-    expected = (0.3 * distance / norm) / (match / real_spread)
-    np.testing.assert_allclose((terms["cm"] / terms["match"]).numpy(), expected, rtol=1e-10)
+    np.testing.assert_allclose(terms["match"].numpy(), match / real_spread, rtol=1e-10)
+    np.testing.assert_allclose(terms["cm"].numpy(), 0.3 * distance / norm, rtol=1e-10)
 
 
 def test_covariance_is_left_out_where_not_asked_for():
@@ -408,14 +408,22 @@ def test_covariance_is_left_out_where_not_asked_for():
     assert loss_terms(real, real, settings(cm=0.3), with_cm=False).keys() == {"match"}
 
 
-@pytest.mark.parametrize(("scale", "factor"), [("relative", 1.0), ("published", 9.0)])
-def test_balance_of_the_terms_when_all_features_triple(scale, factor):
+@pytest.mark.parametrize(("scale", "match", "cm"), [("relative", 1.0, 1.0), ("published", 9.0, 81.0)])
+def test_terms_when_all_features_triple(scale, match, cm):
     real, synthetic = local_features(5, 2, 6, 4, 5), local_features(6, 2, 3, 4, 5)
     config = settings(cm=0.1, scale=scale)
     plain = loss_terms(real, synthetic, config, with_cm=True)
     tripled = loss_terms(3 * real, 3 * synthetic, config, with_cm=True)
-    ratio = (tripled["cm"] / tripled["match"]) / (plain["cm"] / plain["match"])
-    np.testing.assert_allclose(ratio.numpy(), factor, rtol=1e-10)
+    np.testing.assert_allclose((tripled["match"] / plain["match"]).numpy(), match, rtol=1e-10)
+    np.testing.assert_allclose((tripled["cm"] / plain["cm"]).numpy(), cm, rtol=1e-10)
+
+
+def test_relative_terms_of_real_images_without_deviation_are_finite():
+    real, synthetic = torch.ones(2, 3, 4, 5), torch.ones(2, 2, 4, 5, requires_grad=True)
+    terms = loss_terms(real, synthetic, settings(cm=0.3, scale="relative"), with_cm=True)
+    sum(term.sum() for term in terms.values()).backward()
+    assert all(torch.isfinite(term).all() for term in terms.values())
+    assert torch.isfinite(synthetic.grad).all()
 
 
 class Louder(ConvNet):
@@ -448,13 +456,14 @@ def test_published_centralization_is_the_plain_sum_over_the_images():
     assert reported == pytest.approx(0.05 * np.mean(sums), rel=1e-4)
 
 
-def test_relative_centralization_is_measured_by_the_trained_networks_spread():
-    groups = images_of(2, 5)
-    trained = pool(groups)
-    doubled = [TrainedNetwork(t.network, 2 * t.spread) for t in trained]
-    config = settings(cc=0.1, iterations=1)
-    once, half = (reported_terms(config, trained=t)[1]["cc"] for t in (trained, doubled))
-    assert once == pytest.approx(2 * half, rel=1e-5)
+def test_relative_centralization_is_a_mean_in_units_of_the_real_images():
+    groups, config = images_of(2, 5), settings(cc=0.05, scale="relative", iterations=1)
+    trained = pool(groups, trainings=1, snapshots=1)
+    start = initial_images(groups, config, trained=trained, augmentations=()).by_class()
+    network = trained[0].network
+    shares = [feature_spread(network, start[c]) / feature_spread(network, groups[c]) for c in groups]
+    reported = reported_terms(config, trained=trained, augmentations=())[1]["cc"]
+    assert reported == pytest.approx(0.05 * np.mean(shares), rel=1e-4)
 
 
 # --- augmentations
