@@ -148,5 +148,5 @@ def main() -> None:
     try:
         app()
     except UserError as error:
-        Console(stderr=True, soft_wrap=True).print(f"iid-cl: {error}", markup=False, highlight=False)
+        print("iid-cl:", " ".join(str(error).splitlines()), file=sys.stderr)
         sys.exit(2)

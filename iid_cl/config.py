@@ -29,6 +29,7 @@ def _read_exponent(value: Any) -> Any:
 
 
 Positive = Annotated[int, Field(ge=1)]
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
 Fraction = Annotated[float, Field(ge=0.0, lt=1.0), BeforeValidator(_read_exponent)]
 Rate = Annotated[float, Field(gt=0.0, allow_inf_nan=False), BeforeValidator(_read_exponent)]
 Weight = Annotated[float, Field(ge=0.0, allow_inf_nan=False), BeforeValidator(_read_exponent)]
@@ -48,9 +49,7 @@ class StreamConfig(Section):
     classes: list[list[int]] | None = Field(
         None, description="Explicit lists of class indices, one per experience; overrides `experiences`."
     )
-    order_seed: Annotated[int, Field(ge=0)] | None = Field(
-        None, description="Seed of the class order; null follows the run's `seed`."
-    )
+    order_seed: Seed | None = Field(None, description="Seed of the class order; null follows the run's `seed`.")
     image_size: Positive | None = Field(
         None, description="Side in pixels that image files are resized to; null keeps their own size."
     )
@@ -190,7 +189,7 @@ class Config(Section):
         description="Methods that `iid-cl run` trains beside the memory's, with the same seed and bytes.",
     )
     device: str = Field("auto", description="auto, cpu, cuda or cuda:N.", pattern=r"^(auto|cpu|cuda(:\d+)?)$")
-    seed: Annotated[int, Field(ge=0, lt=2**32)] = Field(0, description="Seed of every random draw.")
+    seed: Seed = Field(0, description="Seed of every random draw.")
 
     @model_validator(mode="after")
     def _explicit_classes(self) -> "Config":
@@ -242,6 +241,18 @@ def dump_config(config: Config) -> str:
     return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
 
 
+class _UniqueKeys(yaml.SafeLoader):
+    """A safe loader that refuses a key given twice: the later one would win in silence."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """The mapping, if its keys differ."""
+        names = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+        twice = next((name for name in names if names.count(name) > 1), None)
+        if twice is not None:
+            raise yaml.constructor.ConstructorError(None, None, f"the key {twice!r} is given twice", node.start_mark)
+        return super().construct_mapping(node, deep)
+
+
 def _read_yaml(source: str) -> dict[str, Any]:
     path = Path(source)
     try:
@@ -254,7 +265,7 @@ def _read_yaml(source: str) -> dict[str, Any]:
                 f"{source}: no such file, and no shipped configuration of that name "
                 f"(shipped: {', '.join(shipped_configs())})."
             )
-        values = yaml.safe_load(text)
+        values = yaml.load(text, _UniqueKeys)
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{source}: cannot be read as a text file ({error}).") from None
     except (yaml.YAMLError, RecursionError, ValueError) as error:
@@ -288,10 +299,9 @@ def _sentence(error: ValidationError) -> str:
     finding = error.errors()[0]
     key = ".".join(str(part) for part in finding["loc"])
     if finding["type"] == "extra_forbidden":
-        near = difflib.get_close_matches(key, list(_keys(Config)), n=1, cutoff=0.0)
-        same_leaf = [k for k in _keys(Config) if k.split(".")[-1] == key.split(".")[-1]]
-        hint = f"did you mean '{(same_leaf or near)[0]}'?" if same_leaf or near else ""
-        return f"unknown key '{key}'; {hint}"
+        same_name = [k for k in _keys(Config) if k.split(".")[-1] == key.split(".")[-1]]
+        nearest = difflib.get_close_matches(key, same_name or list(_keys(Config)), n=1, cutoff=0.0)[0]
+        return f"unknown key {key!r}; did you mean {nearest!r}?"
     message = finding["msg"].removeprefix("Value error, ")
     if not key:
         return f"{message}."

@@ -468,14 +468,14 @@ def test_a_command_used_wrongly_says_so(
 ) -> None:
     answer = cli(arguments)
     assert answer.code == 2
-    assert "Usage: iid-cl" in answer.err
+    assert "Usage: " in answer.err
     assert "Traceback" not in answer.err
     assert contents(in_tmp_path) == {}
 
 
 def test_without_arguments_the_commands_are_listed(cli: Callable[[Sequence[str]], Answer]) -> None:
     answer = cli([])
-    assert "Usage: iid-cl" in answer.out + answer.err
+    assert "Usage: " in answer.out + answer.err
 
 
 def test_help_lists_the_commands(cli: Callable[[Sequence[str]], Answer]) -> None:

@@ -105,6 +105,11 @@ def _present_or_downloaded(factory: Callable, root: Path, which: dict, name: str
         return factory(root, download=False, **which)
     except RuntimeError:
         pass  # torchvision's way of saying that the files are missing or incomplete
+    except (ValueError, OSError, EOFError, KeyError, TypeError) as error:
+        raise UserError(
+            f"stream.dataset: the files of {name!r} in {root} are damaged ({' '.join(str(error).split())}); remove "
+            f"them to download them again, or put {layout} there anew."
+        ) from None
     try:
         root.mkdir(parents=True, exist_ok=True)
         return factory(root, download=True, **which)

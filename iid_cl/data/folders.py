@@ -1,7 +1,7 @@
 """Image files on disk: decoded once into a cached uint8 tensor."""
 
+import contextlib
 import hashlib
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -62,6 +62,9 @@ def load_files(files: Sequence[Sequence[Path]], image_size: int | None, cache: P
     """
     labels = torch.tensor([label for label, members in enumerate(files) for _ in members])
     paths = [path for members in files for path in members]
+    missing = next((path for path in paths if not path.is_file()), None)
+    if missing is not None:
+        raise UserError(f"{missing}: no such file; the data set is incomplete, unpack it again.")
     cached = None if cache is None else cache / f"{_fingerprint(paths, image_size)}.safetensors"
     if cached is not None and cached.is_file():
         try:
@@ -71,8 +74,9 @@ def load_files(files: Sequence[Sequence[Path]], image_size: int | None, cache: P
         except (SafetensorError, KeyError, OSError):
             pass  # a damaged cache is only a cache: decode again and replace it
     images = _decode_all(paths, image_size)
-    if cached is not None and _is_writable(cached.parent):
-        save_tensors(cached, {"images": images})
+    if cached is not None:
+        with contextlib.suppress(UserError):  # a full or read-only disk: the cache only saves time
+            save_tensors(cached, {"images": images})
     return LabelledImages(images, labels)
 
 
@@ -96,7 +100,7 @@ def _decode(path: Path, image_size: int | None) -> np.ndarray:
     """One image as uint8 (H, W, C); C is 1 for grey images and 3 otherwise."""
     try:
         with Image.open(path) as image:
-            decoded = image.convert("L" if image.mode in ("1", "L") else "RGB")
+            decoded = _eight_bits(image)
             if image_size is not None and decoded.size != (image_size, image_size):
                 decoded = decoded.resize((image_size, image_size), Image.Resampling.BILINEAR)
             array = np.asarray(decoded)
@@ -105,17 +109,16 @@ def _decode(path: Path, image_size: int | None) -> np.ndarray:
     return array[:, :, None] if array.ndim == 2 else array
 
 
+def _eight_bits(image: Image.Image) -> Image.Image:
+    """The image as 8-bit grey (mode L) or colour (RGB); 16-bit grey keeps its brightness."""
+    if image.mode.startswith("I"):
+        return Image.fromarray((np.asarray(image).clip(0, 65535) / 257).round().astype(np.uint8))
+    return image.convert("L" if image.mode in ("1", "L") else "RGB")
+
+
 def _fingerprint(paths: Sequence[Path], image_size: int | None) -> str:
     digest = hashlib.sha256(f"1 {image_size}".encode())
     for path in paths:
         status = path.stat()
         digest.update(f"{path.resolve()}\0{status.st_size}\0{status.st_mtime_ns}\n".encode(errors="surrogateescape"))
     return digest.hexdigest()[:32]
-
-
-def _is_writable(folder: Path) -> bool:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError:
-        return False
-    return os.access(folder, os.W_OK)

@@ -37,7 +37,7 @@ def save_memory_picture(path: Path, memory: ExemplarSet, class_names: Sequence[s
     figure = Figure(figsize=(width, height), dpi=100)
     FigureCanvasAgg(figure)
     axes = figure.add_axes((label_inches / width, 0, 1 - label_inches / width, 1))
-    axes.imshow(sheet, interpolation="nearest", extent=(0, columns, len(rows), 0), vmin=0, vmax=255)
+    axes.imshow(sheet.numpy(), interpolation="nearest", extent=(0, columns, len(rows), 0), vmin=0, vmax=255)
     axes.set_yticks([i + 0.5 for i in range(len(rows))], names, fontsize=8)
     axes.set_xticks([])
     axes.tick_params(length=0)

@@ -5,6 +5,7 @@ from statistics import mean
 
 from rich import box
 from rich.table import Table
+from rich.text import Text
 
 from iid_cl.report.statistics import percent
 from iid_cl.runs.experiment import Result
@@ -12,7 +13,7 @@ from iid_cl.runs.experiment import Result
 
 def results_table(results: Sequence[Result], title: str) -> Table:
     """One row per method: its accuracies, forgetting, bytes and seconds; several seeds become mean +- std."""
-    table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE, pad_edge=False)
+    table = Table(title=Text(title), title_justify="left", title_style="bold", box=box.SIMPLE, pad_edge=False)
     table.add_column("memory", no_wrap=True)
     for heading in ("final %", "average %", "forgetting", "bytes", "memory s", "train s"):
         table.add_column(heading, justify="right", no_wrap=True)
