@@ -2,7 +2,9 @@
 
 import os
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import Any
 from urllib.error import URLError
 
 import numpy as np
@@ -86,12 +88,20 @@ def _torchvision(
         parts = {}
         for part in ("train", "test"):
             which = {"split": part} if split else {"train": part == "train"}
-            parts[part] = _present_or_downloaded(getattr(datasets, class_name), root, which, config.dataset, layout)
-        names = getattr(parts["train"], "classes", DIGITS)
+            factory = partial(getattr(datasets, class_name), root, **which)
+            try:
+                source = _present_or_downloaded(factory, root, config.dataset, layout)
+                parts[part] = _as_tensors(source)
+            except (ValueError, OSError, EOFError, KeyError, TypeError, AssertionError) as error:
+                raise UserError(
+                    f"stream.dataset: {config.dataset!r} in {root} is damaged ({' '.join(str(error).split())}); "
+                    f"remove its files to download them again, or put {layout} there anew."
+                ) from None
+        names = getattr(source, "classes", DIGITS)
         return ImageDataset(
             config.dataset,
-            _as_tensors(parts["train"]),
-            _as_tensors(parts["test"]),
+            parts["train"],
+            parts["test"],
             tuple(str(name) for name in names),
             normalization,
             augmentations,
@@ -100,19 +110,14 @@ def _torchvision(
     return load
 
 
-def _present_or_downloaded(factory: Callable, root: Path, which: dict, name: str, layout: str):  # type: ignore[no-untyped-def, type-arg]
+def _present_or_downloaded(factory: Callable[..., Any], root: Path, name: str, layout: str) -> Any:
     try:
-        return factory(root, download=False, **which)
+        return factory(download=False)
     except RuntimeError:
         pass  # torchvision's way of saying that the files are missing or incomplete
-    except (ValueError, OSError, EOFError, KeyError, TypeError) as error:
-        raise UserError(
-            f"stream.dataset: the files of {name!r} in {root} are damaged ({' '.join(str(error).split())}); remove "
-            f"them to download them again, or put {layout} there anew."
-        ) from None
     try:
         root.mkdir(parents=True, exist_ok=True)
-        return factory(root, download=True, **which)
+        return factory(download=True)
     except (URLError, OSError, RuntimeError) as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise UserError(
@@ -121,7 +126,7 @@ def _present_or_downloaded(factory: Callable, root: Path, which: dict, name: str
         ) from None
 
 
-def _as_tensors(part) -> LabelledImages:  # type: ignore[no-untyped-def]
+def _as_tensors(part: Any) -> LabelledImages:
     """torchvision's arrays, whichever way round they keep the channels."""
     images = torch.as_tensor(np.asarray(part.data))
     labels = torch.as_tensor(np.asarray(part.labels if hasattr(part, "labels") else part.targets))
@@ -150,6 +155,9 @@ def _tiny_imagenet(root: Path, config: StreamConfig) -> ImageDataset:
         if len(row) != 2 or row[1] not in ids:
             raise UserError(f"{val_file}: the line {row!r} does not name an image and a class of wnids.txt.")
         test_files[ids.index(row[1])].append(base / "val" / "images" / row[0])
+    bare = next((name for name, files in zip(ids, test_files, strict=True) if not files), None)
+    if bare is not None:
+        raise UserError(f"{val_file}: names no image of class {bare!r}; unpack the archive again.")
     return _from_files("tiny_imagenet", ids, train_files, test_files, config)
 
 

@@ -69,7 +69,7 @@ def load_files(files: Sequence[Sequence[Path]], image_size: int | None, cache: P
     if cached is not None and cached.is_file():
         try:
             images = load_file(cached)["images"]
-            if images.dtype == torch.uint8 and len(images) == len(labels):
+            if images.dtype == torch.uint8 and images.ndim == 4 and len(images) == len(labels):
                 return LabelledImages(images, labels)
         except (SafetensorError, KeyError, OSError):
             pass  # a damaged cache is only a cache: decode again and replace it

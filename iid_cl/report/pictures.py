@@ -39,6 +39,8 @@ def save_memory_picture(path: Path, memory: ExemplarSet, class_names: Sequence[s
     axes = figure.add_axes((label_inches / width, 0, 1 - label_inches / width, 1))
     axes.imshow(sheet.numpy(), interpolation="nearest", extent=(0, columns, len(rows), 0), vmin=0, vmax=255)
     axes.set_yticks([i + 0.5 for i in range(len(rows))], names, fontsize=8)
+    for label in axes.get_yticklabels():
+        label.set_parse_math(False)  # a class may be called $x$
     axes.set_xticks([])
     axes.tick_params(length=0)
     for spine in axes.spines.values():

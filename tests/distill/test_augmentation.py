@@ -205,6 +205,7 @@ def test_crop_shifts_by_every_whole_pixel_up_to_an_eighth(size, reach):
         values, counts = np.unique(pixels.round(), return_counts=True)
         assert values.tolist() == list(range(-most, most + 1))
         assert counts.min() > 0.7 * len(pixels) / len(values)
+    assert abs(np.corrcoef(matrix[:, 0, 2], matrix[:, 1, 2])[0, 1]) < 0.1
 
 
 def test_crop_of_28_pixels_rounds_the_eighth_to_a_whole_pixel():
@@ -221,6 +222,7 @@ def test_cutout_hole_is_half_the_side_and_centred_in_the_image(size):
         assert low.min() >= -side / 4 - 0.5  # at most half of the hole hangs over the edge
         assert high.max() <= side + side / 4 + 0.5
         assert len(np.unique(low)) >= side  # every position
+    assert abs(np.corrcoef(top, left)[0, 1]) < 0.1
 
 
 @pytest.mark.parametrize("size", [(8, 8), (6, 10)], ids=str)
