@@ -9,7 +9,7 @@ import torch
 def derive_seed(seed: int, *stream: int | str) -> int:
     """A 63-bit seed for the named stream of ``seed``; other streams of the same seed are independent."""
     words = [zlib.crc32(key.encode()) if isinstance(key, str) else key for key in stream]
-    state = np.random.SeedSequence([seed, *words]).generate_state(1, np.uint64)[0]
+    state = np.random.SeedSequence([len(words), *words, seed]).generate_state(1, np.uint64)[0]
     return int(state) >> 1
 
 

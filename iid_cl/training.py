@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from iid_cl.distill.augmentation import augment_each
+from iid_cl.data.augmentation import augment_each
 from iid_cl.nets.base import Network
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from avalanche.core import SupervisedPlugin
 
-from iid_cl.distill.augmentation import augment_each
+from iid_cl.data.augmentation import augment_each
 
 
 class BatchAugmentationPlugin(SupervisedPlugin):
@@ -16,7 +16,7 @@ class BatchAugmentationPlugin(SupervisedPlugin):
     exactly as what arrives.
 
     Args:
-        augmentations: transformations to draw from, see :mod:`iid_cl.distill.augmentation`.
+        augmentations: transformations to draw from, see :mod:`iid_cl.data.augmentation`.
         generator: on the CPU; source of the draws.
     """
 

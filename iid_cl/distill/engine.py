@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from iid_cl.config import DistillConfig
+from iid_cl.data.augmentation import augment
 from iid_cl.data.images import Normalization
-from iid_cl.distill.augmentation import augment
 from iid_cl.distill.embedders import TrainedNetwork, train_networks
 from iid_cl.distill.objectives import (
     class_centralization,
@@ -60,7 +60,7 @@ def distill(
         The exemplars as stored, uint8.
 
     Raises:
-        UserError: no classes, a class without images or with fewer than ``ipc``.
+        UserError: no classes, a class without images or with fewer than ``ipc``, or images that diverge.
     """
     _check(images_by_class, ipc)
     device = torch.device(device)
@@ -112,6 +112,8 @@ def distill(
         if on_step is not None and (iteration % every == 0 or iteration == config.iterations):
             on_step(iteration, {name: float(term.detach().mean()) for name, term in terms.items()})
 
+    if not bool(synthetic.isfinite().all()):
+        raise UserError(f"distill.lr: {config.lr} makes the images diverge; use a smaller rate.")
     images = normalization.invert(synthetic.detach()).cpu()
     by_class = dict(zip(sorted(images_by_class), images, strict=True))
     return ExemplarSet.from_classes(
@@ -151,13 +153,15 @@ def loss_terms(real: Tensor, synthetic: Tensor, config: DistillConfig, *, with_c
         network's size, so that one weight holds for all.
     """
     terms = {"match": mean_matching(real.flatten(2), synthetic.flatten(2))}
+    unit = spread(real.flatten(2))
     if config.scale == "relative":
-        terms["match"] = terms["match"] / spread(real.flatten(2))
+        terms["match"] = terms["match"] / unit
     if with_cm:
         covariance = local_covariance(real)
         terms["cm"] = config.cm.weight * covariance_matching(covariance, local_covariance(synthetic))
         if config.scale == "relative":
-            terms["cm"] = terms["cm"] / covariance.square().sum((1, 2)).clamp_min(torch.finfo(real.dtype).tiny)
+            # the norm is between trace^2 / C and trace^2, and the trace is the spread: the floor is for none
+            terms["cm"] = terms["cm"] / torch.maximum(covariance.square().sum((1, 2)), unit.square() / 1000)
     return terms
 
 

@@ -70,6 +70,8 @@ def spread(features: Tensor) -> Tensor:
         features: (K, B, D).
 
     Returns:
-        (K,): mean_b ||features_b - mean_b features||^2, at least a tiny positive number.
+        (K,): mean_b ||features_b - mean_b features||^2, but at least a twentieth of ||mean_b features||^2,
+        because a class of equal images has no spread to measure by (of digits, an even class, it is a twelfth).
     """
-    return class_centralization(features).div(features.shape[1]).clamp_min(torch.finfo(features.dtype).tiny)
+    floor = features.mean(1).square().sum(1) / 20 + torch.finfo(features.dtype).tiny
+    return torch.maximum(class_centralization(features) / features.shape[1], floor)

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import torch
 from torch import Tensor
 
-from iid_cl.distill.augmentation import UNIFORMS, Parameters, make_parameters
+from iid_cl.data.augmentation import UNIFORMS, Parameters, make_parameters
 from iid_cl.seeding import make_generator
 
 BLOCK = 64  # iterations drawn at once: the loop over classes runs once per block, not in the hot path
@@ -32,6 +32,7 @@ class ClassSampler:
         # the experience's images, on the device once, as uint8
         self._images = torch.cat([images_by_class[c] for c in self._classes]).to(device)
         self._generators = [make_generator(seed, "class", c) for c in self._classes]
+        self._rests = [torch.empty(0, dtype=torch.int64) for _ in self._classes]
         self._batch = batch
         self._augmentations = augmentations
 
@@ -48,20 +49,21 @@ class ClassSampler:
         size = (self._images.shape[2], self._images.shape[3])
         for start in range(0, count, BLOCK):
             length = min(BLOCK, count - start)
-            rows = torch.stack(
-                [
-                    offset + _passes(n, length * self._batch, generator).view(length, self._batch)
-                    for offset, n, generator in zip(self._offsets, self._counts, self._generators, strict=True)
-                ],
-                dim=1,
-            ).to(self._images.device)
+            rows = torch.stack([self._walk(k, length) for k in range(len(self._classes))], dim=1)
+            rows = rows.to(self._images.device)
             uniforms = torch.stack([torch.rand(length, UNIFORMS, generator=g) for g in self._generators], dim=1)
             parameters = make_parameters(uniforms, self._augmentations, size).to(self._images.device)
             for step in range(length):
                 yield self._images[rows[step]], parameters[step]
 
+    def _walk(self, k: int, length: int) -> Tensor:
+        """The next ``length`` batches of class number ``k``, (length, batch), as rows of the images.
 
-def _passes(n: int, total: int, generator: torch.Generator) -> Tensor:
-    """``total`` indices below ``n``: whole shuffled passes one after the other, the last one cut."""
-    passes = [torch.randperm(n, generator=generator) for _ in range(-(-total // n))]
-    return torch.cat(passes)[:total]
+        Shuffled passes follow one another; what is left of the last one is where the next call goes on.
+        """
+        total, n = length * self._batch, self._counts[k]
+        walk = self._rests[k]
+        while len(walk) < total:
+            walk = torch.cat([walk, torch.randperm(n, generator=self._generators[k])])
+        self._rests[k] = walk[total:]
+        return (self._offsets[k] + walk[:total]).view(length, self._batch)

@@ -42,6 +42,9 @@ class ExemplarSet:
         classes = sorted(by_class)
         if classes[0] < 0 or classes[-1] > torch.iinfo(torch.int16).max:
             raise ValueError(f"class indices must be between 0 and 32767, not {classes[0]}..{classes[-1]}")
+        shapes = {tuple(by_class[c].shape[1:]) for c in classes}
+        if len(shapes) > 1:
+            raise ValueError(f"images must have one shape, not {sorted(shapes)}")
         labels = [torch.full((len(by_class[c]),), c, dtype=torch.int16) for c in classes]
         return cls(torch.cat([by_class[c].cpu() for c in classes]), torch.cat(labels), metadata or {})
 

@@ -1,8 +1,9 @@
 """Memories on disk: safetensors with JSON metadata, written whole or not at all, checked when read."""
 
+import contextlib
+import hashlib
 import json
 import os
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ def save_memory(path: Path, memory: ExemplarSet, metadata: Mapping[str, Any] | N
     Raises:
         UserError: the file cannot be written.
     """
-    header = {"format": FORMAT, "version": VERSION, **memory.metadata, **(metadata or {})}
+    header = {**memory.metadata, **(metadata or {}), "format": FORMAT, "version": VERSION, "sha256": _digest(memory)}
     tensors = {"images": memory.images, "labels": memory.labels}
     save_tensors(path, tensors, {"iid_cl": json.dumps(header, sort_keys=True)})
 
@@ -48,6 +49,8 @@ def load_memory(path: Path) -> ExemplarSet:
                     "update iid-cl."
                 )
             memory = ExemplarSet(file.get_tensor("images"), file.get_tensor("labels"), header)
+            if header["sha256"] != _digest(memory):
+                raise UserError(f"{path}: is damaged, its contents don't match their checksum; make it anew.")
     except (SafetensorError, OSError) as error:
         raise UserError(f"{path}: is damaged or no safetensors file ({error}).") from None
     except (KeyError, TypeError, json.JSONDecodeError):
@@ -71,16 +74,23 @@ def write_bytes(path: Path, data: bytes) -> None:
     Raises:
         UserError: the file cannot be written.
     """
-    temporary = None
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
-            temporary = Path(file.name)
+        with temporary.open("wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
     except OSError as error:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
         raise UserError(f"{path}: cannot be written ({error.strerror}); choose another place.") from None
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def _digest(memory: ExemplarSet) -> str:
+    """SHA-256 of images and labels: safetensors itself has no checksum."""
+    digest = hashlib.sha256(memory.images.numpy().tobytes())
+    digest.update(memory.labels.numpy().tobytes())
+    return digest.hexdigest()

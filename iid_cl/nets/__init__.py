@@ -23,6 +23,11 @@ def _convnet(config: NetworkConfig, shape: tuple[int, int, int], classes: int) -
 
 
 def _resnet18(config: NetworkConfig, shape: tuple[int, int, int], classes: int) -> Network:
+    if config.norm == "instance" and min(shape[1:]) < 16:
+        raise UserError(
+            f"norm: 'instance' in ResNet-18 has nothing to normalise on {shape[1]}x{shape[2]} images, which its "
+            "last stage shrinks to one position; use 'group' or 'batch', or images of at least 16x16."
+        )
     return ResNet18(shape, classes, norm=config.norm)
 
 

@@ -17,6 +17,8 @@ SHOWN_PER_CLASS = 20
 def save_memory_picture(path: Path, memory: ExemplarSet, class_names: Sequence[str]) -> None:
     """Writes the memory as a PNG: a row per class in ascending order, at most 20 images of each.
 
+    A memory of many classes with few images is turned on its side, a column per class.
+
     Args:
         path: file to write.
         memory: the exemplars.
@@ -30,19 +32,25 @@ def save_memory_picture(path: Path, memory: ExemplarSet, class_names: Sequence[s
 
     rows = [images[:SHOWN_PER_CLASS] for images in memory.by_class().values()]
     names = [class_names[c] if c < len(class_names) else str(c) for c in memory.classes]
-    sheet = _tile(rows)
-    label_inches = 0.25 + 0.08 * max(len(name) for name in names)
-    columns = max(len(row) for row in rows)
-    width, height = label_inches + columns * CELL_INCHES, len(rows) * CELL_INCHES + 0.1
+    longest = max(len(row) for row in rows)
+    sideways = 4 * longest <= len(rows)
+    across, down = (len(rows), longest) if sideways else (longest, len(rows))
+    longest_name = max(len(name) for name in names)
+    upright = longest_name <= 4  # short names fit above a column as they are
+    margin = 0.25 + (0.0 if sideways and upright else 0.08 * longest_name)  # inches for the names
+    left, top = (0.05, margin) if sideways else (margin, 0.05)
+    width, height = left + across * CELL_INCHES, top + down * CELL_INCHES
     figure = Figure(figsize=(width, height), dpi=100)
     FigureCanvasAgg(figure)
-    axes = figure.add_axes((label_inches / width, 0, 1 - label_inches / width, 1))
-    axes.imshow(sheet.numpy(), interpolation="nearest", extent=(0, columns, len(rows), 0), vmin=0, vmax=255)
-    axes.set_yticks([i + 0.5 for i in range(len(rows))], names, fontsize=8)
-    for label in axes.get_yticklabels():
+    axes = figure.add_axes((left / width, 0, 1 - left / width, 1 - top / height))
+    sheet = _tile(rows, sideways)
+    axes.imshow(sheet.numpy(), interpolation="nearest", extent=(0, across, down, 0), vmin=0, vmax=255)
+    centres = [i + 0.5 for i in range(len(rows))]
+    axes.set_xticks(centres if sideways else [], names if sideways else [], fontsize=8, rotation=0 if upright else 90)
+    axes.set_yticks([] if sideways else centres, [] if sideways else names, fontsize=8)
+    axes.tick_params(length=0, labeltop=sideways, labelbottom=False)
+    for label in (*axes.get_xticklabels(), *axes.get_yticklabels()):
         label.set_parse_math(False)  # a class may be called $x$
-    axes.set_xticks([])
-    axes.tick_params(length=0)
     for spine in axes.spines.values():
         spine.set_visible(False)
     buffer = io.BytesIO()
@@ -50,15 +58,17 @@ def save_memory_picture(path: Path, memory: ExemplarSet, class_names: Sequence[s
     write_bytes(path, buffer.getvalue())
 
 
-def _tile(rows: Sequence[Tensor]) -> Tensor:
+def _tile(rows: Sequence[Tensor], sideways: bool) -> Tensor:
     """Rows of uint8 images (n, C, H, W) on a white sheet, (height, width, 3), with a white line between cells."""
     _, channels, height, width = rows[0].shape
     gap = max(1, height // 16)
-    columns = max(len(row) for row in rows)
-    sheet = torch.full((len(rows) * (height + gap), columns * (width + gap), 3), 255, dtype=torch.uint8)
+    longest = max(len(row) for row in rows)
+    down, across = (longest, len(rows)) if sideways else (len(rows), longest)
+    sheet = torch.full((down * (height + gap), across * (width + gap), 3), 255, dtype=torch.uint8)
     for i, row in enumerate(rows):
         for j, image in enumerate(row):
-            y, x = i * (height + gap) + gap // 2, j * (width + gap) + gap // 2
+            line, column = (j, i) if sideways else (i, j)
+            y, x = line * (height + gap) + gap // 2, column * (width + gap) + gap // 2
             colour = image if channels == 3 else image[:1].expand(3, -1, -1)
             sheet[y : y + height, x : x + width] = colour.permute(1, 2, 0)
     return sheet

@@ -212,12 +212,21 @@ def test_the_first_load_decodes_and_no_cache_means_none(tmp_path: Path, monkeypa
 
 
 def test_a_changed_file_is_decoded_again(tmp_path: Path, cache: Path) -> None:
-    path = save(tmp_path / "a.png", GREY)
+    path = save(tmp_path / "a.bmp", GREY)  # of one length, whatever its pixels
     load_files([[path]], None, cache)
     before = path.stat()
     save(path, 255 - GREY)
     os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns + 10**9))
     torch.testing.assert_close(load_files([[path]], None, cache).images[0, 0], torch.from_numpy(255 - GREY))
+
+
+def test_a_file_of_another_length_is_decoded_again(tmp_path: Path, cache: Path) -> None:
+    path = save(tmp_path / "a.bmp", GREY)
+    load_files([[path]], None, cache)
+    before = path.stat()
+    save(path, RGB)
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert load_files([[path]], None, cache).images.shape == (1, 3, 3, 4)
 
 
 def test_the_cache_holds_one_size_only(tmp_path: Path, cache: Path) -> None:
@@ -227,7 +236,9 @@ def test_the_cache_holds_one_size_only(tmp_path: Path, cache: Path) -> None:
 
 
 def test_the_cache_holds_these_files_only(tmp_path: Path, cache: Path) -> None:
-    a, b = save(tmp_path / "a.png", GREY), save(tmp_path / "b.png", 255 - GREY)
+    a, b = save(tmp_path / "a.bmp", GREY), save(tmp_path / "b.bmp", 255 - GREY)
+    for path in (a, b):  # alike but for their names
+        os.utime(path, ns=(10**18, 10**18))
     for files in ([a, b], [b, a], [a], [b]):
         images = load_files([files], None, cache).images
         expected = [torch.from_numpy(GREY if file == a else 255 - GREY) for file in files]

@@ -18,7 +18,7 @@ from iid_cl.config import (
     NetworkConfig,
 )
 from iid_cl.data.images import Normalization
-from iid_cl.distill import distill, embedders
+from iid_cl.distill import distill, embedders, engine
 from iid_cl.distill.embedders import TrainedNetwork, train_networks
 from iid_cl.distill.engine import loss_terms
 from iid_cl.errors import UserError
@@ -569,3 +569,33 @@ def test_condensing_on_cuda_gives_the_same_kind_of_memory_on_the_cpu():
     start = initial_images(groups, config, device="cuda").images
     assert torch.equal(start, initial_images(groups, config).images)
     assert changed_share(memory.images, start) > 0.2
+
+
+def test_a_class_of_equal_images_stays_what_it_is():
+    """Nothing to match beyond the start: the relative scale must not divide by a spread of zero."""
+    image = torch.randint(256, (1, 1, 8, 8), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
+    config = DistillConfig(iterations=20, real_batch=4, embedder=EmbedderConfig(width=8, depth=2))
+    memory = distill(
+        {0: image.repeat(5, 1, 1, 1)},
+        config,
+        ipc=1,
+        generator=torch.Generator().manual_seed(1),
+        device="cpu",
+        normalization=Normalization((0.3,), (0.4,)),
+    )
+    assert (memory.images.int() - image.int()).abs().max() <= 2
+
+
+def test_images_that_are_no_numbers_are_refused(monkeypatch):
+    monkeypatch.setattr(engine, "mean_matching", lambda real, synthetic: synthetic.sum((1, 2)) * math.nan)
+    images = {0: torch.zeros(8, 1, 8, 8, dtype=torch.uint8)}
+    config = DistillConfig(iterations=2, real_batch=4, lr=0.25, embedder=EmbedderConfig(width=8, depth=2))
+    with pytest.raises(UserError, match=r"distill\.lr: 0\.25 makes the images diverge"):
+        distill(
+            images,
+            config,
+            ipc=1,
+            generator=torch.Generator().manual_seed(1),
+            device="cpu",
+            normalization=Normalization((0.3,), (0.4,)),
+        )

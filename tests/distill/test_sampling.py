@@ -144,3 +144,12 @@ def test_global_randomness_is_untouched():
     drawn.initial(2)
     list(drawn.steps(3))
     assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_a_pass_goes_on_across_blocks():
+    """A class larger than a block of batches is seen whole before any image comes again."""
+    images = {0: torch.arange(200, dtype=torch.uint8).view(200, 1, 1, 1)}
+    sampler = ClassSampler(images, 2, (), 0, torch.device("cpu"))
+    assert 2 * BLOCK < 200
+    seen = torch.cat([real.flatten() for real, _ in sampler.steps(100)])
+    assert sorted(seen.tolist()) == list(range(200))

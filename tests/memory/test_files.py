@@ -1,6 +1,7 @@
 """Memories on disk: what is written comes back, a failed write leaves no trace, damaged files are named."""
 
 import errno
+import hashlib
 import io
 import json
 import os
@@ -37,7 +38,11 @@ def foreign(path, tensors=None, header=None, key="iid_cl"):
     return path
 
 
-GOOD_HEADER = {"format": FORMAT, "version": VERSION}
+GOOD_HEADER = {
+    "format": FORMAT,
+    "version": VERSION,
+    "sha256": hashlib.sha256(example().images.numpy().tobytes() + example().labels.numpy().tobytes()).hexdigest(),
+}
 
 
 def assert_refused(path, *words):
@@ -267,6 +272,27 @@ def test_metadata_that_is_not_ours_is_refused(tmp_path, header):
 
 def test_metadata_under_another_key_is_refused(tmp_path):
     assert_refused(foreign(tmp_path / "m", header=GOOD_HEADER, key="other"), "not a memory written by iid-cl")
+
+
+def test_a_flipped_bit_of_a_pixel_or_label_is_noticed(stored):
+    whole = stored.read_bytes()
+    start = 8 + int.from_bytes(whole[:8], "little")
+    for position in range(start, len(whole)):
+        flipped = bytearray(whole)
+        flipped[position] ^= 4
+        stored.write_bytes(bytes(flipped))
+        assert_refused(stored)
+
+
+def test_metadata_cannot_pass_for_another_format(tmp_path):
+    save_memory(tmp_path / "m", example(), {"version": 99, "format": "other"})
+    assert load_memory(tmp_path / "m").metadata["version"] == VERSION
+
+
+def test_a_memory_is_as_readable_as_any_new_file(tmp_path):
+    save_memory(tmp_path / "m", example())
+    (tmp_path / "other").touch()
+    assert (tmp_path / "m").stat().st_mode == (tmp_path / "other").stat().st_mode
 
 
 def test_a_newer_version_asks_for_an_update(tmp_path):

@@ -231,9 +231,7 @@ def test_batch_norm_judges_each_image_alone_in_evaluation():
 
 
 @torch.no_grad()
-def test_instance_norm_undoes_gain_and_offset_of_an_image():
-    # Without padding's edge: constants added to the input change only the border, so look at scaling of the
-    # convolution's output by its weights and bias instead.
+def test_instance_norm_undoes_the_gain_and_offset_of_a_convolution():
     network, images = build(depth=1), pictures()
     before = network.embed(images)
     network.blocks[0].weight.mul_(3)
@@ -267,3 +265,12 @@ def test_weights_on_cuda_are_those_of_the_cpu():
     )
     assert all(torch.equal(here[key], there[key].cpu()) for key in here)
     assert there["classifier.weight"].is_cuda
+
+
+def test_resnet_with_instance_norm_says_that_small_images_leave_it_nothing():
+    with pytest.raises(UserError, match=r"norm: 'instance'.*8x8.*'group'"):
+        build_network(NetworkConfig(name="resnet18"), (1, 8, 8), 2, torch.Generator())
+    network = build_network(
+        NetworkConfig(name="resnet18", norm="group"), (1, 8, 8), 2, torch.Generator().manual_seed(0)
+    )
+    assert network(torch.rand(2, 1, 8, 8)).shape == (2, 2)

@@ -105,6 +105,14 @@ def test_the_classs_name_stands_left_of_its_images(tmp_path: Path) -> None:
         assert bool((left < 128).any()) is ink
 
 
+def test_names_stand_beside_their_own_row(tmp_path: Path) -> None:
+    pixels = draw(tmp_path, {0: solid((250, 0, 0)), 1: solid((0, 0, 250))}, ("MMM", " "))
+    edge = where(pixels, 250, 0, 0)[1].min() - 3
+    ink = np.nonzero((pixels[:, :edge] < 128).any(axis=(1, 2)))[0]
+    rows = where(pixels, 250, 0, 0)[0]
+    assert rows.min() < ink.min() <= ink.max() < rows.max()
+
+
 def test_a_class_without_a_name_is_drawn(tmp_path: Path) -> None:
     pixels = draw(tmp_path, {0: solid((250, 0, 0)), 5: solid((0, 0, 250))}, ("a",))
     assert len(where(pixels, 0, 0, 250)[0])

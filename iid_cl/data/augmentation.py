@@ -64,16 +64,10 @@ def make_parameters(uniforms: Tensor, names: Sequence[str], size: tuple[int, int
 
     angle = pick("rotate", (u[0] * 2 - 1) * math.radians(15), 0.0)
     mirror = pick("flip", torch.where(u[0] < 0.5, -1.0, 1.0), 1.0)
-    row_x = (
-        angle.cos() * mirror * pick("scale", zoom(u[0]), 1.0),
-        -angle.sin(),
-        pick("crop", shift(u[0], width), 0.0),
-    )
-    row_y = (
-        angle.sin(),
-        angle.cos() * pick("scale", zoom(u[1]), 1.0),
-        pick("crop", shift(u[1], height), 0.0),
-    )
+    # coordinates run from -1 to 1 along either side, so turning a picture that is no square takes its aspect
+    turn_x, turn_y = -angle.sin() * (height / width), angle.sin() * (width / height)
+    row_x = (angle.cos() * mirror * pick("scale", zoom(u[0]), 1.0), turn_x, pick("crop", shift(u[0], width), 0.0))
+    row_y = (turn_y, angle.cos() * pick("scale", zoom(u[1]), 1.0), pick("crop", shift(u[1], height), 0.0))
     affine = torch.stack([torch.stack(row_x, -1), torch.stack(row_y, -1)], -2)
 
     hole = (math.floor(height / 2 + 0.5), math.floor(width / 2 + 0.5))

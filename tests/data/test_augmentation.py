@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from iid_cl.distill.augmentation import UNIFORMS, Parameters, augment, augment_each, make_parameters
+from iid_cl.data.augmentation import UNIFORMS, Parameters, augment, augment_each, make_parameters
 
 ALL = ["color", "crop", "cutout", "flip", "scale", "rotate"]
 every_name = pytest.mark.parametrize("name", ALL)
@@ -391,3 +391,14 @@ def test_augment_each_without_names_returns_the_images_and_draws_nothing():
     before = generator.get_state()
     assert torch.equal(augment_each(images, [], generator), images)
     assert torch.equal(generator.get_state(), before)
+
+
+def test_turning_a_wide_picture_keeps_right_angles():
+    """In pixels, the map from output to input coordinates is a rotation: orthonormal columns."""
+    height, width = 8, 32
+    uniforms = torch.rand(50, UNIFORMS, generator=torch.Generator().manual_seed(0))
+    affine = make_parameters(uniforms, ["rotate"], (height, width)).affine[:, :, :2].double()
+    half = torch.diag(torch.tensor([width / 2, height / 2], dtype=torch.float64))
+    in_pixels = half @ affine @ half.inverse()
+    torch.testing.assert_close(in_pixels.transpose(1, 2) @ in_pixels, torch.eye(2).double().expand(50, 2, 2))
+    assert (in_pixels[:, 0, 1].abs() > 0.05).any()

@@ -1,0 +1,42 @@
+"""What can be said before a run starts: whether memory and networks fit the data."""
+
+from collections.abc import Iterable
+
+from iid_cl.config import Config, Method, NetworkConfig
+from iid_cl.data.images import ImageDataset
+from iid_cl.errors import UserError
+from iid_cl.nets import build_network
+from iid_cl.seeding import make_generator
+
+
+def check_methods(config: Config, methods: Iterable[Method], dataset: ImageDataset, classes: Iterable[int]) -> None:
+    """Checks budget and networks of all methods that will run.
+
+    Raises:
+        UserError: a class has fewer images than a memory is to hold, or a network is too deep for the images.
+    """
+    memories = [method for method in methods if method not in ("none", "joint")]
+    counts = dataset.train.labels.bincount(minlength=len(dataset.class_names))
+    smallest = min(classes, key=lambda c: int(counts[c]))
+    available = int(counts[smallest])
+    if memories and config.memory.ipc > available:
+        raise UserError(
+            f"memory.ipc: {config.memory.ipc} is more than class {dataset.class_names[smallest]!r} has ({available}); "
+            + ("use at most that." if available else "leave the class out, or give it images.")
+        )
+    if "distilled" in memories:
+        check_network("distill.embedder", config.distill.embedder, dataset)
+        if config.distill.cc.weight > 0:
+            check_network("distill.cc.network", config.distill.cc.network, dataset)
+
+
+def check_network(key: str, network: NetworkConfig, dataset: ImageDataset) -> None:
+    """Builds the network once; ``key`` names its section of the configuration in the error.
+
+    Raises:
+        UserError: the network does not fit the images.
+    """
+    try:
+        build_network(network, dataset.shape, len(dataset.class_names), make_generator(0))
+    except UserError as error:
+        raise UserError(f"{key}.{error}") from None

@@ -1,0 +1,257 @@
+"""One run: a learner goes through the stream with one method, evaluated after each experience."""
+
+import random
+import re
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from avalanche.benchmarks import CLScenario
+from avalanche.core import SupervisedPlugin
+from avalanche.evaluation.metrics import accuracy_metrics
+from avalanche.training.determinism.rng_manager import RNGManager
+from avalanche.training.plugins import EvaluationPlugin, LRSchedulerPlugin
+from avalanche.training.supervised import JointTraining, Naive
+from avalanche.training.templates import SupervisedTemplate
+from torch.nn import CrossEntropyLoss
+
+from iid_cl.config import Config, Method
+from iid_cl.data.images import ImageDataset
+from iid_cl.data.streams import class_order, make_benchmark
+from iid_cl.evaluate.metrics import average_incremental_accuracy, final_accuracy, forgetting, seen_accuracy
+from iid_cl.nets import build_network
+from iid_cl.runs.condense import make_buffer
+from iid_cl.runs.reporter import Reporter
+from iid_cl.seeding import make_generator
+from iid_cl.strategies import MemoryBuffer, MemoryOnly, MemoryReplayPlugin
+from iid_cl.strategies.augmentation import BatchAugmentationPlugin
+
+EVAL_BATCH = 500
+
+OnExperience = Callable[[Mapping[str, Any]], None]
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a run measured. Accuracies are in [0, 1]; see :mod:`iid_cl.evaluate.metrics` for definitions.
+
+    ``average_accuracy`` and ``forgetting`` are None for joint training, which has no sequence.
+    """
+
+    method: Method
+    mode: str
+    seed: int
+    class_order: list[list[int]]
+    matrix: list[list[float]]
+    final_accuracy: float
+    average_accuracy: float | None
+    forgetting: float | None
+    memory_images: int
+    memory_bytes: int
+    condense_seconds: float
+    train_seconds: float
+    total_seconds: float
+
+
+def run_method(
+    config: Config,
+    method: Method,
+    dataset: ImageDataset,
+    device: torch.device,
+    reporter: Reporter,
+    *,
+    prefix: str = "",
+    on_experience: OnExperience | None = None,
+) -> tuple[Result, MemoryBuffer | None]:
+    """Trains and evaluates one learner over the whole stream.
+
+    Class order and initial weights depend on the configuration and seed only, so methods compare.
+
+    Args:
+        config: everything but the method.
+        method: which memory, or which bound.
+        dataset: the data, as loaded for ``config.stream``.
+        device: where to train and distil.
+        reporter: shows progress.
+        prefix: put before each phase's name.
+        on_experience: called after each evaluation with its record.
+
+    Raises:
+        UserError: the stream, the network or the memory's size does not fit the data.
+    """
+    order = class_order(config.stream, len(dataset.class_names), config.seed)
+    with _global_randomness(config.seed):
+        started = time.perf_counter()
+        progress = _ProgressPlugin(reporter, prefix)
+        strategy, memory = _make_strategy(config, method, dataset, device, progress, reporter)
+        benchmark = make_benchmark(dataset, order)
+        sizes = [len(experience.dataset) for experience in benchmark.test_stream]
+        matrix, train_seconds = _train_and_evaluate(
+            strategy, memory, benchmark, sizes, order, progress, reporter, prefix, on_experience
+        )
+        total = time.perf_counter() - started
+    condense_seconds = 0.0 if memory is None else memory.seconds
+    sequential = method != "joint"
+    result = Result(
+        method=method,
+        mode=config.train.mode,
+        seed=config.seed,
+        class_order=order,
+        matrix=matrix,
+        final_accuracy=final_accuracy(matrix, sizes),
+        average_accuracy=average_incremental_accuracy(matrix, sizes) if sequential else None,
+        forgetting=forgetting(matrix) if sequential else None,
+        memory_images=0 if memory is None else len(memory.buffer),
+        memory_bytes=0 if memory is None else memory.nbytes,
+        condense_seconds=condense_seconds,
+        train_seconds=train_seconds - condense_seconds,
+        total_seconds=total,
+    )
+    return result, memory
+
+
+def _make_strategy(
+    config: Config,
+    method: Method,
+    dataset: ImageDataset,
+    device: torch.device,
+    progress: "_ProgressPlugin",
+    reporter: Reporter,
+) -> tuple[SupervisedTemplate, MemoryBuffer | None]:
+    """The Avalanche strategy of a method, and its memory if it has one."""
+    train = config.train
+    network = build_network(
+        config.model, dataset.shape, len(dataset.class_names), make_generator(config.seed, "model"), device
+    )
+    memory_only = train.mode == "memory_only" and method not in ("none", "joint")
+    memory = None
+    if method not in ("none", "joint"):
+
+        def on_step(iteration: int, losses: Mapping[str, float]) -> None:
+            label = progress.label("distilling")
+            reporter.progress(label, iteration, config.distill.iterations, lambda: losses)
+
+        memory = make_buffer(config, method, dataset, own_features=memory_only, on_step=on_step)
+    epochs = train.memory_epochs if memory_only else train.epochs
+    optimizer = torch.optim.SGD(
+        network.parameters(), lr=train.lr, momentum=train.momentum, weight_decay=train.weight_decay
+    )
+    plugins: list[SupervisedPlugin] = []
+    if train.augment:
+        draws = make_generator(config.seed, "train augmentation")
+        plugins.append(BatchAugmentationPlugin(dataset.augmentations, draws))
+    if train.lr_drop:
+        schedule = torch.optim.lr_scheduler.MultiStepLR(optimizer, [(epochs + 1) // 2], gamma=0.1)
+        plugins.append(LRSchedulerPlugin(schedule))
+    if memory is not None and not memory_only:
+        plugins.append(MemoryReplayPlugin(memory, batch_size_mem=train.memory_batch_size))
+    arguments: dict[str, Any] = {
+        "model": network,
+        "optimizer": optimizer,
+        "criterion": CrossEntropyLoss(),
+        "train_mb_size": train.batch_size,
+        "train_epochs": epochs,
+        "eval_mb_size": EVAL_BATCH,
+        "device": device,
+        "plugins": [*plugins, progress],
+        "evaluator": EvaluationPlugin(accuracy_metrics(experience=True)),
+    }
+    if memory is not None and memory_only:
+        return MemoryOnly(memory=memory, **arguments), memory
+    if method == "joint":
+        return JointTraining(**arguments), None
+    return Naive(**arguments), memory
+
+
+def _train_and_evaluate(
+    strategy: SupervisedTemplate,
+    memory: MemoryBuffer | None,
+    benchmark: CLScenario,
+    sizes: list[int],
+    order: list[list[int]],
+    progress: "_ProgressPlugin",
+    reporter: Reporter,
+    prefix: str,
+    on_experience: OnExperience | None,
+) -> tuple[list[list[float]], float]:
+    """The accuracy matrix, and the seconds spent in training (condensing included)."""
+    joint = isinstance(strategy, JointTraining)
+    matrix: list[list[float]] = []
+    seconds = 0.0
+    for index, experience in enumerate(benchmark.train_stream):
+        last = len(sizes) - 1 if joint else index
+        progress.experience = f"{prefix}all experiences" if joint else f"{prefix}experience {index + 1}/{len(sizes)}"
+        start = time.perf_counter()
+        strategy.train(benchmark.train_stream if joint else experience)
+        seconds += time.perf_counter() - start
+        row = _accuracies(strategy.eval(benchmark.test_stream[: last + 1]), last + 1)
+        matrix.append(row)
+        seen = seen_accuracy(row, sizes)
+        cells = " ".join(f"{accuracy:.3f}" for accuracy in row)
+        reporter.line(f"{progress.experience}  seen classes {seen:.3f}  each experience {cells}")
+        if on_experience is not None:
+            classes = [c for group in order for c in group] if joint else order[index]
+            on_experience(
+                {
+                    "experience": last,
+                    "classes": classes,
+                    "accuracy_each": row,
+                    "accuracy_seen": seen,
+                    "memory_bytes": 0 if memory is None else memory.nbytes,
+                }
+            )
+        if joint:
+            break
+    return matrix, seconds
+
+
+def _accuracies(metrics: Mapping[str, float], count: int) -> list[float]:
+    """Accuracy on each of the first ``count`` test experiences, read from Avalanche's metric names."""
+    found = {}
+    for name, value in metrics.items():
+        match = re.fullmatch(r"Top1_Acc_Exp/eval_phase/test_stream/(?:Task\d+/)?Exp(\d+)", name)
+        if match:
+            found[int(match[1])] = float(value)
+    return [found[j] for j in range(count)]
+
+
+class _ProgressPlugin(SupervisedPlugin):
+    """Tells the reporter how far training is. Belongs last among the plugins: others set the dataloader."""
+
+    def __init__(self, reporter: Reporter, prefix: str) -> None:
+        super().__init__()
+        self.experience = prefix
+        self._reporter = reporter
+        self._done = 0
+        self._total = 0
+
+    def label(self, phase: str) -> str:
+        """What a phase of the current experience is called."""
+        return f"{self.experience} {phase}"
+
+    def before_training_exp(self, strategy: Any, **kwargs: Any) -> None:
+        self._done = 0
+        self._total = strategy.train_epochs * len(strategy.dataloader)
+
+    def after_training_iteration(self, strategy: Any, **kwargs: Any) -> None:
+        self._done += 1
+        self._reporter.progress(
+            self.label("training"), self._done, self._total, lambda: {"loss": float(strategy.loss.detach())}
+        )
+
+
+@contextmanager
+def _global_randomness(seed: int) -> Iterator[None]:
+    """Avalanche's loaders shuffle with the global generators: seeds them, and restores them afterwards."""
+    python_state, numpy_state = random.getstate(), np.random.get_state()
+    with torch.random.fork_rng():
+        RNGManager.set_random_seeds(seed)
+        try:
+            yield
+        finally:
+            random.setstate(python_state)
+            np.random.set_state(numpy_state)

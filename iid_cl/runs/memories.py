@@ -1,0 +1,157 @@
+"""``iid-cl distill`` and ``iid-cl evaluate``: a memory of a whole data set, and its judgement."""
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from pydantic import TypeAdapter, ValidationError
+from rich.console import Console
+from torch import Tensor
+
+from iid_cl.config import Config, Seed, StreamConfig
+from iid_cl.data.datasets import load_dataset
+from iid_cl.data.images import ImageDataset
+from iid_cl.devices import resolve_device
+from iid_cl.distill import distill
+from iid_cl.distill.embedders import train_networks
+from iid_cl.errors import UserError
+from iid_cl.evaluate.scratch import train_from_scratch
+from iid_cl.memory.exemplars import ExemplarSet
+from iid_cl.memory.files import load_memory, save_memory
+from iid_cl.memory.selection import FeatureExtractor, herded_images, random_images
+from iid_cl.report.pictures import save_memory_picture
+from iid_cl.report.statistics import percent
+from iid_cl.runs.checks import check_methods, check_network
+from iid_cl.runs.provenance import provenance
+from iid_cl.runs.reporter import Reporter
+from iid_cl.seeding import draw_seed, make_generator
+
+
+def condense_dataset(config: Config, data_root: Path | None, out: Path, console: Console) -> None:
+    """Condenses all classes of a data set, as one experience, into the memory file ``out``.
+
+    A picture of the memory is written beside it.
+
+    Raises:
+        UserError: the data set, the budget or the file is unusable.
+    """
+    device = resolve_device(config.device)
+    if config.memory.method in ("none", "joint"):
+        raise UserError(f"memory.method: {config.memory.method!r} keeps no images; use distilled, herding or random.")
+    if out.suffix != ".safetensors":
+        raise UserError(f"--out: {str(out)!r} must end in .safetensors.")
+    dataset = load_dataset(config.stream, data_root, config.seed)
+    check_methods(config, [config.memory.method], dataset, range(len(dataset.class_names)))
+    with Reporter(console) as reporter:
+        started = time.perf_counter()
+        memory = _condense(config, dataset, device, reporter)
+        seconds = time.perf_counter() - started
+        metadata = {
+            "stream": config.stream.model_dump(mode="json"),
+            "class_names": list(dataset.class_names),
+            "mean": list(dataset.normalization.mean),
+            "std": list(dataset.normalization.std),
+            "method": config.memory.method,
+            "ipc": config.memory.ipc,
+            "seed": config.seed,
+            "seconds": round(seconds, 3),
+            "provenance": provenance(device),
+        }
+        save_memory(out, memory, metadata)
+        picture = out.with_suffix(".png")
+        save_memory_picture(picture, memory, dataset.class_names)
+        reporter.line(
+            f"{out}: {len(memory):,} images of {len(memory.classes)} classes ({config.memory.method}), "
+            f"{memory.nbytes:,} bytes, {seconds:.1f} s; picture in {picture}"
+        )
+
+
+def evaluate_memory(path: Path, config: Config, data_root: Path | None, console: Console) -> list[float]:
+    """Trains networks on the memory alone and prints their accuracy on real test images.
+
+    The data set and its split are those the memory was made from.
+
+    Raises:
+        UserError: the file or the data set is unusable, or they contradict each other.
+    """
+    device = resolve_device(config.device)
+    memory = load_memory(path)
+    try:
+        stream = StreamConfig.model_validate(memory.metadata["stream"])
+        seed = TypeAdapter(Seed).validate_python(memory.metadata["seed"])
+        made_of = [str(name) for name in memory.metadata["class_names"]]
+    except (KeyError, TypeError, ValueError, ValidationError):
+        raise UserError(f"{path}: does not say which data set it was made from; `iid-cl distill` writes that.") from None
+    dataset = load_dataset(stream, data_root, seed)
+    fits = tuple(memory.images.shape[1:]) == dataset.shape and memory.classes[-1] < len(made_of)
+    if made_of != list(dataset.class_names) or not fits:
+        raise UserError(
+            f"{path}: was made from other classes or image sizes than {stream.dataset!r} has here; "
+            "name its own data set with --data-root."
+        )
+    judged = config.evaluate
+    check_network("evaluate.network", judged.network, dataset)
+    with Reporter(console) as reporter:
+        reporter.line(
+            f"{path}: {len(memory):,} images, {memory.nbytes:,} bytes; {judged.networks} networks "
+            f"({judged.network.name}), {judged.epochs} epochs each, {len(dataset.test):,} "
+            f"{'held-out training' if stream.validation else 'test'} images"
+        )
+
+        def on_network(number: int, accuracy: float) -> None:
+            reporter.line(f"  network {number}: {100 * accuracy:.1f} %")
+
+        accuracies = train_from_scratch(
+            memory,
+            dataset.test,
+            judged,
+            normalization=dataset.normalization,
+            augmentations=dataset.augmentations,
+            seed=config.seed,
+            device=device,
+            on_network=on_network,
+        )
+        reporter.line(f"accuracy {percent(accuracies)} %")
+    return accuracies
+
+
+def trained_extractor(
+    images_by_class: Mapping[int, Tensor],
+    config: Config,
+    dataset: ImageDataset,
+    generator: torch.Generator,
+    device: torch.device | str,
+) -> FeatureExtractor:
+    """Features of one network trained on these real images, as long as those of class centralization."""
+    once = config.distill.cc.model_copy(update={"trainings": 1, "snapshots": 1, "network": config.model})
+    (trained,) = train_networks(
+        images_by_class,
+        once,
+        seed=draw_seed(generator),
+        device=torch.device(device),
+        normalization=dataset.normalization,
+        augmentations=dataset.augmentations,
+    )
+    return trained.network.features
+
+
+def _condense(config: Config, dataset: ImageDataset, device: torch.device, reporter: Reporter) -> ExemplarSet:
+    by_class = dataset.train.by_class()
+    ipc, generator = config.memory.ipc, make_generator(config.seed, "memory", 0)
+    if config.memory.method == "random":
+        return ExemplarSet.from_classes(random_images(by_class, ipc, generator))
+    if config.memory.method == "herding":
+        reporter.line("training a network for herding's features")
+        extract = trained_extractor(by_class, config, dataset, generator, device)
+        return ExemplarSet.from_classes(herded_images(by_class, ipc, extract, dataset.normalization, device))
+    return distill(
+        by_class,
+        config.distill,
+        ipc=ipc,
+        generator=generator,
+        device=device,
+        normalization=dataset.normalization,
+        augmentations=dataset.augmentations,
+        on_step=lambda done, losses: reporter.progress("distilling", done, config.distill.iterations, lambda: losses),
+    )

@@ -1,0 +1,135 @@
+"""``iid-cl run`` and ``iid-cl compare``: methods trained one after the other, results kept in a directory."""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.text import Text
+
+from iid_cl.config import Config, Method
+from iid_cl.data.datasets import load_dataset
+from iid_cl.data.images import ImageDataset
+from iid_cl.data.streams import class_order
+from iid_cl.devices import resolve_device
+from iid_cl.errors import UserError
+from iid_cl.report.pictures import save_memory_picture
+from iid_cl.report.tables import results_table
+from iid_cl.runs.checks import check_methods, check_network
+from iid_cl.runs.directory import RunDirectory, free_directory
+from iid_cl.runs.experiment import Result, run_method
+from iid_cl.runs.provenance import provenance
+from iid_cl.runs.reporter import Reporter
+
+
+def run(config: Config, data_root: Path | None, out: Path | None, console: Console) -> Path:
+    """Runs the configured memory and its ``baselines`` with one seed; returns the run directory.
+
+    Raises:
+        UserError: something the user can mend; found before the directory is made wherever possible.
+    """
+    methods = list(dict.fromkeys([config.memory.method, *config.baselines]))
+    device, dataset = _prepare(config, methods, [config.seed], data_root)
+    results = []
+    with RunDirectory(out if out is not None else free_directory(config.name)) as directory:
+        directory.write_config(config)
+        with Reporter(console, directory.log) as reporter:
+            reporter.line(_headline(config, dataset, device))
+            for method in methods:
+                prefix = f"{method}: " if len(methods) > 1 else ""
+                stem = "memory" if method == config.memory.method else f"memory-{method}"
+                results.append(_run_and_keep(config, method, dataset, device, directory, reporter, prefix, stem))
+        mode = config.train.mode.replace("_", " ")
+        _finish(directory, results, device, console, f"{config.name}: seed {config.seed}, {mode}")
+    return directory.path
+
+
+def compare(
+    config: Config,
+    methods: Sequence[Method],
+    seeds: int,
+    data_root: Path | None,
+    out: Path | None,
+    console: Console,
+) -> Path:
+    """Runs each method with seeds ``config.seed``, ``config.seed + 1``, ...; returns the directory.
+
+    For one seed, all methods see the same class order and start from the same weights.
+
+    Raises:
+        UserError: as for :func:`run`.
+    """
+    all_seeds = list(range(config.seed, config.seed + seeds))
+    device, dataset = _prepare(config, methods, all_seeds, data_root)
+    results = []
+    with RunDirectory(out if out is not None else free_directory(f"{config.name}-compare")) as directory:
+        directory.write_config(config)
+        with Reporter(console, directory.log) as reporter:
+            reporter.line(_headline(config, dataset, device))
+            for seed in all_seeds:
+                for method in methods:
+                    one = config.model_copy(update={"seed": seed})
+                    label, stem = f"{method} seed {seed}: ", f"memory-{method}-seed{seed}"
+                    results.append(_run_and_keep(one, method, dataset, device, directory, reporter, label, stem))
+        mode = config.train.mode.replace("_", " ")
+        _finish(directory, results, device, console, f"{config.name}: {seeds} seeds, {mode}, mean ± std")
+    return directory.path
+
+
+def _prepare(
+    config: Config, methods: Sequence[Method], seeds: Sequence[int], data_root: Path | None
+) -> tuple[torch.device, ImageDataset]:
+    """Device and data, and everything checked that can be before anything is written."""
+    if seeds[-1] >= 2**32:
+        raise UserError(f"seed: {seeds[-1]} is out of range; seeds must stay below 2**32.")
+    device = resolve_device(config.device)
+    dataset = load_dataset(config.stream, data_root, config.seed)
+    order = class_order(config.stream, len(dataset.class_names), config.seed)
+    check_network("model", config.model, dataset)
+    check_methods(config, methods, dataset, [c for group in order for c in group])
+    return device, dataset
+
+
+def _run_and_keep(
+    config: Config,
+    method: Method,
+    dataset: ImageDataset,
+    device: torch.device,
+    directory: RunDirectory,
+    reporter: Reporter,
+    prefix: str,
+    stem: str,
+) -> Result:
+    """Runs one method; its metrics, memory and picture go to the directory."""
+
+    def keep(record: Any) -> None:
+        directory.add_metrics({"method": method, "seed": config.seed, **record})
+
+    result, memory = run_method(config, method, dataset, device, reporter, prefix=prefix, on_experience=keep)
+    if memory is not None and memory.exemplars is not None:
+        memory.save(directory.path / f"{stem}.safetensors")
+        save_memory_picture(directory.path / f"{stem}.png", memory.exemplars, dataset.class_names)
+    return result
+
+
+def _headline(config: Config, dataset: ImageDataset, device: torch.device) -> str:
+    channels, height, width = dataset.shape
+    judged = "held-out training images" if config.stream.validation else "test images"
+    return (
+        f"{config.name}: {dataset.name}, {len(dataset.train):,} training and {len(dataset.test):,} {judged} of "
+        f"{height}x{width}x{channels}, on {device}"
+    )
+
+
+def _finish(
+    directory: RunDirectory, results: Sequence[Result], device: torch.device, console: Console, title: str
+) -> None:
+    directory.write_summary(
+        "run.json", {**provenance(device), "results": [asdict(result) for result in results]}
+    )
+    table = results_table(results, title)
+    console.print(table)
+    Console(file=directory.log, width=110, color_system=None).print(table)
+    console.print(Text(f"Everything is in {directory.path}"), soft_wrap=True)

@@ -1,0 +1,68 @@
+"""The run directory: made only where there is nothing, written whole."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from iid_cl.config import load_config
+from iid_cl.errors import UserError
+from iid_cl.runs.directory import RunDirectory, free_directory
+
+
+@pytest.fixture
+def directory(tmp_path: Path):  # type: ignore[no-untyped-def]
+    made = RunDirectory(tmp_path / "runs" / "mine")
+    yield made
+    made.log.close()
+
+
+def test_a_missing_folder_is_made_with_its_parents(directory: RunDirectory, tmp_path: Path) -> None:
+    assert directory.path == tmp_path / "runs" / "mine"
+    assert directory.path.is_dir()
+
+
+def test_an_empty_folder_is_taken(tmp_path: Path) -> None:
+    RunDirectory(tmp_path).log.close()
+    assert [path.name for path in tmp_path.iterdir()] == ["log.txt"]
+
+
+@pytest.mark.parametrize("kept", ["notes.txt", ".hidden", "folder"])
+def test_a_folder_that_holds_something_is_refused(tmp_path: Path, kept: str) -> None:
+    (tmp_path / kept).mkdir() if kept == "folder" else (tmp_path / kept).write_text("mine")
+    with pytest.raises(UserError, match=r"holds files already; choose another --out"):
+        RunDirectory(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == [kept]
+
+
+@pytest.mark.parametrize("below", ["", "deeper"])
+def test_a_file_in_the_way_is_refused(tmp_path: Path, below: str) -> None:
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(UserError, match="--out"):
+        RunDirectory(tmp_path / "file" / below)
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_metrics_grow_by_a_line(directory: RunDirectory) -> None:
+    records = [{"experience": i, "accuracy_each": [0.5, 1.0], "name": "é\n"} for i in range(3)]
+    for record in records:
+        directory.add_metrics(record)
+    lines = (directory.path / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+    assert [json.loads(line) for line in lines] == records
+
+
+def test_configuration_and_summary_read_back(directory: RunDirectory) -> None:
+    config = load_config(None, ["seed=5", "stream.classes=[[1], [0]]"])
+    directory.write_config(config)
+    directory.write_summary("run.json", {"results": [{"matrix": [[0.25]]}]})
+    assert load_config(str(directory.path / "config.yaml")) == config
+    assert json.loads((directory.path / "run.json").read_text()) == {"results": [{"matrix": [[0.25]]}]}
+
+
+def test_free_directories_count_up(in_tmp_path: Path) -> None:
+    found = []
+    for _ in range(3):
+        found.append(free_directory("mine"))
+        found[-1].mkdir(parents=True)
+    assert found == [Path("runs/mine"), Path("runs/mine-2"), Path("runs/mine-3")]
+    assert free_directory("other") == Path("runs/other")

@@ -1,0 +1,255 @@
+"""Memories of whole data sets: condensed, written with where they come from, and judged."""
+
+import io
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+from rich.console import Console
+
+from iid_cl.config import Config, parse_config
+from iid_cl.data.datasets import load_dataset
+from iid_cl.data.images import LabelledImages
+from iid_cl.errors import UserError
+from iid_cl.memory.exemplars import ExemplarSet
+from iid_cl.memory.files import load_memory, save_memory
+from iid_cl.runs.memories import condense_dataset, evaluate_memory
+
+METHODS = ["distilled", "herding", "random"]
+
+
+def miniature(method: str = "random", ipc: int = 2, **sections: Any) -> Config:
+    """A condensation and a judgement of a second."""
+    small = {"width": 8, "depth": 2}
+    cc = {"epochs": 1, "network": small}
+    values: dict[str, Any] = {
+        "stream": {"dataset": "digits"},
+        "model": small,
+        "memory": {"method": method, "ipc": ipc},
+        "distill": {"iterations": 3, "real_batch": 8, "embedder": small, "cc": cc},
+        "evaluate": {"network": small, "epochs": 2, "networks": 2},
+        "device": "cpu",
+    }
+    return parse_config({**values, **sections}, "miniature")
+
+
+def condense(out: Path, config: Config, data_root: Path | None = None) -> str:
+    printed = io.StringIO()
+    condense_dataset(config, data_root, out, Console(file=printed, width=200))
+    return printed.getvalue()
+
+
+def evaluate(path: Path, config: Config, data_root: Path | None = None) -> tuple[list[float], str]:
+    printed = io.StringIO()
+    accuracies = evaluate_memory(path, config, data_root, Console(file=printed, width=200))
+    return accuracies, printed.getvalue()
+
+
+@pytest.fixture
+def out(tmp_path: Path) -> Path:
+    return tmp_path / "memories" / "m.safetensors"
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_memory_holds_so_many_images_of_each_class(out: Path, method: str) -> None:
+    printed = condense(out, miniature(method, ipc=3))
+    memory = load_memory(out)
+    assert memory.labels.tolist() == [label for label in range(10) for _ in range(3)]
+    assert memory.images.shape == (30, 1, 8, 8)
+    for text in (str(out), "30 images of 10 classes", method, f"{30 * 66:,} bytes", str(out.with_suffix(".png"))):
+        assert text in printed
+
+
+@pytest.mark.parametrize("method", ["herding", "random"])
+def test_chosen_images_are_distinct_training_images_of_their_class(out: Path, method: str) -> None:
+    condense(out, miniature(method, ipc=5))
+    train = load_dataset(miniature().stream, None).train.by_class()
+    for label, images in load_memory(out).by_class().items():
+        places = [(train[label] == image).flatten(1).all(1).nonzero().flatten().tolist() for image in images]
+        assert all(places)
+        assert len({place[0] for place in places}) == 5
+
+
+def test_distilled_images_are_not_their_starting_points(out: Path) -> None:
+    condense(out, miniature("distilled"))
+    real = load_dataset(miniature().stream, None).train.images
+    found = [bool((real == image).flatten(1).all(1).any()) for image in load_memory(out).images]
+    assert not all(found)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_memory_says_what_it_was_made_of(out: Path, method: str) -> None:
+    config = miniature(method, stream={"dataset": "digits", "validation": 0.25}, seed=6)
+    condense(out, config)
+    metadata = load_memory(out).metadata
+    assert metadata["stream"] == config.stream.model_dump(mode="json")
+    assert metadata["class_names"] == list("0123456789")
+    assert (metadata["method"], metadata["ipc"], metadata["seed"]) == (method, 2, 6)
+    assert len(metadata["mean"]) == len(metadata["std"]) == 1
+    assert metadata["provenance"]["device"] == "cpu"
+
+
+def test_a_picture_lies_beside_the_memory(out: Path) -> None:
+    condense(out, miniature())
+    assert sorted(path.name for path in out.parent.iterdir()) == ["m.png", "m.safetensors"]
+    with Image.open(out.with_suffix(".png")) as picture:
+        picture.load()
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_seed_repeats_a_memory(tmp_path: Path, method: str) -> None:
+    memories = []
+    for name, seed in (("a", 3), ("b", 3), ("c", 4)):
+        condense(tmp_path / f"{name}.safetensors", miniature(method, seed=seed))
+        torch.manual_seed(1)
+        memories.append(load_memory(tmp_path / f"{name}.safetensors").images)
+    assert torch.equal(memories[0], memories[1])
+    assert not torch.equal(memories[0], memories[2])
+
+
+def test_a_memory_never_holds_a_held_out_image(out: Path) -> None:
+    config = miniature("random", ipc=50, stream={"dataset": "digits", "validation": 0.5})
+    condense(out, config)
+    dataset = load_dataset(config.stream, None, config.seed)
+    only_held_out = {i.numpy().tobytes() for i in dataset.test.images} - {
+        i.numpy().tobytes() for i in dataset.train.images
+    }
+    assert only_held_out.isdisjoint(image.numpy().tobytes() for image in load_memory(out).images)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_more_images_than_a_class_has_are_refused(out: Path, method: str) -> None:
+    # the smallest class: 174 eights, of which a quarter, 43, are test images
+    with pytest.raises(UserError, match=r"memory\.ipc: 134 is more than class '8' has \(131\)"):
+        condense(out, miniature(method, ipc=134))
+    assert not out.parent.exists()
+
+
+@pytest.mark.parametrize("method", ["none", "joint"])
+def test_methods_without_images_are_refused(out: Path, method: str) -> None:
+    with pytest.raises(UserError, match=rf"memory\.method: '{method}'"):
+        condense(out, miniature(method))
+
+
+@pytest.mark.parametrize("name", ["m", "m.pt", "m.safetensors.gz", "m.SAFETENSORS"])
+def test_another_suffix_is_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(UserError, match=r"--out: .*must end in \.safetensors"):
+        condense(tmp_path / name, miniature())
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_memory_is_judged_by_networks_trained_on_it(out: Path, method: str) -> None:
+    condense(out, miniature(method))
+    accuracies, printed = evaluate(out, miniature())
+    assert len(accuracies) == 2
+    for number, accuracy in enumerate(accuracies, start=1):
+        assert accuracy * 450 == pytest.approx(round(accuracy * 450), abs=1e-3)  # a share of the test images
+        assert f"network {number}: {100 * accuracy:.1f} %" in printed
+    mean, spread = 50 * sum(accuracies), 100 * abs(accuracies[0] - accuracies[1]) / 2**0.5
+    assert f"accuracy {mean:.1f} ± {spread:.1f} %" in printed
+    assert "450 test images" in printed
+
+
+def test_a_memory_of_many_real_images_teaches_the_digits(out: Path) -> None:
+    condense(out, miniature("random", ipc=60))
+    judge = {"network": {"width": 16, "depth": 2}, "epochs": 12, "networks": 1, "batch_size": 32, "lr": 0.1}
+    (accuracy,), _ = evaluate(out, miniature(evaluate=judge))
+    assert accuracy > 0.7
+
+
+def test_judging_follows_its_own_seed(out: Path) -> None:
+    condense(out, miniature(seed=1))
+    first, again, other = (evaluate(out, miniature(seed=seed))[0] for seed in (2, 2, 3))
+    assert first == again
+    assert first != other
+
+
+def test_judging_takes_the_memorys_data_set_and_split(out: Path) -> None:
+    config = miniature(stream={"dataset": "digits", "validation": 0.25}, seed=9)
+    condense(out, config)
+    held = len(load_dataset(config.stream, None, 9).test)
+    assert held != 450
+    accuracies, printed = evaluate(out, miniature(stream={"dataset": "mnist"}))
+    assert f"{held} held-out training images" in printed
+    assert all(accuracy * held == pytest.approx(round(accuracy * held), abs=1e-3) for accuracy in accuracies)
+
+
+def test_judging_never_sees_an_image_the_memory_was_made_of(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = miniature(stream={"dataset": "digits", "validation": 0.25}, seed=9)
+    condense(out, config)
+    seen = []
+
+    def train_from_scratch(memory: ExemplarSet, test: LabelledImages, *args: Any, **kwargs: Any) -> list[float]:
+        seen.append(test)
+        return [0.5]
+
+    monkeypatch.setattr("iid_cl.runs.memories.train_from_scratch", train_from_scratch)
+    evaluate(out, miniature(seed=2))
+    held_out = load_dataset(config.stream, None, seed=9).test
+    assert torch.equal(seen[0].images, held_out.images)
+    assert torch.equal(seen[0].labels, held_out.labels)
+
+
+def image_folder(root: Path, value: int, names: tuple[str, ...] = ("a", "b")) -> Path:
+    for part in ("train", "test"):
+        for name in names:
+            (root / part / name).mkdir(parents=True)
+            for i in range(2):
+                Image.new("L", (8, 8), value + i).save(root / part / name / f"{i}.png")
+    return root
+
+
+def test_a_memory_of_an_image_folder_is_judged_on_its_folder(tmp_path: Path, out: Path) -> None:
+    root = image_folder(tmp_path / "images", 50)
+    condense(out, miniature(ipc=1, stream={"dataset": "image_folder"}), root)
+    accuracies, printed = evaluate(out, miniature(), root)
+    assert accuracies == [0.5, 0.5]  # all images are alike, so one of the two classes is right
+    assert "4 test images" in printed
+
+
+def test_a_memory_of_other_classes_is_refused(tmp_path: Path, out: Path) -> None:
+    condense(out, miniature(ipc=1, stream={"dataset": "image_folder"}), image_folder(tmp_path / "one", 50))
+    other = image_folder(tmp_path / "two", 50, ("a", "c"))
+    with pytest.raises(UserError, match=r"m\.safetensors: was made from other classes"):
+        evaluate(out, miniature(), other)
+
+
+def stored(path: Path, **changes: Any) -> Path:
+    """A memory of one black zero, its metadata changed."""
+    metadata = {"stream": {"dataset": "digits"}, "seed": 0, "class_names": list("0123456789"), **changes}
+    save_memory(path, ExemplarSet.from_classes({0: torch.zeros(1, 1, 8, 8, dtype=torch.uint8)}), metadata)
+    return path
+
+
+def test_a_memory_of_one_class_is_judged_on_that_class(out: Path) -> None:
+    accuracies, _ = evaluate(stored(out), miniature())
+    assert accuracies == [1.0, 1.0]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"stream": None},
+        {"stream": {"dataset": "digitz"}},
+        {"stream": {"dataset": "digits", "colour": 1}},
+        {"seed": None},
+        {"seed": "one"},
+        {"class_names": None},
+        {"class_names": 10},
+        {"class_names": ["zero"]},
+    ],
+    ids=str,
+)
+def test_a_memory_that_does_not_say_where_it_comes_from_is_refused(out: Path, changes: dict[str, Any]) -> None:
+    with pytest.raises(UserError, match=re.escape(str(out))):
+        evaluate(stored(out, **changes), miniature())
+
+
+def test_a_memory_of_a_run_is_refused_with_a_reason(out: Path) -> None:
+    save_memory(out, ExemplarSet.from_classes({0: torch.zeros(1, 1, 8, 8, dtype=torch.uint8)}), {"method": "random"})
+    with pytest.raises(UserError, match="does not say which data set"):
+        evaluate(out, miniature())

@@ -1,0 +1,417 @@
+"""Whole runs in miniature: what they measure, what they leave behind, and that a seed repeats them."""
+
+import io
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from rich.console import Console
+
+from iid_cl.config import Config, load_config, parse_config
+from iid_cl.data.datasets import load_dataset
+from iid_cl.errors import UserError
+from iid_cl.memory.files import load_memory
+from iid_cl.nets import build_network
+from iid_cl.runs.directory import RunDirectory
+from iid_cl.runs.run import compare, run
+
+CLASSES = [[3, 1], [0, 7]]
+BYTES_PER_IMAGE = 8 * 8 + 2  # one grey channel, and a 16-bit label
+BASELINES = ["herding", "none", "joint"]
+
+
+def miniature(**changes: Any) -> Config:
+    """A run of a second on four digits; ``changes`` are sections or keys, merged in."""
+    values: dict[str, Any] = {
+        "name": "mini",
+        "stream": {"dataset": "digits", "classes": CLASSES},
+        "model": {"width": 8, "depth": 2},
+        "train": {"epochs": 2, "memory_epochs": 2, "batch_size": 64},
+        "memory": {"method": "distilled", "ipc": 1},
+        "distill": {"iterations": 3, "real_batch": 8, "embedder": {"width": 8, "depth": 2}},
+        "device": "cpu",
+    }
+    for key, change in changes.items():
+        values[key] = {**values.get(key, {}), **change} if isinstance(change, dict) else change
+    return parse_config(values, "miniature")
+
+
+class Finished:
+    """A finished run: its configuration, its directory and what was printed."""
+
+    def __init__(self, config: Config, path: Path, printed: str) -> None:
+        self.config, self.path, self.printed = config, path, printed
+
+    @property
+    def metrics(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in (self.path / "metrics.jsonl").read_text().splitlines()]
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        return json.loads((self.path / "run.json").read_text())
+
+    def result(self, method: str, seed: int = 0) -> dict[str, Any]:
+        (found,) = [r for r in self.summary["results"] if (r["method"], r["seed"]) == (method, seed)]
+        return found
+
+
+def finish(out: Path, config: Config) -> Finished:
+    printed = io.StringIO()
+    assert run(config, None, out, Console(file=printed, width=110)) == out
+    return Finished(config, out, printed.getvalue())
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Finished:
+    """A replay run of the distilled memory with baselines."""
+    return finish(tmp_path_factory.mktemp("runs") / "mini", miniature(baselines=BASELINES))
+
+
+@pytest.fixture(scope="module")
+def compared(tmp_path_factory: pytest.TempPathFactory) -> Finished:
+    """Three memories and no memory, two seeds, random class orders."""
+    out = tmp_path_factory.mktemp("runs") / "compared"
+    config = miniature(stream={"classes": None, "experiences": 5}, train={"epochs": 1}, seed=4)
+    printed = io.StringIO()
+    methods = ["none", "random", "herding", "distilled"]
+    compare(config, methods, 2, None, out, Console(file=printed, width=110))  # type: ignore[arg-type]
+    return Finished(config, out, printed.getvalue())
+
+
+def test_images_counted_by_hand() -> None:
+    """scikit-learn's digits hold 178, 182, 183 and 179 zeros, ones, threes and sevens; a quarter is tested on."""
+    counts = load_dataset(miniature().stream, None).test.labels.bincount()
+    assert [int(counts[c]) for c in (0, 1, 3, 7)] == [45, 46, 46, 45]
+
+
+SIZES = [46 + 46, 45 + 45]  # test images of 3 and 1, of 0 and 7
+
+
+def weighted(row: list[float], sizes: list[int]) -> float:
+    return float(np.average(row, weights=sizes[: len(row)]))
+
+
+def test_a_run_leaves_its_files(finished: Finished) -> None:
+    names = {path.name for path in finished.path.iterdir()}
+    assert {"config.yaml", "metrics.jsonl", "run.json", "log.txt", "memory.safetensors", "memory.png"} <= names
+    assert not [name for name in names if name.startswith(".")]  # temporary files
+
+
+def test_the_configuration_is_kept(finished: Finished) -> None:
+    assert load_config(str(finished.path / "config.yaml")) == finished.config
+
+
+def test_metrics_have_a_line_per_method_and_experience(finished: Finished) -> None:
+    found = [(m["method"], m["experience"], m["classes"]) for m in finished.metrics]
+    sequential = [(m, t, CLASSES[t]) for m in ("distilled", "herding", "none") for t in (0, 1)]
+    assert found == [*sequential, ("joint", 1, [3, 1, 0, 7])]
+    assert {m["seed"] for m in finished.metrics} == {0}
+
+
+def test_accuracies_are_shares_of_the_experiences_test_images(finished: Finished) -> None:
+    for line in finished.metrics:
+        assert len(line["accuracy_each"]) == line["experience"] + 1
+        for accuracy, size in zip(line["accuracy_each"], SIZES, strict=False):
+            assert 0 <= accuracy <= 1
+            assert accuracy * size == pytest.approx(round(accuracy * size), abs=1e-6)
+
+
+def test_accuracy_seen_is_over_all_test_images_seen(finished: Finished) -> None:
+    for line in finished.metrics:
+        assert line["accuracy_seen"] == pytest.approx(weighted(line["accuracy_each"], SIZES))
+
+
+def test_metrics_say_what_the_memory_holds(finished: Finished) -> None:
+    for line in finished.metrics:
+        classes = 2 * (line["experience"] + 1) if line["method"] in ("distilled", "herding") else 0
+        assert line["memory_bytes"] == classes * BYTES_PER_IMAGE
+
+
+@pytest.mark.parametrize("method", ["distilled", "herding", "none", "joint"])
+def test_results_agree_with_the_metrics(finished: Finished, method: str) -> None:
+    lines = [m for m in finished.metrics if m["method"] == method]
+    result = finished.result(method)
+    assert result["matrix"] == [m["accuracy_each"] for m in lines]
+    assert result["class_order"] == CLASSES
+    assert (result["mode"], result["seed"]) == ("replay", 0)
+    assert result["memory_bytes"] == lines[-1]["memory_bytes"]
+    assert result["memory_images"] * BYTES_PER_IMAGE == result["memory_bytes"]
+    assert result["final_accuracy"] == pytest.approx(lines[-1]["accuracy_seen"])
+
+
+@pytest.mark.parametrize("method", ["distilled", "herding", "none"])
+def test_averages_over_the_sequence(finished: Finished, method: str) -> None:
+    result = finished.result(method)
+    (first,), second = result["matrix"]
+    assert result["average_accuracy"] == pytest.approx((first + weighted(second, SIZES)) / 2)
+    assert result["forgetting"] == pytest.approx(first - second[0])
+
+
+def test_joint_training_has_no_sequence(finished: Finished) -> None:
+    result = finished.result("joint")
+    assert [len(row) for row in result["matrix"]] == [2]
+    assert result["average_accuracy"] is None
+    assert result["forgetting"] is None
+
+
+def test_joint_training_sees_all_classes(tmp_path: Path) -> None:
+    config = miniature(memory={"method": "joint"}, train={"epochs": 12, "lr": 0.05})
+    result = finish(tmp_path / "joint", config).result("joint")
+    assert min(result["matrix"][0]) > 0.5  # far above the quarter of a guess, on either pair of classes
+
+
+def test_seconds_add_up(finished: Finished) -> None:
+    for result in finished.summary["results"]:
+        parts = result["condense_seconds"], result["train_seconds"]
+        assert min(parts) >= 0
+        assert sum(parts) <= result["total_seconds"]
+        assert (result["condense_seconds"] > 0) is (result["memory_images"] > 0)
+
+
+def test_the_summary_says_where_it_comes_from(finished: Finished) -> None:
+    assert torch.__version__.startswith(finished.summary["versions"]["torch"])
+    assert {"command", "commit", "versions", "machine", "device"} <= set(finished.summary)
+    assert finished.summary["device"] == "cpu"
+
+
+def test_the_memory_is_kept(finished: Finished) -> None:
+    memory = load_memory(finished.path / "memory.safetensors")
+    assert memory.labels.tolist() == [0, 1, 3, 7]
+    assert memory.images.shape == (4, 1, 8, 8)
+    assert memory.nbytes == finished.result("distilled")["memory_bytes"] == 4 * BYTES_PER_IMAGE
+    assert memory.metadata["method"] == "distilled"
+
+
+def test_a_baselines_memory_is_kept_beside(finished: Finished) -> None:
+    memories = [load_memory(path) for path in finished.path.glob("*.safetensors")]
+    assert sorted(memory.metadata["method"] for memory in memories) == ["distilled", "herding"]
+
+
+def test_herded_images_are_training_images_of_their_class(finished: Finished) -> None:
+    dataset = load_dataset(finished.config.stream, None)
+    (memory,) = [
+        memory
+        for memory in map(load_memory, finished.path.glob("*.safetensors"))
+        if memory.metadata["method"] == "herding"
+    ]
+    for label, images in memory.by_class().items():
+        real = dataset.train.images[dataset.train.labels == label]
+        assert any(torch.equal(images[0], image) for image in real)
+
+
+def test_the_picture_opens(finished: Finished) -> None:
+    with Image.open(finished.path / "memory.png") as picture:
+        picture.load()
+        assert picture.format == "PNG"
+
+
+def test_the_log_holds_what_was_printed(finished: Finished) -> None:
+    log = (finished.path / "log.txt").read_text()
+    assert "\x1b" not in log
+    lines = [line for line in finished.printed.splitlines() if not line.startswith("Everything")]
+    assert log.splitlines() == lines
+    assert sum("seen classes" in line for line in lines) == len(finished.metrics)
+
+
+def test_the_table_names_every_method(finished: Finished) -> None:
+    for method in ("distilled", *BASELINES):
+        assert re.search(rf"^ *{method} +\d", finished.printed, re.MULTILINE)
+
+
+def test_a_run_that_is_no_terminal_prints_no_escape_codes(finished: Finished) -> None:
+    assert "\x1b" not in finished.printed
+
+
+@pytest.mark.parametrize("name", ["[bold]run", "run[/red]", "x" * 150], ids=["markup", "closing markup", "long"])
+def test_a_run_names_its_directory_whatever_it_is_called(tmp_path: Path, name: str) -> None:
+    out = tmp_path / name
+    printed = finish(out, miniature(memory={"method": "none"}, train={"epochs": 1})).printed
+    assert f"Everything is in {out}\n" in printed
+
+
+def test_a_forced_terminal_does_not_colour_the_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    finish(tmp_path / "run", miniature(memory={"method": "none"}, train={"epochs": 1}))
+    assert "\x1b" not in (tmp_path / "run" / "log.txt").read_text()
+
+
+@pytest.mark.parametrize("method", ["distilled", "random", "herding"])
+@pytest.mark.parametrize("mode", ["replay", "memory_only"])
+def test_a_seed_repeats_a_run_bit_for_bit(tmp_path: Path, method: str, mode: str) -> None:
+    config = miniature(memory={"method": method}, train={"mode": mode}, seed=11)
+    first = finish(tmp_path / "first", config)
+    np.random.seed(99)
+    torch.manual_seed(99)
+    second = finish(tmp_path / "second", config)
+    assert (first.path / "memory.safetensors").read_bytes() == (second.path / "memory.safetensors").read_bytes()
+    assert first.result(method, 11)["matrix"] == second.result(method, 11)["matrix"]
+
+
+@pytest.mark.parametrize("method", ["distilled", "random"])
+def test_another_seed_makes_another_memory(tmp_path: Path, method: str) -> None:
+    images = []
+    for seed in (1, 2):
+        path = finish(tmp_path / str(seed), miniature(memory={"method": method}, seed=seed)).path
+        images.append(load_memory(path / "memory.safetensors").images)
+    assert not torch.equal(*images)
+
+
+def test_a_run_leaves_global_randomness_alone(tmp_path: Path) -> None:
+    torch.manual_seed(5)
+    np.random.seed(5)
+    before = torch.get_rng_state(), np.random.get_state()[1].copy()  # type: ignore[union-attr]
+    finish(tmp_path / "run", miniature(memory={"method": "random"}))
+    assert torch.equal(torch.get_rng_state(), before[0])
+    assert (np.random.get_state()[1] == before[1]).all()  # type: ignore[union-attr]
+
+
+def test_a_method_alone_is_the_method_among_others(finished: Finished, tmp_path: Path) -> None:
+    alone = finish(tmp_path / "alone", miniature(memory={"method": "herding"}))
+    assert alone.result("herding")["matrix"] == finished.result("herding")["matrix"]
+
+
+def test_a_method_named_twice_runs_once(tmp_path: Path) -> None:
+    config = miniature(memory={"method": "random"}, baselines=["random", "none", "none"], train={"epochs": 1})
+    results = finish(tmp_path / "run", config).summary["results"]
+    assert [result["method"] for result in results] == ["random", "none"]
+
+
+@pytest.mark.parametrize("method", ["distilled", "random", "herding"])
+def test_memory_only_trains_on_the_memory(tmp_path: Path, method: str) -> None:
+    config = miniature(
+        memory={"method": method, "ipc": 10}, train={"mode": "memory_only", "memory_epochs": 15, "lr": 0.1}
+    )
+    done = finish(tmp_path / "run", config)
+    result = done.result(method)
+    assert result["mode"] == "memory_only"
+    assert result["memory_bytes"] == 40 * BYTES_PER_IMAGE
+    assert [len(row) for row in result["matrix"]] == [1, 2]
+    assert min(result["matrix"][1]) > 0.3  # both pairs of classes at once, which training on the last pair cannot
+    assert load_memory(done.path / "memory.safetensors").labels.bincount().tolist() == [10, 10, 0, 10, 0, 0, 0, 10]
+
+
+def test_validation_is_what_a_run_is_judged_by(tmp_path: Path) -> None:
+    config = miniature(memory={"method": "none"}, stream={"validation": 0.5}, train={"epochs": 1})
+    done = finish(tmp_path / "run", config)
+    held = load_dataset(config.stream, None, config.seed).test.labels.bincount()
+    sizes = [int(held[group].sum()) for group in CLASSES]
+    assert sizes != SIZES
+    for line in done.metrics:
+        assert line["accuracy_seen"] == pytest.approx(weighted(line["accuracy_each"], sizes))
+        for accuracy, size in zip(line["accuracy_each"], sizes, strict=False):
+            assert accuracy * size == pytest.approx(round(accuracy * size), abs=1e-6)
+
+
+def test_each_class_may_be_an_experience_and_all_may_be_one(tmp_path: Path) -> None:
+    for classes in ([[4], [2], [9]], [[4, 2, 9]]):
+        config = miniature(memory={"method": "random"}, stream={"classes": classes}, train={"epochs": 1})
+        result = finish(tmp_path / str(len(classes)), config).result("random")
+        assert [len(row) for row in result["matrix"]] == list(range(1, len(classes) + 1))
+        assert result["memory_images"] == 3
+        assert result["class_order"] == classes
+        if len(classes) == 1:
+            assert result["forgetting"] == 0
+
+
+def test_runs_of_one_name_have_directories_of_their_own(in_tmp_path: Path) -> None:
+    config = miniature(memory={"method": "none"}, train={"epochs": 1})
+    paths = [run(config, None, None, Console(file=io.StringIO())) for _ in range(2)]
+    assert paths == [Path("runs/mini"), Path("runs/mini-2")]
+    assert all((path / "run.json").is_file() for path in paths)
+
+
+def test_a_comparison_runs_each_method_with_each_seed(compared: Finished) -> None:
+    methods = ("none", "random", "herding", "distilled")
+    found = {(r["method"], r["seed"]) for r in compared.summary["results"]}
+    assert found == {(method, seed) for method in methods for seed in (4, 5)}
+    assert len(compared.summary["results"]) == 8
+    lines = [(m["method"], m["seed"], m["experience"]) for m in compared.metrics]
+    assert sorted(lines) == sorted((m, s, t) for m in methods for s in (4, 5) for t in range(5))
+
+
+def test_a_comparison_has_one_class_order_per_seed(compared: Finished) -> None:
+    for seed in (4, 5):
+        permutation = np.random.RandomState(seed).permutation(10).tolist()
+        expected = [permutation[i : i + 2] for i in range(0, 10, 2)]
+        for result in compared.summary["results"]:
+            if result["seed"] == seed:
+                assert result["class_order"] == expected
+
+
+def test_a_comparison_starts_from_the_same_weights(compared: Finished) -> None:
+    # until the first memory is replayed, all methods do the same
+    for seed in (4, 5):
+        firsts = {m["accuracy_seen"] for m in compared.metrics if m["seed"] == seed and m["experience"] == 0}
+        assert len(firsts) == 1
+
+
+def test_initial_weights_follow_the_seed_and_not_the_method(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    built = []
+
+    def build(*args: Any, **kwargs: Any) -> torch.nn.Module:
+        network = build_network(*args, **kwargs)
+        built.append(torch.cat([parameter.detach().flatten().clone() for parameter in network.parameters()]))
+        return network
+
+    monkeypatch.setattr("iid_cl.runs.experiment.build_network", build)
+    config = miniature(train={"epochs": 1}, seed=4)
+    compare(config, ["none", "random"], 2, None, tmp_path / "run", Console(file=io.StringIO()))
+    assert len(built) == 4  # both methods with seed 4, then with seed 5
+    assert torch.equal(built[0], built[1])
+    assert torch.equal(built[2], built[3])
+    assert not torch.equal(built[0], built[2])
+
+
+def test_a_comparison_holds_bytes_equal(compared: Finished) -> None:
+    for result in compared.summary["results"]:
+        assert result["memory_bytes"] == (0 if result["method"] == "none" else 10 * BYTES_PER_IMAGE)
+
+
+def test_a_comparison_keeps_each_memory(compared: Finished) -> None:
+    memories = [load_memory(path) for path in compared.path.glob("*.safetensors")]
+    found = sorted((memory.metadata["method"], memory.metadata["seed"]) for memory in memories)
+    assert found == sorted((method, seed) for method in ("random", "herding", "distilled") for seed in (4, 5))
+    assert len(list(compared.path.glob("*.png"))) == 6
+
+
+def test_a_comparison_prints_mean_and_spread_of_each_method(compared: Finished) -> None:
+    for method in ("none", "random", "herding", "distilled"):
+        finals = [compared.result(method, seed)["final_accuracy"] * 100 for seed in (4, 5)]
+        mean, spread = sum(finals) / 2, abs(finals[0] - finals[1]) / 2**0.5
+        (row,) = re.findall(rf"^ *{method} +\d.*", compared.printed, re.MULTILINE)
+        cells = [cell.strip() for cell in re.split(r" {2,}", row.strip())]
+        assert cells[1] == f"{mean:.1f} ± {spread:.1f}"
+
+
+def test_a_comparison_keeps_its_configuration(compared: Finished) -> None:
+    assert load_config(str(compared.path / "config.yaml")) == compared.config
+
+
+@pytest.mark.parametrize("start", [run, lambda c, *rest: compare(c, ["none"], 1, *rest)], ids=["run", "compare"])
+def test_a_run_that_fails_closes_its_log(
+    tmp_path: Path, start: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    logs = []
+
+    class Recorded(RunDirectory):
+        def __init__(self, path: Path) -> None:
+            super().__init__(path)
+            logs.append(self.log)
+
+    def fail(*args: object, **kwargs: object) -> None:
+        raise UserError("something is wrong.")
+
+    monkeypatch.setattr("iid_cl.runs.run.RunDirectory", Recorded)
+    monkeypatch.setattr("iid_cl.runs.run.run_method", fail)
+    with pytest.raises(UserError, match="something is wrong"):
+        start(miniature(memory={"method": "none"}), None, tmp_path / "run", Console(file=io.StringIO()))
+    closed = [log.closed for log in logs]
+    for log in logs:
+        log.close()
+    assert closed == [True]
