@@ -67,7 +67,7 @@ def compare(
 ) -> None:
     """Compare memories at equal bytes: same class orders and initial weights, several seeds."""
     resolved = _resolve(config, set_, seed, device)
-    methods = list(dict.fromkeys(memories.split(",")))
+    methods = list(dict.fromkeys(name.strip() for name in memories.split(",")))
     # the configuration's own check names an unknown method and those there are
     checked = parse_config({"baselines": methods}, "--memories").baselines
     from iid_cl.runs.run import compare as compare_methods

@@ -135,7 +135,7 @@ class DistillConfig(Section):
 
     objective: Literal["dm"] = Field("dm", description="Matching base: dm (distribution matching).")
     iterations: Positive = Field(1000, description="Steps on the synthetic images.")
-    real_batch: Positive = Field(256, description="Real images per class and iteration.")
+    real_batch: Annotated[int, Field(ge=2)] = Field(256, description="Real images per class and iteration.")
     lr: Rate = Field(0.05, description="Learning rate of SGD on the images, in the unit of `scale`.")
     lr_schedule: Literal["cosine", "constant"] = Field(
         "cosine", description="cosine: the rate falls to 0 over the iterations; constant: as published."
@@ -303,6 +303,12 @@ def _sentence(error: ValidationError) -> str:
         nearest = difflib.get_close_matches(key, same_name or list(_keys(Config)), n=1, cutoff=0.0)[0]
         return f"unknown key {key!r}; did you mean {nearest!r}?"
     message = finding["msg"].removeprefix("Value error, ")
+    if finding["type"] == "string_pattern_mismatch":
+        message = {"device": "It must be auto, cpu, cuda or cuda:N"}.get(
+            key, "It must consist of letters, digits, '.', '_' and '-', beginning with a letter or digit"
+        )
+    if finding["type"] == "model_type":
+        message = "It must hold keys of its own"
     if not key:
         return f"{message}."
     return f"{key}: {finding['input']!r} is not accepted: {message[0].lower()}{message[1:]}."

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
@@ -33,19 +33,22 @@ def list_class_folders(folder: Path, class_names: Sequence[str] | None = None) -
         raise UserError(
             f"{folder}: no such folder; an image folder holds train/ and test/, each with one folder per class."
         )
-    found = sorted(entry.name for entry in folder.iterdir() if entry.is_dir())
+    found = sorted(entry.name for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
     if not found:
         raise UserError(f"{folder}: holds no class folders; put each class's images in a folder of its own.")
     if class_names is not None and found != list(class_names):
         odd = sorted(set(found) ^ set(class_names))
         raise UserError(f"{folder}: its classes differ from the training set's ({', '.join(odd[:5])}).")
-    files = [
-        sorted(f for f in (folder / name).rglob("*") if f.suffix.lower() in SUFFIXES and f.is_file()) for name in found
-    ]
+    files = [sorted(file for file in (folder / name).rglob("*") if _is_image(file)) for name in found]
     for name, members in zip(found, files, strict=True):
         if not members:
             raise UserError(f"{folder / name}: class {name!r} has no images; add some or remove the folder.")
     return found, files
+
+
+def _is_image(file: Path) -> bool:
+    """By name; hidden files, such as other systems' thumbnails, are none."""
+    return file.suffix.lower() in SUFFIXES and not file.name.startswith(".") and file.is_file()
 
 
 def load_files(files: Sequence[Sequence[Path]], image_size: int | None, cache: Path | None) -> LabelledImages:
@@ -100,7 +103,7 @@ def _decode(path: Path, image_size: int | None) -> np.ndarray:
     """One image as uint8 (H, W, C); C is 1 for grey images and 3 otherwise."""
     try:
         with Image.open(path) as image:
-            decoded = _eight_bits(image)
+            decoded = _eight_bits(ImageOps.exif_transpose(image))
             if image_size is not None and decoded.size != (image_size, image_size):
                 decoded = decoded.resize((image_size, image_size), Image.Resampling.BILINEAR)
             array = np.asarray(decoded)

@@ -12,6 +12,7 @@ from iid_cl.distill.embedders import TrainedNetwork, train_networks
 from iid_cl.distill.objectives import (
     class_centralization,
     covariance_matching,
+    in_units,
     local_covariance,
     mean_matching,
     spread,
@@ -153,15 +154,13 @@ def loss_terms(real: Tensor, synthetic: Tensor, config: DistillConfig, *, with_c
         network's size, so that one weight holds for all.
     """
     terms = {"match": mean_matching(real.flatten(2), synthetic.flatten(2))}
-    unit = spread(real.flatten(2))
     if config.scale == "relative":
-        terms["match"] = terms["match"] / unit
+        terms["match"] = in_units(terms["match"], spread(real.flatten(2)))
     if with_cm:
         covariance = local_covariance(real)
         terms["cm"] = config.cm.weight * covariance_matching(covariance, local_covariance(synthetic))
         if config.scale == "relative":
-            # the norm is between trace^2 / C and trace^2, and the trace is the spread: the floor is for none
-            terms["cm"] = terms["cm"] / torch.maximum(covariance.square().sum((1, 2)), unit.square() / 1000)
+            terms["cm"] = in_units(terms["cm"], covariance.square().sum((1, 2)))
     return terms
 
 
@@ -172,7 +171,7 @@ def _centralization_term(phi: TrainedNetwork, images: Tensor, config: DistillCon
     """
     features = phi.network.features(images.flatten(0, 1)).unflatten(0, images.shape[:2])
     term = config.cc.weight * class_centralization(features)
-    return term / (phi.spread * images.shape[1]) if config.scale == "relative" else term
+    return in_units(term, phi.spread * images.shape[1]) if config.scale == "relative" else term
 
 
 def _step_unit(synthetic: Tensor, config: DistillConfig) -> float:

@@ -70,8 +70,13 @@ def spread(features: Tensor) -> Tensor:
         features: (K, B, D).
 
     Returns:
-        (K,): mean_b ||features_b - mean_b features||^2, but at least a twentieth of ||mean_b features||^2,
-        because a class of equal images has no spread to measure by (of digits, an even class, it is a twelfth).
+        (K,): mean_b ||features_b - mean_b features||^2; exactly 0 where it is a millionth of
+        ||mean_b features||^2 or less, which is what rounding leaves of a class of equal images.
     """
-    floor = features.mean(1).square().sum(1) / 20 + torch.finfo(features.dtype).tiny
-    return torch.maximum(class_centralization(features) / features.shape[1], floor)
+    value = class_centralization(features) / features.shape[1]
+    return torch.where(value > 1e-6 * features.mean(1).square().sum(1), value, 0.0)
+
+
+def in_units(values: Tensor, unit: Tensor) -> Tensor:
+    """``values / unit``, both (K,), and 0 where the unit is 0: a class of equal images has nothing to match."""
+    return torch.where(unit > 0, values / unit.clamp_min(torch.finfo(unit.dtype).tiny), 0.0)

@@ -28,7 +28,9 @@ class RunDirectory:
         try:
             path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise UserError(f"{path}: cannot be made a run directory ({error.strerror}); choose another --out.") from None
+            raise UserError(
+                f"{path}: cannot be made a run directory ({error.strerror}); choose another --out."
+            ) from None
         self.path = path
         self.log: TextIO = (path / "log.txt").open("a", encoding="utf-8")
 

@@ -82,7 +82,9 @@ def evaluate_memory(path: Path, config: Config, data_root: Path | None, console:
         seed = TypeAdapter(Seed).validate_python(memory.metadata["seed"])
         made_of = [str(name) for name in memory.metadata["class_names"]]
     except (KeyError, TypeError, ValueError, ValidationError):
-        raise UserError(f"{path}: does not say which data set it was made from; `iid-cl distill` writes that.") from None
+        raise UserError(
+            f"{path}: does not say which data set it was made from; `iid-cl distill` writes that."
+        ) from None
     dataset = load_dataset(stream, data_root, seed)
     fits = tuple(memory.images.shape[1:]) == dataset.shape and memory.classes[-1] < len(made_of)
     if made_of != list(dataset.class_names) or not fits:

@@ -13,11 +13,15 @@ import torch
 
 def provenance(device: torch.device) -> dict[str, Any]:
     """Plain JSON that says what produced a result."""
-    packages = ("iid-cl", "torch", "torchvision", "avalanche-lib", "numpy")
+    packages = ("iid-cl", "torchvision", "avalanche-lib", "numpy")
     return {
         "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
         "commit": _commit(),
-        "versions": {"python": platform.python_version(), **{name: version(name) for name in packages}},
+        "versions": {
+            "python": platform.python_version(),
+            "torch": torch.__version__,  # says which build, CPU or CUDA
+            **{name: version(name) for name in packages},
+        },
         "machine": f"{_processor()}, {torch.get_num_threads()} threads",
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
     }

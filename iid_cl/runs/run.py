@@ -126,9 +126,7 @@ def _headline(config: Config, dataset: ImageDataset, device: torch.device) -> st
 def _finish(
     directory: RunDirectory, results: Sequence[Result], device: torch.device, console: Console, title: str
 ) -> None:
-    directory.write_summary(
-        "run.json", {**provenance(device), "results": [asdict(result) for result in results]}
-    )
+    directory.write_summary("run.json", {**provenance(device), "results": [asdict(result) for result in results]})
     table = results_table(results, title)
     console.print(table)
     Console(file=directory.log, width=110, color_system=None).print(table)

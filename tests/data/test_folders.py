@@ -338,3 +338,17 @@ def test_other_classes_than_wanted_are_refused(tmp_path: Path, wanted: list[str]
     assert list_class_folders(tmp_path, ["a", "b"])[0] == ["a", "b"]
     with pytest.raises(UserError, match=rf"differ.*\({odd}\)"):
         list_class_folders(tmp_path, wanted)
+
+
+def test_hidden_folders_and_files_are_no_images(tmp_path: Path) -> None:
+    make_tree(tmp_path, ["a/1.png", "a/._1.png", ".thumbnails/x.png"])
+    names, files = list_class_folders(tmp_path)
+    assert names == ["a"]
+    assert [[f.name for f in members] for members in files] == [["1.png"]]
+
+
+def test_a_photo_stands_as_its_camera_was_held(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turn a quarter clockwise to show
+    Image.fromarray(GREY).save(tmp_path / "x.png", exif=exif)
+    torch.testing.assert_close(decode(tmp_path / "x.png")[0, 0], torch.from_numpy(np.rot90(GREY, -1).copy()))

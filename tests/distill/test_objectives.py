@@ -7,6 +7,7 @@ import torch
 from iid_cl.distill.objectives import (
     class_centralization,
     covariance_matching,
+    in_units,
     local_covariance,
     mean_matching,
     spread,
@@ -224,10 +225,21 @@ def test_a_single_image_has_no_deviation():
     assert class_centralization(draw(24, 2, 1, 12)).tolist() == [0.0, 0.0]
 
 
-def test_spread_of_equal_images_can_be_divided_by():
-    # a mean feature of four ones has the squared norm 4; the floor is a twentieth of it
-    torch.testing.assert_close(spread(torch.ones(2, 3, 4)), torch.tensor([0.2, 0.2]))
-    assert (spread(torch.zeros(2, 3, 4)) > 0).all()
+def test_equal_images_have_no_spread_and_nothing_to_match():
+    almost = torch.ones(2, 3, 4)
+    almost[:, 0, 0] += 1e-4  # as rounding might
+    for features in (torch.ones(2, 3, 4), almost, torch.zeros(2, 3, 4)):
+        unit = spread(features)
+        assert unit.tolist() == [0, 0]
+        assert in_units(torch.ones(2), unit).tolist() == [0, 0]
+
+
+def test_units_divide():
+    values = torch.tensor([6.0, 6.0, 6.0], requires_grad=True)
+    result = in_units(values, torch.tensor([2.0, 0.0, 1e-30]))
+    torch.testing.assert_close(result, torch.tensor([3.0, 0.0, 6e30]))
+    result.sum().backward()
+    torch.testing.assert_close(values.grad, torch.tensor([0.5, 0.0, 1e30]))
 
 
 @pytest.mark.parametrize("name", ["class_centralization", "covariance_matching", "spread"])
