@@ -24,7 +24,7 @@ from iid_cl.nets import Network, build_network, initialize
 from iid_cl.seeding import draw_seed, make_generator
 
 REPORTS = 50  # how often the losses are read back to the host during one distillation
-FORWARD_IMAGES = 512  # real images per forward pass: enough to fill a device, few enough for its caches
+FORWARD_IMAGES = {"cpu": 64, "cuda": 4096}  # images per forward pass: enough to fill a device, few enough for caches
 
 OnStep = Callable[[int, dict[str, float]], None]
 
@@ -186,6 +186,7 @@ def _step_unit(synthetic: Tensor, config: DistillConfig) -> float:
 
 def _local_features(network: Network, images: Tensor) -> Tensor:
     """(K, n, c, H, W) to local features (K, n, C, P), a bounded number of images per forward pass."""
-    chunks = [network.embed(chunk) for chunk in images.flatten(0, 1).split(FORWARD_IMAGES)]
+    rows = images.flatten(0, 1).contiguous(memory_format=torch.channels_last)
+    chunks = [network.embed(chunk) for chunk in rows.split(FORWARD_IMAGES[images.device.type])]
     features: Tensor = torch.cat(chunks).flatten(2).unflatten(0, images.shape[:2])
     return features
