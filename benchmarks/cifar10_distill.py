@@ -25,6 +25,7 @@ from iid_cl.runs.provenance import provenance
 SETTINGS = (
     "stream.dataset=image_folder",
     "model.width=64",
+    "distill.cc.epochs=3",  # of the network that herding takes its features from
     "distill.iterations=300",
     "distill.real_batch=64",
     "distill.embedder.width=64",
