@@ -24,7 +24,7 @@ MEMORIES = METHODS[1:4]  # the bounds don't depend on the mode
 GAINS = {"memory_only": {"herding": 3.0, "random": 15.0}, "replay": {"herding": 0.0}}  # points to reach
 
 
-def main(seeds: int = 5, overrides: tuple[str, ...] = (), name: str = "split_digits") -> list[dict[str, Any]]:
+def main(seeds: int = 5, overrides: tuple[str, ...] = (), name: str | None = "split_digits") -> list[dict[str, Any]]:
     """Runs both modes and writes ``results/NAME.json``; ``overrides`` shrink it for a test."""
     start = time.perf_counter()
     rows: list[dict[str, Any]] = []
@@ -50,7 +50,7 @@ def main(seeds: int = 5, overrides: tuple[str, ...] = (), name: str = "split_dig
                     f"{label}: distilled minus {rival}", gain, "%", target=target, better="higher", seeds=described
                 )
             )
-    if name:
+    if name is not None:
         ledger.write(name, rows, provenance(resolve_device("cpu")), time.perf_counter() - start)
     return rows
 
