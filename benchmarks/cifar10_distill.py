@@ -60,7 +60,8 @@ def main(data: Path, seeds: int, overrides: tuple[str, ...] = (), name: str | No
         for method, values in accuracies.items()
     ]
     if name is not None:
-        ledger.write(name, rows, provenance(resolve_device("auto")), time.perf_counter() - start)
+        seconds_taken = time.perf_counter() - start
+        ledger.write(name, rows, provenance(resolve_device("auto")), seconds_taken, f"DATA --seeds {seeds}")
     return rows
 
 

@@ -67,7 +67,7 @@ def main(data: Path, iterations: int) -> None:
     for one in cifar10_distill.main(data, 3, published, name=None):
         goal = {"target": 48.9} if "target" in one else {}  # published for DM; JPEG loss not allowed for
         rows.append({**one, **goal, "name": f"published settings, {iterations:,} iterations, {one['name']}"})
-    ledger.write("gpu", rows, provenance(device), time.perf_counter() - start)
+    ledger.write("gpu", rows, provenance(device), time.perf_counter() - start, f"DATA --iterations {iterations}")
     print("\n".join(ledger.missed(rows)) or "all targets reached")
 
 

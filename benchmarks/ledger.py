@@ -21,10 +21,14 @@ def row(name: str, values: list[float], unit: str, **more: Any) -> dict[str, Any
     return {"name": name, "value": mean(values), "unit": unit, **spread, **more}
 
 
-def write(name: str, rows: list[dict[str, Any]], origin: dict[str, Any], seconds: float) -> None:
-    """Writes ``results/NAME.json``; every row carries where it comes from."""
+def write(name: str, rows: list[dict[str, Any]], origin: dict[str, Any], seconds: float, arguments: str = "") -> None:
+    """Writes ``results/NAME.json``; every row carries where it comes from.
+
+    ``arguments`` are those of ``python -m benchmarks.NAME``, without paths of this machine.
+    """
     RESULTS.mkdir(exist_ok=True)
-    full = [{**one, **origin, "seconds": round(seconds, 1)} for one in rows]
+    command = f"python -m benchmarks.{name} {arguments}".strip()
+    full = [{**one, **origin, "command": command, "seconds": round(seconds, 1)} for one in rows]
     (RESULTS / f"{name}.json").write_text(json.dumps(full, indent=1) + "\n", encoding="utf-8")
 
 

@@ -51,7 +51,8 @@ def main(seeds: int = 5, overrides: tuple[str, ...] = (), name: str | None = "sp
                 )
             )
     if name is not None:
-        ledger.write(name, rows, provenance(resolve_device("cpu")), time.perf_counter() - start)
+        seconds = time.perf_counter() - start
+        ledger.write(name, rows, provenance(resolve_device("cpu")), seconds, f"--seeds {seeds}")
     return rows
 
 

@@ -95,10 +95,10 @@ def evaluate_memory(path: Path, config: Config, data_root: Path | None, console:
     judged = config.evaluate
     check_network("evaluate.network", judged.network, dataset)
     with Reporter(console) as reporter:
+        networks = f"{judged.networks} network{'s' if judged.networks > 1 else ''} ({judged.network.name})"
+        images = f"{len(dataset.test):,} {'held-out training' if stream.validation else 'test'} images"
         reporter.line(
-            f"{path}: {len(memory):,} images, {memory.nbytes:,} bytes; {judged.networks} networks "
-            f"({judged.network.name}), {judged.epochs} epochs each, {len(dataset.test):,} "
-            f"{'held-out training' if stream.validation else 'test'} images"
+            f"{path}: {len(memory):,} images, {memory.nbytes:,} bytes; {networks}, {judged.epochs} epochs each, {images}"
         )
 
         def on_network(number: int, accuracy: float) -> None:

@@ -12,7 +12,7 @@ from benchmarks import cifar10_distill, gpu, ledger, split_digits
 from iid_cl.config import DistillConfig, EmbedderConfig
 
 TINY_DISTILL = ("distill.iterations=2", "distill.real_batch=4", "distill.embedder.width=4", "distill.cc.epochs=1")
-ORIGIN = {"command": "make it", "commit": "abc", "versions": {"torch": "2"}, "machine": "m", "device": "cpu"}
+ORIGIN = {"commit": "abc", "versions": {"torch": "2"}, "machine": "m", "device": "cpu"}
 
 
 @pytest.fixture
@@ -88,11 +88,13 @@ def test_missed_targets_are_named(better: str, values: list[float], ratio: float
 
 
 def test_a_page_takes_its_tables_from_the_ledger(results: Path) -> None:
-    ledger.write("some", [ledger.row("accuracy", [50.0, 51.0], "%", target=40.0, better="higher")], ORIGIN, 3.2)
+    ledger.write(
+        "some", [ledger.row("accuracy", [50.0, 51.0], "%", target=40.0, better="higher")], ORIGIN, 3.2, "--fast"
+    )
     page = "before\n<!-- results: some -->\nold\n<!-- end -->\nafter\n"
     made = ledger.update(page)
     assert "| accuracy | 50.5 ± 0.7 % | ≥ 40.0 % |" in made
-    assert "`make it`" in made
+    assert "`python -m benchmarks.some --fast`" in made
     assert "old" not in made
     assert made.startswith("before\n")
     assert made.endswith("\nafter\n")
