@@ -97,9 +97,8 @@ def evaluate_memory(path: Path, config: Config, data_root: Path | None, console:
     with Reporter(console) as reporter:
         networks = f"{judged.networks} network{'s' if judged.networks > 1 else ''} ({judged.network.name})"
         images = f"{len(dataset.test):,} {'held-out training' if stream.validation else 'test'} images"
-        reporter.line(
-            f"{path}: {len(memory):,} images, {memory.nbytes:,} bytes; {networks}, {judged.epochs} epochs each, {images}"
-        )
+        stored = f"{len(memory):,} images, {memory.nbytes:,} bytes"
+        reporter.line(f"{path}: {stored}; {networks}, {judged.epochs} epochs each, {images}")
 
         def on_network(number: int, accuracy: float) -> None:
             reporter.line(f"  network {number}: {100 * accuracy:.1f} %")
