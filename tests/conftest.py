@@ -1,17 +1,11 @@
 """What all tests share."""
 
-import warnings
 from pathlib import Path
 
 import pytest
 import torch
 
 torch.set_num_threads(1)  # the runner uses a process per core
-
-with warnings.catch_warnings():
-    # Importing Avalanche warns about optional solvers and about its own and its dependencies' deprecations.
-    warnings.simplefilter("ignore")
-    import avalanche.training  # noqa: F401
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -24,7 +24,8 @@ from iid_cl.nets import Network, build_network, initialize
 from iid_cl.seeding import draw_seed, make_generator
 
 REPORTS = 50  # how often the losses are read back to the host during one distillation
-FORWARD_IMAGES = {"cpu": 64, "cuda": 4096}  # images per forward pass: enough to fill a device, few enough for caches
+CPU_FORWARD_IMAGES = 64  # images per forward pass that a CPU's caches hold
+FORWARD_IMAGES = 4096  # images per forward pass elsewhere: enough to fill a device
 
 OnStep = Callable[[int, dict[str, float]], None]
 
@@ -187,6 +188,7 @@ def _step_unit(synthetic: Tensor, config: DistillConfig) -> float:
 def _local_features(network: Network, images: Tensor) -> Tensor:
     """(K, n, c, H, W) to local features (K, n, C, P), a bounded number of images per forward pass."""
     rows = images.flatten(0, 1).contiguous(memory_format=torch.channels_last)
-    chunks = [network.embed(chunk) for chunk in rows.split(FORWARD_IMAGES[images.device.type])]
+    size = CPU_FORWARD_IMAGES if rows.device.type == "cpu" else FORWARD_IMAGES
+    chunks = [network.embed(chunk) for chunk in rows.split(size)]
     features: Tensor = torch.cat(chunks).flatten(2).unflatten(0, images.shape[:2])
     return features
