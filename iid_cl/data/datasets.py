@@ -188,7 +188,7 @@ def _from_files(
     )
 
 
-# Normalisations as published for each data set (METHOD: DC, DM and the IID repository use these).
+# Normalisations are those that the dataset-distillation literature uses (DC, DM, IID).
 DATASETS: dict[str, Callable[[Path, StreamConfig], ImageDataset]] = {
     "digits": _digits,
     "mnist": _torchvision("MNIST", "MNIST/raw/*-ubyte", Normalization((0.1307,), (0.3081,)), WITHOUT_FLIP),
