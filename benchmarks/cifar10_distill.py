@@ -17,7 +17,7 @@ from typing import Any
 from rich.console import Console
 
 from benchmarks import ledger
-from iid_cl.config import load_config
+from iid_cl.config_files import load_config
 from iid_cl.devices import resolve_device
 from iid_cl.runs.memories import condense_dataset, evaluate_memory
 from iid_cl.runs.provenance import provenance

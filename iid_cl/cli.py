@@ -9,7 +9,8 @@ import typer
 from rich.console import Console
 
 from iid_cl import __version__
-from iid_cl.config import Config, load_config, parse_config, shipped_configs
+from iid_cl.config import Config
+from iid_cl.config_files import load_config, parse_config, shipped_configs
 from iid_cl.errors import UserError
 
 app = typer.Typer(

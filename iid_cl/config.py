@@ -1,20 +1,12 @@
 """The typed configuration: every key once, with its default, unit and meaning.
 
-Reads YAML, merges ``--set`` overrides and turns every mistake into one sentence. Imports neither
-torch nor Avalanche, so that commands which only look at a configuration answer at once.
+Imports neither torch nor Avalanche, so that commands which only look at a configuration answer at once.
 """
 
-import difflib
 import re
-from collections.abc import Iterator, Sequence
-from importlib import resources
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
-
-from iid_cl.errors import UserError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 Dataset = Literal["digits", "mnist", "fashion_mnist", "svhn", "cifar10", "cifar100", "tiny_imagenet", "image_folder"]
 Method = Literal["none", "random", "herding", "distilled", "joint"]
@@ -61,12 +53,27 @@ class StreamConfig(Section):
 
 
 class NetworkConfig(Section):
-    """A network; width and depth belong to the ConvNet."""
+    """A network. Width, depth, activation and pooling belong to the ConvNet; an MLP and LeNet have no norm."""
 
-    name: Literal["convnet", "resnet18"] = Field("convnet", description="Architecture.")
+    name: Literal["convnet", "alexnet", "vgg11", "resnet18", "mlp", "lenet"] = Field(
+        "convnet", description="Architecture."
+    )
     width: Positive = Field(128, description="Channels of each ConvNet block.")
     depth: Positive = Field(3, description="Number of ConvNet blocks, each halving the image's side.")
     norm: Literal["instance", "group", "batch", "none"] = Field("instance", description="Normalisation.")
+    activation: Literal["relu", "leaky_relu", "sigmoid"] = Field("relu", description="The ConvNet's activation.")
+    pooling: Literal["avg", "max"] = Field("avg", description="The ConvNet's 2x2 pooling.")
+
+    @model_validator(mode="after")
+    def _own_keys(self) -> "NetworkConfig":
+        """A key that the architecture would ignore is a mistake."""
+        foreign = {"width", "depth", "activation", "pooling"} if self.name != "convnet" else set()
+        foreign |= {"norm"} if self.name in ("mlp", "lenet") else set()
+        for key in sorted(foreign):
+            value = getattr(self, key)
+            if value != type(self).model_fields[key].default:
+                raise ValueError(f"{key}: {value!r} means nothing to {self.name!r}; leave it out")
+        return self
 
 
 class TrainConfig(Section):
@@ -103,6 +110,11 @@ class MemoryConfig(Section):
         "once) as the bounds.",
     )
     ipc: Positive = Field(10, description="Images stored per class.")
+    soft_labels: bool = Field(
+        False,
+        description="Store class probabilities with each distilled image, averaged over the networks that "
+        "`distill.cc` describes; their bytes are charged.",
+    )
 
 
 class EmbedderConfig(NetworkConfig):
@@ -115,6 +127,13 @@ class CentralizationConfig(Section):
     """Class centralization (CC) and the trained networks it needs."""
 
     weight: Weight = Field(0.0, description="Weight lambda_CC; 0 leaves the term out.")
+    form: Literal["quadratic", "exponential"] = Field(
+        "quadratic",
+        description="With d the squared distance to the class mean: quadratic, the sum of d; exponential, the sum "
+        "of max(0, exp(alpha d) - beta), which leaves images alone that are close enough.",
+    )
+    alpha: Rate = Field(1.0, description="alpha of the exponential form.")
+    beta: Weight = Field(2.0, description="beta of the exponential form; 1 or more.")
     network: NetworkConfig = Field(
         default_factory=lambda: NetworkConfig(),
         description="Network trained on the current experience's real images.",
@@ -130,11 +149,50 @@ class CovarianceConfig(Section):
     weight: Weight = Field(0.0, description="Weight lambda_CM; 0 leaves the term out.")
 
 
+class QueueConfig(Section):
+    """The queue of embedders trained on the fly (IDM)."""
+
+    size: Positive = Field(100, description="Networks it holds; the oldest leaves when it is full.")
+    every: Positive = Field(30, description="Iterations between two fresh networks.")
+    networks: Positive = Field(2, description="Networks trained in each iteration.")
+    steps: Positive = Field(10, description="SGD steps of each of them.")
+    batch_size: Positive = Field(256, description="Real images per such step.")
+    cross_entropy: Weight = Field(
+        0.5,
+        description="Weight of the class-aware cross-entropy, times the network's training accuracy (in [0, 1]; in "
+        "percent with the published scale).",
+    )
+
+
+class CharacteristicConfig(Section):
+    """Matching of characteristic functions (NCFM)."""
+
+    frequencies: Positive = Field(1024, description="Frequencies drawn in each iteration.")
+    amplitude: Annotated[float, Field(ge=0.0, le=1.0)] = Field(
+        0.5, description="Share of the amplitude in the loss; the phase has the rest."
+    )
+
+
 class DistillConfig(Section):
     """How a class is condensed."""
 
-    objective: Literal["dm"] = Field("dm", description="Matching base: dm (distribution matching).")
-    iterations: Positive = Field(1000, description="Steps on the synthetic images.")
+    objective: Literal["dm", "idm", "ncfm"] = Field(
+        "dm",
+        description="Matching base: dm (means of features), idm (the same on partitioned images, with trained "
+        "embedders and cross-entropy), ncfm (characteristic functions of features, otherwise as idm).",
+    )
+    partition: Positive | None = Field(
+        None,
+        description="A stored image holds a grid of partition x partition smaller ones; null: 1 with dm, else 2.",
+    )
+    embedders: Literal["fresh", "queue"] | None = Field(
+        None,
+        description="fresh: a randomly initialised network in each iteration; queue: one of a queue of networks "
+        "trained on the fly; null: fresh with dm, else queue.",
+    )
+    iterations: Annotated[int, Field(ge=0)] = Field(
+        1000, description="Steps on the synthetic images; 0 stores the real images they start from."
+    )
     real_batch: Annotated[int, Field(ge=2)] = Field(256, description="Real images per class and iteration.")
     lr: Rate = Field(0.05, description="Learning rate of SGD on the images, in the unit of `scale`.")
     lr_schedule: Literal["cosine", "constant"] = Field(
@@ -151,13 +209,25 @@ class DistillConfig(Section):
         "pixel, so that one learning rate and one set of weights hold across networks, images per class and "
         "data sets. published: plain sums, whose settings (lr 1, cc 0.05, cm 0.01) are tied to the paper's networks.",
     )
-    embedder: EmbedderConfig = Field(
-        default_factory=lambda: EmbedderConfig(), description="Embedding network, drawn anew each iteration."
+    embedder: EmbedderConfig = Field(default_factory=lambda: EmbedderConfig(), description="Embedding network.")
+    queue: QueueConfig = Field(default_factory=lambda: QueueConfig(), description="The queue of embedders.")
+    characteristic: CharacteristicConfig = Field(
+        default_factory=lambda: CharacteristicConfig(), description="Characteristic functions."
     )
     cc: CentralizationConfig = Field(
         default_factory=lambda: CentralizationConfig(), description="Class centralization."
     )
     cm: CovarianceConfig = Field(default_factory=lambda: CovarianceConfig(), description="Covariance matching.")
+
+    @property
+    def factor(self) -> int:
+        """The partition in force: stored images are grids of factor x factor."""
+        return self.partition if self.partition is not None else 1 if self.objective == "dm" else 2
+
+    @property
+    def embedder_source(self) -> Literal["fresh", "queue"]:
+        """Where embedders come from, in force."""
+        return self.embedders if self.embedders is not None else "fresh" if self.objective == "dm" else "queue"
 
 
 class EvaluateConfig(Section):
@@ -170,6 +240,9 @@ class EvaluateConfig(Section):
     momentum: Fraction = Field(0.9, description="Momentum of SGD.")
     weight_decay: Weight = Field(5e-4, description="Weight decay of SGD.")
     networks: Positive = Field(5, description="Number of networks trained, each from its own seed.")
+    transfer: list[NetworkConfig] = Field(
+        default_factory=list, description="Further architectures to train, compared with `network`."
+    )
 
 
 class Config(Section):
@@ -203,120 +276,3 @@ class Config(Section):
                     "each index from 0 and in one list only"
                 )
         return self
-
-
-def load_config(source: str | None, overrides: Sequence[str] = ()) -> Config:
-    """Reads a YAML file, or a shipped configuration by name, and applies ``key=value`` overrides.
-
-    Without a source the overrides apply to the defaults.
-
-    Raises:
-        UserError: no such file, not YAML, an unknown key, a value of the wrong type or out of range.
-    """
-    values = {} if source is None else _read_yaml(source)
-    for override in overrides:
-        _apply(values, override)
-    return parse_config(values, "configuration" if source is None else source)
-
-
-def parse_config(values: dict[str, Any], source: str) -> Config:
-    """Checks plain values against the typed configuration; ``source`` names them in errors.
-
-    Raises:
-        UserError: an unknown key, a value of the wrong type or out of range.
-    """
-    try:
-        return Config.model_validate(values)
-    except ValidationError as error:
-        raise UserError(f"{source}: {_sentence(error)}") from None
-
-
-def shipped_configs() -> list[str]:
-    """Names of the configurations that ship with the package."""
-    return sorted(f.name for f in resources.files("iid_cl.configs").iterdir() if f.name.endswith(".yaml"))
-
-
-def dump_config(config: Config) -> str:
-    """The resolved configuration as YAML that :func:`load_config` reads back unchanged."""
-    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
-
-
-class _UniqueKeys(yaml.SafeLoader):
-    """A safe loader that refuses a key given twice: the later one would win in silence."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        """The mapping, if its keys differ."""
-        names = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
-        twice = next((name for name in names if names.count(name) > 1), None)
-        if twice is not None:
-            raise yaml.constructor.ConstructorError(None, None, f"the key {twice!r} is given twice", node.start_mark)
-        return super().construct_mapping(node, deep)
-
-
-def _read_yaml(source: str) -> dict[str, Any]:
-    path = Path(source)
-    try:
-        if path.is_file():
-            text = path.read_text(encoding="utf-8")
-        elif path.name == source and source in shipped_configs():
-            text = (resources.files("iid_cl.configs") / source).read_text(encoding="utf-8")
-        else:
-            raise UserError(
-                f"{source}: no such file, and no shipped configuration of that name "
-                f"(shipped: {', '.join(shipped_configs())})."
-            )
-        values = yaml.load(text, _UniqueKeys)
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{source}: cannot be read as a text file ({error}).") from None
-    except (yaml.YAMLError, RecursionError, ValueError) as error:
-        raise UserError(f"{source}: is not valid YAML ({' '.join(str(error).split())}).") from None
-    if values is None:
-        return {}
-    if not isinstance(values, dict):
-        raise UserError(f"{source}: holds a {type(values).__name__}; it must hold keys such as 'stream:'.")
-    return values
-
-
-def _apply(values: dict[str, Any], override: str) -> None:
-    key, equals, text = override.partition("=")
-    if not equals or not key:
-        raise UserError(f"--set {override!r}: must read key=value, for example memory.ipc=5.")
-    try:
-        value = yaml.safe_load(text)
-    except (yaml.YAMLError, RecursionError, ValueError):
-        raise UserError(f"--set {override!r}: the value {text!r} is not valid YAML.") from None
-    *parents, last = key.split(".")
-    for parent in parents:
-        child = values.setdefault(parent, {})
-        if not isinstance(child, dict):
-            raise UserError(f"--set {override!r}: {parent!r} is a value, not a section.")
-        values = child
-    values[last] = value
-
-
-def _sentence(error: ValidationError) -> str:
-    """The first of pydantic's findings as one sentence with the full key and the value."""
-    finding = error.errors()[0]
-    key = ".".join(str(part) for part in finding["loc"])
-    if finding["type"] == "extra_forbidden":
-        same_name = [k for k in _keys(Config) if k.split(".")[-1] == key.split(".")[-1]]
-        nearest = difflib.get_close_matches(key, same_name or list(_keys(Config)), n=1, cutoff=0.0)[0]
-        return f"unknown key {key!r}; did you mean {nearest!r}?"
-    message = finding["msg"].removeprefix("Value error, ")
-    if finding["type"] == "string_pattern_mismatch":
-        message = {"device": "It must be auto, cpu, cuda or cuda:N"}.get(
-            key, "It must consist of letters, digits, '.', '_' and '-', beginning with a letter or digit"
-        )
-    if finding["type"] == "model_type":
-        message = "It must hold keys of its own"
-    if not key:
-        return f"{message}."
-    return f"{key}: {finding['input']!r} is not accepted: {message[0].lower()}{message[1:]}."
-
-
-def _keys(section: type[BaseModel], prefix: str = "") -> Iterator[str]:
-    """All keys of a section, dotted."""
-    for name, field in section.model_fields.items():
-        yield prefix + name
-        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            yield from _keys(field.annotation, f"{prefix}{name}.")

@@ -14,7 +14,7 @@ from PIL import Image
 
 import iid_cl
 from iid_cl.cli import main
-from iid_cl.config import load_config, shipped_configs
+from iid_cl.config_files import load_config, shipped_configs
 from iid_cl.memory.exemplars import ExemplarSet
 from iid_cl.memory.files import save_memory, save_tensors
 
@@ -509,7 +509,7 @@ def test_configs_lists_what_run_takes(cli: Callable[[Sequence[str]], Answer]) ->
 
 def test_looking_at_configurations_imports_nothing_heavy() -> None:
     code = (
-        "import sys, iid_cl.cli, iid_cl.config; iid_cl.config.load_config('split_digits.yaml'); "
+        "import sys, iid_cl.cli, iid_cl.config_files as files; files.load_config('split_digits.yaml'); "
         "print(sorted({'torch', 'torchvision', 'avalanche', 'matplotlib', 'sklearn', 'scipy'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

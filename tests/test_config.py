@@ -9,7 +9,8 @@ import pytest
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from iid_cl.config import Config, dump_config, load_config, parse_config, shipped_configs
+from iid_cl.config import Config
+from iid_cl.config_files import dump_config, load_config, parse_config, shipped_configs
 from iid_cl.errors import UserError
 
 pytestmark = pytest.mark.usefixtures("in_tmp_path")  # a local file would precede a shipped configuration

@@ -5,7 +5,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, TextIO
 
-from iid_cl.config import Config, dump_config
+from iid_cl.config import Config
+from iid_cl.config_files import dump_config
 from iid_cl.errors import UserError
 from iid_cl.memory.files import write_bytes
 

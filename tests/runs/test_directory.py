@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from iid_cl.config import load_config
+from iid_cl.config_files import load_config
 from iid_cl.errors import UserError
 from iid_cl.runs.directory import RunDirectory, free_directory
 

@@ -13,7 +13,8 @@ import torch
 from PIL import Image
 from rich.console import Console
 
-from iid_cl.config import Config, load_config, parse_config
+from iid_cl.config import Config
+from iid_cl.config_files import load_config, parse_config
 from iid_cl.data.datasets import load_dataset
 from iid_cl.errors import UserError
 from iid_cl.memory.files import load_memory

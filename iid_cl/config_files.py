@@ -1,0 +1,130 @@
+"""Configurations as YAML: reading, ``--set`` overrides, and every mistake as one sentence."""
+
+import difflib
+from collections.abc import Iterator, Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from iid_cl.config import Config
+from iid_cl.errors import UserError
+
+
+def load_config(source: str | None, overrides: Sequence[str] = ()) -> Config:
+    """Reads a YAML file, or a shipped configuration by name, and applies ``key=value`` overrides.
+
+    Without a source the overrides apply to the defaults.
+
+    Raises:
+        UserError: no such file, not YAML, an unknown key, a value of the wrong type or out of range.
+    """
+    values = {} if source is None else _read_yaml(source)
+    for override in overrides:
+        _apply(values, override)
+    return parse_config(values, "configuration" if source is None else source)
+
+
+def parse_config(values: dict[str, Any], source: str) -> Config:
+    """Checks plain values against the typed configuration; ``source`` names them in errors.
+
+    Raises:
+        UserError: an unknown key, a value of the wrong type or out of range.
+    """
+    try:
+        return Config.model_validate(values)
+    except ValidationError as error:
+        raise UserError(f"{source}: {_sentence(error)}") from None
+
+
+def shipped_configs() -> list[str]:
+    """Names of the configurations that ship with the package."""
+    return sorted(f.name for f in resources.files("iid_cl.configs").iterdir() if f.name.endswith(".yaml"))
+
+
+def dump_config(config: Config) -> str:
+    """The resolved configuration as YAML that :func:`load_config` reads back unchanged."""
+    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
+
+
+class _UniqueKeys(yaml.SafeLoader):
+    """A safe loader that refuses a key given twice: the later one would win in silence."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """The mapping, if its keys differ."""
+        names = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+        twice = next((name for name in names if names.count(name) > 1), None)
+        if twice is not None:
+            raise yaml.constructor.ConstructorError(None, None, f"the key {twice!r} is given twice", node.start_mark)
+        return super().construct_mapping(node, deep)
+
+
+def _read_yaml(source: str) -> dict[str, Any]:
+    path = Path(source)
+    try:
+        if path.is_file():
+            text = path.read_text(encoding="utf-8")
+        elif path.name == source and source in shipped_configs():
+            text = (resources.files("iid_cl.configs") / source).read_text(encoding="utf-8")
+        else:
+            raise UserError(
+                f"{source}: no such file, and no shipped configuration of that name "
+                f"(shipped: {', '.join(shipped_configs())})."
+            )
+        values = yaml.load(text, _UniqueKeys)
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{source}: cannot be read as a text file ({error}).") from None
+    except (yaml.YAMLError, RecursionError, ValueError) as error:
+        raise UserError(f"{source}: is not valid YAML ({' '.join(str(error).split())}).") from None
+    if values is None:
+        return {}
+    if not isinstance(values, dict):
+        raise UserError(f"{source}: holds a {type(values).__name__}; it must hold keys such as 'stream:'.")
+    return values
+
+
+def _apply(values: dict[str, Any], override: str) -> None:
+    key, equals, text = override.partition("=")
+    if not equals or not key:
+        raise UserError(f"--set {override!r}: must read key=value, for example memory.ipc=5.")
+    try:
+        value = yaml.safe_load(text)
+    except (yaml.YAMLError, RecursionError, ValueError):
+        raise UserError(f"--set {override!r}: the value {text!r} is not valid YAML.") from None
+    *parents, last = key.split(".")
+    for parent in parents:
+        child = values.setdefault(parent, {})
+        if not isinstance(child, dict):
+            raise UserError(f"--set {override!r}: {parent!r} is a value, not a section.")
+        values = child
+    values[last] = value
+
+
+def _sentence(error: ValidationError) -> str:
+    """The first of pydantic's findings as one sentence with the full key and the value."""
+    finding = error.errors()[0]
+    key = ".".join(str(part) for part in finding["loc"])
+    if finding["type"] == "extra_forbidden":
+        same_name = [k for k in _keys(Config) if k.split(".")[-1] == key.split(".")[-1]]
+        nearest = difflib.get_close_matches(key, same_name or list(_keys(Config)), n=1, cutoff=0.0)[0]
+        return f"unknown key {key!r}; did you mean {nearest!r}?"
+    message = finding["msg"].removeprefix("Value error, ")
+    if finding["type"] == "string_pattern_mismatch":
+        message = {"device": "It must be auto, cpu, cuda or cuda:N"}.get(
+            key, "It must consist of letters, digits, '.', '_' and '-', beginning with a letter or digit"
+        )
+    if finding["type"] == "model_type":
+        message = "It must hold keys of its own"
+    if not key:
+        return f"{message}."
+    return f"{key}: {finding['input']!r} is not accepted: {message[0].lower()}{message[1:]}."
+
+
+def _keys(section: type[BaseModel], prefix: str = "") -> Iterator[str]:
+    """All keys of a section, dotted."""
+    for name, field in section.model_fields.items():
+        yield prefix + name
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            yield from _keys(field.annotation, f"{prefix}{name}.")
