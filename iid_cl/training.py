@@ -30,7 +30,7 @@ def train_classifier(
     Args:
         network: lives on the device of the data.
         images: (N, C, H, W) normalised float32.
-        labels: (N,) int64.
+        labels: (N,) int64, or class probabilities (N, K).
         lr_drop: multiply the learning rate by 0.1 half way (the published protocol).
         augmentations: transformations to draw from, one per image and step.
         generator: on the CPU; draws the order and the augmentations.

@@ -60,8 +60,8 @@ class MemoryBuffer(ExemplarsBuffer):
     @abstractmethod
     def condense(
         self, images_by_class: Mapping[int, Tensor], strategy: Any, generator: torch.Generator
-    ) -> Mapping[int, Tensor]:
-        """Turns each class's images (n_c, C, H, W) into ``ipc`` stored ones (ipc, C, H, W), all uint8."""
+    ) -> ExemplarSet:
+        """Turns each class's uint8 images (n_c, C, H, W) into ``ipc`` stored ones."""
 
     @property
     def nbytes(self) -> int:
@@ -91,14 +91,14 @@ class MemoryBuffer(ExemplarsBuffer):
                     f"use at most {len(members)}."
                 )
         generator = make_generator(self.seed, "memory", self._updates)
-        condensed = ExemplarSet.from_classes(self.condense(by_class, agent_state, generator))
+        condensed = self.condense(by_class, agent_state, generator)
         self.exemplars = condensed if self.exemplars is None else self.exemplars.merge(condensed)
         self._updates += 1
         tasks = getattr(data, "targets_task_labels", None)
         if tasks is not None:
             self._task_of_class.update(zip(images.labels.tolist(), (int(t) for t in tasks), strict=True))
-        self.max_size = len(self.exemplars)
         self.buffer = as_avalanche(self.exemplars, data, form, self.normalization, self._task_of_class)
+        self.max_size = len(self.buffer)
         self.seconds += time.perf_counter() - started
 
     def resize(self, strategy: Any, new_size: int) -> None:
@@ -142,6 +142,7 @@ class DistilledBuffer(MemoryBuffer):
         distill: settings of the distillation; the default suits 32x32 images.
         device: where to distil; None takes the strategy's device.
         augmentations: siamese augmentations to draw from where ``distill`` names none.
+        soft_labels: store class probabilities with each image, see :func:`iid_cl.distill.distill`.
         on_step: called now and then with the iteration and the losses.
 
     The remaining arguments are those of :class:`MemoryBuffer`.
@@ -154,6 +155,7 @@ class DistilledBuffer(MemoryBuffer):
         distill: DistillConfig | None = None,
         device: torch.device | str | None = None,
         augmentations: Sequence[str] = ("color", "crop", "cutout", "scale", "rotate"),
+        soft_labels: bool = False,
         on_step: OnStep | None = None,
         seed: int = 0,
         normalization: Normalization | None = None,
@@ -162,11 +164,12 @@ class DistilledBuffer(MemoryBuffer):
         self.config = distill if distill is not None else DistillConfig()
         self.device = device
         self.augmentations = tuple(augmentations)
+        self.soft_labels = soft_labels
         self.on_step = on_step
 
     def condense(
         self, images_by_class: Mapping[int, Tensor], strategy: Any, generator: torch.Generator
-    ) -> Mapping[int, Tensor]:
+    ) -> ExemplarSet:
         """Distils the classes; the strategy's network has no part in it."""
         assert self.normalization is not None  # measured by post_adapt at the latest
         return distill(
@@ -177,8 +180,9 @@ class DistilledBuffer(MemoryBuffer):
             device=self.device if self.device is not None else strategy.device,
             normalization=self.normalization,
             augmentations=self.augmentations,
+            soft_labels=self.soft_labels,
             on_step=self.on_step,
-        ).by_class()
+        )
 
     def describe(self) -> dict[str, Any]:
         return {**super().describe(), "method": "distilled", "distill": self.config.model_dump(mode="json")}
@@ -189,9 +193,9 @@ class RandomBuffer(MemoryBuffer):
 
     def condense(
         self, images_by_class: Mapping[int, Tensor], strategy: Any, generator: torch.Generator
-    ) -> Mapping[int, Tensor]:
+    ) -> ExemplarSet:
         """Draws ``ipc`` images of each class."""
-        return random_images(images_by_class, self.ipc, generator)
+        return ExemplarSet.from_classes(random_images(images_by_class, self.ipc, generator))
 
     def describe(self) -> dict[str, Any]:
         return {**super().describe(), "method": "random"}
@@ -221,11 +225,12 @@ class HerdingBuffer(MemoryBuffer):
 
     def condense(
         self, images_by_class: Mapping[int, Tensor], strategy: Any, generator: torch.Generator
-    ) -> Mapping[int, Tensor]:
+    ) -> ExemplarSet:
         """Picks ``ipc`` images of each class by herding."""
         assert self.normalization is not None  # measured by post_adapt at the latest
         extract = self._features(images_by_class, strategy, generator)
-        return herded_images(images_by_class, self.ipc, extract, self.normalization, strategy.device)
+        chosen = herded_images(images_by_class, self.ipc, extract, self.normalization, strategy.device)
+        return ExemplarSet.from_classes(chosen)
 
     def describe(self) -> dict[str, Any]:
         return {**super().describe(), "method": "herding"}

@@ -89,8 +89,9 @@ class _Exemplars(Dataset[tuple[Any, int]]):
     """An exemplar set's images in the form of the experience's raw samples."""
 
     def __init__(self, memory: ExemplarSet, form: Form, normalization: Normalization | None) -> None:
-        self._images = memory.images
-        self.targets = memory.labels.tolist()
+        decoded = memory.decoded()
+        self._images = decoded.images
+        self.targets = decoded.labels.tolist()
         self._form = form
         self._normalization = normalization
 

@@ -1,77 +1,107 @@
-"""Where embedding networks come from: drawn afresh in every iteration, or trained on the experience."""
+"""Sources of embedding networks: one drawn afresh in each iteration, or a queue trained on the fly."""
 
-import copy
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
-from iid_cl.config import CentralizationConfig
-from iid_cl.data.images import Normalization
-from iid_cl.distill.objectives import spread
-from iid_cl.nets import Network, build_network
-from iid_cl.seeding import make_generator
-from iid_cl.training import train_classifier
-
-SPREAD_IMAGES = 256  # real images per class that measure a trained network's feature spread
+from iid_cl.config import QueueConfig
+from iid_cl.nets import Network, initialize
 
 
-@dataclass(frozen=True)
-class TrainedNetwork:
-    """A frozen network and each class's real feature spread under it, (K,)."""
-
-    network: Network
-    spread: Tensor
-
-
-def train_networks(
-    images_by_class: Mapping[int, Tensor],
-    config: CentralizationConfig,
-    *,
-    seed: int,
-    device: torch.device,
-    normalization: Normalization,
-    augmentations: Sequence[str],
-) -> list[TrainedNetwork]:
-    """Trains networks for class centralization on the current experience's real images and nothing else.
-
-    A few trainings with snapshots along each stand for the paper's pool of a thousand trained networks:
-    all stay in memory, none is reloaded from disk.
+class FreshEmbedders:
+    """A randomly initialised network in each iteration, never trained (DM, arXiv 2110.04181).
 
     Args:
-        images_by_class: uint8 images (n_c, C, H, W) of each class of the current experience.
-        config: architecture, trainings, epochs, snapshots.
-
-    Returns:
-        ``trainings * snapshots`` networks (fewer when there are fewer epochs than snapshots).
+        network: its weights are drawn anew each time.
+        generator: on the network's device.
     """
-    classes = sorted(images_by_class)
-    images = torch.cat([normalization.apply(images_by_class[c].to(device)) for c in classes])
-    counts = torch.tensor([len(images_by_class[c]) for c in classes])
-    labels = torch.arange(len(classes)).repeat_interleave(counts).to(device)
-    shape = (images.shape[1], images.shape[2], images.shape[3])
-    samples = [normalization.apply(images_by_class[c][:SPREAD_IMAGES].to(device)) for c in classes]
-    kept_epochs = {round(config.epochs * (i + 1) / config.snapshots) for i in range(config.snapshots)}
-    pool: list[TrainedNetwork] = []
 
-    for training in range(config.trainings):
-        network = build_network(config.network, shape, len(classes), make_generator(seed, "weights", training), device)
+    def __init__(self, network: Network, generator: torch.Generator) -> None:
+        self._network = network.requires_grad_(False)
+        self._generator = generator
 
-        def keep(epoch: int, network: Network = network) -> None:
-            if epoch in kept_epochs:
-                snapshot = copy.deepcopy(network).eval().requires_grad_(False)
-                pool.append(TrainedNetwork(snapshot, _real_spread(snapshot, samples)))
-                network.train()
-
-        train_classifier(
-            network, images, labels, epochs=config.epochs, batch_size=64, lr=0.01, momentum=0.9, weight_decay=5e-4,
-            augmentations=augmentations, generator=make_generator(seed, "training", training), lr_drop=False,
-            after_epoch=keep,
-        )  # fmt: skip
-    return pool
+    def draw(self) -> tuple[Network, None]:
+        """The network of this iteration; it knows nothing, so it has no accuracy."""
+        initialize(self._network, self._generator)
+        return self._network, None
 
 
-@torch.no_grad()
-def _real_spread(network: Network, samples: Sequence[Tensor]) -> Tensor:
-    return torch.cat([spread(network.features(batch)[None]) for batch in samples])
+@dataclass
+class _Member:
+    network: Network
+    optimizer: torch.optim.Optimizer
+    born: int
+    accuracy: Tensor = field(default_factory=lambda: torch.zeros(()))
+
+
+class EmbedderQueue:
+    """Networks of all ages, trained on the fly on the current experience (IDM, arXiv 2307.09742, section 3.3).
+
+    In each iteration a few of them take a few SGD steps on real images and one is drawn; now and then a fresh one
+    joins, and the oldest leaves when there are too many.
+
+    Args:
+        config: size, pace and batches.
+        make: builds a randomly initialised network with an output per class.
+        batch: draws ``n`` augmented real images (n, c, H, W) and their class indices (n,).
+        generator: on the CPU; decides which networks train and which is drawn.
+    """
+
+    def __init__(
+        self,
+        config: QueueConfig,
+        make: Callable[[], Network],
+        batch: Callable[[int], tuple[Tensor, Tensor]],
+        generator: torch.Generator,
+    ) -> None:
+        self._config = config
+        self._make = make
+        self._batch = batch
+        self._generator = generator
+        self._members: deque[_Member] = deque(maxlen=config.size)
+        self._iteration = 0
+
+    def __len__(self) -> int:
+        return len(self._members)
+
+    @property
+    def ages(self) -> list[int]:
+        """Iterations since each network joined, oldest first."""
+        return [self._iteration - member.born for member in self._members]
+
+    def draw(self) -> tuple[Network, Tensor]:
+        """Lets the queue move on by an iteration; returns a network and its training accuracy, a scalar in [0, 1].
+
+        The accuracy is that of the batches it was last trained on; 0 if it never was.
+        """
+        if self._iteration % self._config.every == 0:
+            self._push()
+        self._iteration += 1
+        order = torch.randperm(len(self._members), generator=self._generator)
+        for index in order[: self._config.networks].tolist():
+            self._train(self._members[index])
+        chosen = self._members[int(torch.randint(len(self._members), (1,), generator=self._generator))]
+        return chosen.network, chosen.accuracy
+
+    def _push(self) -> None:
+        network = self._make()
+        optimizer = torch.optim.SGD(network.parameters(), lr=0.01, momentum=0.9, weight_decay=5e-4)
+        network.requires_grad_(False)
+        self._members.append(_Member(network, optimizer, self._iteration))
+
+    def _train(self, member: _Member) -> None:
+        member.network.requires_grad_(True)
+        correct = []
+        for _ in range(self._config.steps):
+            images, labels = self._batch(self._config.batch_size)
+            scores = member.network(images)
+            member.optimizer.zero_grad(set_to_none=True)
+            functional.cross_entropy(scores, labels).backward()
+            member.optimizer.step()
+            correct.append((scores.argmax(1) == labels).float().mean())
+        member.accuracy = torch.stack(correct).mean().detach()
+        member.network.requires_grad_(False)

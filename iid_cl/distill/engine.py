@@ -1,26 +1,21 @@
 """The distillation loop: all classes of an experience in one batched step."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 import torch
 from torch import Tensor
 
 from iid_cl.config import DistillConfig
-from iid_cl.data.augmentation import augment
+from iid_cl.data.augmentation import augment, augment_each
 from iid_cl.data.images import Normalization
-from iid_cl.distill.embedders import TrainedNetwork, train_networks
-from iid_cl.distill.objectives import (
-    class_centralization,
-    covariance_matching,
-    in_units,
-    local_covariance,
-    mean_matching,
-    spread,
-)
+from iid_cl.distill.embedders import EmbedderQueue, FreshEmbedders
+from iid_cl.distill.losses import centralization_term, cross_entropy_term, matching_terms, step_unit
 from iid_cl.distill.sampling import ClassSampler
+from iid_cl.distill.trained import TrainedNetwork, add_soft_labels, train_networks
 from iid_cl.errors import UserError
 from iid_cl.memory.exemplars import ExemplarSet
-from iid_cl.nets import Network, build_network, initialize
+from iid_cl.memory.partition import expand, pack
+from iid_cl.nets import Network, build_network
 from iid_cl.seeding import draw_seed, make_generator
 
 REPORTS = 50  # how often the losses are read back to the host during one distillation
@@ -28,6 +23,7 @@ CPU_FORWARD_IMAGES = 64  # images per forward pass that a CPU's caches hold
 FORWARD_IMAGES = 4096  # images per forward pass elsewhere: enough to fill a device
 
 OnStep = Callable[[int, dict[str, float]], None]
+OnSnapshot = Callable[[int, ExemplarSet], None]
 
 
 def distill(
@@ -39,71 +35,98 @@ def distill(
     device: torch.device | str,
     normalization: Normalization,
     augmentations: Sequence[str] = (),
+    embedder: Network | None = None,
     trained: Sequence[TrainedNetwork] | None = None,
+    soft_labels: bool = False,
     on_step: OnStep | None = None,
+    on_snapshot: OnSnapshot | None = None,
+    snapshots: Collection[int] = (),
 ) -> ExemplarSet:
-    """Condenses each class into ``ipc`` synthetic images by matching feature distributions.
+    """Condenses each class into ``ipc`` stored images by matching feature distributions.
 
-    With per-sample normalisation no class's images depend on another's: a class distilled alone comes out as
-    among others, except through the networks trained for class centralization, which see the experience.
+    With fresh embedders no class's images depend on another's: a class distilled alone comes out as among
+    others. Networks trained on the experience (for class centralization, or a queue of embedders) tie them.
 
     Args:
         images_by_class: uint8 images (n_c, C, H, W) of each class of the current experience, all of one shape.
         config: objective, weights, iterations, embedder.
-        ipc: images per class to make, at most n_c (they start as real images).
+        ipc: images per class to store, at most n_c (they start as real images).
         generator: source of all randomness; one number is drawn from it.
         device: where to compute.
         normalization: what networks see; images are optimised in this space.
         augmentations: transformations to draw from where the configuration names none.
-        trained: networks for class centralization, if they are not to be trained here.
+        embedder: a network of your own in place of ``config.embedder``, drawn afresh in each iteration, see
+            :class:`iid_cl.nets.NamedLayer`; it moves to ``device``.
+        trained: networks for class centralization and soft labels, if they are not to be trained here as
+            ``config.cc`` says.
+        soft_labels: store with each decoded image the class probabilities that the trained networks see in it.
         on_step: called now and then with the iteration (from 1) and the mean loss terms per class.
+        on_snapshot: called with the iteration and the images so far, at each iteration of ``snapshots``; 0 stands
+            for the images at the start.
 
     Returns:
         The exemplars as stored, uint8.
 
     Raises:
-        UserError: no classes, a class without images or with fewer than ``ipc``, or images that diverge.
+        UserError: no classes, a class without images or with fewer than ``ipc``, images that diverge, or an
+            embedder of your own where the configuration asks for a queue.
     """
     _check(images_by_class, ipc)
     device = torch.device(device)
     seed = draw_seed(generator)
     names = config.augment if config.augment is not None else list(augmentations)
     sampler = ClassSampler(images_by_class, config.real_batch, names, seed, device)
-    synthetic = normalization.apply(sampler.initial(ipc)).requires_grad_()
+    start = normalization.apply(sampler.initial(ipc * config.factor**2))
+    synthetic = pack(start.flatten(0, 1), config.factor).unflatten(0, (len(start), ipc)).requires_grad_()
     black, white = normalization.limits(device)
+    with torch.no_grad():
+        synthetic.clamp_(black, white)
 
-    # A single image has no deviation from its class mean: both terms are constant there. One class alone
-    # gives a network nothing to learn.
-    use_cm = config.cm.weight > 0 and ipc > 1
-    use_cc = config.cc.weight > 0 and ipc > 1 and (trained is not None or len(images_by_class) > 1)
-    if use_cc and trained is None:
-        trained = train_networks(
-            images_by_class,
-            config.cc,
-            seed=seed,
-            device=device,
-            normalization=normalization,
-            augmentations=names,
+    def stored() -> ExemplarSet:
+        images = normalization.invert(synthetic.detach()).cpu()
+        by_class = dict(zip(sorted(images_by_class), images, strict=True))
+        metadata = {"method": "distilled", "ipc": ipc, "distill": config.model_dump(mode="json")}
+        return ExemplarSet.from_classes(by_class, metadata, partition=config.factor)
+
+    def snapshot(iteration: int) -> None:
+        if on_snapshot is not None and iteration in snapshots:
+            on_snapshot(iteration, stored())
+
+    # A single image has no deviation from its class mean. One class alone gives a network nothing to learn.
+    use_cc = config.cc.weight > 0 and ipc * config.factor > 1 and config.iterations > 0
+    if trained is None:
+        wanted = (use_cc or soft_labels) and len(images_by_class) > 1
+        trained = (
+            train_networks(
+                images_by_class, config.cc, seed=seed, device=device, normalization=normalization, augmentations=names
+            )
+            if wanted
+            else []
         )
-
-    shape = (synthetic.shape[2], synthetic.shape[3], synthetic.shape[4])
-    draws = make_generator(seed, "embedders")
-    embedder = build_network(config.embedder, shape, 1, draws, device).requires_grad_(False)
-    weight_draws = make_generator(seed, "embedders", "weights", device=device)
+    embedders = _embedders(config, sampler, embedder, names, seed, normalization, device)
+    frequency_draws = make_generator(seed, "frequencies", device=device)
+    phi_draws = make_generator(seed, "trained")
     optimizer = torch.optim.SGD([synthetic], lr=config.lr, momentum=config.momentum)
     schedule = _schedule(optimizer, config)
-    unit = _step_unit(synthetic, config)
+    unit = step_unit(synthetic, config)
     every = max(1, config.iterations // REPORTS)
 
+    snapshot(0)
     for iteration, (real, parameters) in enumerate(sampler.steps(config.iterations), start=1):
-        initialize(embedder, weight_draws)
-        phi = trained[int(torch.randint(len(trained), (1,), generator=draws))] if use_cc and trained else None
+        psi, accuracy = embedders.draw()
         with torch.no_grad():
-            real_features = _local_features(embedder, augment(normalization.apply(real), parameters))
-        augmented = augment(synthetic, parameters)
-        terms = loss_terms(real_features, _local_features(embedder, augmented), config, with_cm=use_cm)
-        if phi is not None:
-            terms["cc"] = _centralization_term(phi, augmented, config)
+            real_map = _feature_maps(psi, augment(normalization.apply(real), parameters))
+        shown = expand(synthetic.flatten(0, 1), config.factor).unflatten(0, (len(synthetic), -1))
+        augmented = augment(shown, parameters)
+        synthetic_map = _feature_maps(psi, augmented)
+        terms = matching_terms(real_map.flatten(3), synthetic_map.flatten(3), config, frequency_draws)
+        if accuracy is not None and config.queue.cross_entropy > 0:
+            scores = psi.classifier(psi.pool(synthetic_map.flatten(0, 1)))
+            terms["ce"] = cross_entropy_term(scores.unflatten(0, augmented.shape[:2]), accuracy, config)
+        if use_cc and trained:
+            phi = trained[int(torch.randint(len(trained), (1,), generator=phi_draws))]
+            features = phi.network.features(augmented.flatten(0, 1)).unflatten(0, augmented.shape[:2])
+            terms["cc"] = centralization_term(features, phi.spread, config)
         loss = unit * torch.stack(list(terms.values())).sum()
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
@@ -113,14 +136,43 @@ def distill(
             synthetic.clamp_(black, white)  # storage knows nothing below black or above white
         if on_step is not None and (iteration % every == 0 or iteration == config.iterations):
             on_step(iteration, {name: float(term.detach().mean()) for name, term in terms.items()})
+        snapshot(iteration)
 
     if not bool(synthetic.isfinite().all()):
         raise UserError(f"distill.lr: {config.lr} makes the images diverge; use a smaller rate.")
-    images = normalization.invert(synthetic.detach()).cpu()
-    by_class = dict(zip(sorted(images_by_class), images, strict=True))
-    return ExemplarSet.from_classes(
-        by_class, {"method": "distilled", "ipc": ipc, "distill": config.model_dump(mode="json")}
-    )
+    return add_soft_labels(stored(), trained, normalization, device) if soft_labels else stored()
+
+
+def _embedders(
+    config: DistillConfig,
+    sampler: ClassSampler,
+    own: Network | None,
+    augmentations: Sequence[str],
+    seed: int,
+    normalization: Normalization,
+    device: torch.device,
+) -> FreshEmbedders | EmbedderQueue:
+    weight_draws = make_generator(seed, "embedders", "weights", device=device)
+    if own is not None:
+        if config.embedder_source == "queue":
+            raise UserError("distill.embedders: a queue trains its own networks; use 'fresh' with an embedder given.")
+        return FreshEmbedders(own.to(device), weight_draws)
+    architecture_draws = make_generator(seed, "embedders")
+    queue = config.embedder_source == "queue" and sampler.classes > 1  # one class alone teaches a network nothing
+    classes = sampler.classes if queue else 1
+
+    def make() -> Network:
+        return build_network(config.embedder, sampler.shape, classes, architecture_draws, device)
+
+    if not queue:
+        return FreshEmbedders(make(), weight_draws)
+    batch_draws = make_generator(seed, "embedders", "batches")
+
+    def batch(count: int) -> tuple[Tensor, Tensor]:
+        images, labels = sampler.mixed(count, batch_draws)
+        return augment_each(normalization.apply(images), augmentations, batch_draws), labels
+
+    return EmbedderQueue(config.queue, make, batch, make_generator(seed, "embedders", "choice"))
 
 
 def _schedule(optimizer: torch.optim.Optimizer, config: DistillConfig) -> torch.optim.lr_scheduler.LRScheduler:
@@ -142,53 +194,9 @@ def _check(images_by_class: Mapping[int, Tensor], ipc: int) -> None:
             )
 
 
-def loss_terms(real: Tensor, synthetic: Tensor, config: DistillConfig, *, with_cm: bool) -> dict[str, Tensor]:
-    """Weighted mean and covariance matching of each class.
-
-    Args:
-        real: (K, B, C, P) local features of the real images.
-        synthetic: (K, M, C, P) local features of the synthetic images, from the same network.
-
-    Returns:
-        ``match`` and, where asked for, ``cm``, each (K,). With the relative scale, ``match`` is in units of the
-        real features' spread and ``cm`` in units of their covariance's squared norm: both are free of the
-        network's size, so that one weight holds for all.
-    """
-    terms = {"match": mean_matching(real.flatten(2), synthetic.flatten(2))}
-    if config.scale == "relative":
-        terms["match"] = in_units(terms["match"], spread(real.flatten(2)))
-    if with_cm:
-        covariance = local_covariance(real)
-        terms["cm"] = config.cm.weight * covariance_matching(covariance, local_covariance(synthetic))
-        if config.scale == "relative":
-            terms["cm"] = in_units(terms["cm"], covariance.square().sum((1, 2)))
-    return terms
-
-
-def _centralization_term(phi: TrainedNetwork, images: Tensor, config: DistillConfig) -> Tensor:
-    """Weighted class centralization of augmented images (K, M, c, H, W) under a trained network: (K,).
-
-    With the relative scale: the mean over the images, in units of the real images' spread under that network.
-    """
-    features = phi.network.features(images.flatten(0, 1)).unflatten(0, images.shape[:2])
-    term = config.cc.weight * class_centralization(features)
-    return in_units(term, phi.spread * images.shape[1]) if config.scale == "relative" else term
-
-
-def _step_unit(synthetic: Tensor, config: DistillConfig) -> float:
-    """What the summed loss is multiplied by before the gradient step.
-
-    A mean over M images leaves each with 1/M of the gradient, and moving an image of n values by a fixed
-    fraction of its norm takes a step that grows with n. With the relative scale the product M*n makes up for
-    both, so that one learning rate holds across images per class and image sizes. 1 as published.
-    """
-    return float(synthetic[0].numel()) if config.scale == "relative" else 1.0
-
-
-def _local_features(network: Network, images: Tensor) -> Tensor:
-    """(K, n, c, H, W) to local features (K, n, C, P), a bounded number of images per forward pass."""
+def _feature_maps(network: Network, images: Tensor) -> Tensor:
+    """(K, n, c, H, W) to last feature maps (K, n, C, H', W'), a bounded number of images per forward pass."""
     rows = images.flatten(0, 1).contiguous(memory_format=torch.channels_last)
     size = CPU_FORWARD_IMAGES if rows.device.type == "cpu" else FORWARD_IMAGES
-    chunks = [network.embed(chunk) for chunk in rows.split(size)]
-    features: Tensor = torch.cat(chunks).flatten(2).unflatten(0, images.shape[:2])
-    return features
+    maps: Tensor = torch.cat([network.embed(chunk) for chunk in rows.split(size)])
+    return maps.unflatten(0, images.shape[:2])  # type: ignore[no-any-return]

@@ -21,19 +21,41 @@ def mean_matching(real: Tensor, synthetic: Tensor) -> Tensor:
     return (real.mean(1) - synthetic.mean(1)).square().sum(1)
 
 
-def class_centralization(features: Tensor) -> Tensor:
-    """Squared distances of synthetic features to their class mean, summed over the class's images.
-
-    The quadratic form of class centralization (IID, CVPR 2024, arXiv 2404.00563, section 3.2), which the
-    authors' implementation uses in place of the exponential one.
+def centre_distances(features: Tensor) -> Tensor:
+    """Squared distance of each image's features to their class mean.
 
     Args:
-        features: (K, M, D) features of synthetic images under a network trained on real images.
+        features: (K, M, D).
 
     Returns:
-        (K,): sum_m ||features_m - mean_m features||^2.
+        (K, M): ||features_m - mean_m features||^2.
     """
-    return (features - features.mean(1, keepdim=True)).square().sum((1, 2))
+    return (features - features.mean(1, keepdim=True)).square().sum(2)
+
+
+def quadratic_centralization(distances: Tensor) -> Tensor:
+    """Class centralization as the authors' implementation has it (IID, CVPR 2024, arXiv 2404.00563, section 3.2).
+
+    Args:
+        distances: (K, M) squared distances of synthetic features to their class mean, see :func:`centre_distances`,
+            under a network trained on real images.
+
+    Returns:
+        (K,): sum_m d_m.
+    """
+    return distances.sum(1)
+
+
+def exponential_centralization(distances: Tensor, alpha: float, beta: float) -> Tensor:
+    """Class centralization as the paper has it: images closer than ln(beta) / alpha are left alone.
+
+    Args:
+        distances: (K, M), as for :func:`quadratic_centralization`.
+
+    Returns:
+        (K,): sum_m max(0, exp(alpha d_m) - beta).
+    """
+    return ((alpha * distances).exp() - beta).clamp_min(0).sum(1)
 
 
 def local_covariance(features: Tensor) -> Tensor:
@@ -73,7 +95,7 @@ def spread(features: Tensor) -> Tensor:
         (K,): mean_b ||features_b - mean_b features||^2; exactly 0 where it is a millionth of
         ||mean_b features||^2 or less, which is what rounding leaves of a class of equal images.
     """
-    value = class_centralization(features) / features.shape[1]
+    value = centre_distances(features).mean(1)
     return torch.where(value > 1e-6 * features.mean(1).square().sum(1), value, 0.0)
 
 

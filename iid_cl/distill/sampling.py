@@ -31,18 +31,36 @@ class ClassSampler:
         self._offsets = [sum(self._counts[:i]) for i in range(len(self._counts))]
         # the experience's images, on the device once, as uint8
         self._images = torch.cat([images_by_class[c] for c in self._classes]).to(device)
+        counts = torch.tensor(self._counts)
+        self._labels = torch.arange(len(self._classes)).repeat_interleave(counts).to(device)
         self._generators = [make_generator(seed, "class", c) for c in self._classes]
         self._rests = [torch.empty(0, dtype=torch.int64) for _ in self._classes]
         self._batch = batch
         self._augmentations = augmentations
 
+    @property
+    def classes(self) -> int:
+        """Number of classes, K."""
+        return len(self._classes)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(channels, height, width) of an image."""
+        channels, height, width = self._images.shape[1:]
+        return channels, height, width
+
     def initial(self, count: int) -> Tensor:
-        """``count`` distinct real images of each class, uint8 (K, count, C, H, W)."""
+        """``count`` real images of each class, uint8 (K, count, C, H, W); distinct as far as the class has so many."""
         rows = [
-            offset + torch.randperm(n, generator=generator)[:count]
+            offset + torch.randperm(n, generator=generator)[torch.arange(count) % n]
             for offset, n, generator in zip(self._offsets, self._counts, self._generators, strict=True)
         ]
         return self._images[torch.stack(rows).to(self._images.device)]
+
+    def mixed(self, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """``count`` images of all classes, drawn with replacement: uint8 (count, C, H, W), class numbers 0 to K-1."""
+        rows = torch.randint(len(self._images), (count,), generator=generator).to(self._images.device)
+        return self._images[rows], self._labels[rows]
 
     def steps(self, count: int) -> Iterator[tuple[Tensor, Parameters]]:
         """``count`` pairs of uint8 real images (K, B, C, H, W) and augmentation parameters of K groups."""

@@ -38,8 +38,8 @@ def train_from_scratch(
     test = test.of_classes(classes)
     test_images = normalization.apply(test.images.to(device))
     test_labels = test.labels.to(device)
-    images = normalization.apply(memory.images.to(device))
-    labels = memory.labels.to(device, torch.int64)
+    images = normalization.apply(memory.decoded().images.to(device))
+    labels = memory.targets(classes[-1] + 1).to(device)
     shape = (images.shape[1], images.shape[2], images.shape[3])
     results = []
     for number in range(config.networks):

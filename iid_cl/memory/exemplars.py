@@ -1,25 +1,57 @@
 """The exemplar set: a memory's images as stored, and their bytes."""
 
-from collections.abc import Mapping
+import dataclasses
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from iid_cl.data.images import LabelledImages
+from iid_cl.memory.partition import expand_bytes
+
 LABEL_BYTES = 2  # labels are stored as int16
+
+
+@dataclass(frozen=True)
+class SoftLabels:
+    """Class probabilities of a memory's decoded images, over the classes of the experience each came with.
+
+    Attributes:
+        probabilities: float16 (N', W), a row per decoded image.
+        columns: int16 (K, W): the class that each column stands for, a row per class of the memory in ascending
+            order; -1 where an experience had fewer than W classes.
+    """
+
+    probabilities: Tensor
+    columns: Tensor
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes as stored."""
+        return self.probabilities.nbytes + self.columns.nbytes
+
+    def padded(self, width: int) -> "SoftLabels":
+        """The same with ``width`` columns."""
+        missing = width - self.columns.shape[1]
+        pad = torch.nn.functional.pad
+        return SoftLabels(pad(self.probabilities, (0, missing)), pad(self.columns, (0, missing), value=-1))
 
 
 @dataclass(frozen=True)
 class ExemplarSet:
     """Images (N, C, H, W) as uint8 and class indices (N,) as int16, in ascending order of class.
 
-    ``metadata`` is plain JSON: how the images came to be (method, settings, seed).
+    ``metadata`` is plain JSON: how the images came to be (method, settings, seed). With a ``partition`` f above 1 an
+    image is a grid of f x f smaller ones, see :mod:`iid_cl.memory.partition`; what is trained on is :meth:`decoded`.
     """
 
     images: Tensor
     labels: Tensor
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    partition: int = 1
+    soft_labels: SoftLabels | None = None
 
     def __post_init__(self) -> None:
         if self.images.dtype != torch.uint8 or self.images.ndim != 4:
@@ -28,9 +60,25 @@ class ExemplarSet:
             raise ValueError(
                 f"labels are int16 ({len(self.images)},), not {self.labels.dtype} {tuple(self.labels.shape)}"
             )
+        if self.partition < 1 or any(side % self.partition for side in self.images.shape[2:]):
+            raise ValueError(f"a partition of {self.partition} does not divide images of {tuple(self.images.shape)}")
+        if self.soft_labels is not None:
+            self._check_soft(self.soft_labels)
+
+    def _check_soft(self, soft: SoftLabels) -> None:
+        rows, columns = soft.probabilities, soft.columns
+        if rows.dtype != torch.float16 or columns.dtype != torch.int16 or rows.ndim != 2 or columns.ndim != 2:
+            raise ValueError("soft labels are float16 probabilities (N, W) and int16 columns (K, W)")
+        expected = (len(self.labels) * self.partition**2, len(self.classes), columns.shape[1])
+        if (len(rows), len(columns), rows.shape[1]) != expected:
+            raise ValueError(f"soft labels of {tuple(rows.shape)} and {tuple(columns.shape)} don't fit the images")
+        if not bool(((rows >= 0) & (rows <= 1)).all()) or int(columns.amin()) < -1:
+            raise ValueError("soft labels hold something else than probabilities of classes")
 
     @classmethod
-    def from_classes(cls, by_class: Mapping[int, Tensor], metadata: Mapping[str, Any] | None = None) -> "ExemplarSet":
+    def from_classes(
+        cls, by_class: Mapping[int, Tensor], metadata: Mapping[str, Any] | None = None, partition: int = 1
+    ) -> "ExemplarSet":
         """Joins each class's images (n_c, C, H, W), uint8, sorted by class index.
 
         Raises:
@@ -46,15 +94,16 @@ class ExemplarSet:
         if len(shapes) > 1:
             raise ValueError(f"images must have one shape, not {sorted(shapes)}")
         labels = [torch.full((len(by_class[c]),), c, dtype=torch.int16) for c in classes]
-        return cls(torch.cat([by_class[c].cpu() for c in classes]), torch.cat(labels), metadata or {})
+        return cls(torch.cat([by_class[c].cpu() for c in classes]), torch.cat(labels), metadata or {}, partition)
 
     def __len__(self) -> int:
         return len(self.labels)
 
     @property
     def nbytes(self) -> int:
-        """Bytes as stored: C*H*W per image and two per label."""
-        return self.images.nbytes + self.labels.nbytes
+        """Bytes as stored: C*H*W per image, two per label, and the soft labels."""
+        soft = 0 if self.soft_labels is None else self.soft_labels.nbytes
+        return self.images.nbytes + self.labels.nbytes + soft
 
     @property
     def classes(self) -> list[int]:
@@ -62,9 +111,54 @@ class ExemplarSet:
         return [int(c) for c in self.labels.unique()]
 
     def by_class(self) -> dict[int, Tensor]:
-        """Images (n_c, C, H, W) of each class."""
+        """Images as stored, (n_c, C, H, W), of each class."""
         return {c: self.images[self.labels == c] for c in self.classes}
 
+    def decoded(self) -> LabelledImages:
+        """What is trained on: uint8 (N * f * f, C, H, W) and their class indices."""
+        labels = self.labels.to(torch.int64).repeat_interleave(self.partition**2)
+        return LabelledImages(expand_bytes(self.images, self.partition), labels)
+
+    def with_soft_labels(self, probabilities: Tensor, classes: Sequence[int]) -> "ExemplarSet":
+        """Adds class probabilities (N', W) of the decoded images over ``classes``, kept as float16."""
+        columns = torch.tensor(list(classes), dtype=torch.int16).expand(len(self.classes), -1).contiguous()
+        return dataclasses.replace(self, soft_labels=SoftLabels(probabilities.to("cpu", torch.float16), columns))
+
+    def targets(self, classes: int) -> Tensor:
+        """Training targets of the decoded images: class indices (N',), or probabilities (N', classes) where stored."""
+        labels = self.decoded().labels
+        if self.soft_labels is None:
+            return labels
+        rows = torch.searchsorted(self.labels.unique().to(torch.int64), labels)
+        columns = self.soft_labels.columns[rows].to(torch.int64)
+        weights = self.soft_labels.probabilities.to(torch.float32).masked_fill(columns < 0, 0.0)
+        dense = torch.zeros(len(labels), classes).scatter_add_(1, columns.clamp_min(0), weights)
+        return dense / dense.sum(1, keepdim=True)
+
     def merge(self, newer: "ExemplarSet") -> "ExemplarSet":
-        """Adds the classes of ``newer``; a class in both is taken from ``newer``. Its metadata is kept."""
-        return ExemplarSet.from_classes({**self.by_class(), **newer.by_class()}, newer.metadata)
+        """Adds the classes of ``newer``; a class in both is taken from ``newer``, and so is the metadata.
+
+        Raises:
+            ValueError: the two differ in partition, or one has soft labels and the other has not.
+        """
+        if self.partition != newer.partition or (self.soft_labels is None) != (newer.soft_labels is None):
+            raise ValueError("only memories stored in the same way can be merged")
+        merged = ExemplarSet.from_classes(
+            {**self.by_class(), **newer.by_class()}, newer.metadata, partition=newer.partition
+        )
+        soft = {**self._soft_by_class(), **newer._soft_by_class()}
+        if not soft:
+            return merged
+        width = max(one.columns.shape[1] for one in soft.values())
+        rows = [soft[c].padded(width) for c in merged.classes]
+        joined = SoftLabels(torch.cat([one.probabilities for one in rows]), torch.cat([one.columns for one in rows]))
+        return dataclasses.replace(merged, soft_labels=joined)
+
+    def _soft_by_class(self) -> dict[int, SoftLabels]:
+        if self.soft_labels is None:
+            return {}
+        labels = self.labels.repeat_interleave(self.partition**2)
+        return {
+            c: SoftLabels(self.soft_labels.probabilities[labels == c], self.soft_labels.columns[i : i + 1])
+            for i, c in enumerate(self.classes)
+        }

@@ -13,10 +13,10 @@ from safetensors.torch import save
 from torch import Tensor
 
 from iid_cl.errors import UserError
-from iid_cl.memory.exemplars import ExemplarSet
+from iid_cl.memory.exemplars import ExemplarSet, SoftLabels
 
 FORMAT = "iid-cl memory"
-VERSION = 1
+VERSION = 2  # 1 had neither partition nor soft labels
 
 
 def save_memory(path: Path, memory: ExemplarSet, metadata: Mapping[str, Any] | None = None) -> None:
@@ -25,8 +25,15 @@ def save_memory(path: Path, memory: ExemplarSet, metadata: Mapping[str, Any] | N
     Raises:
         UserError: the file cannot be written.
     """
-    header = {**memory.metadata, **(metadata or {}), "format": FORMAT, "version": VERSION, "sha256": _digest(memory)}
-    tensors = {"images": memory.images, "labels": memory.labels}
+    tensors = _tensors(memory)
+    header = {
+        **memory.metadata,
+        **(metadata or {}),
+        "format": FORMAT,
+        "version": VERSION,
+        "partition": memory.partition,
+        "sha256": _digest(tensors),
+    }
     save_tensors(path, tensors, {"iid_cl": json.dumps(header, sort_keys=True)})
 
 
@@ -48,8 +55,13 @@ def load_memory(path: Path) -> ExemplarSet:
                     f"{path}: is a memory of format {header['version']}, newer than the {VERSION} read here; "
                     "update iid-cl."
                 )
-            memory = ExemplarSet(file.get_tensor("images"), file.get_tensor("labels"), header)
-            if header["sha256"] != _digest(memory):
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, not a mapping
+            soft = SoftLabels(tensors["soft_labels"], tensors["soft_classes"]) if "soft_labels" in tensors else None
+            partition = header.get("partition", 1)
+            if not isinstance(partition, int):
+                raise KeyError("partition")
+            memory = ExemplarSet(tensors["images"], tensors["labels"], header, partition, soft)
+            if header["sha256"] != _digest(_tensors(memory)):
                 raise UserError(f"{path}: is damaged, its contents don't match their checksum; make it anew.")
     except (SafetensorError, OSError) as error:
         raise UserError(f"{path}: is damaged or no safetensors file ({error}).") from None
@@ -89,8 +101,16 @@ def write_bytes(path: Path, data: bytes) -> None:
             temporary.unlink(missing_ok=True)
 
 
-def _digest(memory: ExemplarSet) -> str:
-    """SHA-256 of images and labels: safetensors itself has no checksum."""
-    digest = hashlib.sha256(memory.images.numpy().tobytes())
-    digest.update(memory.labels.numpy().tobytes())
+def _tensors(memory: ExemplarSet) -> dict[str, Tensor]:
+    tensors = {"images": memory.images, "labels": memory.labels}
+    if memory.soft_labels is not None:
+        tensors |= {"soft_labels": memory.soft_labels.probabilities, "soft_classes": memory.soft_labels.columns}
+    return tensors
+
+
+def _digest(tensors: Mapping[str, Tensor]) -> str:
+    """SHA-256 of all tensors: safetensors itself has no checksum."""
+    digest = hashlib.sha256()
+    for tensor in tensors.values():
+        digest.update(tensor.contiguous().numpy().tobytes())
     return digest.hexdigest()

@@ -6,11 +6,28 @@ import torch
 
 from iid_cl.config import NetworkConfig
 from iid_cl.errors import UserError
+from iid_cl.nets.alexnet import AlexNet
 from iid_cl.nets.base import Network, initialize
 from iid_cl.nets.convnet import ConvNet
+from iid_cl.nets.custom import NamedLayer
+from iid_cl.nets.lenet import LeNet
+from iid_cl.nets.mlp import MLP
 from iid_cl.nets.resnet import ResNet18
+from iid_cl.nets.vgg import VGG11
 
-__all__ = ["NETWORKS", "ConvNet", "Network", "ResNet18", "build_network", "initialize"]
+__all__ = [
+    "MLP",
+    "NETWORKS",
+    "VGG11",
+    "AlexNet",
+    "ConvNet",
+    "LeNet",
+    "NamedLayer",
+    "Network",
+    "ResNet18",
+    "build_network",
+    "initialize",
+]
 
 
 def _convnet(config: NetworkConfig, shape: tuple[int, int, int], classes: int) -> Network:
@@ -19,7 +36,29 @@ def _convnet(config: NetworkConfig, shape: tuple[int, int, int], classes: int) -
             f"depth: {config.depth} ConvNet blocks halve {shape[1]}x{shape[2]} images to nothing; "
             f"use at most {min(shape[1:]).bit_length() - 1}."
         )
-    return ConvNet(shape, classes, width=config.width, depth=config.depth, norm=config.norm)
+    return ConvNet(
+        shape,
+        classes,
+        width=config.width,
+        depth=config.depth,
+        norm=config.norm,
+        activation=config.activation,
+        pooling=config.pooling,
+    )
+
+
+def _alexnet(config: NetworkConfig, shape: tuple[int, int, int], classes: int) -> Network:
+    _require_side("alexnet", 8, shape)
+    return AlexNet(shape, classes, norm=config.norm)
+
+
+def _vgg11(config: NetworkConfig, shape: tuple[int, int, int], classes: int) -> Network:
+    if config.norm == "instance" and min(shape[1:]) < 32:
+        raise UserError(
+            f"norm: 'instance' in VGG-11 has nothing to normalise on {shape[1]}x{shape[2]} images, which its "
+            "last stage shrinks to one row or column; use 'group' or 'batch', or images of at least 32x32."
+        )
+    return VGG11(shape, classes, norm=config.norm)
 
 
 def _resnet18(config: NetworkConfig, shape: tuple[int, int, int], classes: int) -> Network:
@@ -31,9 +70,30 @@ def _resnet18(config: NetworkConfig, shape: tuple[int, int, int], classes: int) 
     return ResNet18(shape, classes, norm=config.norm)
 
 
+def _mlp(config: NetworkConfig, shape: tuple[int, int, int], classes: int) -> Network:
+    return MLP(shape, classes)
+
+
+def _lenet(config: NetworkConfig, shape: tuple[int, int, int], classes: int) -> Network:
+    _require_side("lenet", 12, shape)
+    return LeNet(shape, classes)
+
+
+def _require_side(name: str, least: int, shape: tuple[int, int, int]) -> None:
+    if min(shape[1:]) < least:
+        raise UserError(
+            f"name: {name!r} shrinks {shape[1]}x{shape[2]} images to nothing; use images of at least {least}x{least}, "
+            "or 'convnet' of a lower depth, or 'mlp'."
+        )
+
+
 NETWORKS: dict[str, Callable[[NetworkConfig, tuple[int, int, int], int], Network]] = {
     "convnet": _convnet,
+    "alexnet": _alexnet,
+    "vgg11": _vgg11,
     "resnet18": _resnet18,
+    "mlp": _mlp,
+    "lenet": _lenet,
 }
 
 
@@ -54,7 +114,7 @@ def build_network(
         device: where the network lives.
 
     Raises:
-        UserError: the network is too deep for the images.
+        UserError: the images are too small for the network, or for its norm.
     """
     with torch.device("meta"):
         network = NETWORKS[config.name](config, shape, classes)

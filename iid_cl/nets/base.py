@@ -5,6 +5,9 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from iid_cl.errors import UserError
 
 
 class Network(nn.Module):
@@ -34,20 +37,47 @@ class Network(nn.Module):
 def initialize(network: nn.Module, generator: torch.Generator) -> None:
     """Draws PyTorch's default initialisation from ``generator`` (which lives on the weights' device).
 
-    Convolutions and linear layers: weights and biases uniform in +-1/sqrt(fan_in); norms: one and zero.
+    Convolutions and linear layers: weights and biases uniform in +-1/sqrt(fan_in); norms: one and zero. Any other
+    layer with parameters of its own draws them by its ``reset_parameters``, from global random state that is seeded
+    by ``generator`` for the length of that call and put back afterwards.
+
+    Raises:
+        UserError: a layer has parameters that it cannot draw afresh.
     """
-    for module in network.modules():
-        if isinstance(module, nn.Conv2d | nn.Linear):
+    for name, module in network.named_modules():
+        own = {key for key, _ in module.named_parameters(recurse=False)}
+        if isinstance(module, nn.Conv2d | nn.Linear) and own - {"bias"} == {"weight"}:
             bound = 1 / math.sqrt(module.weight[0].numel())
             fresh = torch.empty(module.weight.shape, device=module.weight.device)  # drawn in one order for any layout
             module.weight.copy_(fresh.uniform_(-bound, bound, generator=generator))
             if module.bias is not None:
                 module.bias.uniform_(-bound, bound, generator=generator)
-        elif isinstance(module, nn.BatchNorm2d | nn.GroupNorm):
-            nn.init.ones_(module.weight)
-            nn.init.zeros_(module.bias)
-            if isinstance(module, nn.BatchNorm2d):
-                module.reset_running_stats()
+        elif isinstance(module, _BatchNorm | nn.GroupNorm) and own <= {"weight", "bias"}:
+            module.reset_parameters()  # draws nothing
+        elif own:
+            _reset(name, module, generator)
+
+
+def _reset(name: str, module: nn.Module, generator: torch.Generator) -> None:
+    """Calls the module's own ``reset_parameters`` and makes sure that it leaves no parameter as it was."""
+    reset = getattr(module, "reset_parameters", None)
+    if callable(reset):
+        device = next(module.parameters(recurse=False)).device
+        seed = int(torch.randint(2**62, (1,), generator=generator, device=generator.device))
+        for parameter in module.parameters(recurse=False):
+            parameter.fill_(math.nan)
+        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+            torch.default_generator.manual_seed(seed)  # torch.manual_seed would seed every GPU
+            if device.type == "cuda":
+                with torch.cuda.device(device):
+                    torch.cuda.manual_seed(seed)
+            reset()
+        if not any(parameter.isnan().any() for parameter in module.parameters(recurse=False)):
+            return
+    raise UserError(
+        f"{name or 'the network'}: {type(module).__name__} cannot be drawn afresh, because it has parameters that no "
+        "reset_parameters() of its own draws; give it that method, or build the network without this layer."
+    )
 
 
 # Layers of a given channel count. Instance norm is affine, as in the published ConvNet, and written as a group

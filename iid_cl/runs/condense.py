@@ -35,6 +35,7 @@ def make_buffer(
             config.memory.ipc,
             distill=config.distill,
             augmentations=dataset.augmentations,
+            soft_labels=config.memory.soft_labels,
             on_step=on_step,
             **common,
         )

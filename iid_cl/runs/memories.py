@@ -14,7 +14,7 @@ from iid_cl.data.datasets import load_dataset
 from iid_cl.data.images import ImageDataset
 from iid_cl.devices import resolve_device
 from iid_cl.distill import distill
-from iid_cl.distill.embedders import train_networks
+from iid_cl.distill.trained import train_networks
 from iid_cl.errors import UserError
 from iid_cl.evaluate.scratch import train_from_scratch
 from iid_cl.memory.exemplars import ExemplarSet

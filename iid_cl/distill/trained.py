@@ -1,0 +1,93 @@
+"""Networks trained on the current experience: for class centralization, soft labels and herding."""
+
+import copy
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from iid_cl.config import CentralizationConfig
+from iid_cl.data.images import Normalization
+from iid_cl.distill.objectives import spread
+from iid_cl.memory.exemplars import ExemplarSet
+from iid_cl.nets import Network, build_network
+from iid_cl.seeding import make_generator
+from iid_cl.training import predict, train_classifier
+
+SPREAD_IMAGES = 256  # real images per class that measure a trained network's feature spread
+
+
+@dataclass(frozen=True)
+class TrainedNetwork:
+    """A frozen network and each class's real feature spread under it, (K,)."""
+
+    network: Network
+    spread: Tensor
+
+
+def train_networks(
+    images_by_class: Mapping[int, Tensor],
+    config: CentralizationConfig,
+    *,
+    seed: int,
+    device: torch.device,
+    normalization: Normalization,
+    augmentations: Sequence[str],
+) -> list[TrainedNetwork]:
+    """Trains networks for class centralization on the current experience's real images and nothing else.
+
+    A few trainings with snapshots along each stand for the paper's pool of a thousand trained networks:
+    all stay in memory, none is reloaded from disk.
+
+    Args:
+        images_by_class: uint8 images (n_c, C, H, W) of each class of the current experience.
+        config: architecture, trainings, epochs, snapshots.
+
+    Returns:
+        ``trainings * snapshots`` networks (fewer when there are fewer epochs than snapshots).
+    """
+    classes = sorted(images_by_class)
+    images = torch.cat([normalization.apply(images_by_class[c].to(device)) for c in classes])
+    counts = torch.tensor([len(images_by_class[c]) for c in classes])
+    labels = torch.arange(len(classes)).repeat_interleave(counts).to(device)
+    shape = (images.shape[1], images.shape[2], images.shape[3])
+    samples = [normalization.apply(images_by_class[c][:SPREAD_IMAGES].to(device)) for c in classes]
+    kept_epochs = {round(config.epochs * (i + 1) / config.snapshots) for i in range(config.snapshots)}
+    pool: list[TrainedNetwork] = []
+
+    for training in range(config.trainings):
+        network = build_network(config.network, shape, len(classes), make_generator(seed, "weights", training), device)
+
+        def keep(epoch: int, network: Network = network) -> None:
+            if epoch in kept_epochs:
+                snapshot = copy.deepcopy(network).eval().requires_grad_(False)
+                pool.append(TrainedNetwork(snapshot, _real_spread(snapshot, samples)))
+                network.train()
+
+        train_classifier(
+            network, images, labels, epochs=config.epochs, batch_size=64, lr=0.01, momentum=0.9, weight_decay=5e-4,
+            augmentations=augmentations, generator=make_generator(seed, "training", training), lr_drop=False,
+            after_epoch=keep,
+        )  # fmt: skip
+    return pool
+
+
+@torch.no_grad()
+def _real_spread(network: Network, samples: Sequence[Tensor]) -> Tensor:
+    return torch.cat([spread(network.features(batch)[None]) for batch in samples])
+
+
+@torch.no_grad()
+def add_soft_labels(
+    memory: ExemplarSet, trained: Sequence[TrainedNetwork], normalization: Normalization, device: torch.device
+) -> ExemplarSet:
+    """Stores with each decoded image its class probabilities, averaged over the trained networks.
+
+    Without networks (an experience of one class) each image belongs to its class entirely.
+    """
+    images = normalization.apply(memory.decoded().images.to(device))
+    if not trained:
+        return memory.with_soft_labels(torch.ones(len(images), 1), memory.classes)
+    scores = [torch.cat(list(predict(one.network, images))).softmax(1) for one in trained]
+    return memory.with_soft_labels(torch.stack(scores).mean(0), memory.classes)

@@ -1,0 +1,61 @@
+"""Partition and expand (IDM, arXiv 2307.09742): a stored image is a grid of smaller ones.
+
+With factor f, an image holds f x f smaller images in row-major order. Before use it is cut and each part is
+brought back to full size, so that the bytes of one image act as f * f training images.
+"""
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from iid_cl.errors import UserError
+
+
+def cut(images: Tensor, factor: int) -> Tensor:
+    """The parts of each image: (N, C, H, W) to (N * f * f, C, H / f, W / f), image by image; undone by :func:`join`.
+
+    Raises:
+        UserError: ``factor`` does not divide the images' sides.
+    """
+    count, channels, height, width = images.shape
+    if height % factor or width % factor:
+        raise UserError(
+            f"distill.partition: {factor} does not divide images of {height}x{width}; use a factor of both sides."
+        )
+    grid = images.reshape(count, channels, factor, height // factor, factor, width // factor)
+    return grid.permute(0, 2, 4, 1, 3, 5).reshape(count * factor**2, channels, height // factor, width // factor)
+
+
+def join(parts: Tensor, factor: int) -> Tensor:
+    """Grids of parts: (N * f * f, C, h, w) to (N, C, h * f, w * f), the exact inverse of :func:`cut`."""
+    rows, channels, height, width = parts.shape
+    grid = parts.reshape(rows // factor**2, factor, factor, channels, height, width)
+    return grid.permute(0, 3, 1, 4, 2, 5).reshape(-1, channels, height * factor, width * factor)
+
+
+def expand(images: Tensor, factor: int) -> Tensor:
+    """Parts at full size: float (N, C, H, W) to (N * f * f, C, H, W), bilinear; differentiable."""
+    if factor == 1:
+        return images
+    size = (images.shape[2], images.shape[3])
+    return functional.interpolate(cut(images, factor), size=size, mode="bilinear", align_corners=False)
+
+
+def pack(images: Tensor, factor: int) -> Tensor:
+    """Float images (N * f * f, C, H, W), each shrunk to 1 / f of its side with antialiasing, as N grids (N, C, H, W).
+
+    Raises:
+        UserError: ``factor`` does not divide the images' sides.
+    """
+    if factor == 1:
+        return images
+    size = (cut(images[:1], factor).shape[2], cut(images[:1], factor).shape[3])
+    small = functional.interpolate(images, size=size, mode="bilinear", align_corners=False, antialias=True)
+    return join(small, factor)
+
+
+def expand_bytes(images: Tensor, factor: int) -> Tensor:
+    """:func:`expand` of uint8 images, rounded to uint8."""
+    if factor == 1:
+        return images
+    return expand(images.to(torch.float32), factor).round().clamp(0, 255).to(torch.uint8)

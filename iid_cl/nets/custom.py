@@ -1,0 +1,77 @@
+"""A network of the user's own as an embedder."""
+
+import difflib
+from typing import Any
+
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from iid_cl.errors import UserError
+from iid_cl.nets.base import Network
+
+
+class NamedLayer(Network):
+    """Any module as a network whose ``embed`` is the output of one of its layers.
+
+    Has no ``classifier``: class scores are whatever the module itself returns.
+
+    Args:
+        module: takes images (N, c, H, W); must treat each image by itself.
+        layer: name of a submodule, as in ``named_modules()``, that runs once in a pass.
+
+    Raises:
+        UserError: there is no such layer, or the module has batch norms.
+    """
+
+    def __init__(self, module: nn.Module, layer: str) -> None:
+        super().__init__()
+        parts = dict(module.named_modules(remove_duplicate=False))
+        for name, part in parts.items():
+            if isinstance(part, _BatchNorm):
+                raise UserError(
+                    f"{name or 'module'}: {type(part).__name__} normalises over the batch, which would mix classes in "
+                    "the embedding; use nn.GroupNorm or nn.InstanceNorm2d, which act per sample."
+                )
+        names = [name for name in parts if name]
+        if layer not in names:
+            nearest = difflib.get_close_matches(layer, names, n=1, cutoff=0.0)
+            hint = f"did you mean {nearest[0]!r}?" if nearest else "it has no layers; wrap it in nn.Sequential."
+            raise UserError(f"layer: {type(module).__name__} has no {layer!r}; {hint}")
+        self.module = module
+        self.layer = layer
+
+    def embed(self, images: Tensor) -> Tensor:
+        """Images (N, c, H, W) to the layer's output (N, C, H', W'); (N, D) becomes (N, D, 1, 1).
+
+        Raises:
+            UserError: the layer gives something else, or does not run exactly once.
+        """
+        outputs: list[Any] = []
+
+        def keep(_: nn.Module, __: Any, output: Any) -> None:
+            # a copy, because an in-place layer behind this one would write into it
+            outputs.append(output.clone() if isinstance(output, Tensor) else output)
+
+        handle = self.module.get_submodule(self.layer).register_forward_hook(keep)
+        try:
+            self.module(images)
+        finally:
+            handle.remove()
+        if len(outputs) != 1:
+            raise UserError(f"layer: {self.layer!r} runs {len(outputs)} times in a pass; name one that runs once.")
+        output = outputs[0]
+        if isinstance(output, Tensor) and output.shape[:1] == images.shape[:1]:
+            if output.ndim == 4:
+                return output
+            if output.ndim == 2:
+                return output[:, :, None, None]
+        found = f"the shape {tuple(output.shape)}" if isinstance(output, Tensor) else f"a {type(output).__name__}"
+        raise UserError(
+            f"layer: {self.layer!r} gives {found} for {len(images)} images; name a layer that gives (N, C, H, W) "
+            "or (N, D)."
+        )
+
+    def forward(self, images: Tensor) -> Tensor:
+        """What the module itself returns."""
+        scores: Tensor = self.module(images)
+        return scores
