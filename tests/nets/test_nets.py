@@ -10,21 +10,12 @@ from torch import nn
 from iid_cl.config import NetworkConfig
 from iid_cl.errors import UserError
 from iid_cl.nets import NETWORKS, ConvNet, ResNet18, build_network, initialize
+from tests.nets.helpers import NORMLESS, build, count_parameters, pictures, shape_for
 
 PER_SAMPLE = ["instance", "group", "none"]
-
-
-def build(shape=(3, 16, 16), classes=5, seed=0, **options):
-    config = NetworkConfig(**{"name": "convnet", "width": 8, "depth": 2} | options)
-    return build_network(config, shape, classes, torch.Generator().manual_seed(seed))
-
-
-def pictures(count=4, shape=(3, 16, 16), seed=0):
-    return torch.randn(count, *shape, generator=torch.Generator().manual_seed(seed))
-
-
-def count_parameters(network):
-    return sum(p.numel() for p in network.parameters())
+NAMES_AND_NORMS = [
+    (name, norm) for name in NETWORKS for norm in PER_SAMPLE if name not in NORMLESS or norm == "instance"
+]
 
 
 # --- shapes and stages
@@ -60,7 +51,7 @@ def test_resnet18_keeps_an_eighth_of_the_sides(shape, expected):
 @torch.no_grad()
 def test_forward_is_the_classifier_on_the_pooled_embedding(name):
     network = build(name=name)
-    images = pictures()
+    images = pictures(shape=shape_for(name))
     pooled = network.pool(network.embed(images))
     weight, bias = (p.double().numpy() for p in (network.classifier.weight, network.classifier.bias))
     expected = pooled.double().numpy() @ weight.T + bias
@@ -207,11 +198,10 @@ def test_weights_do_not_depend_on_anything_but_shape_and_generator():
 # --- what samples share
 
 
-@pytest.mark.parametrize("norm", PER_SAMPLE)
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize(("name", "norm"), NAMES_AND_NORMS)
 @torch.no_grad()
 def test_image_alone_gives_what_it_gives_in_a_batch(name, norm):
-    network, images = build(name=name, norm=norm).train(), pictures()
+    network, images = build(name=name, norm=norm).train(), pictures(3, shape_for(name))
     together = network(images)
     alone = torch.cat([network(image[None]) for image in images])
     torch.testing.assert_close(alone, together, rtol=1e-3, atol=1e-4)
@@ -237,6 +227,47 @@ def test_instance_norm_undoes_the_gain_and_offset_of_a_convolution():
     network.blocks[0].weight.mul_(3)
     network.blocks[0].bias.add_(2)
     torch.testing.assert_close(network.embed(images), before, rtol=1e-2, atol=1e-3)
+
+
+# --- life in every part
+
+
+@pytest.mark.parametrize("shape", [(3, 32, 32), (1, 28, 28)], ids=str)
+@pytest.mark.parametrize("name", NETWORKS)
+@torch.no_grad()
+def test_features_tell_images_apart(name, shape):
+    network = build(shape, name=name, norm="group" if name == "vgg11" and shape[1] < 32 else "instance")
+    features = network.features(pictures(6, shape))
+    assert features.isfinite().all()
+    assert (features.std(0) > 0.01 * features.abs().mean()).float().mean() > 0.5
+    assert torch.cdist(features, features).add(torch.eye(6) * 9).min() > 0.05 * features.norm(dim=1).mean()
+
+
+@pytest.mark.parametrize(("name", "norm"), NAMES_AND_NORMS)
+def test_gradient_reaches_the_image_and_every_parameter(name, norm):
+    network, images = build(name=name, norm=norm), pictures(3, shape_for(name)).requires_grad_()
+    torch.nn.functional.cross_entropy(network(images), torch.tensor([0, 1, 2])).backward()
+    assert images.grad.abs().amax((1, 2, 3)).min() > 0
+    for key, parameter in network.named_parameters():
+        undone = norm == "instance" and name not in NORMLESS and parameter.ndim == 1  # biases that the norm removes
+        assert parameter.grad is not None, key
+        assert undone or parameter.grad.abs().max() > 0, key
+
+
+@pytest.mark.parametrize(("name", "norms"), [("alexnet", 5), ("vgg11", 8)])
+@pytest.mark.parametrize(
+    ("norm", "layer", "groups"),
+    [
+        ("instance", nn.GroupNorm, {64, 128, 192, 256, 512}),
+        ("group", nn.GroupNorm, {32}),
+        ("batch", nn.BatchNorm2d, None),
+    ],
+    ids=["instance", "group", "batch"],
+)
+def test_norm_is_the_one_asked_for(name, norms, norm, layer, groups):
+    found = [module for module in build(name=name, norm=norm).modules() if isinstance(module, layer)]
+    assert len(found) == norms
+    assert groups is None or {module.num_groups for module in found} <= groups
 
 
 # --- mistakes
