@@ -10,8 +10,9 @@ from rich.console import Console
 
 from iid_cl import __version__
 from iid_cl.config import Config
-from iid_cl.config_files import load_config, parse_config, shipped_configs
+from iid_cl.config_files import load_config, parse_config, read_override, shipped_configs
 from iid_cl.errors import UserError
+from iid_cl.studies.cases import load_study, shipped_studies
 
 app = typer.Typer(
     name="iid-cl",
@@ -113,10 +114,35 @@ def evaluate(
 
 
 @app.command()
+def study(
+    study: Annotated[str, typer.Argument(metavar="STUDY", help="A study's YAML file, or a shipped study's name.")],
+    set_: SetOption = None,
+    seeds: Annotated[int | None, typer.Option(min=1, help="Number of seeds. Default: the study's.")] = None,
+    device: DeviceOption = None,
+    data_root: DataRootOption = None,
+    out: OutOption = None,
+    keep: Annotated[bool, typer.Option("--keep", help="Store the first seed's memories and pictures, too.")] = False,
+) -> None:
+    """Answer one question about the method: memories compared, as a CSV and a figure."""
+    overrides = [*(set_ or []), *([] if device is None else [f"device={device}"])]
+    chosen = load_study(study, dict(read_override(text) for text in overrides), seeds)
+    if chosen.scatter is not None:
+        from iid_cl.studies.scatter import run_scatter
+
+        run_scatter(chosen, chosen.scatter, data_root, out, Console())
+    else:
+        from iid_cl.studies.run import run_study
+
+        run_study(chosen, data_root, out, Console(), keep_memories=keep)
+
+
+@app.command()
 def configs() -> None:
-    """List the shipped configurations."""
+    """List the shipped configurations and studies."""
     for name in shipped_configs():
         print(name)
+    for name in shipped_studies():
+        print(f"{name} (study)")
 
 
 def _version(wanted: bool) -> None:

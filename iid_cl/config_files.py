@@ -1,16 +1,19 @@
 """Configurations as YAML: reading, ``--set`` overrides, and every mistake as one sentence."""
 
+import copy
 import difflib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from iid_cl.config import Config
+from iid_cl.config import Config, Section
 from iid_cl.errors import UserError
+
+SectionT = TypeVar("SectionT", bound=Section)
 
 
 def load_config(source: str | None, overrides: Sequence[str] = ()) -> Config:
@@ -21,9 +24,10 @@ def load_config(source: str | None, overrides: Sequence[str] = ()) -> Config:
     Raises:
         UserError: no such file, not YAML, an unknown key, a value of the wrong type or out of range.
     """
-    values = {} if source is None else _read_yaml(source)
+    values = {} if source is None else read_yaml(source, shipped_configs(), "iid_cl.configs")
     for override in overrides:
-        _apply(values, override)
+        key, value = read_override(override)
+        values = with_overrides(values, {key: value})
     return parse_config(values, "configuration" if source is None else source)
 
 
@@ -33,10 +37,19 @@ def parse_config(values: dict[str, Any], source: str) -> Config:
     Raises:
         UserError: an unknown key, a value of the wrong type or out of range.
     """
+    return parse_section(Config, values, source)
+
+
+def parse_section(kind: type[SectionT], values: dict[str, Any], source: str) -> SectionT:
+    """The same for any typed section.
+
+    Raises:
+        UserError: an unknown key, a value of the wrong type or out of range.
+    """
     try:
-        return Config.model_validate(values)
+        return kind.model_validate(values)
     except ValidationError as error:
-        raise UserError(f"{source}: {_sentence(error)}") from None
+        raise UserError(f"{source}: {_sentence(error, kind)}") from None
 
 
 def shipped_configs() -> list[str]:
@@ -61,17 +74,21 @@ class _UniqueKeys(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-def _read_yaml(source: str) -> dict[str, Any]:
+def read_yaml(source: str, shipped: Sequence[str], package: str) -> dict[str, Any]:
+    """The keys of a YAML file, or of one that ships in ``package`` under a name of ``shipped``.
+
+    Raises:
+        UserError: no such file, or not a mapping in YAML.
+    """
     path = Path(source)
     try:
         if path.is_file():
             text = path.read_text(encoding="utf-8")
-        elif path.name == source and source in shipped_configs():
-            text = (resources.files("iid_cl.configs") / source).read_text(encoding="utf-8")
+        elif path.name == source and source in shipped:
+            text = (resources.files(package) / source).read_text(encoding="utf-8")
         else:
             raise UserError(
-                f"{source}: no such file, and no shipped configuration of that name "
-                f"(shipped: {', '.join(shipped_configs())})."
+                f"{source}: no such file, and no shipped configuration of that name (shipped: {', '.join(shipped)})."
             )
         values = yaml.load(text, _UniqueKeys)
     except (OSError, UnicodeDecodeError) as error:
@@ -85,30 +102,47 @@ def _read_yaml(source: str) -> dict[str, Any]:
     return values
 
 
-def _apply(values: dict[str, Any], override: str) -> None:
+def with_overrides(values: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """A copy of plain nested values with dotted keys set.
+
+    Raises:
+        UserError: a dotted key leads into a value that is no section.
+    """
+    result = copy.deepcopy(dict(values))
+    for key, value in overrides.items():
+        section = result
+        *parents, last = key.split(".")
+        for parent in parents:
+            child = section.setdefault(parent, {})
+            if not isinstance(child, dict):
+                raise UserError(f"{key}: {parent!r} is a value, not a section.")
+            section = child
+        section[last] = copy.deepcopy(value)
+    return result
+
+
+def read_override(override: str) -> tuple[str, Any]:
+    """Key and value of ``key=value``, the value read as YAML.
+
+    Raises:
+        UserError: it reads otherwise.
+    """
     key, equals, text = override.partition("=")
     if not equals or not key:
         raise UserError(f"--set {override!r}: must read key=value, for example memory.ipc=5.")
     try:
-        value = yaml.safe_load(text)
+        return key, yaml.safe_load(text)
     except (yaml.YAMLError, RecursionError, ValueError):
         raise UserError(f"--set {override!r}: the value {text!r} is not valid YAML.") from None
-    *parents, last = key.split(".")
-    for parent in parents:
-        child = values.setdefault(parent, {})
-        if not isinstance(child, dict):
-            raise UserError(f"--set {override!r}: {parent!r} is a value, not a section.")
-        values = child
-    values[last] = value
 
 
-def _sentence(error: ValidationError) -> str:
+def _sentence(error: ValidationError, kind: type[BaseModel]) -> str:
     """The first of pydantic's findings as one sentence with the full key and the value."""
     finding = error.errors()[0]
     key = ".".join(str(part) for part in finding["loc"])
     if finding["type"] == "extra_forbidden":
-        same_name = [k for k in _keys(Config) if k.split(".")[-1] == key.split(".")[-1]]
-        nearest = difflib.get_close_matches(key, same_name or list(_keys(Config)), n=1, cutoff=0.0)[0]
+        same_name = [k for k in _keys(kind) if k.split(".")[-1] == key.split(".")[-1]]
+        nearest = difflib.get_close_matches(key, same_name or list(_keys(kind)), n=1, cutoff=0.0)[0]
         return f"unknown key {key!r}; did you mean {nearest!r}?"
     message = finding["msg"].removeprefix("Value error, ")
     if finding["type"] == "string_pattern_mismatch":

@@ -58,9 +58,7 @@ class MemoryBuffer(ExemplarsBuffer):
         self.seconds = 0.0
 
     @abstractmethod
-    def condense(
-        self, images_by_class: Mapping[int, Tensor], strategy: Any, generator: torch.Generator
-    ) -> ExemplarSet:
+    def condense(self, images_by_class: Mapping[int, Tensor], strategy: Any, generator: torch.Generator) -> ExemplarSet:
         """Turns each class's uint8 images (n_c, C, H, W) into ``ipc`` stored ones."""
 
     @property
@@ -167,9 +165,7 @@ class DistilledBuffer(MemoryBuffer):
         self.soft_labels = soft_labels
         self.on_step = on_step
 
-    def condense(
-        self, images_by_class: Mapping[int, Tensor], strategy: Any, generator: torch.Generator
-    ) -> ExemplarSet:
+    def condense(self, images_by_class: Mapping[int, Tensor], strategy: Any, generator: torch.Generator) -> ExemplarSet:
         """Distils the classes; the strategy's network has no part in it."""
         assert self.normalization is not None  # measured by post_adapt at the latest
         return distill(
@@ -191,9 +187,7 @@ class DistilledBuffer(MemoryBuffer):
 class RandomBuffer(MemoryBuffer):
     """A memory of real images, drawn uniformly from each class."""
 
-    def condense(
-        self, images_by_class: Mapping[int, Tensor], strategy: Any, generator: torch.Generator
-    ) -> ExemplarSet:
+    def condense(self, images_by_class: Mapping[int, Tensor], strategy: Any, generator: torch.Generator) -> ExemplarSet:
         """Draws ``ipc`` images of each class."""
         return ExemplarSet.from_classes(random_images(images_by_class, self.ipc, generator))
 
@@ -223,9 +217,7 @@ class HerdingBuffer(MemoryBuffer):
         super().__init__(ipc, seed=seed, normalization=normalization)
         self._features = features if features is not None else _features_of_strategy
 
-    def condense(
-        self, images_by_class: Mapping[int, Tensor], strategy: Any, generator: torch.Generator
-    ) -> ExemplarSet:
+    def condense(self, images_by_class: Mapping[int, Tensor], strategy: Any, generator: torch.Generator) -> ExemplarSet:
         """Picks ``ipc`` images of each class by herding."""
         assert self.normalization is not None  # measured by post_adapt at the latest
         extract = self._features(images_by_class, strategy, generator)

@@ -1,10 +1,12 @@
 """The published protocol that judges a memory: train fresh networks on it alone, test on real images."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 
 import torch
 
-from iid_cl.config import EvaluateConfig
+from iid_cl.config import EvaluateConfig, NetworkConfig
 from iid_cl.data.images import LabelledImages, Normalization
 from iid_cl.memory.exemplars import ExemplarSet
 from iid_cl.nets import build_network
@@ -12,7 +14,20 @@ from iid_cl.seeding import make_generator
 from iid_cl.training import accuracy, train_classifier
 
 
-def train_from_scratch(
+@dataclass(frozen=True)
+class Judgement:
+    """Test accuracies in [0, 1] of the networks of one architecture."""
+
+    network: NetworkConfig
+    accuracies: list[float]
+
+    @property
+    def mean(self) -> float:
+        """Mean accuracy."""
+        return sum(self.accuracies) / len(self.accuracies)
+
+
+def judge(
     memory: ExemplarSet,
     test: LabelledImages,
     config: EvaluateConfig,
@@ -21,18 +36,24 @@ def train_from_scratch(
     augmentations: Sequence[str],
     seed: int,
     device: torch.device,
-    on_network: Callable[[int, float], None] | None = None,
-) -> list[float]:
-    """Test accuracy of ``config.networks`` networks, each trained on ``memory`` from weights of its own.
+    on_network: Callable[[NetworkConfig, int, float], None] | None = None,
+) -> list[Judgement]:
+    """Trains ``config.networks`` networks of each architecture on ``memory``, each from weights of its own.
+
+    On a CPU networks are trained side by side, one thread each: small batches keep a core busier than they keep
+    several.
 
     Args:
         memory: the exemplars as stored.
         test: real images of (at least) the memory's classes; others are left out.
-        config: network and training (DC, ICLR 2021: 1,000 epochs of SGD, lr 0.01, x0.1 half way).
+        config: architectures and training (DC, ICLR 2021: 1,000 epochs of SGD, lr 0.01, x0.1 half way).
         normalization: what networks see.
         augmentations: drawn from per image while training.
         seed: network ``i`` draws from streams of its own of this seed.
-        on_network: called with the network's number (from 1) and its accuracy.
+        on_network: called with the architecture, the network's number (from 1) and its accuracy.
+
+    Returns:
+        A judgement per architecture: ``config.network``, then those of ``config.transfer``.
     """
     classes = memory.classes
     test = test.of_classes(classes)
@@ -40,12 +61,11 @@ def train_from_scratch(
     test_labels = test.labels.to(device)
     images = normalization.apply(memory.decoded().images.to(device))
     labels = memory.targets(classes[-1] + 1).to(device)
-    shape = (images.shape[1], images.shape[2], images.shape[3])
-    results = []
-    for number in range(config.networks):
-        network = build_network(
-            config.network, shape, classes[-1] + 1, make_generator(seed, "scratch weights", number), device
-        )
+
+    def train(architecture: NetworkConfig, number: int) -> float:
+        shape = (images.shape[1], images.shape[2], images.shape[3])
+        weights = make_generator(seed, "scratch weights", number)
+        network = build_network(architecture, shape, classes[-1] + 1, weights, device)
         train_classifier(
             network,
             images,
@@ -58,7 +78,27 @@ def train_from_scratch(
             augmentations=augmentations,
             generator=make_generator(seed, "scratch training", number),
         )
-        results.append(accuracy(network, test_images, test_labels))
-        if on_network is not None:
-            on_network(number + 1, results[-1])
-    return results
+        return accuracy(network, test_images, test_labels)
+
+    judgements = []
+    for architecture in (config.network, *config.transfer):
+        judgement = Judgement(architecture, [])
+        for number, value in enumerate(_side_by_side(train, architecture, config.networks, device), start=1):
+            judgement.accuracies.append(value)
+            if on_network is not None:
+                on_network(architecture, number, value)
+        judgements.append(judgement)
+    return judgements
+
+
+def _side_by_side(
+    train: Callable[[NetworkConfig, int], float], architecture: NetworkConfig, count: int, device: torch.device
+) -> Iterator[float]:
+    """The accuracies of networks 0 to ``count`` - 1 in this order."""
+    workers = min(count, torch.get_num_threads()) if device.type == "cpu" else 1
+    if workers == 1:
+        yield from (train(architecture, number) for number in range(count))
+        return
+    threads = torch.get_num_threads() // workers
+    with ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(threads,)) as pool:
+        yield from pool.map(lambda number: train(architecture, number), range(count))

@@ -1,7 +1,7 @@
 """``iid-cl distill`` and ``iid-cl evaluate``: a memory of a whole data set, and its judgement."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 import torch
@@ -9,14 +9,15 @@ from pydantic import TypeAdapter, ValidationError
 from rich.console import Console
 from torch import Tensor
 
-from iid_cl.config import Config, Seed, StreamConfig
+from iid_cl.config import Config, NetworkConfig, Seed, StreamConfig
 from iid_cl.data.datasets import load_dataset
 from iid_cl.data.images import ImageDataset
 from iid_cl.devices import resolve_device
 from iid_cl.distill import distill
+from iid_cl.distill.engine import OnSnapshot
 from iid_cl.distill.trained import train_networks
 from iid_cl.errors import UserError
-from iid_cl.evaluate.scratch import train_from_scratch
+from iid_cl.evaluate.scratch import Judgement, judge
 from iid_cl.memory.exemplars import ExemplarSet
 from iid_cl.memory.files import load_memory, save_memory
 from iid_cl.memory.selection import FeatureExtractor, herded_images, random_images
@@ -45,7 +46,7 @@ def condense_dataset(config: Config, data_root: Path | None, out: Path, console:
     check_methods(config, [config.memory.method], dataset, range(len(dataset.class_names)))
     with Reporter(console) as reporter:
         started = time.perf_counter()
-        memory = _condense(config, dataset, device, reporter)
+        memory = make_memory(config, dataset, device, reporter)
         seconds = time.perf_counter() - started
         metadata = {
             "stream": config.stream.model_dump(mode="json"),
@@ -67,8 +68,8 @@ def condense_dataset(config: Config, data_root: Path | None, out: Path, console:
         )
 
 
-def evaluate_memory(path: Path, config: Config, data_root: Path | None, console: Console) -> list[float]:
-    """Trains networks on the memory alone and prints their accuracy on real test images.
+def evaluate_memory(path: Path, config: Config, data_root: Path | None, console: Console) -> list[Judgement]:
+    """Trains networks of each architecture on the memory alone and prints their accuracy on real test images.
 
     The data set and its split are those the memory was made from.
 
@@ -94,16 +95,19 @@ def evaluate_memory(path: Path, config: Config, data_root: Path | None, console:
         )
     judged = config.evaluate
     check_network("evaluate.network", judged.network, dataset)
+    for index, network in enumerate(judged.transfer):
+        check_network(f"evaluate.transfer.{index}", network, dataset)
     with Reporter(console) as reporter:
-        networks = f"{judged.networks} network{'s' if judged.networks > 1 else ''} ({judged.network.name})"
+        networks = f"{judged.networks} network{'s' if judged.networks > 1 else ''}"
+        names = ", ".join(network.name for network in (judged.network, *judged.transfer))
         images = f"{len(dataset.test):,} {'held-out training' if stream.validation else 'test'} images"
         stored = f"{len(memory):,} images, {memory.nbytes:,} bytes"
-        reporter.line(f"{path}: {stored}; {networks}, {judged.epochs} epochs each, {images}")
+        reporter.line(f"{path}: {stored}; {networks} ({names}), {judged.epochs} epochs each, {images}")
 
-        def on_network(number: int, accuracy: float) -> None:
-            reporter.line(f"  network {number}: {100 * accuracy:.1f} %")
+        def on_network(network: NetworkConfig, number: int, accuracy: float) -> None:
+            reporter.line(f"  {network.name} {number}: {100 * accuracy:.1f} %")
 
-        accuracies = train_from_scratch(
+        judgements = judge(
             memory,
             dataset.test,
             judged,
@@ -113,8 +117,11 @@ def evaluate_memory(path: Path, config: Config, data_root: Path | None, console:
             device=device,
             on_network=on_network,
         )
-        reporter.line(f"accuracy {percent(accuracies)} %")
-    return accuracies
+        for one in judgements:
+            drop = 100 * (judgements[0].mean - one.mean)
+            against = "" if one is judgements[0] else f", {drop:.1f} points below {judged.network.name}"
+            reporter.line(f"{one.network.name}: accuracy {percent(one.accuracies)} %{against}")
+    return judgements
 
 
 def trained_extractor(
@@ -137,7 +144,16 @@ def trained_extractor(
     return trained.network.features
 
 
-def _condense(config: Config, dataset: ImageDataset, device: torch.device, reporter: Reporter) -> ExemplarSet:
+def make_memory(
+    config: Config,
+    dataset: ImageDataset,
+    device: torch.device,
+    reporter: Reporter,
+    *,
+    on_snapshot: OnSnapshot | None = None,
+    snapshots: Collection[int] = (),
+) -> ExemplarSet:
+    """The configured memory of all classes of a data set, as one experience; see ``distill`` for the snapshots."""
     by_class = dataset.train.by_class()
     ipc, generator = config.memory.ipc, make_generator(config.seed, "memory", 0)
     if config.memory.method == "random":
@@ -154,5 +170,8 @@ def _condense(config: Config, dataset: ImageDataset, device: torch.device, repor
         device=device,
         normalization=dataset.normalization,
         augmentations=dataset.augmentations,
+        soft_labels=config.memory.soft_labels,
         on_step=lambda done, losses: reporter.progress("distilling", done, config.distill.iterations, lambda: losses),
+        on_snapshot=on_snapshot,
+        snapshots=snapshots,
     )

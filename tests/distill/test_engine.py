@@ -19,7 +19,7 @@ from iid_cl.config import (
 )
 from iid_cl.data.images import Normalization
 from iid_cl.distill import distill, embedders, engine
-from iid_cl.distill.embedders import TrainedNetwork, train_networks
+from iid_cl.distill.trained import TrainedNetwork, train_networks
 from iid_cl.distill.engine import loss_terms
 from iid_cl.errors import UserError
 from iid_cl.nets import ConvNet, build_network

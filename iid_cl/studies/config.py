@@ -1,0 +1,60 @@
+"""A study as a YAML file: a base configuration, variants of it, and what is measured along which axis."""
+
+from typing import Any
+
+from pydantic import Field, model_validator
+
+from iid_cl.config import NetworkConfig, Positive, Section
+
+Overrides = dict[str, Any]
+
+
+class VariantConfig(Section):
+    """One memory to judge: the base configuration with some keys set."""
+
+    name: str = Field(description="What the table and the figure call it.", min_length=1)
+    set: Overrides = Field(default_factory=dict, description="Dotted keys and values, as with --set.")
+
+
+class SweepConfig(Section):
+    """A key that takes several values; every variant is made with each."""
+
+    key: str = Field(description="Dotted key, e.g. memory.ipc.")
+    values: list[float | int] = Field(description="Its values, numbers.", min_length=1)
+
+
+class ScatterConfig(Section):
+    """A t-SNE of real and stored images in the feature space of a trained network."""
+
+    network: NetworkConfig = Field(
+        default_factory=lambda: NetworkConfig(name="resnet18"), description="Network trained on the real images."
+    )
+    epochs: Positive = Field(5, description="Its passes over the training images.")
+    classes: Positive = Field(10, description="Classes shown, the first ones.")
+    real: Positive = Field(100, description="Real images per class.")
+    perplexity: float = Field(30.0, gt=1.0, description="Perplexity of t-SNE.")
+
+
+class StudyConfig(Section):
+    """A whole study."""
+
+    name: str = Field(description="Name of the study.", pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
+    title: str = Field(description="Title of the figure.")
+    base: Overrides = Field(default_factory=dict, description="Keys of a configuration, shared by all variants.")
+    variants: list[VariantConfig] = Field(description="What is compared.", min_length=1)
+    sweep: SweepConfig | None = Field(None, description="A key varied along the x-axis.")
+    iterations: list[int] | None = Field(
+        None, description="Judge the memory at these iterations of one distillation; 0 stands for its start."
+    )
+    scatter: ScatterConfig | None = Field(None, description="Show features instead of judging by accuracy.")
+    seeds: Positive = Field(3, description="Number of seeds, counted up from the configuration's.")
+
+    @model_validator(mode="after")
+    def _one_axis(self) -> "StudyConfig":
+        """One x-axis at most, and names that differ."""
+        if sum(axis is not None for axis in (self.sweep, self.iterations, self.scatter)) > 1:
+            raise ValueError("a study has one of sweep, iterations and scatter, not several")
+        names = [variant.name for variant in self.variants]
+        if len(set(names)) < len(names):
+            raise ValueError(f"variants: two of {names} have the same name")
+        return self

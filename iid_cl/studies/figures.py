@@ -1,0 +1,137 @@
+"""Figures of studies: accuracy as bars or along an axis, and features as a scatter."""
+
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import mean, stdev
+from typing import TYPE_CHECKING, Any
+
+from iid_cl.memory.files import write_bytes
+
+if TYPE_CHECKING:
+    from iid_cl.studies.run import Row
+    from iid_cl.studies.scatter import Point
+
+# Okabe and Ito's colours, told apart by colour-blind readers, too
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#B2A100")
+
+
+def save_accuracy_figure(path: Path, rows: Sequence["Row"], title: str, axis: str | None) -> None:
+    """Mean accuracy with its standard deviation over seeds and networks: lines along ``axis``, or bars without one.
+
+    Raises:
+        UserError: the file cannot be written.
+    """
+    variants = list(dict.fromkeys(row.variant for row in rows))
+    architectures = list(dict.fromkeys(row.architecture for row in rows))
+    figure, axes = _blank(7.0, 4.2)
+    if axis is not None:
+        first = architectures[0]
+        for number, variant in enumerate(variants):
+            xs = sorted({row.x for row in rows if row.variant == variant and row.x is not None})
+            points = [_spread([r for r in rows if (r.variant, r.x, r.architecture) == (variant, x, first)]) for x in xs]
+            middle, around = [m for m, _ in points], [s for _, s in points]
+            colour = COLOURS[number % len(COLOURS)]
+            axes.plot(xs, middle, marker="o", color=colour, label=variant)
+            low, high = ([m + sign * s for m, s in points] for sign in (-1, 1))
+            if any(around):
+                axes.fill_between(xs, low, high, color=colour, alpha=0.15, linewidth=0)
+        positive = [row.x for row in rows if row.x]
+        if positive and max(positive) >= 50 * min(positive):
+            axes.set_xscale("symlog", linthresh=min(positive))
+        axes.set_xlabel(axis)
+    else:
+        width = 0.8 / len(architectures)
+        for number, architecture in enumerate(architectures):
+            points = [
+                _spread([r for r in rows if (r.variant, r.architecture) == (variant, architecture)])
+                for variant in variants
+            ]
+            places = [i + (number - (len(architectures) - 1) / 2) * width for i in range(len(variants))]
+            axes.bar(
+                places,
+                [m for m, _ in points],
+                width * 0.92,
+                yerr=[s for _, s in points],
+                capsize=3,
+                color=COLOURS[number % len(COLOURS)],
+                label=architecture,
+            )
+            for place, (middle_value, around_value) in zip(places, points, strict=True):
+                axes.annotate(
+                    f"{middle_value:.1f}", (place, middle_value + around_value), (0, 3),
+                    textcoords="offset points", ha="center", fontsize=7,
+                )  # fmt: skip
+        axes.set_xticks(range(len(variants)), variants, rotation=20 if len(variants) > 4 else 0, ha="right")
+        if len(variants) <= 4:
+            axes.set_xticks(range(len(variants)), variants, ha="center")
+        lowest = min(100 * row.accuracy for row in rows)
+        axes.set_ylim(bottom=max(0.0, lowest - 10))
+    axes.set_ylabel("test accuracy, %")
+    axes.set_title(title, loc="left", fontsize=10)
+    if axis is not None or len(architectures) > 1:
+        axes.legend(frameon=False, fontsize=8)
+    _save(figure, path)
+
+
+def save_scatter_figure(path: Path, points: Sequence["Point"], class_names: Sequence[str], title: str) -> None:
+    """A panel per variant: real features as small dots, stored images' as outlined marks, a colour per class.
+
+    Raises:
+        UserError: the file cannot be written.
+    """
+    from matplotlib import colormaps
+
+    variants = list(dict.fromkeys(point.variant for point in points))
+    figure, _ = _blank(4.2 * len(variants), 4.6)
+    figure.clear()
+    colours = colormaps["tab10" if len(class_names) <= 10 else "tab20"]
+    for number, variant in enumerate(variants, start=1):
+        axes = figure.add_subplot(1, len(variants), number)
+        for label in sorted({point.label for point in points}):
+            for stored in (False, True):
+                here = [p for p in points if (p.variant, p.label, p.stored) == (variant, label, stored)]
+                style: dict[str, Any] = {"s": 42, "marker": "*", "edgecolors": "black", "linewidths": 0.6}
+                axes.scatter(
+                    [p.x for p in here],
+                    [p.y for p in here],
+                    color=colours(label % colours.N),
+                    label=class_names[label] if stored else None,
+                    **(style if stored else {"s": 5, "alpha": 0.45, "linewidths": 0}),
+                )
+        axes.set_title(variant, fontsize=10)
+        axes.set_xticks([])
+        axes.set_yticks([])
+    handles, labels = figure.axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="lower center", ncol=min(10, len(labels)), frameon=False, fontsize=7)
+    figure.suptitle(title, fontsize=10, x=0.01, ha="left")
+    figure.subplots_adjust(left=0.01, right=0.99, bottom=0.1, top=0.88, wspace=0.03)
+    _save(figure, path, tight=False)
+
+
+def _blank(width: float, height: float) -> tuple[Any, Any]:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), dpi=120)
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    axes.grid(axis="y", color="0.9")
+    axes.set_axisbelow(True)
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+    return figure, axes
+
+
+def _spread(rows: Sequence["Row"]) -> tuple[float, float]:
+    """Mean and standard deviation in percent."""
+    values = [100 * row.accuracy for row in rows]
+    return mean(values), stdev(values) if len(values) > 1 else 0.0
+
+
+def _save(figure: Any, path: Path, *, tight: bool = True) -> None:
+    buffer = io.BytesIO()
+    if tight:
+        figure.tight_layout()
+    figure.savefig(buffer, format="png", metadata={"Software": None})
+    write_bytes(path, buffer.getvalue())

@@ -1,0 +1,114 @@
+"""Where stored images lie among real ones: t-SNE of a trained network's features."""
+
+import csv
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+import torch
+from rich.console import Console
+from rich.text import Text
+from torch import Tensor
+
+from iid_cl.config import CentralizationConfig
+from iid_cl.data.datasets import load_dataset
+from iid_cl.data.images import ImageDataset
+from iid_cl.devices import resolve_device
+from iid_cl.distill.trained import train_networks
+from iid_cl.nets import Network
+from iid_cl.runs.checks import check_methods, check_network
+from iid_cl.runs.directory import RunDirectory, free_directory
+from iid_cl.runs.memories import make_memory
+from iid_cl.runs.provenance import provenance
+from iid_cl.runs.reporter import Reporter
+from iid_cl.seeding import derive_seed
+from iid_cl.studies.cases import Case, cases
+from iid_cl.studies.config import ScatterConfig, StudyConfig
+from iid_cl.studies.figures import save_scatter_figure
+
+
+@dataclass(frozen=True)
+class Point:
+    """An image in the plane: a line of the study's CSV. ``stored`` tells the memory's images from real ones."""
+
+    variant: str
+    label: int
+    stored: bool
+    x: float
+    y: float
+
+
+def run_scatter(
+    study: StudyConfig, scatter: ScatterConfig, data_root: Path | None, out: Path | None, console: Console
+) -> list[Point]:
+    """Embeds each variant's memory together with the same real images; writes ``study.csv``, JSON and figure.
+
+    The real images are training images, and the network is trained on the training set.
+
+    Raises:
+        UserError: something does not fit the data.
+    """
+    todo = cases(study)
+    first = todo[0].config
+    device = resolve_device(first.device)
+    dataset = load_dataset(first.stream, data_root, first.seed)
+    check_network("scatter.network", scatter.network, dataset)
+    for case in todo:
+        check_methods(case.config, [case.config.memory.method], dataset, range(len(dataset.class_names)))
+    with RunDirectory(out if out is not None else free_directory(study.name)) as directory:
+        with Reporter(console, directory.log) as reporter:
+            reporter.line(f"training {scatter.network.name} on {len(dataset.train):,} real images")
+            network = _trained(scatter, dataset, first.seed, device)
+            points = []
+            for case in todo:
+                reporter.line(f"{case.variant}: making the memory")
+                memory = make_memory(case.config, dataset, device, reporter).decoded()
+                points += _embed(case, memory.by_class(), dataset, scatter, network, device)
+        with (directory.path / "study.csv").open("w", encoding="utf-8", newline="") as file:
+            writer = csv.DictWriter(file, [field.name for field in fields(Point)])
+            writer.writeheader()
+            writer.writerows(asdict(point) for point in points)
+        directory.write_summary("study.json", {"study": study.model_dump(mode="json"), **provenance(device)})
+        save_scatter_figure(directory.path / "study.png", points, dataset.class_names[: scatter.classes], study.title)
+        console.print(Text(f"Everything is in {directory.path}"), soft_wrap=True)
+    return points
+
+
+def _trained(scatter: ScatterConfig, dataset: ImageDataset, seed: int, device: torch.device) -> Network:
+    config = CentralizationConfig(network=scatter.network, trainings=1, epochs=scatter.epochs, snapshots=1)
+    (trained,) = train_networks(
+        dataset.train.by_class(),
+        config,
+        seed=derive_seed(seed, "scatter"),
+        device=device,
+        normalization=dataset.normalization,
+        augmentations=dataset.augmentations,
+    )
+    return trained.network
+
+
+@torch.no_grad()
+def _embed(
+    case: Case,
+    stored: dict[int, Tensor],
+    dataset: ImageDataset,
+    scatter: ScatterConfig,
+    network: Network,
+    device: torch.device,
+) -> list[Point]:
+    from sklearn.manifold import TSNE
+
+    real = dataset.train.by_class()
+    groups = [(c, False, real[c][: scatter.real]) for c in range(scatter.classes) if c in real]
+    groups += [(c, True, stored[c]) for c in range(scatter.classes) if c in stored]
+    images = torch.cat([members for _, _, members in groups])
+    batches = dataset.normalization.apply(images).split(256)
+    features = torch.cat([network.features(batch.to(device)).cpu() for batch in batches])
+    perplexity = min(scatter.perplexity, (len(features) - 1) / 3)
+    plane = TSNE(perplexity=perplexity, init="pca", random_state=case.config.seed % 2**32).fit_transform(
+        features.numpy()
+    )
+    kinds = [(label, is_stored) for label, is_stored, members in groups for _ in range(len(members))]
+    return [
+        Point(case.variant, label, is_stored, round(float(x), 4), round(float(y), 4))
+        for (label, is_stored), (x, y) in zip(kinds, plane, strict=True)
+    ]
