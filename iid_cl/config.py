@@ -116,6 +116,13 @@ class MemoryConfig(Section):
         "`distill.cc` describes; their bytes are charged.",
     )
 
+    @model_validator(mode="after")
+    def _distilled_only(self) -> "MemoryConfig":
+        """Soft labels belong to distilled images."""
+        if self.soft_labels and self.method != "distilled":
+            raise ValueError(f"soft_labels: true means nothing to {self.method!r}; leave it out")
+        return self
+
 
 class EmbedderConfig(NetworkConfig):
     """The randomly initialised embedding network; it must normalise per sample."""

@@ -3,6 +3,7 @@
 from .buffers import DistilledBuffer, HerdingBuffer, MemoryBuffer, RandomBuffer
 from .memory_only import MemoryOnly, MemoryOnlyPlugin
 from .replay import DistilledReplay, DistilledReplayPlugin, MemoryReplayPlugin
+from .soft_labels import SoftLabelPlugin
 
 __all__ = [
     "DistilledBuffer",
@@ -14,4 +15,5 @@ __all__ = [
     "MemoryOnlyPlugin",
     "MemoryReplayPlugin",
     "RandomBuffer",
+    "SoftLabelPlugin",
 ]

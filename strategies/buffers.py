@@ -43,6 +43,7 @@ class MemoryBuffer(ExemplarsBuffer):
     Attributes:
         exemplars: the memory as stored, or None before the first update.
         seconds: time spent making the memory so far.
+        number_samples: labels of samples carry the exemplar's number; set by :class:`SoftLabelPlugin`.
     """
 
     def __init__(self, ipc: int, *, seed: int = 0, normalization: Normalization | None = None) -> None:
@@ -55,6 +56,7 @@ class MemoryBuffer(ExemplarsBuffer):
         self.exemplars: ExemplarSet | None = None
         self._task_of_class: dict[int, int] = {}
         self._updates = 0
+        self.number_samples = False
         self.seconds = 0.0
 
     @abstractmethod
@@ -95,7 +97,9 @@ class MemoryBuffer(ExemplarsBuffer):
         tasks = getattr(data, "targets_task_labels", None)
         if tasks is not None:
             self._task_of_class.update(zip(images.labels.tolist(), (int(t) for t in tasks), strict=True))
-        self.buffer = as_avalanche(self.exemplars, data, form, self.normalization, self._task_of_class)
+        self.buffer = as_avalanche(
+            self.exemplars, data, form, self.normalization, self._task_of_class, self.number_samples
+        )
         self.max_size = len(self.buffer)
         self.seconds += time.perf_counter() - started
 

@@ -16,6 +16,7 @@ from iid_cl.config import DistillConfig
 from iid_cl.data.images import Normalization
 
 from .buffers import DistilledBuffer, MemoryBuffer
+from .soft_labels import SoftLabelPlugin
 
 
 class MemoryReplayPlugin(ReplayPlugin):
@@ -67,6 +68,7 @@ class DistilledReplayPlugin(MemoryReplayPlugin):
     Args:
         ipc: images per class.
         distill: settings of the distillation.
+        soft_labels: store class probabilities with each image; training on them takes a :class:`SoftLabelPlugin`.
         seed: of every random draw of the memory.
         normalization: see :class:`MemoryBuffer`.
         batch_size: see :class:`MemoryReplayPlugin`.
@@ -78,12 +80,13 @@ class DistilledReplayPlugin(MemoryReplayPlugin):
         ipc: int = 10,
         *,
         distill: DistillConfig | None = None,
+        soft_labels: bool = False,
         seed: int = 0,
         normalization: Normalization | None = None,
         batch_size: int | None = None,
         batch_size_mem: int | None = None,
     ) -> None:
-        buffer = DistilledBuffer(ipc, distill=distill, seed=seed, normalization=normalization)
+        buffer = DistilledBuffer(ipc, distill=distill, soft_labels=soft_labels, seed=seed, normalization=normalization)
         super().__init__(buffer, batch_size, batch_size_mem)
 
 
@@ -96,6 +99,7 @@ class DistilledReplay(SupervisedTemplate):
         criterion: the loss.
         ipc: images stored per class.
         distill: settings of the distillation.
+        soft_labels: store class probabilities with each image and train on them.
         seed: of every random draw of the memory.
         normalization: see :class:`MemoryBuffer`.
         plugins: further plugins.
@@ -111,6 +115,7 @@ class DistilledReplay(SupervisedTemplate):
         criterion: Callable[..., Any],
         ipc: int = 10,
         distill: DistillConfig | None = None,
+        soft_labels: bool = False,
         seed: int = 0,
         normalization: Normalization | None = None,
         train_mb_size: int = 1,
@@ -122,7 +127,10 @@ class DistilledReplay(SupervisedTemplate):
         eval_every: int = -1,
         **base_kwargs: Any,
     ) -> None:
-        replay = DistilledReplayPlugin(ipc, distill=distill, seed=seed, normalization=normalization)
+        replay = DistilledReplayPlugin(
+            ipc, distill=distill, soft_labels=soft_labels, seed=seed, normalization=normalization
+        )
+        soft = [SoftLabelPlugin(replay.storage_policy)] if soft_labels else []
         super().__init__(
             model=model,
             optimizer=optimizer,
@@ -131,7 +139,7 @@ class DistilledReplay(SupervisedTemplate):
             train_epochs=train_epochs,
             eval_mb_size=eval_mb_size,
             device=device,
-            plugins=[*(plugins or []), replay],
+            plugins=[*(plugins or []), replay, *soft],
             evaluator=evaluator,
             eval_every=eval_every,
             **base_kwargs,

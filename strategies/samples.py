@@ -24,6 +24,8 @@ from iid_cl.data.images import LabelledImages, Normalization
 from iid_cl.errors import UserError
 from iid_cl.memory.exemplars import ExemplarSet
 
+LABEL_RANGE = 2**15  # memories keep class indices in 16 bits, with sign
+
 Form = Literal["pil", "array", "bytes", "unit", "normalized"]
 
 
@@ -88,18 +90,22 @@ def _one_shape(shapes: list[tuple[int, ...]]) -> None:
 class _Exemplars(Dataset[tuple[Any, int]]):
     """An exemplar set's images in the form of the experience's raw samples."""
 
-    def __init__(self, memory: ExemplarSet, form: Form, normalization: Normalization | None) -> None:
+    def __init__(
+        self, memory: ExemplarSet, form: Form, normalization: Normalization | None, numbered: bool = False
+    ) -> None:
         decoded = memory.decoded()
         self._images = decoded.images
         self.targets = decoded.labels.tolist()
         self._form = form
         self._normalization = normalization
+        self._numbered = numbered
 
     def __len__(self) -> int:
         return len(self.targets)
 
     def __getitem__(self, index: int) -> tuple[Any, int]:
-        return self._present(self._images[index]), self.targets[index]
+        number = LABEL_RANGE * (index + 1) if self._numbered else 0
+        return self._present(self._images[index]), self.targets[index] + number
 
     def _present(self, image: Tensor) -> Any:
         if self._form == "bytes":
@@ -119,6 +125,7 @@ def as_avalanche(
     form: Form,
     normalization: Normalization | None,
     task_of_class: Mapping[int, int],
+    numbered: bool = False,
 ) -> AvalancheDataset:
     """The memory as an Avalanche data set of the same arity and with the same transforms as ``like``.
 
@@ -127,8 +134,9 @@ def as_avalanche(
         like: an experience's data set; samples are (x, y) or (x, y, t) as its are.
         form: how its raw samples look, see :func:`read_experience`.
         task_of_class: task label of each class, used where samples carry one.
+        numbered: labels of samples carry the exemplar's number, see :class:`SoftLabelPlugin`.
     """
-    exemplars = _Exemplars(memory, form, normalization)
+    exemplars = _Exemplars(memory, form, normalization, numbered)
     if hasattr(like, "targets_task_labels"):
         tasks = [task_of_class[label] for label in exemplars.targets]
         dataset = _make_taskaware_classification_dataset(exemplars, targets=exemplars.targets, task_labels=tasks)

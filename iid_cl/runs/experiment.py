@@ -27,7 +27,7 @@ from iid_cl.nets import build_network
 from iid_cl.runs.condense import make_buffer
 from iid_cl.runs.reporter import Reporter
 from iid_cl.seeding import make_generator
-from iid_cl.strategies import MemoryBuffer, MemoryOnly, MemoryReplayPlugin
+from iid_cl.strategies import MemoryBuffer, MemoryOnly, MemoryReplayPlugin, SoftLabelPlugin
 from iid_cl.strategies.augmentation import BatchAugmentationPlugin
 
 EVAL_BATCH = 500
@@ -149,6 +149,8 @@ def _make_strategy(
         plugins.append(LRSchedulerPlugin(schedule))
     if memory is not None and not memory_only:
         plugins.append(MemoryReplayPlugin(memory, batch_size_mem=train.memory_batch_size))
+    if memory is not None and config.memory.soft_labels:
+        plugins.append(SoftLabelPlugin(memory))
     arguments: dict[str, Any] = {
         "model": network,
         "optimizer": optimizer,

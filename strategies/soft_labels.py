@@ -1,0 +1,53 @@
+"""Training on a memory's soft labels inside an Avalanche strategy."""
+
+from typing import Any
+
+import torch
+from avalanche.training.plugins import SupervisedPlugin
+from torch import Tensor
+from torch.nn import functional
+
+from iid_cl.memory.exemplars import ExemplarSet
+
+from .buffers import MemoryBuffer
+from .samples import LABEL_RANGE
+
+
+class SoftLabelPlugin(SupervisedPlugin):
+    """Lets memory samples be learned by their stored class probabilities instead of their class.
+
+    Avalanche's mini-batches carry a class index and nothing else, so the memory hides each exemplar's number in it
+    and this plugin takes it out again before the step. Samples without one, and a memory without soft labels, are
+    trained as ever.
+
+    Args:
+        memory: a buffer that stores soft labels.
+    """
+
+    def __init__(self, memory: MemoryBuffer) -> None:
+        super().__init__()
+        memory.number_samples = True
+        self._memory = memory
+        self._exemplars: ExemplarSet | None = None
+        self._targets = torch.empty(0)
+        self._numbers = torch.empty(0, dtype=torch.int64)
+
+    def before_training_iteration(self, strategy: Any, **kwargs: Any) -> None:
+        """Parts class and exemplar number."""
+        labels: Tensor = strategy.mbatch[1]
+        self._numbers = labels // LABEL_RANGE - 1
+        strategy.mbatch[1] = labels % LABEL_RANGE
+
+    def before_backward(self, strategy: Any, **kwargs: Any) -> None:
+        """Replaces the memory's share of the mean cross-entropy by that of the soft labels."""
+        rows = (self._numbers >= 0).nonzero().squeeze(1)
+        exemplars = self._memory.exemplars
+        if not len(rows) or exemplars is None or exemplars.soft_labels is None:
+            return
+        scores = strategy.mb_output[rows]
+        if exemplars is not self._exemplars or self._targets.shape[1] != scores.shape[1]:
+            self._targets = exemplars.targets(scores.shape[1]).to(scores.device)
+            self._exemplars = exemplars
+        soft = functional.cross_entropy(scores, self._targets[self._numbers[rows]])
+        hard = functional.cross_entropy(scores, strategy.mb_y[rows])
+        strategy.loss = strategy.loss + len(rows) / len(self._numbers) * (soft - hard)
