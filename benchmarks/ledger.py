@@ -21,13 +21,21 @@ def row(name: str, values: list[float], unit: str, **more: Any) -> dict[str, Any
     return {"name": name, "value": mean(values), "unit": unit, **spread, **more}
 
 
-def write(name: str, rows: list[dict[str, Any]], origin: dict[str, Any], seconds: float, arguments: str = "") -> None:
+def write(
+    name: str,
+    rows: list[dict[str, Any]],
+    origin: dict[str, Any],
+    seconds: float,
+    arguments: str = "",
+    module: str | None = None,
+) -> None:
     """Writes ``results/NAME.json``; every row carries where it comes from.
 
-    ``arguments`` are those of ``python -m benchmarks.NAME``, without paths of this machine.
+    ``arguments`` are those of ``python -m benchmarks.MODULE`` (the name, where not given), without paths of this
+    machine.
     """
     RESULTS.mkdir(exist_ok=True)
-    command = f"python -m benchmarks.{name} {arguments}".strip()
+    command = f"python -m benchmarks.{module or name} {arguments}".strip()
     full = [{**one, **origin, "command": command, "seconds": round(seconds, 1)} for one in rows]
     (RESULTS / f"{name}.json").write_text(json.dumps(full, indent=1) + "\n", encoding="utf-8")
 
@@ -52,6 +60,8 @@ def table(name: str) -> str:
         value = _number(one["value"], one["unit"])
         if "std" in one:
             value += f" ± {_number(one['std'], one['unit'])}"
+        if "ci95" in one:
+            value += f" (95 % interval ± {_number(one['ci95'], one['unit'])})"
         sign = {"higher": "≥", "lower": "≤"}.get(one.get("better", ""), "")
         target = f"{sign} {_number(one['target'], one['unit'])} {one['unit']}" if "target" in one else ""
         lines.append(f"| {one['name']} | {value} {one['unit']} | {target} |")

@@ -38,6 +38,8 @@ def values(kind: object) -> str:
         return ", ".join(f"`{choice}`" for choice in typing.get_args(kind))
     if typing.get_origin(kind) in (typing.Union, types.UnionType):
         return " or ".join(values(part) for part in typing.get_args(kind))
+    if isinstance(kind, type) and issubclass(kind, BaseModel):
+        return f"sections with the keys {', '.join(f'`{name}`' for name in kind.model_fields)}"
     if typing.get_origin(kind) is list:
         return f"list of {values(typing.get_args(kind)[0])}"
     names = {int: "integer", float: "number", str: "text", bool: "`true`, `false`", type(None): "`null`"}

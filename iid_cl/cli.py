@@ -125,7 +125,7 @@ def study(
 ) -> None:
     """Answer one question about the method: memories compared, as a CSV and a figure."""
     overrides = [*(set_ or []), *([] if device is None else [f"device={device}"])]
-    chosen = load_study(study, dict(read_override(text) for text in overrides), seeds)
+    chosen = load_study(study, map(read_override, overrides), seeds)
     if chosen.scatter is not None:
         from iid_cl.studies.scatter import run_scatter
 

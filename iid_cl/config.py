@@ -23,6 +23,7 @@ def _read_exponent(value: Any) -> Any:
 Positive = Annotated[int, Field(ge=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 Fraction = Annotated[float, Field(ge=0.0, lt=1.0), BeforeValidator(_read_exponent)]
+Number = Annotated[int | float, BeforeValidator(_read_exponent)]
 Rate = Annotated[float, Field(gt=0.0, allow_inf_nan=False), BeforeValidator(_read_exponent)]
 Weight = Annotated[float, Field(ge=0.0, allow_inf_nan=False), BeforeValidator(_read_exponent)]
 
@@ -74,6 +75,14 @@ class NetworkConfig(Section):
             if value != type(self).model_fields[key].default:
                 raise ValueError(f"{key}: {value!r} means nothing to {self.name!r}; leave it out")
         return self
+
+    @property
+    def label(self) -> str:
+        """The architecture with what differs from its defaults, e.g. ``convnet (width 64)``."""
+        fields = NetworkConfig.model_fields
+        odd = [f"{key} {getattr(self, key)}" for key in fields if getattr(self, key) != fields[key].default]
+        odd = [text for text in odd if not text.startswith("name ")]
+        return f"{self.name} ({', '.join(odd)})" if odd else self.name
 
 
 class TrainConfig(Section):
@@ -140,7 +149,9 @@ class CentralizationConfig(Section):
         "of max(0, exp(alpha d) - beta), which leaves images alone that are close enough.",
     )
     alpha: Rate = Field(1.0, description="alpha of the exponential form.")
-    beta: Weight = Field(2.0, description="beta of the exponential form; 1 or more.")
+    beta: Annotated[float, Field(ge=1.0, allow_inf_nan=False), BeforeValidator(_read_exponent)] = Field(
+        2.0, description="beta of the exponential form, 1 or more."
+    )
     network: NetworkConfig = Field(
         default_factory=lambda: NetworkConfig(),
         description="Network trained on the current experience's real images.",
@@ -165,9 +176,9 @@ class QueueConfig(Section):
     steps: Positive = Field(10, description="SGD steps of each of them.")
     batch_size: Positive = Field(256, description="Real images per such step.")
     cross_entropy: Weight = Field(
-        0.5,
+        0.01,
         description="Weight of the class-aware cross-entropy, times the network's training accuracy (in [0, 1]; in "
-        "percent with the published scale).",
+        "percent with the published scale, where 0.5 was published).",
     )
 
 

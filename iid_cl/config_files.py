@@ -1,8 +1,7 @@
 """Configurations as YAML: reading, ``--set`` overrides, and every mistake as one sentence."""
 
-import copy
 import difflib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any, TypeVar
@@ -24,11 +23,10 @@ def load_config(source: str | None, overrides: Sequence[str] = ()) -> Config:
     Raises:
         UserError: no such file, not YAML, an unknown key, a value of the wrong type or out of range.
     """
-    values = {} if source is None else read_yaml(source, shipped_configs(), "iid_cl.configs")
-    for override in overrides:
-        key, value = read_override(override)
-        values = with_overrides(values, {key: value})
-    return parse_config(values, "configuration" if source is None else source)
+    values = {} if source is None else read_yaml(source, "configuration", shipped_configs(), "iid_cl.configs")
+    return parse_config(
+        with_overrides(values, map(read_override, overrides)), "configuration" if source is None else source
+    )
 
 
 def parse_config(values: dict[str, Any], source: str) -> Config:
@@ -74,8 +72,8 @@ class _UniqueKeys(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-def read_yaml(source: str, shipped: Sequence[str], package: str) -> dict[str, Any]:
-    """The keys of a YAML file, or of one that ships in ``package`` under a name of ``shipped``.
+def read_yaml(source: str, kind: str, shipped: Sequence[str], package: str) -> dict[str, Any]:
+    """The keys of a YAML file, or of one that ships in ``package`` under a name of ``shipped``; ``kind`` says what.
 
     Raises:
         UserError: no such file, or not a mapping in YAML.
@@ -88,7 +86,7 @@ def read_yaml(source: str, shipped: Sequence[str], package: str) -> dict[str, An
             text = (resources.files(package) / source).read_text(encoding="utf-8")
         else:
             raise UserError(
-                f"{source}: no such file, and no shipped configuration of that name (shipped: {', '.join(shipped)})."
+                f"{source}: no such file, and no shipped {kind} of that name (shipped: {', '.join(shipped)})."
             )
         values = yaml.load(text, _UniqueKeys)
     except (OSError, UnicodeDecodeError) as error:
@@ -102,22 +100,25 @@ def read_yaml(source: str, shipped: Sequence[str], package: str) -> dict[str, An
     return values
 
 
-def with_overrides(values: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
-    """A copy of plain nested values with dotted keys set.
+def with_overrides(values: Mapping[str, Any], overrides: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+    """A copy of plain nested values with dotted keys set, one after the other.
+
+    Sections on the way are copied, so that what YAML's aliases share elsewhere stays as it is.
 
     Raises:
         UserError: a dotted key leads into a value that is no section.
     """
-    result = copy.deepcopy(dict(values))
-    for key, value in overrides.items():
+    result = dict(values)
+    for key, value in overrides:
         section = result
         *parents, last = key.split(".")
         for parent in parents:
-            child = section.setdefault(parent, {})
+            child = section.get(parent, {})
             if not isinstance(child, dict):
                 raise UserError(f"{key}: {parent!r} is a value, not a section.")
-            section = child
-        section[last] = copy.deepcopy(value)
+            section[parent] = dict(child)
+            section = section[parent]
+        section[last] = value
     return result
 
 

@@ -10,13 +10,15 @@ from urllib.error import URLError
 
 import pytest
 import torch
+import yaml
 from PIL import Image
 
 import iid_cl
 from iid_cl.cli import main
 from iid_cl.config_files import load_config, shipped_configs
 from iid_cl.memory.exemplars import ExemplarSet
-from iid_cl.memory.files import save_memory, save_tensors
+from iid_cl.memory.files import load_memory, save_memory, save_tensors
+from iid_cl.studies.cases import load_study, shipped_studies
 
 pytestmark = pytest.mark.usefixtures("in_tmp_path", "_no_network")
 
@@ -316,6 +318,123 @@ def evaluation_network_too_deep() -> list[str]:
     return [*stored_memory(), "--set", "evaluate.network.depth=4"]
 
 
+def study_file(*arguments: str, **keys: Any) -> list[str]:
+    """Runs mini.yaml, a study of two memories of random digits; ``keys`` replace some of its own."""
+    network = {"width": 4, "depth": 1}
+    values: dict[str, Any] = {
+        "name": "mini",
+        "title": "A study",
+        "base": {
+            "stream": {"dataset": "digits"},
+            "memory": {"method": "random", "ipc": 1},
+            "evaluate": {"network": network, "epochs": 1, "networks": 1},
+            "device": "cpu",
+        },
+        "variants": [{"name": "A"}, {"name": "B", "set": {"memory.ipc": 2}}],
+        "seeds": 1,
+        **keys,
+    }
+    Path("mini.yaml").write_text(yaml.safe_dump({key: value for key, value in values.items() if value is not None}))
+    return ["study", "mini.yaml", *arguments]
+
+
+def study_missing() -> list[str]:
+    return ["study", "missing.yaml"]
+
+
+def study_that_is_a_configuration() -> list[str]:
+    return ["study", "split_digits.yaml"]
+
+
+def study_with_an_unknown_key() -> list[str]:
+    return study_file(varaints=[])
+
+
+def study_without_variants() -> list[str]:
+    return study_file(variants=None)
+
+
+def study_that_is_no_yaml() -> list[str]:
+    Path("mine.yaml").write_text("variants: [")
+    return ["study", "mine.yaml"]
+
+
+def study_of_an_invalid_variant() -> list[str]:
+    return study_file(variants=[{"name": "A"}, {"name": "B", "set": {"memory.icp": 2}}])
+
+
+def study_set_to_an_invalid_variant() -> list[str]:
+    return study_file("--set", "memory.ipc=0")
+
+
+def study_set_below_a_value() -> list[str]:
+    return study_file("--set", "memory.ipc.x=0")
+
+
+def study_set_without_a_value() -> list[str]:
+    return study_file("--set", "memory.ipc")
+
+
+def study_on_an_unknown_device() -> list[str]:
+    return study_file("--device", "gpu")
+
+
+def study_of_a_wrong_sweep() -> list[str]:
+    return study_file(sweep={"key": "memory.ipc", "values": [1, 0]})
+
+
+def study_of_two_axes() -> list[str]:
+    return study_file(sweep={"key": "memory.ipc", "values": [1]}, iterations=[0])
+
+
+def study_of_too_many_images() -> list[str]:
+    return study_file("--set", "memory.ipc=1000")
+
+
+def study_of_a_network_too_deep() -> list[str]:
+    return study_file("--set", "evaluate.network.depth=4")
+
+
+def study_of_a_further_network_too_deep() -> list[str]:
+    return study_file("--set", "evaluate.transfer=[{depth: 4}]")
+
+
+def study_of_features_under_a_network_too_deep() -> list[str]:
+    return study_file(scatter={"network": {"depth": 4}})
+
+
+def study_of_a_missing_dataset() -> list[str]:
+    Path("empty").mkdir()
+    return study_file("--set", "stream.dataset=cifar10", "--data-root", "empty")
+
+
+def out_of_study_that_holds_files() -> list[str]:
+    out_that_holds_files()
+    return study_file("--out", "kept")
+
+
+def out_of_features_that_holds_files() -> list[str]:
+    out_that_holds_files()
+    return study_file("--out", "kept", scatter={"network": {"width": 4, "depth": 1}})
+
+
+def out_of_study_below_a_file() -> list[str]:
+    Path("kept").write_text("mine")
+    return study_file("--out", "kept/study")
+
+
+def network_of_foreign_keys(section: str, network: str) -> list[str]:
+    return [*RUN, "--set", f"{section}={network}"]
+
+
+def soft_labels_of_real_images() -> list[str]:
+    return [*DISTILL, "--method", "random", "--set", "memory.soft_labels=true"]
+
+
+def further_network_too_deep() -> list[str]:
+    return [*stored_memory(), "--set", "evaluate.transfer=[{name: mlp}, {depth: 4}]"]
+
+
 def no_cuda() -> list[str]:
     return ["run", "split_digits.yaml", "--device", "cuda"]
 
@@ -386,6 +505,52 @@ MISTAKES = [
     case(model_too_deep, "model.depth", "4", "8x8"),
     case(centralization_network_too_deep, "distill.cc.network.depth", "4", "8x8"),
     case(evaluation_network_too_deep, "evaluate.network.depth", "4", "8x8"),
+    case(further_network_too_deep, "evaluate.transfer.1.depth", "4", "8x8"),
+    case(
+        network_of_foreign_keys,
+        "model",
+        "width: 64",
+        "'alexnet'",
+        section="model",
+        network="{name: alexnet, width: 64}",
+    ),
+    case(
+        network_of_foreign_keys,
+        "evaluate.network",
+        "norm: 'batch'",
+        "'lenet'",
+        section="evaluate.network",
+        network="{name: lenet, norm: batch}",
+    ),
+    case(
+        network_of_foreign_keys,
+        "distill.embedder",
+        "pooling: 'max'",
+        "'mlp'",
+        section="distill.embedder",
+        network="{name: mlp, pooling: max}",
+    ),
+    case(soft_labels_of_real_images, "memory", "soft_labels", "'random'"),
+    case(study_missing, "missing.yaml", "ablation_digits.yaml"),
+    case(study_that_is_a_configuration, "split_digits.yaml"),
+    case(study_with_an_unknown_key, "mini.yaml", "'varaints'", "'variants'"),
+    case(study_without_variants, "mini.yaml", "variants"),
+    case(study_that_is_no_yaml, "mine.yaml", "YAML"),
+    case(study_of_an_invalid_variant, "study mini, variant 'B'", "'memory.icp'", "'memory.ipc'"),
+    case(study_set_to_an_invalid_variant, "study mini, variant 'A'", "memory.ipc: 0 "),
+    case(study_set_below_a_value, "memory.ipc.x", "'ipc'", "not a section"),
+    case(study_set_without_a_value, "--set 'memory.ipc'", "key=value"),
+    case(study_on_an_unknown_device, "variant 'A'", "device: 'gpu'"),
+    case(study_of_a_wrong_sweep, "variant 'A'", "memory.ipc: 0 "),
+    case(study_of_two_axes, "mini.yaml", "sweep", "iterations"),
+    case(study_of_too_many_images, "memory.ipc", "1000"),
+    case(study_of_a_network_too_deep, "evaluate.network.depth", "4", "8x8"),
+    case(study_of_a_further_network_too_deep, "evaluate.transfer.0.depth", "4", "8x8"),
+    case(study_of_features_under_a_network_too_deep, "scatter.network.depth", "4", "8x8"),
+    case(study_of_a_missing_dataset, "stream.dataset", "'cifar10'", "--data-root"),
+    case(out_of_study_that_holds_files, "kept", "--out"),
+    case(out_of_features_that_holds_files, "kept", "--out"),
+    case(out_of_study_below_a_file, "kept/study", "--out"),
     pytest.param(
         no_cuda,
         ("device", "'cuda'", "--device cpu"),
@@ -460,6 +625,9 @@ def test_the_installed_program_answers_a_mistake_in_one_sentence(
         ["distill", "digits", "-o", "m.safetensors", "--ipc", "many"],
         ["evaluate"],
         ["configs", "extra"],
+        ["study"],
+        ["study", "ablation_digits.yaml", "--seeds", "0"],
+        ["study", "ablation_digits.yaml", "--seed", "1"],
     ],
     ids=" ".join,
 )
@@ -481,7 +649,7 @@ def test_without_arguments_the_commands_are_listed(cli: Callable[[Sequence[str]]
 def test_help_lists_the_commands(cli: Callable[[Sequence[str]], Answer]) -> None:
     answer = cli(["--help"])
     assert answer.code == 0
-    for command in ("run", "compare", "distill", "evaluate", "configs"):
+    for command in ("run", "compare", "distill", "evaluate", "study", "configs"):
         assert f"\n  {command} " in answer.out
 
 
@@ -497,14 +665,75 @@ def test_version_is_the_packages(cli: Callable[[Sequence[str]], Answer]) -> None
     assert iid_cl_program("--version") == (0, f"iid-cl {iid_cl.__version__}\n", "")
 
 
-def test_configs_lists_what_run_takes(cli: Callable[[Sequence[str]], Answer]) -> None:
+def test_configs_lists_what_run_and_study_take(cli: Callable[[Sequence[str]], Answer]) -> None:
     answer = cli(["configs"])
     assert answer.code == 0
-    names = answer.out.split()
+    lines = answer.out.splitlines()
+    names = [line for line in lines if " " not in line]
+    studies = [line.removesuffix(" (study)") for line in lines if line.endswith(" (study)")]
+    assert lines == [*names, *(f"{name} (study)" for name in studies)]
     assert names == shipped_configs() == sorted(names)
+    assert studies == shipped_studies() == sorted(studies)
     assert "split_digits.yaml" in names
+    assert "ablation_digits.yaml" in studies
     for name in names:
         load_config(name)
+    for name in studies:
+        load_study(name)
+
+
+def test_help_of_study_names_its_options(cli: Callable[[Sequence[str]], Answer]) -> None:
+    answer = cli(["study", "--help"])
+    assert answer.code == 0
+    assert all(option in answer.out for option in ("--set", "--seeds", "--device", "--data-root", "--out", "--keep"))
+
+
+def test_a_study_leaves_its_table_and_figure(cli: Callable[[Sequence[str]], Answer], in_tmp_path: Path) -> None:
+    answer = cli(study_file())
+    assert (answer.code, answer.err) == (0, "")
+    assert "A study" in answer.out
+    folder = in_tmp_path / "runs" / "mini"
+    assert {path.name for path in folder.iterdir()} == {"study.csv", "study.json", "study.png", "log.txt"}
+    header, *rows = (folder / "study.csv").read_text().splitlines()
+    assert header.startswith("variant,x,seed,architecture,network,accuracy,images,bytes")
+    assert [row.split(",")[0] for row in rows] == ["A", "B"]
+    with Image.open(folder / "study.png") as picture:
+        picture.load()
+
+
+def test_a_studys_options_are_heard(cli: Callable[[Sequence[str]], Answer]) -> None:
+    sets = ["evaluate.networks=2", "seed=7", "memory.ipc=3", "memory.ipc=4"]
+    arguments = study_file("--seeds", "2", "--out", "out", "--keep", *(p for text in sets for p in ("--set", text)))
+    assert cli(arguments).code == 0
+    rows = [line.split(",") for line in Path("out/study.csv").read_text().splitlines()[1:]]
+    found = [(row[0], row[2], row[4], row[6]) for row in rows]
+    assert found == [
+        (variant, str(seed), str(network), str(images))
+        for seed in (7, 8)
+        for variant, images in (("A", 40), ("B", 20))
+        for network in (1, 2)
+    ]
+    kept = [load_memory(path) for path in sorted(Path("out").glob("*.safetensors"))]
+    assert [len(memory) for memory in kept] == [40, 20]
+    assert len(list(Path("out").glob("memory*.png"))) == 2
+
+
+def test_a_study_of_features_leaves_its_points(cli: Callable[[Sequence[str]], Answer]) -> None:
+    scatter = {"network": {"width": 4, "depth": 1}, "epochs": 1, "classes": 2, "real": 5}
+    answer = cli(study_file("--out", "out", scatter=scatter))
+    assert (answer.code, answer.err) == (0, "")
+    header, *rows = Path("out/study.csv").read_text().splitlines()
+    assert header == "variant,label,stored,x,y"
+    assert [row.split(",")[0] for row in rows] == ["A"] * 2 * (5 + 1) + ["B"] * 2 * (5 + 2)
+    assert Path("out/study.png").is_file()
+
+
+@pytest.mark.xfail(strict=True, reason="overrides pass through a dict, where a repeated key keeps its first place")
+def test_a_studys_overrides_apply_in_their_order(cli: Callable[[Sequence[str]], Answer]) -> None:
+    sets = ["memory.ipc=5", "memory={method: random}", "memory.ipc=3"]
+    arguments = study_file("--out", "out", *(part for text in sets for part in ("--set", text)))
+    assert cli(arguments).code == 0
+    assert [line.split(",")[6] for line in Path("out/study.csv").read_text().splitlines()[1:]] == ["30", "20"]
 
 
 def test_looking_at_configurations_imports_nothing_heavy() -> None:

@@ -49,7 +49,8 @@ def train(network, images, labels, seed=2, **options):
 def regression(network, images, labels, rates, momentum=0.9, weight_decay=0.01):
     """Gradient descent on the mean cross-entropy of all images at once, one step per rate."""
     weight, bias = (p.detach().double().numpy().copy() for p in (network.classifier.weight, network.classifier.bias))
-    x, y = images.double().flatten(1).numpy(), np.eye(3)[labels.numpy()]
+    x = images.double().flatten(1).numpy()
+    y = labels.double().numpy() if labels.ndim == 2 else np.eye(3)[labels.numpy()]
     speeds = [0, 0]
     for rate in rates:
         scores = x @ weight.T + bias
@@ -72,6 +73,38 @@ def test_steps_are_sgd_on_cross_entropy():
     expected = regression(network, images, labels, [0.1] * 4)
     train(network, images, labels, epochs=4, batch_size=12, lr_drop=False)
     assert_trained_as(network, expected)
+
+
+def shares():
+    """Class probabilities of the twelve images, none of them certain."""
+    rows = torch.rand(12, 3, generator=torch.Generator().manual_seed(4)) + 0.1
+    return rows / rows.sum(1, keepdim=True)
+
+
+def test_class_probabilities_are_targets_of_the_cross_entropy():
+    images, labels = data()
+    network, hard = linear(), linear()
+    expected = regression(network, images, shares(), [0.1] * 4)
+    train(network, images, shares(), epochs=4, batch_size=12, lr_drop=False)
+    train(hard, images, labels, epochs=4, batch_size=12, lr_drop=False)
+    assert_trained_as(network, expected)
+    assert not torch.allclose(network.classifier.weight, hard.classifier.weight, atol=1e-3)
+
+
+def test_certain_probabilities_are_labels():
+    images, labels = data()
+    soft, hard = linear(), linear()
+    train(soft, images, torch.eye(3)[labels], batch_size=5)
+    train(hard, images, labels, batch_size=5)
+    torch.testing.assert_close(soft.classifier.weight, hard.classifier.weight)
+
+
+def test_class_probabilities_travel_with_their_images():
+    images = torch.eye(4).view(4, 1, 2, 2)
+    wanted = torch.tensor([[0.7, 0.1, 0.1, 0.1], [0.1, 0.2, 0.6, 0.1], [0.1, 0.1, 0.1, 0.7], [0.3, 0.5, 0.1, 0.1]])
+    network = Linear(4, 4)
+    train(network, images, wanted, epochs=400, batch_size=2, weight_decay=0.0, lr=0.5)
+    torch.testing.assert_close(network(images).softmax(1).detach(), wanted, atol=0.02, rtol=0)
 
 
 @pytest.mark.parametrize(

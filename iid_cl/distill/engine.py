@@ -56,13 +56,13 @@ def distill(
         normalization: what networks see; images are optimised in this space.
         augmentations: transformations to draw from where the configuration names none.
         embedder: a network of your own in place of ``config.embedder``, drawn afresh in each iteration, see
-            :class:`iid_cl.nets.NamedLayer`; it moves to ``device``.
-        trained: networks for class centralization and soft labels, if they are not to be trained here as
+            :class:`iid_cl.nets.NamedLayer`; it moves to ``device`` and its weights are frozen.
+        trained: networks for class centralization and soft labels; without any they are trained here as
             ``config.cc`` says.
         soft_labels: store with each decoded image the class probabilities that the trained networks see in it.
         on_step: called now and then with the iteration (from 1) and the mean loss terms per class.
         on_snapshot: called with the iteration and the images so far, at each iteration of ``snapshots``; 0 stands
-            for the images at the start.
+            for the images at the start. The schedule is that of all iterations.
 
     Returns:
         The exemplars as stored, uint8.
@@ -86,7 +86,8 @@ def distill(
         images = normalization.invert(synthetic.detach()).cpu()
         by_class = dict(zip(sorted(images_by_class), images, strict=True))
         metadata = {"method": "distilled", "ipc": ipc, "distill": config.model_dump(mode="json")}
-        return ExemplarSet.from_classes(by_class, metadata, partition=config.factor)
+        memory = ExemplarSet.from_classes(by_class, metadata, partition=config.factor)
+        return add_soft_labels(memory, trained or [], normalization, device) if soft_labels else memory
 
     def snapshot(iteration: int) -> None:
         if on_snapshot is not None and iteration in snapshots:
@@ -94,14 +95,9 @@ def distill(
 
     # A single image has no deviation from its class mean. One class alone gives a network nothing to learn.
     use_cc = config.cc.weight > 0 and ipc * config.factor > 1 and config.iterations > 0
-    if trained is None:
-        wanted = (use_cc or soft_labels) and len(images_by_class) > 1
-        trained = (
-            train_networks(
-                images_by_class, config.cc, seed=seed, device=device, normalization=normalization, augmentations=names
-            )
-            if wanted
-            else []
+    if not trained and (use_cc or soft_labels) and len(images_by_class) > 1:
+        trained = train_networks(
+            images_by_class, config.cc, seed=seed, device=device, normalization=normalization, augmentations=names
         )
     embedders = _embedders(config, sampler, embedder, names, seed, normalization, device)
     frequency_draws = make_generator(seed, "frequencies", device=device)
@@ -139,8 +135,9 @@ def distill(
         snapshot(iteration)
 
     if not bool(synthetic.isfinite().all()):
-        raise UserError(f"distill.lr: {config.lr} makes the images diverge; use a smaller rate.")
-    return add_soft_labels(stored(), trained, normalization, device) if soft_labels else stored()
+        alpha = " or a smaller distill.cc.alpha" if use_cc and config.cc.form == "exponential" else ""
+        raise UserError(f"distill.lr: {config.lr} makes the images diverge; use a smaller rate{alpha}.")
+    return stored()
 
 
 def _embedders(

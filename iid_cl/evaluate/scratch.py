@@ -95,10 +95,13 @@ def _side_by_side(
     train: Callable[[NetworkConfig, int], float], architecture: NetworkConfig, count: int, device: torch.device
 ) -> Iterator[float]:
     """The accuracies of networks 0 to ``count`` - 1 in this order."""
-    workers = min(count, torch.get_num_threads()) if device.type == "cpu" else 1
+    cores = torch.get_num_threads()
+    workers = min(count, cores) if device.type == "cpu" else 1
     if workers == 1:
         yield from (train(architecture, number) for number in range(count))
         return
-    threads = torch.get_num_threads() // workers
-    with ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(threads,)) as pool:
-        yield from pool.map(lambda number: train(architecture, number), range(count))
+    try:
+        with ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(cores // workers,)) as pool:
+            yield from pool.map(lambda number: train(architecture, number), range(count))
+    finally:
+        torch.set_num_threads(cores)  # what threads started later begin with

@@ -69,11 +69,17 @@ class ExemplarSet:
         rows, columns = soft.probabilities, soft.columns
         if rows.dtype != torch.float16 or columns.dtype != torch.int16 or rows.ndim != 2 or columns.ndim != 2:
             raise ValueError("soft labels are float16 probabilities (N, W) and int16 columns (K, W)")
+        if not rows.numel() or not columns.numel():
+            raise ValueError("soft labels are empty")
         expected = (len(self.labels) * self.partition**2, len(self.classes), columns.shape[1])
         if (len(rows), len(columns), rows.shape[1]) != expected:
             raise ValueError(f"soft labels of {tuple(rows.shape)} and {tuple(columns.shape)} don't fit the images")
         if not bool(((rows >= 0) & (rows <= 1)).all()) or int(columns.amin()) < -1:
             raise ValueError("soft labels hold something else than probabilities of classes")
+        per_class = columns.repeat_interleave(self.labels.unique_consecutive(return_counts=True)[1], dim=0)
+        named = per_class.repeat_interleave(self.partition**2, dim=0) >= 0
+        if not bool((rows.float() * named).sum(1).gt(0).all()):
+            raise ValueError("soft labels give an image no class at all")
 
     @classmethod
     def from_classes(
@@ -129,7 +135,7 @@ class ExemplarSet:
         labels = self.decoded().labels
         if self.soft_labels is None:
             return labels
-        rows = torch.searchsorted(self.labels.unique().to(torch.int64), labels)
+        rows = torch.searchsorted(self.labels.unique().to(torch.int64), labels)  # of each decoded image's class
         columns = self.soft_labels.columns[rows].to(torch.int64)
         weights = self.soft_labels.probabilities.to(torch.float32).masked_fill(columns < 0, 0.0)
         dense = torch.zeros(len(labels), classes).scatter_add_(1, columns.clamp_min(0), weights)

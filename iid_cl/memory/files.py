@@ -32,7 +32,7 @@ def save_memory(path: Path, memory: ExemplarSet, metadata: Mapping[str, Any] | N
         "format": FORMAT,
         "version": VERSION,
         "partition": memory.partition,
-        "sha256": _digest(tensors),
+        "sha256": _digest(tensors, memory.partition),
     }
     save_tensors(path, tensors, {"iid_cl": json.dumps(header, sort_keys=True)})
 
@@ -58,10 +58,10 @@ def load_memory(path: Path) -> ExemplarSet:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, not a mapping
             soft = SoftLabels(tensors["soft_labels"], tensors["soft_classes"]) if "soft_labels" in tensors else None
             partition = header.get("partition", 1)
-            if not isinstance(partition, int):
+            if type(partition) is not int:
                 raise KeyError("partition")
             memory = ExemplarSet(tensors["images"], tensors["labels"], header, partition, soft)
-            if header["sha256"] != _digest(_tensors(memory)):
+            if header["sha256"] != _digest(_tensors(memory), partition):
                 raise UserError(f"{path}: is damaged, its contents don't match their checksum; make it anew.")
     except (SafetensorError, OSError) as error:
         raise UserError(f"{path}: is damaged or no safetensors file ({error}).") from None
@@ -108,9 +108,11 @@ def _tensors(memory: ExemplarSet) -> dict[str, Tensor]:
     return tensors
 
 
-def _digest(tensors: Mapping[str, Tensor]) -> str:
-    """SHA-256 of all tensors: safetensors itself has no checksum."""
+def _digest(tensors: Mapping[str, Tensor], partition: int) -> str:
+    """SHA-256 of what the memory's meaning hangs on: safetensors itself has no checksum."""
     digest = hashlib.sha256()
     for tensor in tensors.values():
         digest.update(tensor.contiguous().numpy().tobytes())
+    if partition != 1:  # format 1 knew no other
+        digest.update(f"partition {partition}".encode())
     return digest.hexdigest()

@@ -42,16 +42,13 @@ def expand(images: Tensor, factor: int) -> Tensor:
 
 
 def pack(images: Tensor, factor: int) -> Tensor:
-    """Float images (N * f * f, C, H, W), each shrunk to 1 / f of its side with antialiasing, as N grids (N, C, H, W).
+    """Float images (N * f * f, C, H, W), each shrunk to 1 / f of its side by area, as N grids (N, C, H, W).
 
     Raises:
         UserError: ``factor`` does not divide the images' sides.
     """
-    if factor == 1:
-        return images
-    size = (cut(images[:1], factor).shape[2], cut(images[:1], factor).shape[3])
-    small = functional.interpolate(images, size=size, mode="bilinear", align_corners=False, antialias=True)
-    return join(small, factor)
+    cut(images[:1], factor)  # names the sides that do not divide
+    return images if factor == 1 else join(functional.avg_pool2d(images, factor), factor)
 
 
 def expand_bytes(images: Tensor, factor: int) -> Tensor:

@@ -2,9 +2,12 @@
 
 from collections.abc import Iterable
 
+import torch
+
 from iid_cl.config import Config, Method, NetworkConfig
 from iid_cl.data.images import ImageDataset
 from iid_cl.errors import UserError
+from iid_cl.memory.partition import cut
 from iid_cl.nets import build_network
 from iid_cl.seeding import make_generator
 
@@ -13,7 +16,7 @@ def check_methods(config: Config, methods: Iterable[Method], dataset: ImageDatas
     """Checks budget and networks of all methods that will run.
 
     Raises:
-        UserError: a class has fewer images than a memory is to hold, or a network is too deep for the images.
+        UserError: a class has fewer images than a memory is to hold, or a network or partition does not fit the images.
     """
     memories = [method for method in methods if method not in ("none", "joint")]
     counts = dataset.train.labels.bincount(minlength=len(dataset.class_names))
@@ -26,7 +29,8 @@ def check_methods(config: Config, methods: Iterable[Method], dataset: ImageDatas
         )
     if "distilled" in memories:
         check_network("distill.embedder", config.distill.embedder, dataset)
-        if config.distill.cc.weight > 0:
+        cut(torch.empty(1, *dataset.shape), config.distill.factor)
+        if config.distill.cc.weight > 0 or config.memory.soft_labels:
             check_network("distill.cc.network", config.distill.cc.network, dataset)
 
 

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Collection, Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from pydantic import TypeAdapter, ValidationError
@@ -48,24 +49,28 @@ def condense_dataset(config: Config, data_root: Path | None, out: Path, console:
         started = time.perf_counter()
         memory = make_memory(config, dataset, device, reporter)
         seconds = time.perf_counter() - started
-        metadata = {
-            "stream": config.stream.model_dump(mode="json"),
-            "class_names": list(dataset.class_names),
-            "mean": list(dataset.normalization.mean),
-            "std": list(dataset.normalization.std),
-            "method": config.memory.method,
-            "ipc": config.memory.ipc,
-            "seed": config.seed,
-            "seconds": round(seconds, 3),
-            "provenance": provenance(device),
-        }
-        save_memory(out, memory, metadata)
+        save_memory(out, memory, memory_metadata(config, dataset, device, seconds))
         picture = out.with_suffix(".png")
         save_memory_picture(picture, memory, dataset.class_names)
         reporter.line(
             f"{out}: {len(memory):,} images of {len(memory.classes)} classes ({config.memory.method}), "
             f"{memory.nbytes:,} bytes, {seconds:.1f} s; picture in {picture}"
         )
+
+
+def memory_metadata(config: Config, dataset: ImageDataset, device: torch.device, seconds: float) -> dict[str, Any]:
+    """What a memory file says of its making; :func:`evaluate_memory` finds the data set by it."""
+    return {
+        "stream": config.stream.model_dump(mode="json"),
+        "class_names": list(dataset.class_names),
+        "mean": list(dataset.normalization.mean),
+        "std": list(dataset.normalization.std),
+        "method": config.memory.method,
+        "ipc": config.memory.ipc,
+        "seed": config.seed,
+        "seconds": round(seconds, 3),
+        "provenance": provenance(device),
+    }
 
 
 def evaluate_memory(path: Path, config: Config, data_root: Path | None, console: Console) -> list[Judgement]:
@@ -99,13 +104,13 @@ def evaluate_memory(path: Path, config: Config, data_root: Path | None, console:
         check_network(f"evaluate.transfer.{index}", network, dataset)
     with Reporter(console) as reporter:
         networks = f"{judged.networks} network{'s' if judged.networks > 1 else ''}"
-        names = ", ".join(network.name for network in (judged.network, *judged.transfer))
+        names = ", ".join(network.label for network in (judged.network, *judged.transfer))
         images = f"{len(dataset.test):,} {'held-out training' if stream.validation else 'test'} images"
         stored = f"{len(memory):,} images, {memory.nbytes:,} bytes"
         reporter.line(f"{path}: {stored}; {networks} ({names}), {judged.epochs} epochs each, {images}")
 
         def on_network(network: NetworkConfig, number: int, accuracy: float) -> None:
-            reporter.line(f"  {network.name} {number}: {100 * accuracy:.1f} %")
+            reporter.line(f"  {network.label} {number}: {100 * accuracy:.1f} %")
 
         judgements = judge(
             memory,
@@ -119,8 +124,9 @@ def evaluate_memory(path: Path, config: Config, data_root: Path | None, console:
         )
         for one in judgements:
             drop = 100 * (judgements[0].mean - one.mean)
-            against = "" if one is judgements[0] else f", {drop:.1f} points below {judged.network.name}"
-            reporter.line(f"{one.network.name}: accuracy {percent(one.accuracies)} %{against}")
+            side = "below" if drop >= 0 else "above"
+            against = "" if one is judgements[0] else f", {abs(drop):.1f} points {side} {judged.network.label}"
+            reporter.line(f"{one.network.label}: accuracy {percent(one.accuracies)} %{against}")
     return judgements
 
 

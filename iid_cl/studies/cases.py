@@ -1,12 +1,13 @@
 """Reading a study and spelling out what it compares."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from typing import Any
 
 from iid_cl.config import Config
 from iid_cl.config_files import parse_config, parse_section, read_yaml, with_overrides
+from iid_cl.errors import UserError
 from iid_cl.studies.config import StudyConfig
 
 
@@ -19,20 +20,20 @@ class Case:
     config: Config
 
 
-def load_study(source: str, base: Mapping[str, Any] | None = None, seeds: int | None = None) -> StudyConfig:
+def load_study(source: str, base: Iterable[tuple[str, Any]] = (), seeds: int | None = None) -> StudyConfig:
     """Reads a study from a YAML file, or a shipped one by name.
 
     Args:
         source: path or shipped name.
-        base: dotted keys set in the study's base configuration.
+        base: dotted keys and values set in the study's base configuration, one after the other.
         seeds: another number of seeds.
 
     Raises:
         UserError: no such file, an unknown key, or a value of the wrong type.
     """
-    values = read_yaml(source, shipped_studies(), "iid_cl.configs.studies")
-    if base:
-        values["base"] = with_overrides(values.get("base") or {}, base)
+    values = read_yaml(source, "study", shipped_studies(), "iid_cl.configs.studies")
+    if isinstance(values.get("base", {}), dict):  # anything else is refused below
+        values["base"] = with_overrides(values.get("base", {}), base)
     if seeds is not None:
         values["seeds"] = seeds
     return parse_section(StudyConfig, values, source)
@@ -47,15 +48,34 @@ def cases(study: StudyConfig) -> list[Case]:
     """Each variant at each swept value.
 
     Raises:
-        UserError: a variant is no valid configuration.
+        UserError: a variant is no valid configuration or holds no images, seeds run out of range, variants differ in
+            the architectures they are judged on, or an iteration to judge never comes.
     """
-    return list(_cases(study))
+    found = list(_cases(study))
+    for case in found:
+        where, config = f"study {study.name}, variant {case.variant!r}", case.config
+        if config.memory.method in ("none", "joint"):
+            raise UserError(f"{where}: memory.method {config.memory.method!r} keeps no images to judge.")
+        if config.seed + study.seeds > 2**32:
+            raise UserError(f"{where}: {study.seeds} seeds from {config.seed} on leave the range below 2**32.")
+        if _architectures(config) != _architectures(found[0].config):
+            raise UserError(f"{where}: is judged on other architectures than {found[0].variant!r}; give all the same.")
+        if len(set(_architectures(config))) < len(_architectures(config)):
+            raise UserError(f"{where}: evaluate.transfer names an architecture twice.")
+        last = max(study.iterations or [0])
+        if study.iterations and (config.memory.method != "distilled" or last > config.distill.iterations):
+            raise UserError(f"{where}: has no iteration {last}; leave it out, or distil for so many iterations.")
+    return found
+
+
+def _architectures(config: Config) -> list[str]:
+    return [network.label for network in (config.evaluate.network, *config.evaluate.transfer)]
 
 
 def _cases(study: StudyConfig) -> Iterator[Case]:
     values: Sequence[float | int | None] = study.sweep.values if study.sweep is not None else [None]
     for variant in study.variants:
         for x in values:
-            swept = {} if study.sweep is None else {study.sweep.key: x}
-            keys = with_overrides(study.base, {**variant.set, **swept})
+            swept = [] if study.sweep is None else [(study.sweep.key, x)]
+            keys = with_overrides(study.base, [*variant.set.items(), *swept])
             yield Case(variant.name, x, parse_config(keys, f"study {study.name}, variant {variant.name!r}"))

@@ -1,10 +1,10 @@
 """A study as a YAML file: a base configuration, variants of it, and what is measured along which axis."""
 
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import Field, model_validator
 
-from iid_cl.config import NetworkConfig, Positive, Section
+from iid_cl.config import NetworkConfig, Number, Positive, Section
 
 Overrides = dict[str, Any]
 
@@ -20,7 +20,7 @@ class SweepConfig(Section):
     """A key that takes several values; every variant is made with each."""
 
     key: str = Field(description="Dotted key, e.g. memory.ipc.")
-    values: list[float | int] = Field(description="Its values, numbers.", min_length=1)
+    values: list[Number] = Field(description="Its values, numbers.", min_length=1)
 
 
 class ScatterConfig(Section):
@@ -43,8 +43,10 @@ class StudyConfig(Section):
     base: Overrides = Field(default_factory=dict, description="Keys of a configuration, shared by all variants.")
     variants: list[VariantConfig] = Field(description="What is compared.", min_length=1)
     sweep: SweepConfig | None = Field(None, description="A key varied along the x-axis.")
-    iterations: list[int] | None = Field(
-        None, description="Judge the memory at these iterations of one distillation; 0 stands for its start."
+    iterations: list[Annotated[int, Field(ge=0)]] | None = Field(
+        None,
+        description="Judge the memory at these iterations of one distillation; 0 stands for its start.",
+        min_length=1,
     )
     scatter: ScatterConfig | None = Field(None, description="Show features instead of judging by accuracy.")
     seeds: Positive = Field(3, description="Number of seeds, counted up from the configuration's.")

@@ -32,7 +32,7 @@ def save_accuracy_figure(path: Path, rows: Sequence["Row"], title: str, axis: st
             points = [_spread([r for r in rows if (r.variant, r.x, r.architecture) == (variant, x, first)]) for x in xs]
             middle, around = [m for m, _ in points], [s for _, s in points]
             colour = COLOURS[number % len(COLOURS)]
-            axes.plot(xs, middle, marker="o", color=colour, label=variant)
+            axes.plot(xs, middle, marker="o", color=colour, label=_legend(variant))
             low, high = ([m + sign * s for m, s in points] for sign in (-1, 1))
             if any(around):
                 axes.fill_between(xs, low, high, color=colour, alpha=0.15, linewidth=0)
@@ -55,7 +55,7 @@ def save_accuracy_figure(path: Path, rows: Sequence["Row"], title: str, axis: st
                 yerr=[s for _, s in points],
                 capsize=3,
                 color=COLOURS[number % len(COLOURS)],
-                label=architecture,
+                label=_legend(architecture),
             )
             for place, (middle_value, around_value) in zip(places, points, strict=True):
                 axes.annotate(
@@ -96,7 +96,7 @@ def save_scatter_figure(path: Path, points: Sequence["Point"], class_names: Sequ
                     [p.x for p in here],
                     [p.y for p in here],
                     color=colours(label % colours.N),
-                    label=class_names[label] if stored else None,
+                    label=_legend(class_names[label]) if stored else None,
                     **(style if stored else {"s": 5, "alpha": 0.45, "linewidths": 0}),
                 )
         axes.set_title(variant, fontsize=10)
@@ -129,7 +129,16 @@ def _spread(rows: Sequence["Row"]) -> tuple[float, float]:
     return mean(values), stdev(values) if len(values) > 1 else 0.0
 
 
+def _legend(name: str) -> str:
+    """A legend leaves out what begins with an underscore."""
+    return f" {name}" if name.startswith("_") else name
+
+
 def _save(figure: Any, path: Path, *, tight: bool = True) -> None:
+    from matplotlib.text import Text
+
+    for text in figure.findobj(Text):
+        text.set_parse_math(False)  # a class may be called $x$
     buffer = io.BytesIO()
     if tight:
         figure.tight_layout()

@@ -4,13 +4,14 @@ import csv
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields
+from functools import lru_cache
 from pathlib import Path
 
 import torch
 from rich.console import Console
 from rich.text import Text
 
-from iid_cl.config import Config
+from iid_cl.config import Config, StreamConfig
 from iid_cl.data.datasets import load_dataset
 from iid_cl.data.images import ImageDataset
 from iid_cl.devices import resolve_device
@@ -21,7 +22,7 @@ from iid_cl.report.pictures import save_memory_picture
 from iid_cl.report.tables import study_table
 from iid_cl.runs.checks import check_methods, check_network
 from iid_cl.runs.directory import RunDirectory, free_directory
-from iid_cl.runs.memories import make_memory
+from iid_cl.runs.memories import make_memory, memory_metadata
 from iid_cl.runs.provenance import provenance
 from iid_cl.runs.reporter import Reporter
 from iid_cl.studies.cases import Case, cases
@@ -62,9 +63,8 @@ def run_study(
     """
     todo = cases(study)
     device = resolve_device(todo[0].config.device)
-    dataset = load_dataset(todo[0].config.stream, data_root, todo[0].config.seed)
     for case in todo:
-        _check(case, dataset)
+        _check(case, _dataset(case.config, data_root))
     rows: list[Row] = []
     with RunDirectory(out if out is not None else free_directory(study.name)) as directory:
         table = directory.path / "study.csv"
@@ -73,16 +73,17 @@ def run_study(
             writer.writeheader()
             for offset in range(study.seeds):
                 for case in todo:
-                    seeded = case.config.model_copy(update={"seed": case.config.seed + offset})
-                    dataset = load_dataset(seeded.stream, data_root, seeded.seed) if offset else dataset
-                    for row, memory in _judged(case, seeded, study.iterations, dataset, device, reporter):
-                        rows.append(row)
-                        writer.writerow(asdict(row))
-                        file.flush()
+                    config = case.config.model_copy(update={"seed": case.config.seed + offset})
+                    dataset = _dataset(config, data_root)
+                    for x, memory, seconds in _made(case.x, config, study.iterations, dataset, device, reporter):
+                        for row in _judged(case.variant, x, memory, seconds, config, dataset, device, reporter):
+                            rows.append(row)
+                            writer.writerow(asdict(row))
+                            file.flush()
                         if keep_memories and offset == 0:
-                            stem = directory.path / f"memory-{_file_name(case)}.safetensors"
-                            save_memory(stem, memory)
-                            save_memory_picture(stem.with_suffix(".png"), memory, dataset.class_names)
+                            path = directory.path / f"memory-{len(rows)}-{_slug(case.variant, x)}.safetensors"
+                            save_memory(path, memory, memory_metadata(config, dataset, device, seconds))
+                            save_memory_picture(path.with_suffix(".png"), memory, dataset.class_names)
         summary = {"study": study.model_dump(mode="json"), **provenance(device), "rows": [asdict(row) for row in rows]}
         directory.write_summary("study.json", summary)
         axis = study.sweep.key if study.sweep else "iterations" if study.iterations else None
@@ -92,6 +93,15 @@ def run_study(
     return rows
 
 
+@lru_cache(maxsize=1)  # variants of one seed share it
+def _loaded(stream: str, data_root: Path | None, seed: int) -> ImageDataset:
+    return load_dataset(StreamConfig.model_validate_json(stream), data_root, seed)
+
+
+def _dataset(config: Config, data_root: Path | None) -> ImageDataset:
+    return _loaded(config.stream.model_dump_json(), data_root, config.seed)
+
+
 def _check(case: Case, dataset: ImageDataset) -> None:
     check_methods(case.config, [case.config.memory.method], dataset, range(len(dataset.class_names)))
     check_network("evaluate.network", case.config.evaluate.network, dataset)
@@ -99,59 +109,68 @@ def _check(case: Case, dataset: ImageDataset) -> None:
         check_network(f"evaluate.transfer.{index}", network, dataset)
 
 
-def _judged(
-    case: Case,
+def _made(
+    x: float | None,
     config: Config,
     iterations: list[int] | None,
     dataset: ImageDataset,
     device: torch.device,
     reporter: Reporter,
-) -> Iterator[tuple[Row, ExemplarSet]]:
-    """The rows of one variant, value and seed."""
+) -> list[tuple[float | None, ExemplarSet, float]]:
+    """The memories of one variant, value and seed, with their place on the x-axis and the seconds they took."""
     start = time.perf_counter()
-    snapshots: dict[int, tuple[ExemplarSet, float]] = {}
+    snapshots: list[tuple[float | None, ExemplarSet, float]] = []
 
     def on_snapshot(iteration: int, memory: ExemplarSet) -> None:
-        snapshots[iteration] = (memory, time.perf_counter() - start)
+        snapshots.append((float(iteration), memory, time.perf_counter() - start))
 
     memory = make_memory(config, dataset, device, reporter, on_snapshot=on_snapshot, snapshots=iterations or ())
-    made: dict[float | None, tuple[ExemplarSet, float]] = {case.x: (memory, time.perf_counter() - start)}
-    if iterations is not None:
-        made = {float(iteration): snapshots[iteration] for iteration in iterations if iteration in snapshots}
-    for x, (one, seconds) in made.items():
-        start = time.perf_counter()
-        judgements = judge(
-            one,
-            dataset.test,
-            config.evaluate,
-            normalization=dataset.normalization,
-            augmentations=dataset.augmentations,
-            seed=config.seed,
-            device=device,
+    return snapshots if iterations is not None else [(x, memory, time.perf_counter() - start)]
+
+
+def _judged(
+    variant: str,
+    x: float | None,
+    memory: ExemplarSet,
+    seconds: float,
+    config: Config,
+    dataset: ImageDataset,
+    device: torch.device,
+    reporter: Reporter,
+) -> Iterator[Row]:
+    """A row per trained network."""
+    start = time.perf_counter()
+    judgements = judge(
+        memory,
+        dataset.test,
+        config.evaluate,
+        normalization=dataset.normalization,
+        augmentations=dataset.augmentations,
+        seed=config.seed,
+        device=device,
+    )
+    taken = time.perf_counter() - start
+    where = "" if x is None else f" at {x:g}"
+    for judgement in judgements:
+        reporter.line(
+            f"{variant}{where}, seed {config.seed}, {judgement.network.label}: {100 * judgement.mean:.1f} % "
+            f"({seconds:.0f} s + {taken:.0f} s)"
         )
-        taken = time.perf_counter() - start
-        where = "" if x is None else f" at {x:g}"
-        for judgement in judgements:
-            reporter.line(
-                f"{case.variant}{where}, seed {config.seed}, {judgement.network.name}: {100 * judgement.mean:.1f} % "
-                f"({seconds:.0f} s + {taken:.0f} s)"
+        for number, accuracy in enumerate(judgement.accuracies, start=1):
+            yield Row(
+                variant=variant,
+                x=x,
+                seed=config.seed,
+                architecture=judgement.network.label,
+                network=number,
+                accuracy=accuracy,
+                images=len(memory),
+                bytes=memory.nbytes,
+                condense_seconds=round(seconds, 2),
+                evaluate_seconds=round(taken, 2),
             )
-            for number, accuracy in enumerate(judgement.accuracies, start=1):
-                row = Row(
-                    variant=case.variant,
-                    x=x,
-                    seed=config.seed,
-                    architecture=judgement.network.name,
-                    network=number,
-                    accuracy=accuracy,
-                    images=len(one),
-                    bytes=one.nbytes,
-                    condense_seconds=round(seconds, 2),
-                    evaluate_seconds=round(taken, 2),
-                )
-                yield row, one
 
 
-def _file_name(case: Case) -> str:
-    name = "".join(letter if letter.isalnum() else "-" for letter in case.variant)
-    return name if case.x is None else f"{name}-{case.x:g}"
+def _slug(variant: str, x: float | None) -> str:
+    name = "".join(letter if letter.isalnum() else "-" for letter in variant)
+    return name if x is None else f"{name}-{x:g}"

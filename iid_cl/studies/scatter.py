@@ -14,6 +14,7 @@ from iid_cl.data.datasets import load_dataset
 from iid_cl.data.images import ImageDataset
 from iid_cl.devices import resolve_device
 from iid_cl.distill.trained import train_networks
+from iid_cl.errors import UserError
 from iid_cl.nets import Network
 from iid_cl.runs.checks import check_methods, check_network
 from iid_cl.runs.directory import RunDirectory, free_directory
@@ -53,6 +54,10 @@ def run_scatter(
     dataset = load_dataset(first.stream, data_root, first.seed)
     check_network("scatter.network", scatter.network, dataset)
     for case in todo:
+        if (case.config.stream, case.config.seed) != (first.stream, first.seed):
+            raise UserError(
+                f"study {study.name}: variants of a scatter share one stream and seed; set them in its base."
+            )
         check_methods(case.config, [case.config.memory.method], dataset, range(len(dataset.class_names)))
     with RunDirectory(out if out is not None else free_directory(study.name)) as directory:
         with Reporter(console, directory.log) as reporter:

@@ -5,17 +5,26 @@ import pytest
 import torch
 
 from iid_cl.distill.objectives import (
-    class_centralization,
+    centre_distances,
     covariance_matching,
+    exponential_centralization,
     in_units,
     local_covariance,
     mean_matching,
+    quadratic_centralization,
     spread,
 )
+from tests.distill.helpers import draw
+
+ALPHA, BETA = 0.1, 1.5  # leaves some of the images below alone and not others
 
 
-def draw(seed, *shape):
-    return torch.randn(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+def quadratic(features):
+    return quadratic_centralization(centre_distances(features))
+
+
+def exponential(features, alpha=ALPHA, beta=BETA):
+    return exponential_centralization(centre_distances(features), alpha, beta)
 
 
 def matched_covariance(real, synthetic):
@@ -26,7 +35,9 @@ def matched_covariance(real, synthetic):
 # below are stated once.
 LOSSES = {
     "mean_matching": lambda real, synthetic: mean_matching(real.flatten(2), synthetic.flatten(2)),
-    "class_centralization": lambda real, synthetic: class_centralization(synthetic.flatten(2)),
+    "quadratic": lambda real, synthetic: quadratic(synthetic.flatten(2)),
+    "exponential": lambda real, synthetic: exponential(synthetic.flatten(2), beta=1.0),
+    "centre_distances": lambda real, synthetic: centre_distances(synthetic.flatten(2)).square().sum(1),
     "covariance_matching": matched_covariance,
     "spread": lambda real, synthetic: spread(synthetic.flatten(2)),
 }
@@ -53,6 +64,15 @@ def loop_centralization(features):
     return sum((image[d] - mean[d]) ** 2 for image in features for d in range(len(mean)))
 
 
+def loop_exponential(features, alpha, beta):
+    mean = loop_mean(features)
+    total = 0.0
+    for image in features:
+        distance = sum((image[d] - mean[d]) ** 2 for d in range(len(mean)))
+        total += max(0.0, np.exp(alpha * distance) - beta)
+    return total
+
+
 def loop_covariance(features):
     images, channels, positions = features.shape
     mu = loop_mean(features)
@@ -75,10 +95,26 @@ def test_mean_matching_equals_loops():
     np.testing.assert_allclose(mean_matching(real, synthetic).numpy(), expected, rtol=1e-12)
 
 
-def test_class_centralization_equals_loops():
+def test_centre_distances_equal_loops():
+    features = draw(2, 3, 4, 6)
+    expected = np.zeros((3, 4))
+    for k, m in np.ndindex(3, 4):
+        mean = loop_mean(features[k].numpy())
+        expected[k, m] = sum((float(features[k, m, d]) - mean[d]) ** 2 for d in range(6))
+    np.testing.assert_allclose(centre_distances(features).numpy(), expected, rtol=1e-12)
+
+
+def test_quadratic_centralization_equals_loops():
     features = draw(2, 3, 4, 6)
     expected = [loop_centralization(features[k].numpy()) for k in range(3)]
-    np.testing.assert_allclose(class_centralization(features).numpy(), expected, rtol=1e-12)
+    np.testing.assert_allclose(quadratic(features).numpy(), expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize(("alpha", "beta"), [(0.1, 1.5), (0.3, 4.0), (1.0, 1.0), (0.5, 0.0)])
+def test_exponential_centralization_equals_loops(alpha, beta):
+    features = draw(2, 3, 4, 6)
+    expected = [loop_exponential(features[k].numpy(), alpha, beta) for k in range(3)]
+    np.testing.assert_allclose(exponential(features, alpha, beta).numpy(), expected, rtol=1e-12)
 
 
 def test_local_covariance_equals_loops():
@@ -118,9 +154,34 @@ def test_mean_matching_by_hand():
     assert mean_matching(real, synthetic).tolist() == [10.0]  # 3^2 + 1^2
 
 
-def test_class_centralization_by_hand():
+def test_quadratic_centralization_by_hand():
     features = torch.tensor([[[0.0, 0.0], [2.0, 0.0], [1.0, 3.0]]])  # mean (1, 1)
-    assert class_centralization(features).tolist() == [8.0]  # 2 + 2 + 4
+    assert centre_distances(features).tolist() == [[2.0, 2.0, 4.0]]
+    assert quadratic(features).tolist() == [8.0]
+
+
+def test_exponential_centralization_by_hand():
+    # with alpha = ln(2) / 2 the exponentials are 2, 2 and 4
+    features = torch.tensor([[[0.0, 0.0], [2.0, 0.0], [1.0, 3.0]]], dtype=torch.float64)
+    alpha = np.log(2) / 2
+    for beta, total in ((1.0, 1 + 1 + 3), (1.5, 0.5 + 0.5 + 2.5), (2.5, 1.5), (5.0, 0.0)):
+        assert exponential(features, alpha, beta).tolist() == [pytest.approx(total, rel=1e-12)]
+
+
+def test_exponential_centralization_leaves_near_images_alone():
+    # distances 1 and 4 (twice each) about the mean; exp(0.5 d) is 1.65 and 7.39
+    distances = torch.tensor([[1.0, 4.0, 4.0, 1.0]], dtype=torch.float64, requires_grad=True)
+    exponential_centralization(distances, 0.5, 2.0).sum().backward()
+    steep = 0.5 * np.exp(2.0)
+    np.testing.assert_allclose(distances.grad.numpy(), [[0.0, steep, steep, 0.0]], rtol=1e-12)
+
+
+def test_images_near_enough_have_no_gradient_at_all():
+    features = (0.01 * draw(45, 2, 4, 6)).requires_grad_()
+    value = exponential(features, alpha=1.0, beta=2.0)
+    value.sum().backward()
+    assert value.tolist() == [0.0, 0.0]
+    assert not features.grad.any()
 
 
 def test_spread_by_hand():
@@ -169,9 +230,25 @@ def test_covariance_gradient_agrees_with_central_differences():
         assert float(synthetic.grad[index]) == pytest.approx((ends[0] - ends[1]) / (2 * step), abs=1e-6)
 
 
+def test_exponential_gradient_agrees_with_central_differences():
+    features = draw(2, 3, 4, 6).requires_grad_()
+    exponential(features).sum().backward()
+    active = np.exp(ALPHA * centre_distances(features.detach()).numpy()) > BETA
+    assert active.any()
+    assert not active.all()
+    step = 1e-6
+    for index in np.ndindex(*features.shape):
+        ends = []
+        for sign in (1, -1):
+            moved = features.detach().clone().numpy()
+            moved[index] += sign * step
+            ends.append(loop_exponential(moved[index[0]], ALPHA, BETA))
+        assert float(features.grad[index]) == pytest.approx((ends[0] - ends[1]) / (2 * step), abs=1e-6)
+
+
 def test_centralization_pulls_straight_to_the_mean():
     features = draw(13, 1, 4, 5).requires_grad_()
-    class_centralization(features).sum().backward()
+    quadratic(features).sum().backward()
     expected = 2 * (features.detach() - features.detach().mean(1, keepdim=True))
     torch.testing.assert_close(features.grad, expected)
 
@@ -217,12 +294,14 @@ def test_losses_are_positive_for_unequal_inputs():
 
 def test_equal_synthetic_images_have_no_deviation():
     features = draw(23, 2, 1, 3, 4).expand(2, 4, 3, 4)
-    assert class_centralization(features.flatten(2)).max() < 1e-28
+    assert quadratic(features.flatten(2)).max() < 1e-28
+    assert exponential(features.flatten(2), beta=1.0).max() < 1e-14
     assert local_covariance(features).abs().max() < 1e-28
 
 
 def test_a_single_image_has_no_deviation():
-    assert class_centralization(draw(24, 2, 1, 12)).tolist() == [0.0, 0.0]
+    assert quadratic(draw(24, 2, 1, 12)).tolist() == [0.0, 0.0]
+    assert exponential(draw(24, 2, 1, 12)).tolist() == [0.0, 0.0]
 
 
 def test_equal_images_have_no_spread_and_nothing_to_match():
@@ -242,7 +321,7 @@ def test_units_divide():
     torch.testing.assert_close(values.grad, torch.tensor([0.5, 0.0, 1e30]))
 
 
-@pytest.mark.parametrize("name", ["class_centralization", "covariance_matching", "spread"])
+@pytest.mark.parametrize("name", ["quadratic", "exponential", "centre_distances", "covariance_matching", "spread"])
 def test_deviations_ignore_a_translation(name):
     real, synthetic = draw(25, 2, 5, 3, 4), draw(26, 2, 4, 3, 4)
     offsets = draw(27, 2, 1, 3, 4), draw(28, 2, 1, 3, 4)  # of each set, class, channel and position
@@ -259,7 +338,7 @@ def test_mean_matching_ignores_a_translation_of_both_only():
 
 @pytest.mark.parametrize(
     ("name", "power"),
-    [("mean_matching", 2), ("class_centralization", 2), ("covariance_matching", 4), ("spread", 2)],
+    [("mean_matching", 2), ("quadratic", 2), ("centre_distances", 4), ("covariance_matching", 4), ("spread", 2)],
 )
 def test_scaling_the_features_scales_the_loss_by_its_power(name, power):
     real, synthetic = draw(32, 2, 5, 3, 4), draw(33, 2, 4, 3, 4)
@@ -272,7 +351,8 @@ def test_repeating_every_image_changes_sums_only():
     twice = torch.cat([synthetic, synthetic], 1)
     for name in ("mean_matching", "covariance_matching", "spread"):
         torch.testing.assert_close(LOSSES[name](real, twice), LOSSES[name](real, synthetic))
-    torch.testing.assert_close(class_centralization(twice.flatten(2)), 2 * class_centralization(synthetic.flatten(2)))
+    for name in ("quadratic", "exponential", "centre_distances"):
+        torch.testing.assert_close(LOSSES[name](real, twice), 2 * LOSSES[name](real, synthetic))
 
 
 def test_mean_matching_sees_means_only():

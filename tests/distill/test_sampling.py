@@ -121,6 +121,23 @@ def test_initial_images_are_distinct_and_of_their_class():
     assert set(second) <= set(range(60, 90))
 
 
+def test_more_initial_images_than_the_class_has_repeat_evenly():
+    groups = {0: numbered(0, 4), 6: numbered(60, 30), 8: numbered(100, 1)}
+    few, many, one = sampler(groups).initial(12)[:, :, 0, 0, 0].tolist()
+    assert Counter(few) == {0: 3, 1: 3, 2: 3, 3: 3}
+    assert len(set(many)) == 12
+    assert one == [100] * 12
+    counts = Counter(sampler(groups).initial(10)[0, :, 0, 0, 0].tolist())
+    assert sorted(counts.values()) == [2, 2, 3, 3]
+    assert set(counts) == {0, 1, 2, 3}
+
+
+def test_initial_images_are_repeated_as_late_as_can_be():
+    few = sampler({0: numbered(0, 5)}).initial(12)[0, :, 0, 0, 0].tolist()
+    for first in (0, 5):
+        assert sorted(few[first : first + 5]) == [0, 1, 2, 3, 4]
+
+
 def test_initial_images_are_drawn_and_not_the_first_ones():
     starts = [tuple(sorted(sampler({0: numbered(0, 30)}, seed=s).initial(4)[0, :, 0, 0, 0].tolist())) for s in range(6)]
     assert len(set(starts)) == 6
@@ -153,3 +170,46 @@ def test_a_pass_goes_on_across_blocks():
     assert 2 * BLOCK < 200
     seen = torch.cat([real.flatten() for real, _ in sampler.steps(100)])
     assert sorted(seen.tolist()) == list(range(200))
+
+
+# --- batches of all classes
+
+
+MIXED = {9: numbered(90, 6), 1: numbered(10, 3), 4: numbered(40, 1)}
+
+
+def test_mixed_labels_number_the_classes_and_fit_the_images():
+    images, labels = sampler(MIXED).mixed(200, torch.Generator().manual_seed(0))
+    assert images.shape == (200, 1, 2, 3)
+    assert images.dtype == torch.uint8
+    assert labels.dtype == torch.int64
+    classes = torch.tensor([1, 4, 9])  # in ascending order
+    assert torch.equal(images[:, 0, 0, 0] // 10, classes[labels].to(torch.uint8))
+    assert set(images[:, 0, 0, 0].tolist()) == {10, 11, 12, 40, *range(90, 96)}
+
+
+def test_mixed_images_are_uniform_over_all_images():
+    images, _ = sampler(MIXED).mixed(6000, torch.Generator().manual_seed(1))
+    counts = Counter(images[:, 0, 0, 0].tolist())
+    assert len(counts) == 10
+    assert all(abs(count - 600) < 100 for count in counts.values())  # a standard deviation is 23
+
+
+def test_mixed_batches_may_exceed_the_images_and_repeat_for_a_seed_only():
+    first, again, other = (sampler(MIXED).mixed(25, torch.Generator().manual_seed(s)) for s in (1, 1, 2))
+    assert torch.equal(first[0], again[0])
+    assert torch.equal(first[1], again[1])
+    assert not torch.equal(first[0], other[0])
+
+
+def test_mixed_batches_leave_the_draws_of_each_class():
+    plain, mixing = sampler(MIXED), sampler(MIXED)
+    draws, generator = mixing.steps(5), torch.Generator().manual_seed(3)
+    for real, _ in plain.steps(5):
+        mixing.mixed(7, generator)
+        assert torch.equal(next(draws)[0], real)
+
+
+def test_the_sampler_knows_how_many_classes_of_which_shape_it_has():
+    assert sampler(MIXED).classes == 3
+    assert sampler(MIXED).shape == (1, 2, 3)

@@ -1,9 +1,9 @@
-"""Exemplar sets: bytes by hand, merging, and what they refuse."""
+"""Exemplar sets: bytes by hand, partition, soft labels, merging, and what they refuse."""
 
 import pytest
 import torch
 
-from iid_cl.memory.exemplars import ExemplarSet
+from iid_cl.memory.exemplars import ExemplarSet, SoftLabels
 
 
 def filled(count, value, size=(3, 4, 5)):
@@ -99,3 +99,243 @@ def test_images_without_channels_are_refused():
 def test_labels_that_do_not_fit_are_refused(labels):
     with pytest.raises(ValueError, match=r"labels are int16 \(2,\)"):
         ExemplarSet(filled(2, 0), labels)
+
+
+# --- partition
+
+
+def test_a_partition_is_one_unless_said():
+    assert ExemplarSet.from_classes({0: filled(1, 0)}).partition == 1
+    assert ExemplarSet.from_classes({0: filled(1, 0, (1, 4, 6))}, partition=2).partition == 2
+
+
+@pytest.mark.parametrize(
+    ("partition", "size"), [(2, (1, 3, 4)), (2, (1, 4, 3)), (3, (1, 6, 4)), (0, (1, 4, 4)), (-1, (1, 4, 4))]
+)
+def test_a_partition_that_does_not_divide_is_refused(partition, size):
+    with pytest.raises(ValueError, match=rf"a partition of {partition} does not divide images of \(1, 1, "):
+        ExemplarSet.from_classes({0: filled(1, 0, size)}, partition=partition)
+
+
+def quarters(*values):
+    """A 4x4 image of four flat quarters, row by row."""
+    grid = torch.tensor(values, dtype=torch.uint8).view(2, 2)
+    return grid.repeat_interleave(2, 0).repeat_interleave(2, 1)[None]
+
+
+def test_decoded_by_hand():
+    groups = {
+        7: torch.stack([quarters(50, 60, 70, 80)]),
+        3: torch.stack([quarters(10, 20, 30, 40), quarters(1, 2, 3, 4)]),
+    }
+    decoded = ExemplarSet.from_classes(groups, partition=2).decoded()
+    assert decoded.images.shape == (12, 1, 4, 4)
+    assert decoded.images.dtype == torch.uint8
+    for image, value in zip(decoded.images, [10, 20, 30, 40, 1, 2, 3, 4, 50, 60, 70, 80], strict=True):
+        assert (image == value).all()
+    assert decoded.labels.tolist() == [3] * 8 + [7] * 4
+    assert decoded.labels.dtype == torch.int64
+
+
+def test_decoded_parts_are_smooth_by_hand():
+    image = torch.tensor([[0, 40, 0, 0], [0, 40, 0, 0], [0, 0, 0, 0], [0, 0, 0, 0]], dtype=torch.uint8)
+    decoded = ExemplarSet.from_classes({0: image[None, None]}, partition=2).decoded().images
+    assert decoded[0, 0].tolist() == [[0, 10, 30, 40]] * 4
+    assert not decoded[1:].any()
+
+
+def test_decoded_without_partition_is_what_is_stored():
+    memory = ExemplarSet.from_classes({4: filled(2, 9), 1: filled(1, 3)})
+    decoded = memory.decoded()
+    assert torch.equal(decoded.images, memory.images)
+    assert decoded.labels.tolist() == [1, 4, 4]
+
+
+def test_a_partition_costs_nothing():
+    assert ExemplarSet.from_classes({0: filled(3, 1, (1, 4, 6))}, partition=2).nbytes == 3 * 24 + 3 * 2
+
+
+# --- soft labels
+
+
+def soft_memory(by_class, columns, rows, partition=1, size=(1, 2, 2)):
+    """``by_class`` is the number of images of each class; all classes come with the same columns."""
+    groups = {c: filled(n, c, size) for c, n in by_class.items()}
+    return ExemplarSet.from_classes(groups, {"of": sorted(by_class)}, partition).with_soft_labels(
+        torch.tensor(rows), columns
+    )
+
+
+def test_soft_labels_are_float16_and_int16():
+    memory = soft_memory({2: 2, 5: 1}, [2, 5], [[0.75, 0.25], [1.0, 0.0], [0.125, 0.875]])
+    assert memory.soft_labels.probabilities.dtype == torch.float16
+    assert memory.soft_labels.probabilities.tolist() == [[0.75, 0.25], [1.0, 0.0], [0.125, 0.875]]
+    assert memory.soft_labels.columns.dtype == torch.int16
+    assert memory.soft_labels.columns.tolist() == [[2, 5], [2, 5]]
+    assert memory.metadata == {"of": [2, 5]}
+
+
+def test_soft_labels_are_charged_by_hand():
+    # two classes of three images of 4x4, each four decoded images, over two columns
+    memory = soft_memory({0: 3, 1: 3}, [0, 1], [[0.5, 0.5]] * 24, partition=2, size=(1, 4, 4))
+    assert memory.nbytes == 6 * 16 + 6 * 2 + 24 * 2 * 2 + 2 * 2 * 2
+    assert memory.soft_labels.nbytes == 104
+
+
+def test_targets_without_soft_labels_are_the_decoded_class_indices():
+    memory = ExemplarSet.from_classes({4: filled(1, 0, (1, 2, 2)), 1: filled(2, 0, (1, 2, 2))}, partition=2)
+    targets = memory.targets(9)
+    assert targets.tolist() == [1] * 8 + [4] * 4
+    assert targets.dtype == torch.int64
+
+
+def test_targets_of_one_experience_by_hand():
+    memory = soft_memory({1: 2, 4: 1}, [1, 4], [[0.75, 0.25], [1.0, 0.0], [0.125, 0.875]])
+    assert memory.targets(6).tolist() == [
+        [0, 0.75, 0, 0, 0.25, 0],
+        [0, 1.0, 0, 0, 0, 0],
+        [0, 0.125, 0, 0, 0.875, 0],
+    ]
+
+
+def test_targets_of_columns_in_any_order():
+    memory = soft_memory({1: 1, 4: 1}, [4, 1], [[0.75, 0.25], [0.5, 0.5]])
+    assert memory.targets(5).tolist() == [[0, 0.25, 0, 0, 0.75], [0, 0.5, 0, 0, 0.5]]
+
+
+def test_targets_of_decoded_parts_by_hand():
+    rows = [[1.0, 0.0], [0.5, 0.5], [0.25, 0.75], [0.75, 0.25], [0.0, 1.0], [0.5, 0.5], [0.125, 0.875], [0.0, 1.0]]
+    memory = soft_memory({0: 1, 2: 1}, [0, 2], rows, partition=2)
+    assert memory.targets(3).tolist() == [[a, 0.0, b] for a, b in rows]
+
+
+def three_experiences():
+    """Classes {0, 3}, then {1, 2, 5} with a third column, then {4} alone."""
+    first = soft_memory({3: 1, 0: 1}, [0, 3], [[0.75, 0.25], [0.5, 0.5]])
+    second = soft_memory(
+        {1: 1, 2: 2, 5: 1}, [1, 2, 5], [[0.5, 0.25, 0.25], [0.125, 0.75, 0.125], [0, 1, 0], [0, 0.25, 0.75]]
+    )
+    third = soft_memory({4: 2}, [4], [[1.0], [1.0]])
+    return first, second, third
+
+
+DENSE = [
+    [0.75, 0, 0, 0.25, 0, 0],  # class 0
+    [0, 0.5, 0.25, 0, 0, 0.25],  # class 1
+    [0, 0.125, 0.75, 0, 0, 0.125],  # class 2, twice
+    [0, 0, 1.0, 0, 0, 0],
+    [0.5, 0, 0, 0.5, 0, 0],  # class 3
+    [0, 0, 0, 0, 1.0, 0],  # class 4, twice
+    [0, 0, 0, 0, 1.0, 0],
+    [0, 0, 0.25, 0, 0, 0.75],  # class 5
+]
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2), (2, 0, 1), (1, 2, 0)], ids=str)
+def test_targets_of_several_experiences_by_hand(order):
+    parts = three_experiences()
+    first, second, third = (parts[i] for i in order)
+    merged = first.merge(second).merge(third)
+    assert merged.labels.tolist() == [0, 1, 2, 2, 3, 4, 4, 5]
+    assert values(merged) == [0, 1, 2, 2, 3, 4, 4, 5]
+    assert merged.soft_labels.columns.tolist() == [
+        [0, 3, -1], [1, 2, 5], [1, 2, 5], [0, 3, -1], [4, -1, -1], [1, 2, 5],
+    ]  # fmt: skip
+    assert merged.targets(6).tolist() == DENSE
+    assert merged.targets(8).tolist() == [[*row, 0, 0] for row in DENSE]
+    assert merged.metadata == third.metadata
+
+
+def test_targets_sum_to_one_in_spite_of_half_precision():
+    rows = torch.rand(40, 7, generator=torch.Generator().manual_seed(0)).softmax(1)
+    groups = {c: filled(4, c, (1, 2, 2)) for c in range(10)}
+    memory = ExemplarSet.from_classes(groups).with_soft_labels(rows, range(3, 10))
+    half = memory.soft_labels.probabilities.double().numpy()
+    assert (half.sum(1) != 1).any()
+    targets = memory.targets(10)
+    assert targets.dtype == torch.float32
+    torch.testing.assert_close(targets.sum(1), torch.ones(40), atol=1e-6, rtol=0)
+    torch.testing.assert_close(
+        targets[:, 3:].double(), torch.from_numpy(half / half.sum(1, keepdims=True)), atol=1e-6, rtol=0
+    )
+
+
+def test_merging_charges_the_padded_columns_by_hand():
+    first, second, _ = three_experiences()
+    # two and four images of 2x2; six rows and, of five classes, five rows of columns, all of width three
+    assert first.merge(second).nbytes == 6 * 4 + 6 * 2 + 6 * 3 * 2 + 5 * 3 * 2
+
+
+def test_merge_takes_the_soft_labels_of_a_class_in_both_from_the_newer():
+    older = soft_memory({0: 2, 1: 1}, [0, 1], [[0.75, 0.25], [0.875, 0.125], [0.25, 0.75]])
+    newer = soft_memory({0: 1, 2: 1}, [0, 2], [[0.5, 0.5], [0.125, 0.875]])
+    merged = older.merge(newer)
+    assert merged.labels.tolist() == [0, 1, 2]
+    assert merged.targets(3).tolist() == [[0.5, 0, 0.5], [0.25, 0.75, 0], [0.125, 0, 0.875]]
+    assert older.targets(3).tolist() == [[0.75, 0.25, 0], [0.875, 0.125, 0], [0.25, 0.75, 0]]
+
+
+def test_merge_keeps_partitioned_soft_labels_with_their_images():
+    first = soft_memory({1: 1}, [1], [[1.0]] * 4, partition=2)
+    rows = [[i / 8, 1 - i / 8] for i in range(8)]
+    second = soft_memory({0: 1, 2: 1}, [0, 2], rows, partition=2)
+    merged = first.merge(second)
+    assert merged.partition == 2
+    expected = [[a, 0, b] for a, b in rows[:4]] + [[0, 1, 0]] * 4 + [[a, 0, b] for a, b in rows[4:]]
+    assert merged.targets(3).tolist() == expected
+
+
+def test_memories_stored_in_different_ways_are_not_merged():
+    size = (1, 2, 2)
+    plain, grid = (ExemplarSet.from_classes({0: filled(1, 0, size)}, partition=f) for f in (1, 2))
+    soft = soft_memory({1: 1}, [1], [[1.0]])
+    for older, newer in ((plain, grid), (grid, plain), (plain, soft), (soft, plain)):
+        with pytest.raises(ValueError, match="only memories stored in the same way can be merged"):
+            older.merge(newer)
+
+
+ROWS = torch.tensor([[0.5, 0.5], [0.25, 0.75]], dtype=torch.float16)
+COLUMNS = torch.tensor([[0, 1], [0, 1]], dtype=torch.int16)
+
+
+@pytest.mark.parametrize(
+    ("rows", "columns"),
+    [
+        (ROWS.float(), COLUMNS),
+        (ROWS, COLUMNS.long()),
+        (ROWS[0], COLUMNS),
+        (ROWS, COLUMNS[0]),
+        (ROWS[:1], COLUMNS),
+        (ROWS, COLUMNS[:1]),
+        (ROWS[:, :1], COLUMNS),
+        (ROWS, COLUMNS[:, :1]),
+        (ROWS + 1, COLUMNS),
+        (ROWS - 1, COLUMNS),
+        (ROWS * torch.nan, COLUMNS),
+        (ROWS, COLUMNS - 2),
+    ],
+    ids=[
+        "float32", "int64 columns", "rows of one dimension", "columns of one dimension", "too few rows",
+        "too few columns rows", "narrow rows", "narrow columns", "above one", "negative", "no numbers", "below -1",
+    ],
+)  # fmt: skip
+def test_soft_labels_that_do_not_fit_are_refused(rows, columns):
+    memory = ExemplarSet.from_classes({0: filled(1, 0), 1: filled(1, 1)})
+    fields = (memory.images, memory.labels, {}, 1)
+    assert ExemplarSet(*fields, SoftLabels(ROWS, COLUMNS)).soft_labels is not None
+    with pytest.raises(ValueError, match="soft labels"):
+        ExemplarSet(*fields, SoftLabels(rows, columns))
+
+
+def test_soft_labels_are_counted_by_decoded_images():
+    memory = ExemplarSet.from_classes({0: filled(1, 0, (1, 2, 2))}, partition=2)
+    assert memory.with_soft_labels(torch.ones(4, 1), [0]).soft_labels.probabilities.shape == (4, 1)
+    with pytest.raises(ValueError, match=r"soft labels of \(1, 1\) and \(1, 1\) don't fit"):
+        memory.with_soft_labels(torch.ones(1, 1), [0])
+
+
+def test_padding_adds_empty_columns():
+    padded = SoftLabels(ROWS, COLUMNS).padded(4)
+    assert padded.probabilities.tolist() == [[0.5, 0.5, 0, 0], [0.25, 0.75, 0, 0]]
+    assert padded.columns.tolist() == [[0, 1, -1, -1], [0, 1, -1, -1]]
+    assert (padded.probabilities.dtype, padded.columns.dtype) == (torch.float16, torch.int16)

@@ -1,5 +1,6 @@
 """Memories on disk: what is written comes back, a failed write leaves no trace, damaged files are named."""
 
+import dataclasses
 import errno
 import hashlib
 import io
@@ -13,7 +14,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from iid_cl.errors import UserError
-from iid_cl.memory.exemplars import ExemplarSet
+from iid_cl.memory.exemplars import ExemplarSet, SoftLabels
 from iid_cl.memory.files import FORMAT, VERSION, load_memory, save_memory, save_tensors, write_bytes
 
 
@@ -330,6 +331,145 @@ PIXELS = torch.zeros(2, 1, 3, 3, dtype=torch.uint8)
 )  # fmt: skip
 def test_contents_that_are_no_memory_are_refused(tmp_path, tensors):
     assert_refused(foreign(tmp_path / "m", tensors=tensors, header=GOOD_HEADER))
+
+
+# --- partition and soft labels
+
+
+def soft_example():
+    """Two classes of one 4x4 image each, four parts per image, over three columns of which the last is empty for 4."""
+    generator = torch.Generator().manual_seed(3)
+    groups = {c: torch.randint(256, (1, 1, 4, 4), dtype=torch.uint8, generator=generator) for c in (1, 4)}
+    rows = torch.rand(8, 3, generator=generator).softmax(1).half()
+    rows[4:, 2] = 0
+    columns = torch.tensor([[1, 2, 3], [4, 5, -1]], dtype=torch.int16)
+    plain = ExemplarSet.from_classes(groups, {"method": "distilled"}, partition=2)
+    return dataclasses.replace(plain, soft_labels=SoftLabels(rows, columns))
+
+
+def tensors_of(memory):
+    found = {"images": memory.images, "labels": memory.labels}
+    if memory.soft_labels is not None:
+        found |= {"soft_labels": memory.soft_labels.probabilities, "soft_classes": memory.soft_labels.columns}
+    return found
+
+
+def header_of(tensors, **changes):
+    """A header whose checksum fits the tensors, in the order images, labels, soft labels, their classes."""
+    digest = hashlib.sha256(b"".join(tensor.contiguous().numpy().tobytes() for tensor in tensors.values()))
+    return {"format": FORMAT, "version": VERSION, "sha256": digest.hexdigest(), **changes}
+
+
+def test_round_trip_of_partition_and_soft_labels(tmp_path):
+    memory, path = soft_example(), tmp_path / "m.safetensors"
+    save_memory(path, memory)
+    loaded = load_memory(path)
+    assert loaded.partition == 2
+    for name, tensor in tensors_of(memory).items():
+        assert torch.equal(tensors_of(loaded)[name], tensor), name
+        assert tensors_of(loaded)[name].dtype == tensor.dtype
+    assert loaded.nbytes == memory.nbytes
+    assert torch.equal(loaded.targets(6), memory.targets(6))
+    assert torch.equal(loaded.decoded().images, memory.decoded().images)
+    again = tmp_path / "again.safetensors"
+    save_memory(again, loaded)
+    assert again.read_bytes() == path.read_bytes()
+
+
+def test_round_trip_of_a_partition_alone(tmp_path):
+    memory = dataclasses.replace(soft_example(), soft_labels=None)
+    save_memory(tmp_path / "m", memory)
+    loaded = load_memory(tmp_path / "m")
+    assert loaded.partition == 2
+    assert loaded.soft_labels is None
+    assert load_file(tmp_path / "m").keys() == {"images", "labels"}
+
+
+def test_a_memory_without_either_comes_back_without_either(stored):
+    assert load_memory(stored).partition == 1
+    assert load_memory(stored).soft_labels is None
+
+
+def test_the_memorys_own_partition_stands_before_metadata_of_that_name(tmp_path):
+    save_memory(tmp_path / "m", example(), {"partition": 3})
+    assert load_memory(tmp_path / "m").partition == 1
+
+
+def test_a_hand_made_file_with_soft_labels_is_read(tmp_path):
+    tensors = tensors_of(soft_example())
+    path = foreign(tmp_path / "m", tensors, header_of(tensors, partition=2))
+    assert torch.equal(load_memory(path).targets(6), soft_example().targets(6))
+
+
+def test_files_of_the_first_format_have_no_partition(tmp_path):
+    header = {"format": "iid-cl memory", "version": 1, "sha256": GOOD_HEADER["sha256"], "method": "herding"}
+    loaded = load_memory(foreign(tmp_path / "m", header=header))
+    assert loaded.partition == 1
+    assert loaded.soft_labels is None
+    assert torch.equal(loaded.images, example().images)
+    assert loaded.metadata["method"] == "herding"
+
+
+@pytest.mark.parametrize("partition", [3, 8, 0, -2], ids=str)
+def test_a_partition_that_does_not_divide_the_images_is_refused(tmp_path, partition):
+    tensors = tensors_of(dataclasses.replace(soft_example(), soft_labels=None))
+    assert load_memory(foreign(tmp_path / "good", tensors, header_of(tensors, partition=4))).partition == 4
+    path = foreign(tmp_path / "m", tensors, header_of(tensors, partition=partition))
+    assert_refused(path, "not a usable memory", f"partition of {partition} does not divide")
+
+
+@pytest.mark.parametrize("partition", ["2", 2.0, None, [2]], ids=str)
+def test_a_partition_that_is_no_whole_number_is_refused(tmp_path, partition):
+    tensors = tensors_of(dataclasses.replace(soft_example(), soft_labels=None))
+    path = foreign(tmp_path / "m", tensors, header_of(tensors, partition=partition))
+    assert_refused(path, "not a memory written by iid-cl")
+
+
+@pytest.mark.parametrize("partition", [1, 4])
+def test_a_partition_that_contradicts_the_soft_labels_is_refused(tmp_path, partition):
+    tensors = tensors_of(soft_example())
+    assert_refused(foreign(tmp_path / "m", tensors, header_of(tensors, partition=partition)), "soft labels of (8, 3)")
+
+
+def soft_changes():
+    rows, columns = soft_example().soft_labels.probabilities, soft_example().soft_labels.columns
+    return {
+        "float32": {"soft_labels": rows.float()},
+        "int64 classes": {"soft_classes": columns.long()},
+        "too few rows": {"soft_labels": rows[:7]},
+        "too few class rows": {"soft_classes": columns[:1]},
+        "too narrow": {"soft_labels": rows[:, :2].contiguous()},
+        "one dimension": {"soft_labels": rows.flatten()},
+        "negative": {"soft_labels": -rows},
+        "above one": {"soft_labels": 2 + rows},
+        "no numbers": {"soft_labels": rows * torch.nan},
+        "negative classes": {"soft_classes": columns - 5},
+        "no classes given": {"soft_classes": None},
+    }
+
+
+@pytest.mark.parametrize("change", soft_changes())
+def test_soft_labels_that_contradict_the_memory_are_refused(tmp_path, change):
+    tensors = tensors_of(soft_example()) | soft_changes()[change]
+    tensors = {name: tensor for name, tensor in tensors.items() if tensor is not None}
+    assert_refused(foreign(tmp_path / "m", tensors, header_of(tensors, partition=2)))
+
+
+def test_a_flipped_bit_of_a_soft_label_or_its_class_is_noticed(tmp_path):
+    path = tmp_path / "m"
+    save_memory(path, soft_example())
+    whole = path.read_bytes()
+    (length,) = struct.unpack("<Q", whole[:8])
+    entries = json.loads(whole[8 : 8 + length])
+    for name, count in (("soft_labels", 8 * 3 * 2), ("soft_classes", 2 * 3 * 2)):
+        first, last = (8 + length + offset for offset in entries[name]["data_offsets"])
+        assert last - first == count
+        for position in range(first, last):
+            for bit in (0, 3):
+                flipped = bytearray(whole)
+                flipped[position] ^= 1 << bit
+                path.write_bytes(flipped)
+                assert_refused(path)
 
 
 # --- data, not programs

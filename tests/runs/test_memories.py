@@ -10,11 +10,12 @@ import torch
 from PIL import Image
 from rich.console import Console
 
-from iid_cl.config import Config
+from iid_cl.config import Config, EvaluateConfig, NetworkConfig
 from iid_cl.config_files import parse_config
 from iid_cl.data.datasets import load_dataset
 from iid_cl.data.images import LabelledImages
 from iid_cl.errors import UserError
+from iid_cl.evaluate.scratch import Judgement
 from iid_cl.memory.exemplars import ExemplarSet
 from iid_cl.memory.files import load_memory, save_memory
 from iid_cl.runs.memories import condense_dataset, evaluate_memory
@@ -43,10 +44,17 @@ def condense(out: Path, config: Config, data_root: Path | None = None) -> str:
     return printed.getvalue()
 
 
-def evaluate(path: Path, config: Config, data_root: Path | None = None) -> tuple[list[float], str]:
+def evaluate_all(path: Path, config: Config, data_root: Path | None = None) -> tuple[list[Judgement], str]:
     printed = io.StringIO()
-    accuracies = evaluate_memory(path, config, data_root, Console(file=printed, width=200))
-    return accuracies, printed.getvalue()
+    judgements = evaluate_memory(path, config, data_root, Console(file=printed, width=200))
+    return judgements, printed.getvalue()
+
+
+def evaluate(path: Path, config: Config, data_root: Path | None = None) -> tuple[list[float], str]:
+    """The accuracies of the only architecture, which is the one asked for."""
+    (judgement,), printed = evaluate_all(path, config, data_root)
+    assert judgement.network == config.evaluate.network
+    return judgement.accuracies, printed
 
 
 @pytest.fixture
@@ -149,9 +157,10 @@ def test_a_memory_is_judged_by_networks_trained_on_it(out: Path, method: str) ->
     assert len(accuracies) == 2
     for number, accuracy in enumerate(accuracies, start=1):
         assert accuracy * 450 == pytest.approx(round(accuracy * 450), abs=1e-3)  # a share of the test images
-        assert f"network {number}: {100 * accuracy:.1f} %" in printed
+        assert f"convnet {number}: {100 * accuracy:.1f} %" in printed
     mean, spread = 50 * sum(accuracies), 100 * abs(accuracies[0] - accuracies[1]) / 2**0.5
-    assert f"accuracy {mean:.1f} ± {spread:.1f} %" in printed
+    assert f"convnet: accuracy {mean:.1f} ± {spread:.1f} %" in printed
+    assert "2 networks (convnet), 2 epochs each" in printed
     assert "450 test images" in printed
 
 
@@ -184,15 +193,61 @@ def test_judging_never_sees_an_image_the_memory_was_made_of(out: Path, monkeypat
     condense(out, config)
     seen = []
 
-    def train_from_scratch(memory: ExemplarSet, test: LabelledImages, *args: Any, **kwargs: Any) -> list[float]:
+    def judge(
+        memory: ExemplarSet, test: LabelledImages, judged: EvaluateConfig, *args: Any, **kwargs: Any
+    ) -> list[Judgement]:
         seen.append(test)
-        return [0.5]
+        return [Judgement(judged.network, [0.5])]
 
-    monkeypatch.setattr("iid_cl.runs.memories.train_from_scratch", train_from_scratch)
+    monkeypatch.setattr("iid_cl.runs.memories.judge", judge)
     evaluate(out, miniature(seed=2))
     held_out = load_dataset(config.stream, None, seed=9).test
     assert torch.equal(seen[0].images, held_out.images)
     assert torch.equal(seen[0].labels, held_out.labels)
+
+
+def test_further_architectures_are_judged_and_printed(out: Path) -> None:
+    condense(out, miniature())
+    small, mlp = {"width": 8, "depth": 2}, {"name": "mlp"}
+    judge = {"network": mlp, "epochs": 2, "networks": 2, "transfer": [small, {"name": "alexnet", "norm": "group"}]}
+    judgements, printed = evaluate_all(out, miniature(evaluate=judge))
+    assert [one.network.name for one in judgements] == ["mlp", "convnet", "alexnet"]
+    assert judgements[1].accuracies == evaluate(out, miniature())[0]
+    head, *lines = printed.splitlines()
+    assert "20 images, 1,320 bytes; 2 networks (mlp, convnet, alexnet), 2 epochs each, 450 test images" in head
+    assert [line.split(":")[0].strip() for line in lines] == [
+        *("mlp 1", "mlp 2", "convnet 1", "convnet 2", "alexnet 1", "alexnet 2"),
+        *("mlp", "convnet", "alexnet"),
+    ]
+    for line, accuracy in zip(lines, [value for one in judgements for value in one.accuracies], strict=False):
+        assert line.endswith(f": {100 * accuracy:.1f} %")
+
+
+def test_the_drop_of_further_architectures_counted_by_hand(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = [
+        Judgement(NetworkConfig(), [0.5, 0.7]),  # mean 60, deviations of 10 each: 14.1
+        Judgement(NetworkConfig(name="mlp"), [0.4, 0.5]),
+        Judgement(NetworkConfig(name="alexnet"), [0.578, 0.578]),
+    ]
+    monkeypatch.setattr("iid_cl.runs.memories.judge", lambda *args, **kwargs: found)
+    judgements, printed = evaluate_all(stored(out), miniature())
+    assert judgements == found
+    assert printed.splitlines()[1:] == [
+        "convnet: accuracy 60.0 ± 14.1 %",
+        "mlp: accuracy 45.0 ± 7.1 %, 15.0 points below convnet",
+        "alexnet: accuracy 57.8 ± 0.0 %, 2.2 points below convnet",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("network", "shown"),
+    [({"depth": 4}, r"depth: 4 "), ({"name": "lenet"}, r"name: 'lenet' "), ({"name": "resnet18"}, "norm: 'instance' ")],
+    ids=str,
+)
+def test_a_further_architecture_that_does_not_fit_is_named(out: Path, network: dict[str, Any], shown: str) -> None:
+    judge = {"network": {"width": 8, "depth": 2}, "transfer": [{"name": "mlp"}, network]}
+    with pytest.raises(UserError, match=rf"^evaluate\.transfer\.1\.{shown}"):
+        evaluate(stored(out), miniature(evaluate=judge))
 
 
 def image_folder(root: Path, value: int, names: tuple[str, ...] = ("a", "b")) -> Path:
