@@ -35,6 +35,7 @@ DIFFERENCES: dict[str, list[tuple[str, str, float | None]]] = {
         ("IDM", "half-size real", 6.0),
         ("IDM + CC + CM", "DM", 7.0),
         ("IDM + CC + CM", "half-size real", 6.0),
+        ("DM + CC + CM", "DM", None),
         ("IDM + CC + CM", "IDM", None),
         ("NCFM + CC + CM", "IDM + CC + CM", 0.0),
     ],

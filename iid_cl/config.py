@@ -142,7 +142,9 @@ class EmbedderConfig(NetworkConfig):
 class CentralizationConfig(Section):
     """Class centralization (CC) and the trained networks it needs."""
 
-    weight: Weight = Field(0.0, description="Weight lambda_CC; 0 leaves the term out.")
+    weight: Weight = Field(
+        0.0, description="Weight lambda_CC, e.g. 0.005; 0 leaves the term out and trains no networks for it."
+    )
     form: Literal["quadratic", "exponential"] = Field(
         "quadratic",
         description="With d the squared distance to the class mean: quadratic, the sum of d; exponential, the sum "
@@ -164,7 +166,7 @@ class CentralizationConfig(Section):
 class CovarianceConfig(Section):
     """Covariance matching (CM)."""
 
-    weight: Weight = Field(0.0, description="Weight lambda_CM; 0 leaves the term out.")
+    weight: Weight = Field(0.3, description="Weight lambda_CM; 0 leaves the term out.")
 
 
 class QueueConfig(Section):

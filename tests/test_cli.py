@@ -728,7 +728,6 @@ def test_a_study_of_features_leaves_its_points(cli: Callable[[Sequence[str]], An
     assert Path("out/study.png").is_file()
 
 
-@pytest.mark.xfail(strict=True, reason="overrides pass through a dict, where a repeated key keeps its first place")
 def test_a_studys_overrides_apply_in_their_order(cli: Callable[[Sequence[str]], Answer]) -> None:
     sets = ["memory.ipc=5", "memory={method: random}", "memory.ipc=3"]
     arguments = study_file("--out", "out", *(part for text in sets for part in ("--set", text)))

@@ -15,7 +15,13 @@ SMALL = {"width": 4, "depth": 1}
 BASE: dict[str, Any] = {
     "stream": {"dataset": "digits"},
     "memory": {"method": "random", "ipc": 2},
-    "distill": {"iterations": 2, "real_batch": 8, "embedder": {**SMALL}, "cc": {"epochs": 1, "network": {**SMALL}}},
+    "distill": {
+        "iterations": 2,
+        "real_batch": 8,
+        "embedder": {**SMALL},
+        "cc": {"weight": 0, "epochs": 1, "network": {**SMALL}},
+        "cm": {"weight": 0},
+    },
     "evaluate": {"network": {**SMALL}, "epochs": 3, "networks": 2, "batch_size": 16, "lr": 0.1},
     "device": "cpu",
 }
@@ -27,7 +33,7 @@ def values_of(dotted: dict[str, Any] | None = None, **keys: Any) -> dict[str, An
     whole = {
         "name": "mini",
         "title": "A study",
-        "base": with_overrides(BASE, dotted or {}),
+        "base": with_overrides(BASE, (dotted or {}).items()),
         "variants": TWO,
         "seeds": 1,
     }

@@ -148,7 +148,6 @@ def test_names_of_any_kind_are_drawn(tmp_path: Path, axis: str | None, name: str
     drawn(tmp_path / "f.png")
 
 
-@pytest.mark.xfail(strict=True, reason="matplotlib takes text between two dollar signs for mathematics")
 @pytest.mark.parametrize("place", ["variant", "title"])
 @pytest.mark.parametrize("axis", [None, "memory.ipc"])
 def test_a_name_is_never_taken_for_mathematics(tmp_path: Path, axis: str | None, place: str) -> None:
@@ -158,7 +157,6 @@ def test_a_name_is_never_taken_for_mathematics(tmp_path: Path, axis: str | None,
     drawn(tmp_path / "f.png")
 
 
-@pytest.mark.xfail(strict=True, reason="matplotlib leaves labels out of a legend that begin with an underscore")
 def test_a_name_that_begins_with_an_underscore_is_in_the_legend(tmp_path: Path, saved: list[Figure]) -> None:
     rows = [row(name, 0.5, x=1) for name in ("_a", "b")]
     save_accuracy_figure(tmp_path / "f.png", rows, "Title", "memory.ipc")
@@ -236,14 +234,12 @@ def test_classes_of_any_name(tmp_path: Path, saved: list[Figure]) -> None:
     drawn(tmp_path / "f.png")
 
 
-@pytest.mark.xfail(strict=True, reason="matplotlib takes text between two dollar signs for mathematics")
 @pytest.mark.parametrize("place", ["class", "variant", "title"])
 def test_a_class_is_never_taken_for_mathematics(tmp_path: Path, place: str) -> None:
     names = {"class": "a", "variant": "A", "title": "Title", place: "$\\frac$"}
     save_scatter_figure(tmp_path / "f.png", cloud(names["variant"], classes=1), [names["class"]], names["title"])
 
 
-@pytest.mark.xfail(strict=True, reason="matplotlib leaves labels out of a legend that begin with an underscore")
 def test_a_class_that_begins_with_an_underscore_is_in_the_legend(tmp_path: Path, saved: list[Figure]) -> None:
     save_scatter_figure(tmp_path / "f.png", cloud("A", classes=2), ["_background", "cat"], "Title")
     assert [text.get_text() for text in saved[0].legends[0].get_texts()] == ["_background", "cat"]

@@ -307,7 +307,6 @@ def test_studies_of_one_name_have_directories_of_their_own(in_tmp_path: Path) ->
     assert (in_tmp_path / "runs/mini-2/study.csv").is_file()
 
 
-@pytest.mark.xfail(strict=True, reason="the data set of the first case serves all of them with the first seed")
 def test_each_variant_has_the_data_that_it_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     sizes = []
 
@@ -322,14 +321,12 @@ def test_each_variant_has_the_data_that_it_names(tmp_path: Path, monkeypatch: py
     assert sizes[1] == len(load_dataset(parse_config({"stream": {"validation": 0.5}}, "test").stream, None, 0).test)
 
 
-@pytest.mark.xfail(strict=True, reason="a study distils a memory for the methods that have none")
 @pytest.mark.parametrize("method", ["none", "joint"])
 def test_methods_without_images_are_refused(tmp_path: Path, method: str) -> None:
     with pytest.raises(UserError, match=rf"memory\.method: '{method}'"):
         Finished(study(QUICK, variants=[{"name": "a", "set": {"memory.method": method}}]), tmp_path / "study")
 
 
-@pytest.mark.xfail(strict=True, reason="iterations that never come are left out, or end in a traceback")
 @pytest.mark.parametrize(
     ("keys", "iterations"),
     [
@@ -345,7 +342,6 @@ def test_iterations_that_never_come_are_refused(tmp_path: Path, keys: dict[str, 
         Finished(study({**QUICK, **keys}, variants=[{"name": "a"}], iterations=iterations), tmp_path / "study")
 
 
-@pytest.mark.xfail(strict=True, reason="memories along the iterations are judged without their soft labels")
 def test_memories_along_the_way_have_their_soft_labels(tmp_path: Path) -> None:
     soft = study(
         {**QUICK, "memory.method": "distilled", "memory.soft_labels": True}, variants=[{"name": "a"}], iterations=[2]
@@ -357,7 +353,6 @@ def test_memories_along_the_way_have_their_soft_labels(tmp_path: Path) -> None:
     assert row.bytes == 10 * BYTES_PER_IMAGE + 400
 
 
-@pytest.mark.xfail(strict=True, reason="file names of kept memories leave the iteration out, and signs are all alike")
 @pytest.mark.parametrize(
     "keys",
     [{"iterations": [0, 2]}, {"variants": [{"name": "a+b"}, {"name": "a-b", "set": {"memory.ipc": 2}}]}],
@@ -369,7 +364,6 @@ def test_every_kept_memory_has_a_file_of_its_own(tmp_path: Path, keys: dict[str,
     assert len(list(done.path.glob("*.safetensors"))) == 2
 
 
-@pytest.mark.xfail(strict=True, reason="table and figure take means of no accuracies")
 def test_variants_may_be_judged_by_different_architectures(tmp_path: Path) -> None:
     variants = [{"name": "a"}, {"name": "b", "set": {"evaluate.network": {"name": "mlp"}}}]
     try:
@@ -379,14 +373,12 @@ def test_variants_may_be_judged_by_different_architectures(tmp_path: Path) -> No
     assert [(row.variant, row.architecture) for row in rows] == [("a", "convnet"), ("b", "mlp")]
 
 
-@pytest.mark.xfail(strict=True, reason="architectures are told apart by their name alone")
 def test_two_networks_of_one_architecture_are_told_apart(tmp_path: Path) -> None:
     keys = {**QUICK, "evaluate.transfer": [NetworkConfig(width=8, depth=2).model_dump()]}
     rows = Finished(study(keys, variants=[{"name": "a"}]), tmp_path / "study").rows
     assert rows[0].architecture != rows[1].architecture
 
 
-@pytest.mark.xfail(strict=True, reason="only compare looks at the last seed")
 def test_seeds_beyond_the_last_one_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="seed"):
         Finished(study({**QUICK, "seed": 2**32 - 1}, variants=[{"name": "a"}], seeds=2), tmp_path / "study")

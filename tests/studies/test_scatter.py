@@ -184,7 +184,6 @@ def test_a_directory_that_holds_something_is_refused(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
 
 
-@pytest.mark.xfail(strict=True, reason="a scatter distils a memory for the methods that have none")
 @pytest.mark.parametrize("method", ["none", "joint"])
 def test_methods_without_images_are_refused(plane: type[FirstTwo], tmp_path: Path, method: str) -> None:
     with pytest.raises(UserError, match=rf"memory\.method: '{method}'"):
