@@ -517,15 +517,17 @@ def test_overrides_set_dotted_keys_in_order() -> None:
 
 
 def test_overrides_leave_what_they_are_given_alone() -> None:
-    values: dict[str, Any] = {"a": {"b": [1]}}
-    overrides: dict[str, Any] = {"c": {"d": 2}, "c.d": 3, "a.e": [4], "new.key": 5}
+    values: dict[str, Any] = {"a": {"b": 1}}
+    overrides: list[tuple[str, Any]] = [("c", {"d": 2}), ("c.d", 3), ("a.e", 4), ("new.key", 5)]
     before = copy.deepcopy((values, overrides))
     result = with_overrides(values, overrides)
+    assert result == {"a": {"b": 1, "e": 4}, "c": {"d": 3}, "new": {"key": 5}}
     assert (values, overrides) == before
-    result["a"]["b"].append(9)
-    result["a"]["e"].append(9)
-    result["c"]["d"] = 9
-    assert (values, overrides) == before
+
+
+def test_overrides_apply_as_often_as_they_are_given() -> None:
+    given = iter([("a.b", 1), ("a", {"c": 2}), ("a.b", 3)])
+    assert with_overrides({}, given) == {"a": {"c": 2, "b": 3}}
 
 
 def test_an_override_of_a_section_leaves_its_alias_alone() -> None:

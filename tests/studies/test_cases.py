@@ -95,7 +95,13 @@ def test_every_variant_is_made_with_every_value() -> None:
 
 
 def test_without_a_sweep_every_variant_is_one_case() -> None:
-    found = cases(study(iterations=[0, 1], variants=[{"name": "a", "set": {"seed": 3}}, {"name": "b"}]))
+    found = cases(
+        study(
+            {"memory.method": "distilled"},
+            iterations=[0, 1],
+            variants=[{"name": "a", "set": {"seed": 3}}, {"name": "b"}],
+        )
+    )
     assert [(c.variant, c.x, c.config.seed) for c in found] == [("a", None, 3), ("b", None, 0)]
 
 
@@ -136,8 +142,6 @@ def test_the_base_and_the_seeds_can_be_set() -> None:
 def test_a_base_can_be_set_where_there_is_none() -> None:
     values = values_of()
     del values["base"]
-    assert load_study(written(values), [("memory.ipc", 9)]).base == {"memory": {"ipc": 9}}
-    values["base"] = None
     assert load_study(written(values), [("memory.ipc", 9)]).base == {"memory": {"ipc": 9}}
 
 
@@ -227,6 +231,63 @@ def test_a_variant_below_a_value_is_refused() -> None:
     assert "memory.ipc.x: 'ipc' is a value, not a section." in message
 
 
+DISTILLED = {"memory.method": "distilled"}
+WIDER = {"name": "convnet", "width": 8, "depth": 1}
+
+
+@pytest.mark.parametrize(
+    ("base", "keys", "shown"),
+    [
+        ({}, {"memory.method": "none"}, "memory.method 'none' keeps no images"),
+        ({}, {"memory.method": "joint"}, "memory.method 'joint' keeps no images"),
+        ({}, {"seed": 2**32 - 2}, f"3 seeds from {2**32 - 2} on leave the range below 2**32"),
+        ({}, {"evaluate.network": {"name": "mlp"}}, "is judged on other architectures than 'a'"),
+        ({}, {"evaluate.network.width": 8}, "is judged on other architectures than 'a'"),
+        ({}, {"evaluate.transfer": [{"name": "mlp"}]}, "is judged on other architectures than 'a'"),
+    ],
+    ids=str,
+)
+def test_what_a_study_cannot_judge_names_the_variant(base: dict[str, Any], keys: dict[str, Any], shown: str) -> None:
+    message = refusal(values_of(base, variants=[{"name": "a"}, {"name": "b", "set": keys}], seeds=3))
+    assert message.startswith(f"study mini, variant 'b': {shown}")
+
+
+@pytest.mark.parametrize(
+    "transfer", [[{"name": "mlp"}, WIDER, {"name": "mlp"}], [{"name": "convnet", "width": 4, "depth": 1}]], ids=str
+)
+def test_an_architecture_given_twice_is_refused(transfer: list[dict[str, Any]]) -> None:
+    message = refusal(values_of({"evaluate.transfer": transfer}))
+    assert message == "study mini, variant 'random': evaluate.transfer names an architecture twice."
+    assert len(cases(study({"evaluate.transfer": [{"name": "mlp"}, WIDER]}))) == 2
+
+
+@pytest.mark.parametrize(
+    ("keys", "iterations", "last"),
+    [
+        (DISTILLED, [0, 3], 3),
+        (DISTILLED, [50, 2], 50),
+        ({**DISTILLED, "distill.iterations": 0}, [1], 1),
+        ({"memory.method": "random"}, [0], 0),
+        ({"memory.method": "herding"}, [0, 2], 2),
+    ],
+    ids=str,
+)
+def test_iterations_that_never_come_name_the_variant(keys: dict[str, Any], iterations: list[int], last: int) -> None:
+    variants = [{"name": "a", "set": DISTILLED | {"distill.iterations": 50}}, {"name": "b", "set": keys}]
+    message = refusal(values_of(variants=variants, iterations=iterations))
+    assert message.startswith(f"study mini, variant 'b': has no iteration {last};")
+    assert len(cases(study(DISTILLED, iterations=[0, 2]))) == 2
+
+
+@pytest.mark.parametrize("iterations", [[], [-1], [0, -5]], ids=str)
+def test_iterations_are_some_and_count_from_nothing(iterations: list[int]) -> None:
+    assert refusal(values_of(iterations=iterations)).startswith("my.yaml: iterations")
+
+
+def test_the_last_seed_may_be_the_largest() -> None:
+    assert len(cases(study({"seed": 2**32 - 3}, seeds=3))) == 2
+
+
 def test_setting_the_base_to_something_invalid_names_the_variant() -> None:
     assert "variant 'random': memory.ipc: 0 " in refusal(values_of(), [("memory.ipc", 0)])
 
@@ -249,9 +310,24 @@ def test_a_local_file_precedes_the_shipped_study_of_its_name() -> None:
     assert load_study("ablation_digits.yaml").name == "mini"
 
 
-@pytest.mark.parametrize("base", [5, "text", [1, 2]])
+@pytest.mark.parametrize("base", [5, "text", [1, 2], None])
 def test_a_base_that_is_no_section_is_refused_when_it_is_set(base: Any) -> None:
-    assert " base: " in refusal(values_of() | {"base": base}, [("seed", 1)])
+    for overrides in ([], [("seed", 1)]):
+        message = refusal(values_of() | {"base": base}, overrides)
+        assert message.startswith(f"my.yaml: base: {base!r} is not accepted: ")
+
+
+def test_setting_the_base_leaves_its_aliases_alone() -> None:
+    text = yaml.safe_dump(values_of(base={})).replace(
+        "base: {}", "base: {model: &small {width: 16}, evaluate: {network: *small}}"
+    )
+    (one, _) = cases(load_study(written(text), [("model.width", 32)]))
+    assert (one.config.model.width, one.config.evaluate.network.width) == (32, 16)
+
+
+def test_the_base_is_set_in_order() -> None:
+    overrides = [("memory.ipc", 5), ("memory", {"method": "random"}), ("memory.ipc", 3)]
+    assert load_study(written(values_of()), iter(overrides)).base["memory"] == {"method": "random", "ipc": 3}
 
 
 def test_scientific_notation_is_a_number_on_the_axis() -> None:

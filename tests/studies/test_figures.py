@@ -160,7 +160,7 @@ def test_a_name_is_never_taken_for_mathematics(tmp_path: Path, axis: str | None,
 def test_a_name_that_begins_with_an_underscore_is_in_the_legend(tmp_path: Path, saved: list[Figure]) -> None:
     rows = [row(name, 0.5, x=1) for name in ("_a", "b")]
     save_accuracy_figure(tmp_path / "f.png", rows, "Title", "memory.ipc")
-    assert [text.get_text() for text in saved[0].axes[0].get_legend().get_texts()] == ["_a", "b"]
+    assert [text.get_text().strip() for text in saved[0].axes[0].get_legend().get_texts()] == ["_a", "b"]
 
 
 def test_a_figure_is_the_same_every_time(tmp_path: Path) -> None:
@@ -238,8 +238,18 @@ def test_classes_of_any_name(tmp_path: Path, saved: list[Figure]) -> None:
 def test_a_class_is_never_taken_for_mathematics(tmp_path: Path, place: str) -> None:
     names = {"class": "a", "variant": "A", "title": "Title", place: "$\\frac$"}
     save_scatter_figure(tmp_path / "f.png", cloud(names["variant"], classes=1), [names["class"]], names["title"])
+    drawn(tmp_path / "f.png")
+
+
+def test_two_dollar_signs_are_drawn_as_they_are(tmp_path: Path, saved: list[Figure]) -> None:
+    rows = [row("$x$", 0.5, x=1), row("b", 0.5, x=1)]
+    save_accuracy_figure(tmp_path / "f.png", rows, "$y$", "memory.ipc")
+    axes = saved[0].axes[0]
+    texts = [axes.title, axes._left_title, *axes.get_legend().get_texts()]
+    assert not any(text.get_parse_math() for text in texts)
+    assert "$x$" in [text.get_text() for text in texts]
 
 
 def test_a_class_that_begins_with_an_underscore_is_in_the_legend(tmp_path: Path, saved: list[Figure]) -> None:
     save_scatter_figure(tmp_path / "f.png", cloud("A", classes=2), ["_background", "cat"], "Title")
-    assert [text.get_text() for text in saved[0].legends[0].get_texts()] == ["_background", "cat"]
+    assert [text.get_text().strip() for text in saved[0].legends[0].get_texts()] == ["_background", "cat"]

@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,7 @@ COLUMNS = [
 ]
 BYTES_PER_IMAGE = 8 * 8 + 2  # one grey channel, and a 16-bit label
 CPU = torch.device("cpu")
+CONVNET = "convnet (width 4, depth 1)"  # that of the base
 QUICK: dict[str, Any] = {"evaluate.epochs": 1, "evaluate.networks": 1, "memory.ipc": 1}
 
 
@@ -83,7 +85,7 @@ def test_every_case_seed_architecture_and_network_has_a_row(finished: Finished) 
         for seed in (5, 6)
         for variant in ("random", "DM [a]")
         for x in (3, 1)
-        for architecture in ("convnet", "mlp")
+        for architecture in (CONVNET, "mlp")
         for network in (1, 2)
     ]
 
@@ -131,7 +133,7 @@ def test_the_figure_shows_the_variants(finished: Finished) -> None:
 def test_what_was_printed(finished: Finished) -> None:
     assert "[bold]The $title$" in finished.printed
     assert finished.printed.endswith(f"Everything is in {finished.path}\n")
-    for start in ("random at 3, seed 5, convnet: ", "DM [a] at 1, seed 6, mlp: "):
+    for start in (f"random at 3, seed 5, {CONVNET}: ", "DM [a] at 1, seed 6, mlp: "):
         assert start in finished.printed
         assert start in (finished.path / "log.txt").read_text()
     mean = 50 * sum(row.accuracy for row in finished.rows[2:4])
@@ -142,13 +144,14 @@ def test_what_was_printed(finished: Finished) -> None:
 def test_a_row_is_what_its_configuration_gives(finished: Finished) -> None:
     dataset = load_dataset(parse_config(BASE, "test").stream, None)
     chosen = random_images(dataset.train.by_class(), 3, make_generator(6, "memory", 0))
-    config = parse_config(with_overrides(BASE, {"evaluate.transfer": [{"name": "mlp"}]}), "test")
+    config = parse_config(with_overrides(BASE, [("evaluate.transfer", [{"name": "mlp"}])]), "test")
     expected = judge(
         ExemplarSet.from_classes(chosen), dataset.test, config.evaluate,
         normalization=dataset.normalization, augmentations=dataset.augmentations, seed=6, device=CPU,
     )  # fmt: skip
     for judgement in expected:
-        rows = [r for r in finished.rows if key(r)[:4] == ("random", 3, 6, judgement.network.name)]
+        rows = [r for r in finished.rows if key(r)[:4] == ("random", 3, 6, judgement.network.label)]
+        assert len(rows) == 2
         assert [row.accuracy for row in rows] == judgement.accuracies
 
 
@@ -180,7 +183,7 @@ def test_equal_seeds_give_equal_rows(finished: Finished, tmp_path: Path) -> None
 
 def test_iterations_are_the_axis(along: Finished) -> None:
     assert [key(row) for row in along.rows] == [
-        ("DM", float(iteration), 0, "convnet", network) for iteration in (0, 2, 6) for network in (1, 2)
+        ("DM", float(iteration), 0, CONVNET, network) for iteration in (0, 2, 6) for network in (1, 2)
     ]
     assert [row["x"] for row in table(along.path / "study.csv")] == ["0.0", "0.0", "2.0", "2.0", "6.0", "6.0"]
     assert {row.images for row in along.rows} == {20}
@@ -210,16 +213,16 @@ def test_memories_along_the_way_are_the_distillations_snapshots(
     monkeypatch.setattr(module, "judge", record)
     keys = {"memory.method": "distilled", "distill.iterations": 4, "distill.lr": 0.5, "evaluate.networks": 1}
     done = Finished(study(keys, variants=[{"name": "DM"}], iterations=[4, 1]), tmp_path / "along")
-    assert [row.x for row in done.rows] == [4.0, 1.0]
-    config = parse_config(with_overrides(BASE, keys), "test")
+    assert [row.x for row in done.rows] == [1.0, 4.0]
+    config = parse_config(with_overrides(BASE, keys.items()), "test")
     dataset = load_dataset(config.stream, None)
     distill(
         dataset.train.by_class(), config.distill,
         ipc=2, generator=make_generator(0, "memory", 0), device=CPU, normalization=dataset.normalization,
         augmentations=dataset.augmentations, on_snapshot=snapshots.__setitem__, snapshots=(1, 4),
     )  # fmt: skip
-    assert torch.equal(seen[0].images, snapshots[4].images)
-    assert torch.equal(seen[1].images, snapshots[1].images)
+    assert torch.equal(seen[0].images, snapshots[1].images)
+    assert torch.equal(seen[1].images, snapshots[4].images)
     assert not torch.equal(seen[0].images, seen[1].images)
 
 
@@ -234,8 +237,9 @@ def test_soft_labels_and_partitions_are_judged_and_charged(tmp_path: Path) -> No
     # ten probabilities of two bytes with each image, and which classes they stand for, of each class
     assert (soft.images, soft.bytes) == (10, 10 * BYTES_PER_IMAGE + 10 * 10 * 2 + 10 * 10 * 2)
     assert (grid.images, grid.bytes) == (10, 10 * BYTES_PER_IMAGE)
-    assert load_memory(done.path / "memory-soft.safetensors").soft_labels is not None
-    assert load_memory(done.path / "memory-grid.safetensors").partition == 2
+    paths = [next(done.path.glob(f"memory-*-{name}.safetensors")) for name in ("soft", "grid")]
+    assert load_memory(paths[0]).soft_labels is not None
+    assert load_memory(paths[1]).partition == 2
 
 
 def test_a_study_that_fails_keeps_the_rows_it_has(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -273,12 +277,29 @@ def test_seeds_draw_their_own_validation_split(tmp_path: Path, monkeypatch: pyte
     assert not torch.equal(*tests)
 
 
+def test_variants_with_seeds_of_their_own_have_their_own_splits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tests = []
+
+    def record(memory: ExemplarSet, test: Any, *args: Any, **options: Any) -> Any:
+        tests.append(test.images)
+        return judge(memory, test, *args, **options)
+
+    monkeypatch.setattr(module, "judge", record)
+    held_out = {**QUICK, "stream.validation": 0.25}
+    variants = [{"name": "a"}, {"name": "b", "set": {"seed": 7}}]
+    done = Finished(study(held_out, variants=variants, seeds=2), tmp_path / "study")
+    assert [row.seed for row in done.rows] == [0, 7, 1, 8]
+    stream = parse_config(with_overrides(BASE, held_out.items()), "test").stream
+    for seed, found in zip((0, 7, 1, 8), tests, strict=True):
+        assert torch.equal(found, load_dataset(stream, None, seed).test.images)
+
+
 @pytest.mark.parametrize(
     ("keys", "shown"),
     [
-        ({"memory.ipc": 1000}, r"memory\.ipc: 1000 is more than class '8'"),
-        ({"evaluate.network.depth": 4}, r"evaluate\.network\.depth: 4 "),
-        ({"evaluate.transfer": [{"name": "mlp"}, {"name": "lenet"}]}, r"evaluate\.transfer\.1\.name: 'lenet' "),
+        ({"memory.ipc": 1000}, r"^memory\.ipc: 1000 is more than class '8'"),
         ({"memory.method": "distilled", "distill.embedder.depth": 4}, r"distill\.embedder\.depth: 4 "),
         ({"memory.ipc": 0}, r"study mini, variant 'b': memory\.ipc: 0 "),
     ],
@@ -289,6 +310,22 @@ def test_a_variant_that_does_not_fit_is_found_before_anything_is_written(
 ) -> None:
     with pytest.raises(UserError, match=shown):
         Finished(study(variants=[{"name": "a"}, {"name": "b", "set": keys}]), tmp_path / "study")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("keys", "shown"),
+    [
+        ({"evaluate.network.depth": 4}, r"^evaluate\.network\.depth: 4 "),
+        ({"evaluate.transfer": [{"name": "mlp"}, {"name": "lenet"}]}, r"^evaluate\.transfer\.1\.name: 'lenet' "),
+    ],
+    ids=str,
+)
+def test_a_judge_that_does_not_fit_is_found_before_anything_is_written(
+    tmp_path: Path, keys: dict[str, Any], shown: str
+) -> None:
+    with pytest.raises(UserError, match=shown):
+        Finished(study(keys), tmp_path / "study")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -323,7 +360,7 @@ def test_each_variant_has_the_data_that_it_names(tmp_path: Path, monkeypatch: py
 
 @pytest.mark.parametrize("method", ["none", "joint"])
 def test_methods_without_images_are_refused(tmp_path: Path, method: str) -> None:
-    with pytest.raises(UserError, match=rf"memory\.method: '{method}'"):
+    with pytest.raises(UserError, match=rf"memory\.method '{method}' keeps no images"):
         Finished(study(QUICK, variants=[{"name": "a", "set": {"memory.method": method}}]), tmp_path / "study")
 
 
@@ -346,11 +383,12 @@ def test_memories_along_the_way_have_their_soft_labels(tmp_path: Path) -> None:
     soft = study(
         {**QUICK, "memory.method": "distilled", "memory.soft_labels": True}, variants=[{"name": "a"}], iterations=[2]
     )
-    try:
-        (row,) = Finished(soft, tmp_path / "study").rows
-    except UserError:  # refusing them would do, too
-        return
+    done = Finished(soft, tmp_path / "study", keep_memories=True)
+    (row,) = done.rows
     assert row.bytes == 10 * BYTES_PER_IMAGE + 400
+    (path,) = done.path.glob("*.safetensors")
+    assert load_memory(path).soft_labels is not None
+    assert load_memory(path).nbytes == row.bytes
 
 
 @pytest.mark.parametrize(
@@ -361,22 +399,46 @@ def test_memories_along_the_way_have_their_soft_labels(tmp_path: Path) -> None:
 def test_every_kept_memory_has_a_file_of_its_own(tmp_path: Path, keys: dict[str, Any]) -> None:
     kept = study({**QUICK, "memory.method": "distilled"}, **{"variants": [{"name": "a"}], **keys})
     done = Finished(kept, tmp_path / "study", keep_memories=True)
-    assert len(list(done.path.glob("*.safetensors"))) == 2
+    kept_files = sorted(path.name for path in done.path.glob("*.safetensors"))
+    assert len(kept_files) == len(list(done.path.glob("memory-*.png"))) == 2
+    assert all(re.fullmatch(r"memory-\d+-a(-[b\d])?\.safetensors", name) for name in kept_files)
 
 
-def test_variants_may_be_judged_by_different_architectures(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "keys",
+    [
+        {"variants": [{"name": "random", "set": {"memory.method": "random", "stream.validation": 0.25}}]},
+        {"iterations": [0, 2]},
+        {"variants": [{"name": "soft", "set": {"memory.soft_labels": True}}]},
+    ],
+    ids=["validation", "iterations", "soft labels"],
+)
+def test_a_kept_memory_is_judged_by_evaluate_as_by_the_study(tmp_path: Path, keys: dict[str, Any]) -> None:
+    base = {"memory.method": "distilled", "evaluate.networks": 2, "evaluate.transfer": [{"name": "mlp"}], "seed": 3}
+    kept = study(base, **{"variants": [{"name": "DM"}], **keys})
+    done = Finished(kept, tmp_path / "study", keep_memories=True)
+    paths = sorted(done.path.glob("*.safetensors"), key=lambda path: int(path.name.split("-")[1]))
+    assert len(paths) == len(done.rows) // 4
+    config = parse_config(with_overrides(BASE, base.items()), "test")
+    for number, path in enumerate(paths):
+        judgements = memories.evaluate_memory(path, config, None, Console(file=io.StringIO()))
+        found = [value for judgement in judgements for value in judgement.accuracies]
+        assert found == done.accuracies[4 * number : 4 * number + 4]
+        metadata = load_memory(path).metadata
+        assert (metadata["seed"], metadata["ipc"]) == (3, 2)
+
+
+def test_variants_judged_by_different_architectures_are_refused(tmp_path: Path) -> None:
     variants = [{"name": "a"}, {"name": "b", "set": {"evaluate.network": {"name": "mlp"}}}]
-    try:
-        rows = Finished(study(QUICK, variants=variants), tmp_path / "study").rows
-    except UserError:  # refusing them would do, too
-        return
-    assert [(row.variant, row.architecture) for row in rows] == [("a", "convnet"), ("b", "mlp")]
+    with pytest.raises(UserError, match=r"variant 'b': is judged on other architectures than 'a'"):
+        Finished(study(QUICK, variants=variants), tmp_path / "study")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_two_networks_of_one_architecture_are_told_apart(tmp_path: Path) -> None:
     keys = {**QUICK, "evaluate.transfer": [NetworkConfig(width=8, depth=2).model_dump()]}
     rows = Finished(study(keys, variants=[{"name": "a"}]), tmp_path / "study").rows
-    assert rows[0].architecture != rows[1].architecture
+    assert [row.architecture for row in rows] == [CONVNET, "convnet (width 8, depth 2)"]
 
 
 def test_seeds_beyond_the_last_one_are_refused(tmp_path: Path) -> None:

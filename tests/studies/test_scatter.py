@@ -186,5 +186,15 @@ def test_a_directory_that_holds_something_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("method", ["none", "joint"])
 def test_methods_without_images_are_refused(plane: type[FirstTwo], tmp_path: Path, method: str) -> None:
-    with pytest.raises(UserError, match=rf"memory\.method: '{method}'"):
+    with pytest.raises(UserError, match=rf"memory\.method '{method}' keeps no images"):
         Finished(scattered(variants=[{"name": "a", "set": {"memory.method": method}}]), tmp_path / "features")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("keys", [{"seed": 1}, {"stream.validation": 0.25}, {"stream.order_seed": 3}], ids=str)
+def test_variants_share_one_stream_and_one_seed(plane: type[FirstTwo], tmp_path: Path, keys: dict[str, Any]) -> None:
+    with pytest.raises(UserError, match="^study mini: variants of a scatter share one stream and seed; "):
+        Finished(scattered(variants=[{"name": "a"}, {"name": "b", "set": keys}]), tmp_path / "features")
+    assert list(tmp_path.iterdir()) == []
+    done = Finished(scattered(variants=[{"name": "a", "set": keys}, {"name": "b", "set": keys}]), tmp_path / "features")
+    assert {point.variant for point in done.points} == {"a", "b"}
