@@ -3,8 +3,8 @@
     python -m benchmarks.quality STUDY [--data DATA] [--set KEY=VALUE ...] [--seeds N] [--name NAME]
 
 STUDY is a shipped study or a file; DATA the folder of the data sets (of the images for image_folder). Writes
-``results/NAME.json`` (NAME: the study's) and ``docs/images/study-NAME.png``. Differences are taken between
-networks of the same seed; intervals are Student's, at 95 %.
+``results/NAME.json`` (NAME: the study's), its rows as CSV and ``docs/images/study-NAME.png``. Differences are taken
+between networks of the same seed; intervals are Student's, at 95 %.
 """
 
 import argparse
@@ -92,6 +92,8 @@ def main(source: str, data: Path | None, overrides: list[str], seeds: int | None
         images = ledger.ROOT / "docs" / "images"
         images.mkdir(exist_ok=True)
         shutil.copy(Path(folder) / "study" / "study.png", images / f"study-{name}.png")
+        ledger.RESULTS.mkdir(exist_ok=True)
+        shutil.copy(Path(folder) / "study" / "study.csv", ledger.RESULTS / f"{name}.csv")
     found = ledger_rows(study.name, rows)
     shown = [source, *(["--data DATA"] if data else []), *(f"--set {text}" for text in overrides)]
     shown += [f"--seeds {study.seeds}"]

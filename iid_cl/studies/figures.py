@@ -1,4 +1,4 @@
-"""Figures of studies: accuracy as bars or along an axis, and features as a scatter."""
+"""Figures of studies: accuracy per variant or along an axis, and features as a scatter."""
 
 import io
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#0
 
 
 def save_accuracy_figure(path: Path, rows: Sequence["Row"], title: str, axis: str | None) -> None:
-    """Mean accuracy with its standard deviation over seeds and networks: lines along ``axis``, or bars without one.
+    """Mean accuracy with its standard deviation over seeds and networks: lines along ``axis``, or a mark per variant.
 
     Raises:
         UserError: the file cannot be written.
@@ -41,32 +41,32 @@ def save_accuracy_figure(path: Path, rows: Sequence["Row"], title: str, axis: st
             axes.set_xscale("symlog", linthresh=min(positive))
         axes.set_xlabel(axis)
     else:
-        width = 0.8 / len(architectures)
+        width = 0.6 / len(architectures)
         for number, architecture in enumerate(architectures):
             points = [
                 _spread([r for r in rows if (r.variant, r.architecture) == (variant, architecture)])
                 for variant in variants
             ]
             places = [i + (number - (len(architectures) - 1) / 2) * width for i in range(len(variants))]
-            axes.bar(
+            axes.errorbar(
                 places,
                 [m for m, _ in points],
-                width * 0.92,
                 yerr=[s for _, s in points],
-                capsize=3,
+                fmt="o",
+                capsize=4,
                 color=COLOURS[number % len(COLOURS)],
                 label=_legend(architecture),
             )
-            for place, (middle_value, around_value) in zip(places, points, strict=True):
+            for place, (middle_value, _) in zip(places, points, strict=True):
                 axes.annotate(
-                    f"{middle_value:.1f}", (place, middle_value + around_value), (0, 3),
-                    textcoords="offset points", ha="center", fontsize=7,
+                    f"{middle_value:.1f}", (place, middle_value), (7, 0),
+                    textcoords="offset points", va="center", fontsize=8,
                 )  # fmt: skip
-        axes.set_xticks(range(len(variants)), variants, rotation=20 if len(variants) > 4 else 0, ha="right")
-        if len(variants) <= 4:
-            axes.set_xticks(range(len(variants)), variants, ha="center")
-        lowest = min(100 * row.accuracy for row in rows)
-        axes.set_ylim(bottom=max(0.0, lowest - 10))
+        slanted = sum(len(variant) for variant in variants) > 60
+        axes.set_xticks(
+            range(len(variants)), variants, rotation=20 if slanted else 0, ha="right" if slanted else "center"
+        )
+        axes.set_xlim(-0.5, len(variants) - 0.3)
     axes.set_ylabel("test accuracy, %")
     axes.set_title(title, loc="left", fontsize=10)
     if axis is not None or len(architectures) > 1:
