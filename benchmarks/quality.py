@@ -39,6 +39,7 @@ DIFFERENCES: dict[str, list[tuple[str, str, float | None]]] = {
         ("IDM + CC + CM", "IDM", None),
         ("NCFM + CC + CM", "IDM + CC + CM", 0.0),
     ],
+    "soft_labels": [("soft labels", "hard labels", None)],
     "ablation": [("DM + CC", "DM", None), ("DM + CM", "DM", None), ("DM + CC + CM", "DM", None)],
 }
 
