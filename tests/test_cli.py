@@ -1,5 +1,6 @@
 """The command line: a mistake ends in one sentence and exit code 2, and leaves nothing behind."""
 
+import csv
 import subprocess
 import sys
 import urllib.request
@@ -336,6 +337,12 @@ def study_file(*arguments: str, **keys: Any) -> list[str]:
     }
     Path("mini.yaml").write_text(yaml.safe_dump({key: value for key, value in values.items() if value is not None}))
     return ["study", "mini.yaml", *arguments]
+
+
+def study_rows(folder: str) -> list[dict[str, str]]:
+    """The rows of a study's table."""
+    with (Path(folder) / "study.csv").open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
 
 
 def study_missing() -> list[str]:
@@ -705,8 +712,9 @@ def test_a_studys_options_are_heard(cli: Callable[[Sequence[str]], Answer]) -> N
     sets = ["evaluate.networks=2", "seed=7", "memory.ipc=3", "memory.ipc=4"]
     arguments = study_file("--seeds", "2", "--out", "out", "--keep", *(p for text in sets for p in ("--set", text)))
     assert cli(arguments).code == 0
-    rows = [line.split(",") for line in Path("out/study.csv").read_text().splitlines()[1:]]
-    found = [(row[0], row[2], row[4], row[6]) for row in rows]
+    rows = study_rows("out")
+    found = [(row["variant"], row["seed"], row["network"], row["images"]) for row in rows]
+    assert {row["architecture"] for row in rows} == {"convnet (width 4, depth 1)"}
     assert found == [
         (variant, str(seed), str(network), str(images))
         for seed in (7, 8)
@@ -732,7 +740,7 @@ def test_a_studys_overrides_apply_in_their_order(cli: Callable[[Sequence[str]], 
     sets = ["memory.ipc=5", "memory={method: random}", "memory.ipc=3"]
     arguments = study_file("--out", "out", *(part for text in sets for part in ("--set", text)))
     assert cli(arguments).code == 0
-    assert [line.split(",")[6] for line in Path("out/study.csv").read_text().splitlines()[1:]] == ["30", "20"]
+    assert [row["images"] for row in study_rows("out")] == ["30", "20"]
 
 
 def test_looking_at_configurations_imports_nothing_heavy() -> None:

@@ -168,6 +168,8 @@ def test_a_value_of_the_wrong_type_is_refused(key: str, text: str, shown: str) -
         ("train.momentum", "1.5", "1.5"),
         ("train.weight_decay", "-1", "-1"),
         ("distill.cc.weight", "-0.5", "-0.5"),
+        ("distill.cc.beta", "0.5", "0.5"),
+        ("distill.cc.beta", ".inf", "inf"),
         ("distill.cc.network.depth", "0", "0"),
         ("distill.embedder.width", "-8", "-8"),
         ("evaluate.networks", "0", "0"),

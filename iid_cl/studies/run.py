@@ -62,6 +62,7 @@ def run_study(
             is written wherever possible.
     """
     todo = cases(study)
+    _loaded.cache_clear()  # files may have changed since an earlier study
     device = resolve_device(todo[0].config.device)
     for case in todo:
         _check(case, _dataset(case.config, data_root))

@@ -9,12 +9,15 @@ import torch
 from PIL import Image
 
 from benchmarks import gpu, ledger, quality, split_digits
-from iid_cl.config import DistillConfig, EmbedderConfig
+from iid_cl.config import CentralizationConfig, CovarianceConfig, DistillConfig, EmbedderConfig
 from iid_cl.studies.cases import load_study
 from iid_cl.studies.config import StudyConfig, SweepConfig
 from iid_cl.studies.run import Row
 
-TINY_DISTILL = ("distill.iterations=2", "distill.real_batch=4", "distill.embedder.width=4", "distill.cc.epochs=1")
+TINY_DISTILL = (
+    *("distill.iterations=2", "distill.real_batch=4", "distill.embedder.width=4"),
+    *("distill.cc.epochs=1", "distill.cc.trainings=1", "distill.cc.network={width: 4, depth: 1}"),
+)
 ORIGIN = {"commit": "abc", "versions": {"torch": "2"}, "machine": "m", "device": "cpu"}
 
 
@@ -93,7 +96,8 @@ def test_the_gpu_script_measures_nothing_without_a_gpu(
 
 
 def test_the_engines_rate_in_miniature() -> None:
-    config = DistillConfig(real_batch=2, embedder=EmbedderConfig(width=2))
+    off = {"cc": CentralizationConfig(weight=0), "cm": CovarianceConfig(weight=0)}
+    config = DistillConfig(real_batch=2, embedder=EmbedderConfig(width=2), **off)
     assert gpu.engine_rate(torch.device("cpu"), 2, config) > 0
 
 

@@ -214,6 +214,17 @@ def test_nothing_is_trained_when_networks_are_given(trainings):
     assert trainings == []
 
 
+def test_an_empty_list_of_networks_is_as_good_as_none(trainings):
+    groups, config = images_of(2, 5), settings(cc=0.1)
+    none = condense(groups, config, soft_labels=True)
+    empty = condense(groups, config, trained=[], soft_labels=True)
+    assert len(trainings) == 2
+    assert torch.equal(empty.images, none.images)
+    assert torch.equal(empty.soft_labels.probabilities, none.soft_labels.probabilities)
+    assert empty.soft_labels.columns.tolist() == [[2, 5]] * 2
+    assert empty.soft_labels.probabilities.double().std(0).min() > 0.001  # seen by networks
+
+
 # --- what it lowers
 
 
@@ -425,7 +436,7 @@ def test_a_class_of_equal_images_stays_what_it_is(objective):
 def test_images_that_are_no_numbers_are_refused(monkeypatch):
     monkeypatch.setattr(losses, "mean_matching", lambda real, synthetic: synthetic.sum((1, 2)) * math.nan)
     images = {0: torch.zeros(8, 1, 8, 8, dtype=torch.uint8)}
-    config = DistillConfig(iterations=2, real_batch=4, lr=0.25, embedder=EmbedderConfig(width=8, depth=2))
+    config = settings(iterations=2, real_batch=4, lr=0.25)
     with pytest.raises(UserError, match=r"distill\.lr: 0\.25 makes the images diverge"):
         distill(
             images,
@@ -773,14 +784,10 @@ def test_no_iterations_store_distinct_real_images():
         assert len(chosen) == 3
 
 
-def halves(size):
-    """Weights of pixels of a side in a side half as long: a triangle that reaches over four."""
-    matrix = np.zeros((size // 2, size))
-    for i in range(size // 2):
-        for j in range(size):
-            matrix[i, j] = max(0.0, 1 - abs((j + 0.5) - (2 * i + 1)) / 2)
-        matrix[i] /= matrix[i].sum()
-    return matrix
+def halved(images):
+    """(n, H, W) at half the side: each pixel the mean of four."""
+    images = images.double().numpy()
+    return sum(images[:, a::2, b::2] for a in (0, 1) for b in (0, 1)) / 4
 
 
 @every_objective
@@ -789,7 +796,7 @@ def test_no_iterations_pack_shrunk_real_images(objective):
     memory = condense(groups, extended(objective, iterations=0, cc=0.1), ipc=3)
     assert memory.partition == 2
     for label, images in memory.by_class().items():
-        shrunk = np.einsum("ih,nhw,jw->nij", halves(8), groups[label][:, 0].double().numpy(), halves(8))
+        shrunk = halved(groups[label][:, 0])
         stored = images[:, 0].double().numpy()
         parts = np.concatenate([stored[:, a : a + 4, b : b + 4] for a in (0, 4) for b in (0, 4)])
         apart = np.abs(parts[:, None] - shrunk[None]).max((2, 3))
@@ -977,6 +984,35 @@ def test_soft_labels_without_iterations(trainings):
     memory = condense(images_of(2, 5), extended(iterations=0), soft_labels=True)
     assert memory.soft_labels.probabilities.shape == (24, 2)
     assert len(trainings) == 1
+
+
+@pytest.mark.parametrize("objective", ["dm", "idm"])
+def test_snapshots_have_soft_labels_of_their_own(objective, trainings):
+    seen, groups = {}, images_of(2, 5)
+    networks = pool(groups, epochs=6)
+    trainings.clear()
+    options = {"snapshots": [0, 4, 8], "on_snapshot": lambda i, memory: seen.update({i: memory})}
+    result = condense(groups, extended(objective), trained=networks, soft_labels=True, **options)
+    assert list(seen) == [0, 4, 8]
+    for memory in seen.values():
+        rows = memory.soft_labels.probabilities.double().numpy()
+        np.testing.assert_allclose(rows, mean_probabilities(networks, memory.decoded().images), atol=1e-3)
+        assert memory.soft_labels.columns.tolist() == [[2, 5]] * 2
+        assert memory.nbytes == result.nbytes
+    first, last = (seen[i].soft_labels.probabilities for i in (0, 8))
+    assert not torch.equal(first, last)
+    assert torch.equal(last, result.soft_labels.probabilities)
+    assert trainings == []
+
+
+def test_snapshots_of_networks_trained_here_share_their_training(trainings):
+    seen = []
+    condense(
+        images_of(2, 5), settings(), soft_labels=True,
+        snapshots=[0, 8], on_snapshot=lambda i, memory: seen.append(memory.soft_labels),
+    )  # fmt: skip
+    assert len(trainings) == 1
+    assert [soft.probabilities.shape for soft in seen] == [(6, 2)] * 2
 
 
 def test_one_class_alone_is_certain(trainings):

@@ -188,7 +188,7 @@ def test_quadratic_centralization_in_both_units():
     np.testing.assert_allclose(published, 0.05 * distances.sum(1), rtol=1e-10)
 
 
-@pytest.mark.parametrize(("alpha", "beta"), [(1.0, 2.0), (0.3, 1.2), (0.5, 0.0)])
+@pytest.mark.parametrize(("alpha", "beta"), [(1.0, 2.0), (0.3, 1.2), (0.5, 1.0)])
 def test_exponential_centralization_in_both_units(alpha, beta):
     features, units = draw(21, 3, 4, 6), [2.0, 5.0, 4.0]
     distances, options = numpy_distances(features), {"form": "exponential", "alpha": alpha, "beta": beta}

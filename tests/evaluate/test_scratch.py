@@ -1,7 +1,7 @@
 """Training from scratch on a memory of digits: repeatable, above chance, judged on the memory's classes."""
 
 import threading
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import cache
 
 import numpy as np
@@ -206,6 +206,24 @@ def test_the_calling_threads_count_is_unchanged(count):
     with threads(count):
         judged(memory_of(0, 1), network=TINY, epochs=1, networks=3)
         assert torch.get_num_threads() == count
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_threads_started_later_begin_with_the_count_of_before(fails, monkeypatch):
+    """Each thread of the pool sets its own count, which PyTorch hands on to threads that start afterwards."""
+    if fails:
+        monkeypatch.setattr(scratch, "train_classifier", None)  # a TypeError inside the pool
+    seen = []
+    with threads(4):
+        before = threading.Thread(target=lambda: seen.append(torch.get_num_threads()))
+        before.start()
+        before.join()
+        with pytest.raises(TypeError) if fails else nullcontext():
+            judged(memory_of(0, 1), network=TINY, epochs=1, networks=2)
+        after = threading.Thread(target=lambda: seen.append(torch.get_num_threads()))
+        after.start()
+        after.join()
+    assert seen == [4, 4]
 
 
 def recorded(monkeypatch, act=lambda number: None):

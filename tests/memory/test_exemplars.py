@@ -313,10 +313,15 @@ COLUMNS = torch.tensor([[0, 1], [0, 1]], dtype=torch.int16)
         (ROWS - 1, COLUMNS),
         (ROWS * torch.nan, COLUMNS),
         (ROWS, COLUMNS - 2),
+        (ROWS[:, :0], COLUMNS[:, :0]),
+        (ROWS * torch.tensor([[1], [0]]).half(), COLUMNS),
+        (ROWS, COLUMNS * 0 - 1),
+        (ROWS * torch.tensor([0, 1]).half(), COLUMNS * torch.tensor([1, -1]).short()),
     ],
     ids=[
         "float32", "int64 columns", "rows of one dimension", "columns of one dimension", "too few rows",
         "too few columns rows", "narrow rows", "narrow columns", "above one", "negative", "no numbers", "below -1",
+        "empty", "all zero", "no class", "all at no class",
     ],
 )  # fmt: skip
 def test_soft_labels_that_do_not_fit_are_refused(rows, columns):

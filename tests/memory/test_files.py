@@ -11,6 +11,7 @@ import struct
 
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from iid_cl.errors import UserError
@@ -355,8 +356,11 @@ def tensors_of(memory):
 
 
 def header_of(tensors, **changes):
-    """A header whose checksum fits the tensors, in the order images, labels, soft labels, their classes."""
-    digest = hashlib.sha256(b"".join(tensor.contiguous().numpy().tobytes() for tensor in tensors.values()))
+    """A header whose checksum fits the tensors, in the order images, labels, soft labels, their classes, and the
+    partition where there is one."""
+    data = b"".join(tensor.contiguous().numpy().tobytes() for tensor in tensors.values())
+    partition = changes.get("partition", 1)
+    digest = hashlib.sha256(data if partition == 1 else data + f"partition {partition}".encode())
     return {"format": FORMAT, "version": VERSION, "sha256": digest.hexdigest(), **changes}
 
 
@@ -418,11 +422,27 @@ def test_a_partition_that_does_not_divide_the_images_is_refused(tmp_path, partit
     assert_refused(path, "not a usable memory", f"partition of {partition} does not divide")
 
 
-@pytest.mark.parametrize("partition", ["2", 2.0, None, [2]], ids=str)
+@pytest.mark.parametrize("partition", ["2", 2.0, None, [2], True, False], ids=str)
 def test_a_partition_that_is_no_whole_number_is_refused(tmp_path, partition):
     tensors = tensors_of(dataclasses.replace(soft_example(), soft_labels=None))
     path = foreign(tmp_path / "m", tensors, header_of(tensors, partition=partition))
     assert_refused(path, "not a memory written by iid-cl")
+
+
+@pytest.mark.parametrize("partition", [1, 4, None])
+def test_a_partition_that_is_another_than_when_written_is_noticed(tmp_path, partition):
+    memory, path = dataclasses.replace(soft_example(), soft_labels=None), tmp_path / "m"
+    save_memory(path, memory)
+    with safe_open(path, framework="pt") as file:
+        header = json.loads(file.metadata()["iid_cl"])
+    assert load_memory(foreign(tmp_path / "same", tensors_of(memory), header)).partition == 2
+    header = {key: value for key, value in {**header, "partition": partition}.items() if value is not None}
+    assert_refused(foreign(tmp_path / "other", tensors_of(memory), header), "checksum")
+
+
+def test_without_a_partition_the_checksum_is_that_of_the_tensors_alone(stored):
+    with safe_open(stored, framework="pt") as file:
+        assert json.loads(file.metadata()["iid_cl"])["sha256"] == GOOD_HEADER["sha256"]
 
 
 @pytest.mark.parametrize("partition", [1, 4])
@@ -445,6 +465,9 @@ def soft_changes():
         "no numbers": {"soft_labels": rows * torch.nan},
         "negative classes": {"soft_classes": columns - 5},
         "no classes given": {"soft_classes": None},
+        "no columns": {"soft_labels": rows[:, :0].contiguous(), "soft_classes": columns[:, :0].contiguous()},
+        "no probability": {"soft_labels": rows * 0},
+        "probability of no class": {"soft_classes": torch.tensor([[1, 2, 3], [-1, -1, 4]], dtype=torch.int16)},
     }
 
 
@@ -452,7 +475,7 @@ def soft_changes():
 def test_soft_labels_that_contradict_the_memory_are_refused(tmp_path, change):
     tensors = tensors_of(soft_example()) | soft_changes()[change]
     tensors = {name: tensor for name, tensor in tensors.items() if tensor is not None}
-    assert_refused(foreign(tmp_path / "m", tensors, header_of(tensors, partition=2)))
+    assert_refused(foreign(tmp_path / "m", tensors, header_of(tensors, partition=2)), "not a")
 
 
 def test_a_flipped_bit_of_a_soft_label_or_its_class_is_noticed(tmp_path):

@@ -4,7 +4,6 @@ import io
 import re
 from typing import Any
 
-import pytest
 from rich.console import Console
 
 from iid_cl.report.tables import results_table, study_table

@@ -21,17 +21,24 @@ from iid_cl.memory.files import load_memory, save_memory
 from iid_cl.runs.memories import condense_dataset, evaluate_memory
 
 METHODS = ["distilled", "herding", "random"]
+SMALL = "convnet (width 8, depth 2)"  # the miniature's network, as it is printed
 
 
 def miniature(method: str = "random", ipc: int = 2, **sections: Any) -> Config:
     """A condensation and a judgement of a second."""
     small = {"width": 8, "depth": 2}
-    cc = {"epochs": 1, "network": small}
+    off = {"weight": 0.0}
     values: dict[str, Any] = {
         "stream": {"dataset": "digits"},
         "model": small,
         "memory": {"method": method, "ipc": ipc},
-        "distill": {"iterations": 3, "real_batch": 8, "embedder": small, "cc": cc},
+        "distill": {
+            "iterations": 3,
+            "real_batch": 8,
+            "embedder": small,
+            "cc": {**off, "epochs": 1, "network": small},
+            "cm": off,
+        },
         "evaluate": {"network": small, "epochs": 2, "networks": 2},
         "device": "cpu",
     }
@@ -157,10 +164,10 @@ def test_a_memory_is_judged_by_networks_trained_on_it(out: Path, method: str) ->
     assert len(accuracies) == 2
     for number, accuracy in enumerate(accuracies, start=1):
         assert accuracy * 450 == pytest.approx(round(accuracy * 450), abs=1e-3)  # a share of the test images
-        assert f"convnet {number}: {100 * accuracy:.1f} %" in printed
+        assert f"{SMALL} {number}: {100 * accuracy:.1f} %" in printed
     mean, spread = 50 * sum(accuracies), 100 * abs(accuracies[0] - accuracies[1]) / 2**0.5
-    assert f"convnet: accuracy {mean:.1f} ± {spread:.1f} %" in printed
-    assert "2 networks (convnet), 2 epochs each" in printed
+    assert f"{SMALL}: accuracy {mean:.1f} ± {spread:.1f} %" in printed
+    assert f"2 networks ({SMALL}), 2 epochs each" in printed
     assert "450 test images" in printed
 
 
@@ -214,10 +221,11 @@ def test_further_architectures_are_judged_and_printed(out: Path) -> None:
     assert [one.network.name for one in judgements] == ["mlp", "convnet", "alexnet"]
     assert judgements[1].accuracies == evaluate(out, miniature())[0]
     head, *lines = printed.splitlines()
-    assert "20 images, 1,320 bytes; 2 networks (mlp, convnet, alexnet), 2 epochs each, 450 test images" in head
+    alexnet = "alexnet (norm group)"
+    assert f"20 images, 1,320 bytes; 2 networks (mlp, {SMALL}, {alexnet}), 2 epochs each, 450 test images" in head
     assert [line.split(":")[0].strip() for line in lines] == [
-        *("mlp 1", "mlp 2", "convnet 1", "convnet 2", "alexnet 1", "alexnet 2"),
-        *("mlp", "convnet", "alexnet"),
+        *(f"{name} {number}" for name in ("mlp", SMALL, alexnet) for number in (1, 2)),
+        *("mlp", SMALL, alexnet),
     ]
     for line, accuracy in zip(lines, [value for one in judgements for value in one.accuracies], strict=False):
         assert line.endswith(f": {100 * accuracy:.1f} %")
@@ -225,17 +233,21 @@ def test_further_architectures_are_judged_and_printed(out: Path) -> None:
 
 def test_the_drop_of_further_architectures_counted_by_hand(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     found = [
-        Judgement(NetworkConfig(), [0.5, 0.7]),  # mean 60, deviations of 10 each: 14.1
+        Judgement(NetworkConfig(width=8, depth=2), [0.5, 0.7]),  # mean 60, deviations of 10 each: 14.1
         Judgement(NetworkConfig(name="mlp"), [0.4, 0.5]),
         Judgement(NetworkConfig(name="alexnet"), [0.578, 0.578]),
+        Judgement(NetworkConfig(width=256, norm="batch"), [0.65, 0.65]),
+        Judgement(NetworkConfig(name="vgg11"), [0.6, 0.6]),
     ]
     monkeypatch.setattr("iid_cl.runs.memories.judge", lambda *args, **kwargs: found)
     judgements, printed = evaluate_all(stored(out), miniature())
     assert judgements == found
     assert printed.splitlines()[1:] == [
-        "convnet: accuracy 60.0 ± 14.1 %",
-        "mlp: accuracy 45.0 ± 7.1 %, 15.0 points below convnet",
-        "alexnet: accuracy 57.8 ± 0.0 %, 2.2 points below convnet",
+        f"{SMALL}: accuracy 60.0 ± 14.1 %",
+        f"mlp: accuracy 45.0 ± 7.1 %, 15.0 points below {SMALL}",
+        f"alexnet: accuracy 57.8 ± 0.0 %, 2.2 points below {SMALL}",
+        f"convnet (width 256, norm batch): accuracy 65.0 ± 0.0 %, 5.0 points above {SMALL}",
+        f"vgg11: accuracy 60.0 ± 0.0 %, 0.0 points below {SMALL}",
     ]
 
 

@@ -35,7 +35,13 @@ def miniature(**changes: Any) -> Config:
         "model": {"width": 8, "depth": 2},
         "train": {"epochs": 2, "memory_epochs": 2, "batch_size": 64},
         "memory": {"method": "distilled", "ipc": 1},
-        "distill": {"iterations": 3, "real_batch": 8, "embedder": {"width": 8, "depth": 2}},
+        "distill": {
+            "iterations": 3,
+            "real_batch": 8,
+            "embedder": {"width": 8, "depth": 2},
+            "cc": {"weight": 0, "network": {"width": 8, "depth": 2}, "trainings": 1, "epochs": 1, "snapshots": 1},
+            "cm": {"weight": 0},
+        },
         "device": "cpu",
     }
     for key, change in changes.items():

@@ -12,12 +12,18 @@ from sklearn.datasets import load_digits
 from torch.utils.data import Dataset
 from torchvision.transforms import Compose, Lambda, Normalize, ToTensor
 
-from iid_cl.config import DistillConfig, EmbedderConfig
+from iid_cl.config import CentralizationConfig, CovarianceConfig, DistillConfig, EmbedderConfig, NetworkConfig
 from iid_cl.data.images import Normalization
 
 MEAN, STD = 0.3, 0.4
 NORMALIZATION = Normalization((MEAN,), (STD,))
-TINY = DistillConfig(iterations=3, real_batch=4, embedder=EmbedderConfig(width=4, depth=1))
+TINY = DistillConfig(
+    iterations=3,
+    real_batch=4,
+    embedder=EmbedderConfig(width=4, depth=1),
+    cc=CentralizationConfig(weight=0, network=NetworkConfig(width=4, depth=1), trainings=1, epochs=2, snapshots=1),
+    cm=CovarianceConfig(weight=0),
+)
 
 # What a raw sample may look like, and the transform that turns it into a network's input.
 FORMS: dict[str, tuple[Callable[[np.ndarray], object], Callable[[object], torch.Tensor] | None]] = {
@@ -79,7 +85,6 @@ def kind(request: pytest.FixtureRequest) -> str:
 @pytest.fixture
 def network() -> torch.nn.Module:
     """A small classifier with the same weights each time."""
-    from iid_cl.config import NetworkConfig
     from iid_cl.nets import build_network
 
     return build_network(NetworkConfig(width=4, depth=1), (1, 8, 8), 4, torch.Generator().manual_seed(0))

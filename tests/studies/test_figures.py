@@ -36,22 +36,29 @@ def saved(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
     return figures
 
 
+def marks(figure: Figure) -> list[tuple[float, float]]:
+    """Where the marks are, architecture by architecture."""
+    lines = [container.lines[0] for container in figure.axes[0].containers]
+    assert all(line.get_marker() == "o" and line.get_linestyle() == "None" for line in lines)
+    return [(float(x), float(y)) for line in lines for x, y in zip(line.get_xdata(), line.get_ydata(), strict=True)]
+
+
 def heights(figure: Figure) -> list[float]:
-    return [patch.get_height() for patch in figure.axes[0].patches]
+    return [y for _, y in marks(figure)]
 
 
-def bars_ends(figure: Figure) -> list[tuple[float, float]]:
-    """Where each error bar begins and ends."""
+def interval_ends(figure: Figure) -> list[tuple[float, float]]:
+    """Where the interval of each mark begins and ends."""
     (segments,) = [c.get_segments() for c in figure.axes[0].collections]
     return [(float(line[0][1]), float(line[1][1])) for line in segments]
 
 
-def test_bars_are_means_with_their_deviation(tmp_path: Path, saved: list[Figure]) -> None:
+def test_marks_are_means_with_their_deviation(tmp_path: Path, saved: list[Figure]) -> None:
     rows = [row("A", 0.4), row("B", 0.9), row("A", 0.6, seed=1), row("B", 0.9, seed=1)]
     save_accuracy_figure(tmp_path / "f.png", rows, "Title", None)
     (figure,) = saved
     assert heights(figure) == pytest.approx([50, 90])
-    assert [end for ends in bars_ends(figure) for end in ends] == pytest.approx([50 - SPREAD, 50 + SPREAD, 90, 90])
+    assert [end for ends in interval_ends(figure) for end in ends] == pytest.approx([50 - SPREAD, 50 + SPREAD, 90, 90])
     axes = figure.axes[0]
     assert [label.get_text() for label in axes.get_xticklabels()] == ["A", "B"]
     assert [text.get_text() for text in axes.texts] == ["50.0", "90.0"]
@@ -61,24 +68,30 @@ def test_bars_are_means_with_their_deviation(tmp_path: Path, saved: list[Figure]
     assert shows(drawn(tmp_path / "f.png"), COLOURS[0])
 
 
-def test_bars_of_several_architectures_stand_side_by_side(tmp_path: Path, saved: list[Figure]) -> None:
+def test_marks_of_several_architectures_stand_side_by_side(tmp_path: Path, saved: list[Figure]) -> None:
     found_by_hand = {("A", "convnet"): 0.5, ("A", "mlp"): 0.2, ("B", "convnet"): 0.6, ("B", "mlp"): 0.0}
     rows = [row(variant, accuracy, architecture=name) for (variant, name), accuracy in found_by_hand.items()]
     save_accuracy_figure(tmp_path / "f.png", rows, "Title", None)
     axes = saved[0].axes[0]
     assert heights(saved[0]) == pytest.approx([50, 60, 20, 0])
-    places = [patch.get_x() for patch in axes.patches]
+    places = [x for x, _ in marks(saved[0])]
     assert places[0] < places[2] < places[1] < places[3]
+    assert [text.get_text() for text in axes.texts] == ["50.0", "60.0", "20.0", "0.0"]
+    assert [text.xy for text in axes.texts] == marks(saved[0])
     assert [text.get_text() for text in axes.get_legend().get_texts()] == ["convnet", "mlp"]
     found = drawn(tmp_path / "f.png")
     assert shows(found, COLOURS[0])
     assert shows(found, COLOURS[1])
 
 
-def test_bars_are_cut_ten_points_below_the_lowest_accuracy(tmp_path: Path, saved: list[Figure]) -> None:
-    for lowest, bottom in ((0.62, 52), (0.04, 0)):
-        save_accuracy_figure(tmp_path / "f.png", [row("A", 0.9), row("B", lowest)], "Title", None)
-        assert saved[-1].axes[0].get_ylim()[0] == pytest.approx(bottom)
+def test_every_mark_and_interval_is_within_the_axes(tmp_path: Path, saved: list[Figure]) -> None:
+    rows = [row(name, value, seed=seed) for name, pair in (("A", (0.9, 1.0)), ("B", (0.0, 0.1)), ("C", (0.5, 0.5)))
+            for seed, value in enumerate(pair)]  # fmt: skip
+    save_accuracy_figure(tmp_path / "f.png", rows, "Title", None)
+    axes = saved[0].axes[0]
+    (left, right), (bottom, top) = axes.get_xlim(), axes.get_ylim()
+    assert all(left < x < right for x, _ in marks(saved[0]))
+    assert all(bottom < low <= high < top for low, high in interval_ends(saved[0]))
 
 
 def test_lines_run_along_the_axis(tmp_path: Path, saved: list[Figure]) -> None:
@@ -120,12 +133,12 @@ def test_a_wide_axis_is_logarithmic(tmp_path: Path, saved: list[Figure], values:
 
 
 def test_one_seed_has_no_deviation(tmp_path: Path, saved: list[Figure]) -> None:
-    save_accuracy_figure(tmp_path / "bars.png", [row("A", 0.4), row("B", 0.6)], "Title", None)
+    save_accuracy_figure(tmp_path / "marks.png", [row("A", 0.4), row("B", 0.6)], "Title", None)
     save_accuracy_figure(tmp_path / "lines.png", [row("A", 0.4, x=1), row("A", 0.6, x=2)], "Title", "memory.ipc")
-    bars, lines = saved
-    assert bars_ends(bars) == [pytest.approx((40, 40)), pytest.approx((60, 60))]
+    alone, lines = saved
+    assert interval_ends(alone) == [pytest.approx((40, 40)), pytest.approx((60, 60))]
     assert list(lines.axes[0].collections) == []
-    for name in ("bars.png", "lines.png"):
+    for name in ("marks.png", "lines.png"):
         drawn(tmp_path / name)
 
 

@@ -193,7 +193,7 @@ def test_methods_without_images_are_refused(plane: type[FirstTwo], tmp_path: Pat
 
 @pytest.mark.parametrize("keys", [{"seed": 1}, {"stream.validation": 0.25}, {"stream.order_seed": 3}], ids=str)
 def test_variants_share_one_stream_and_one_seed(plane: type[FirstTwo], tmp_path: Path, keys: dict[str, Any]) -> None:
-    with pytest.raises(UserError, match="^study mini: variants of a scatter share one stream and seed; "):
+    with pytest.raises(UserError, match=r"^study mini: variants of a scatter share one stream and seed; "):
         Finished(scattered(variants=[{"name": "a"}, {"name": "b", "set": keys}]), tmp_path / "features")
     assert list(tmp_path.iterdir()) == []
     done = Finished(scattered(variants=[{"name": "a", "set": keys}, {"name": "b", "set": keys}]), tmp_path / "features")
