@@ -20,7 +20,7 @@ from iid_cl.distill import distill, engine, losses
 from iid_cl.distill import trained as trained_module
 from iid_cl.distill.trained import TrainedNetwork
 from iid_cl.errors import UserError
-from iid_cl.nets import ConvNet, Network, build_network
+from iid_cl.nets import ConvNet, NamedLayer, Network, build_network
 from tests.distill.helpers import (
     GREY,
     NAMES,
@@ -1035,3 +1035,19 @@ def test_condensing_on_cuda_gives_the_same_kind_of_memory_on_the_cpu():
     start = initial_images(groups, config, device="cuda").images
     assert torch.equal(start, initial_images(groups, config).images)
     assert changed_share(memory.images, start) > 0.2
+
+
+# --- a user's own module
+
+
+def test_a_named_layer_of_a_users_module_is_an_embedder():
+    """Its weights are drawn afresh: two modules that began differently give the same images."""
+
+    def module():
+        body = torch.nn.Sequential(torch.nn.Conv2d(1, 4, 3, padding=1), torch.nn.ReLU(), torch.nn.AvgPool2d(2))
+        return torch.nn.Sequential(body, torch.nn.Flatten(), torch.nn.Linear(64, 3))
+
+    config, groups = settings(iterations=3), images_of(0, 1)
+    first, second = (condense(groups, config, embedder=NamedLayer(module(), "0")).images for _ in range(2))
+    assert torch.equal(first, second)
+    assert not torch.equal(first, condense(groups, config.model_copy(update={"iterations": 0})).images)
