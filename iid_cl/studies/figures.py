@@ -1,6 +1,7 @@
 """Figures of studies: accuracy per variant or along an axis, and features as a scatter."""
 
 import io
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import mean, stdev
@@ -36,9 +37,12 @@ def save_accuracy_figure(path: Path, rows: Sequence["Row"], title: str, axis: st
             low, high = ([m + sign * s for m, s in points] for sign in (-1, 1))
             if any(around):
                 axes.fill_between(xs, low, high, color=colour, alpha=0.15, linewidth=0)
-        positive = [row.x for row in rows if row.x]
-        if positive and max(positive) >= 50 * min(positive):
-            axes.set_xscale("symlog", linthresh=min(positive))
+        places = sorted({row.x for row in rows if row.x is not None})
+        positive = [x for x in places if x > 0]
+        if positive and positive[-1] >= 20 * positive[0]:
+            axes.set_xscale("symlog", linthresh=positive[0])
+        axes.set_xticks(places, [f"{x:g}" for x in places])
+        axes.minorticks_off()
         axes.set_xlabel(axis)
     else:
         width = 0.6 / len(architectures)
@@ -67,8 +71,8 @@ def save_accuracy_figure(path: Path, rows: Sequence["Row"], title: str, axis: st
             range(len(variants)), variants, rotation=20 if slanted else 0, ha="right" if slanted else "center"
         )
         axes.set_xlim(-0.5, len(variants) - 0.3)
-    axes.set_ylabel("test accuracy, %")
-    axes.set_title(title, loc="left", fontsize=10)
+    axes.set_ylabel("accuracy, %")
+    axes.set_title(textwrap.fill(title, 80), loc="left", fontsize=10)
     if axis is not None or len(architectures) > 1:
         axes.legend(frameon=False, fontsize=8)
     _save(figure, path)
