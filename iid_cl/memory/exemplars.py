@@ -11,8 +11,6 @@ from torch import Tensor
 from iid_cl.data.images import LabelledImages
 from iid_cl.memory.partition import expand_bytes
 
-LABEL_BYTES = 2  # labels are stored as int16
-
 
 @dataclass(frozen=True)
 class SoftLabels:
