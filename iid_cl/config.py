@@ -193,6 +193,17 @@ class CharacteristicConfig(Section):
     )
 
 
+class EarlyStoppingConfig(Section):
+    """When to stop before the last iteration."""
+
+    patience: Positive | None = Field(
+        None,
+        description="Checks in a row without a better matching loss on a tenth of each class's images, which is held "
+        "out for this, before the distillation stops; null: never.",
+    )
+    every: Positive = Field(25, description="Iterations between two checks.")
+
+
 class DistillConfig(Section):
     """How a class is condensed."""
 
@@ -213,7 +224,15 @@ class DistillConfig(Section):
     iterations: Annotated[int, Field(ge=0)] = Field(
         1000, description="Steps on the synthetic images; 0 stores the real images they start from."
     )
-    real_batch: Annotated[int, Field(ge=2)] = Field(256, description="Real images per class and iteration.")
+    real_batch: Annotated[int, Field(ge=2)] = Field(256, description="Real images per class and draw.")
+    sampling: Literal["uniform", "representative"] = Field(
+        "uniform",
+        description="Real batches: uniform, or representative, one image from each of `real_batch` equal groups of "
+        "similar images.",
+    )
+    steps_per_draw: Positive = Field(
+        1, description="Iterations that share one draw of embedder, real batch and augmentation."
+    )
     lr: Rate = Field(0.05, description="Learning rate of SGD on the images, in the unit of `scale`.")
     lr_schedule: Literal["cosine", "constant"] = Field(
         "cosine", description="cosine: the rate falls to 0 over the iterations; constant: as published."
@@ -222,6 +241,19 @@ class DistillConfig(Section):
     augment: list[Augmentation] | None = Field(
         None,
         description="Siamese augmentations, one drawn per class and iteration; null takes the data set's.",
+    )
+    early_stopping: EarlyStoppingConfig = Field(
+        default_factory=lambda: EarlyStoppingConfig(), description="Early stopping; best with a constant rate."
+    )
+    precision: Literal["auto", "float32", "bfloat16"] = Field(
+        "auto",
+        description="Format of the networks' passes; losses are float32. auto: bfloat16 on a GPU that has it and, "
+        "compiled, on a CPU that has it.",
+    )
+    compile: bool | None = Field(
+        None,
+        description="Compile the networks' passes, which takes half a minute; null: where the distillation is long "
+        "enough to pay for it.",
     )
     scale: Literal["relative", "published"] = Field(
         "relative",

@@ -30,8 +30,8 @@ class Parameters:
         fields = (self.brightness, self.saturation, self.contrast, self.affine, self.cutout)
         return Parameters(*(tensor.to(device, non_blocking=True) for tensor in fields))
 
-    def __getitem__(self, index: int) -> "Parameters":
-        """Parameters drawn for several steps at once, (T, G, ...): those of one step."""
+    def __getitem__(self, index: int | slice) -> "Parameters":
+        """Those of some groups; or of one step, where drawn for several at once, (T, G, ...)."""
         fields = (self.brightness, self.saturation, self.contrast, self.affine, self.cutout)
         return Parameters(*(tensor[index] for tensor in fields))
 
@@ -97,11 +97,12 @@ def augment(images: Tensor, parameters: Parameters) -> Tensor:
     def per_group(values: Tensor) -> Tensor:
         return values.view(groups, 1, 1, 1, 1)
 
-    images = images + per_group(parameters.brightness)
+    # With g an image's grey picture and l its mean: brightness x + b, then saturation g + s (x - g), then contrast
+    # l + c (x - l) make c s x + c (1 - s) g + (1 - c) l + b. Written so, the images are gone over twice.
+    saturation, contrast = per_group(parameters.saturation), per_group(parameters.contrast)
     grey = images.mean(2, keepdim=True)
-    images = grey + (images - grey) * per_group(parameters.saturation)
-    level = images.mean((2, 3, 4), keepdim=True)
-    images = level + (images - level) * per_group(parameters.contrast)
+    offset = (1 - contrast) * grey.mean((2, 3, 4), keepdim=True) + per_group(parameters.brightness)
+    images = torch.addcmul(offset + contrast * (1 - saturation) * grey, images, contrast * saturation)
 
     grid = functional.affine_grid(parameters.affine, [groups, 1, height, width], align_corners=False)
     # images of a group share the grid, so they travel as channels of one picture

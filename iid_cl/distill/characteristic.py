@@ -12,22 +12,32 @@ from torch import Tensor
 EPSILON = 1e-6  # keeps the square root differentiable where both functions agree
 
 
-def characteristic_matching(real: Tensor, synthetic: Tensor, frequencies: Tensor, amplitude: float) -> Tensor:
-    """Distance between the empirical characteristic functions of two sets of features (NCFM, eq. 5 to 7).
+def characteristic(features: Tensor, frequencies: Tensor) -> tuple[Tensor, Tensor]:
+    """The empirical characteristic function of features, as its real and imaginary part, each (K, T).
 
     Args:
-        real: (K, B, D) global features of real images.
-        synthetic: (K, M, D) global features of synthetic images.
-        frequencies: (K, T, D).
+        features: (K, n, D).
+        frequencies: (K, T, D), or (1, T, D) for the same in all classes.
+    """
+    angles = features @ frequencies.transpose(1, 2)  # (K, n, T)
+    return angles.cos().mean(1), angles.sin().mean(1)
+
+
+def characteristic_distance(real: tuple[Tensor, Tensor], synthetic: tuple[Tensor, Tensor], amplitude: float) -> Tensor:
+    """Distance between two characteristic functions r and s at the same frequencies (NCFM, eq. 5 to 7).
+
+    A common shift of the features turns the phases of both alike, so shift them to where small angles lose no digits.
+
+    Args:
+        real: of the real images, see :func:`characteristic`.
+        synthetic: of the synthetic images.
         amplitude: share alpha of the amplitude in [0, 1].
 
     Returns:
-        (K,): mean over t of sqrt(alpha (|r| - |s|)^2 + (1 - alpha) (2 |r| |s| - 2 Re(r conj(s)))) with r and s the
-        two functions at t; the terms under the root add up to |r - s|^2 / 2 for alpha = 1/2.
+        (K,): mean over t of sqrt(alpha (|r| - |s|)^2 + (1 - alpha) (2 |r| |s| - 2 Re(r conj(s)))); the terms under
+        the root add up to |r - s|^2 / 2 for alpha = 1/2.
     """
-    centre = real.mean(1, keepdim=True)  # a common shift turns both phases alike, and small angles lose no digits
-    r_real, r_imaginary = _characteristic(real - centre, frequencies)
-    s_real, s_imaginary = _characteristic(synthetic - centre, frequencies)
+    (r_real, r_imaginary), (s_real, s_imaginary) = real, synthetic
     r = (r_real.square() + r_imaginary.square() + EPSILON).sqrt()
     s = (s_real.square() + s_imaginary.square() + EPSILON).sqrt()
     scatter = (r - s).square()
@@ -35,21 +45,12 @@ def characteristic_matching(real: Tensor, synthetic: Tensor, frequencies: Tensor
     return (amplitude * scatter + (1 - amplitude) * place + EPSILON).sqrt().mean(1)
 
 
-def draw_frequencies(spread: Tensor, count: int, size: int, generator: torch.Generator) -> Tensor:
-    """Normal frequencies (K, count, size) under which a class's projected features have unit variance on average.
+def draw_frequencies(count: int, size: int, generator: torch.Generator) -> Tensor:
+    """Normal frequencies (1, count, size), the same for all classes, for features whose spread is one.
 
     Args:
-        spread: (K,) mean squared distance of real features to their class mean.
-        count: frequencies; the same directions serve all classes.
+        count: frequencies.
         size: D, the features' size.
         generator: on the features' device.
     """
-    directions = torch.randn(count, size, generator=generator, device=spread.device)
-    scale = torch.where(spread > 0, spread, 1.0).rsqrt()
-    return scale[:, None, None] * directions
-
-
-def _characteristic(features: Tensor, frequencies: Tensor) -> tuple[Tensor, Tensor]:
-    """Real and imaginary part at each frequency, each (K, T)."""
-    angles = features @ frequencies.transpose(1, 2)  # (K, n, T)
-    return angles.cos().mean(1), angles.sin().mean(1)
+    return torch.randn(1, count, size, generator=generator, device=generator.device)

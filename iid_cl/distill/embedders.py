@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from iid_cl.acceleration import EAGER, Arithmetic
 from iid_cl.config import QueueConfig
 from iid_cl.nets import Network, initialize
 
@@ -49,6 +50,7 @@ class EmbedderQueue:
         make: builds a randomly initialised network with an output per class.
         batch: draws ``n`` augmented real images (n, c, H, W) and their class indices (n,).
         generator: on the CPU; decides which networks train and which is drawn.
+        arithmetic: of the training.
     """
 
     def __init__(
@@ -57,11 +59,13 @@ class EmbedderQueue:
         make: Callable[[], Network],
         batch: Callable[[int], tuple[Tensor, Tensor]],
         generator: torch.Generator,
+        arithmetic: Arithmetic = EAGER,
     ) -> None:
         self._config = config
         self._make = make
         self._batch = batch
         self._generator = generator
+        self._arithmetic = arithmetic
         self._members: deque[_Member] = deque(maxlen=config.size)
         self._iteration = 0
 
@@ -98,7 +102,7 @@ class EmbedderQueue:
         correct = []
         for _ in range(self._config.steps):
             images, labels = self._batch(self._config.batch_size)
-            scores = member.network(images)
+            scores = self._arithmetic.scores(member.network, images)
             member.optimizer.zero_grad(set_to_none=True)
             functional.cross_entropy(scores, labels).backward()
             member.optimizer.step()

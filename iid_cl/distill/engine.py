@@ -1,26 +1,26 @@
 """The distillation loop: all classes of an experience in one batched step."""
 
+import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 
 import torch
 from torch import Tensor
 
+from iid_cl.acceleration import Arithmetic, Cost, choose, classes_per_chunk, measure
 from iid_cl.config import DistillConfig
-from iid_cl.data.augmentation import augment, augment_each
 from iid_cl.data.images import Normalization
-from iid_cl.distill.embedders import EmbedderQueue, FreshEmbedders
-from iid_cl.distill.losses import centralization_term, cross_entropy_term, matching_terms, step_unit
+from iid_cl.distill.draws import draws, make_embedders
+from iid_cl.distill.plateau import Plateau, hold_out
 from iid_cl.distill.sampling import ClassSampler
+from iid_cl.distill.step import ImageStep
 from iid_cl.distill.trained import TrainedNetwork, add_soft_labels, train_networks
 from iid_cl.errors import UserError
 from iid_cl.memory.exemplars import ExemplarSet
-from iid_cl.memory.partition import expand, pack
+from iid_cl.memory.partition import pack
 from iid_cl.nets import Network, build_network
 from iid_cl.seeding import draw_seed, make_generator
 
 REPORTS = 50  # how often the losses are read back to the host during one distillation
-CPU_FORWARD_IMAGES = 64  # images per forward pass that a CPU's caches hold
-FORWARD_IMAGES = 4096  # images per forward pass elsewhere: enough to fill a device
 
 OnStep = Callable[[int, dict[str, float]], None]
 OnSnapshot = Callable[[int, ExemplarSet], None]
@@ -75,8 +75,14 @@ def distill(
     device = torch.device(device)
     seed = draw_seed(generator)
     names = config.augment if config.augment is not None else list(augmentations)
-    sampler = ClassSampler(images_by_class, config.real_batch, names, seed, device)
-    start = normalization.apply(sampler.initial(ipc * config.factor**2))
+    held_out: dict[int, Tensor] = {}
+    if config.early_stopping.patience is not None:
+        images_by_class, held_out = hold_out(images_by_class, make_generator(seed, "held out"))
+        _check(images_by_class, ipc)
+    representative = config.sampling == "representative"
+    sampler = ClassSampler(images_by_class, config.real_batch, names, seed, device, representative)
+    shown = ipc * config.factor**2
+    start = normalization.apply(sampler.initial(shown))
     synthetic = pack(start.flatten(0, 1), config.factor).unflatten(0, (len(start), ipc)).requires_grad_()
     black, white = normalization.limits(device)
     with torch.no_grad():
@@ -99,40 +105,33 @@ def distill(
         trained = train_networks(
             images_by_class, config.cc, seed=seed, device=device, normalization=normalization, augmentations=names
         )
-    embedders = _embedders(config, sampler, embedder, names, seed, normalization, device)
-    frequency_draws = make_generator(seed, "frequencies", device=device)
-    phi_draws = make_generator(seed, "trained")
+    pool = trained or () if use_cc else ()
+    probe = embedder if embedder is not None else build_network(config.embedder, sampler.shape, 1, make_generator(0))
+    cost = measure(probe.to(device), sampler.shape, device)
+    arithmetic = _arithmetic(config, cost, sampler, shown, device, embedder is not None)
+    embedders = make_embedders(config, sampler, embedder, arithmetic, names, seed, normalization, device)
+    in_place = arithmetic.captures(device)
+    drawn = draws(config, sampler, embedders, pool, cost.feature_bytes // 4, seed, device, in_place)
+    step = ImageStep(config, sampler, normalization, arithmetic, _chunk(config, cost, sampler, shown, pool, device))
+    plateau = Plateau(held_out, config, seed, normalization, device) if held_out else None
     optimizer = torch.optim.SGD([synthetic], lr=config.lr, momentum=config.momentum)
     schedule = _schedule(optimizer, config)
-    unit = step_unit(synthetic, config)
     every = max(1, config.iterations // REPORTS)
 
     snapshot(0)
-    for iteration, (real, parameters) in enumerate(sampler.steps(config.iterations), start=1):
-        psi, accuracy = embedders.draw()
-        with torch.no_grad():
-            real_map = _feature_maps(psi, augment(normalization.apply(real), parameters))
-        shown = expand(synthetic.flatten(0, 1), config.factor).unflatten(0, (len(synthetic), -1))
-        augmented = augment(shown, parameters)
-        synthetic_map = _feature_maps(psi, augmented)
-        terms = matching_terms(real_map.flatten(3), synthetic_map.flatten(3), config, frequency_draws)
-        if accuracy is not None and config.queue.cross_entropy > 0:
-            scores = psi.classifier(psi.pool(synthetic_map.flatten(0, 1)))
-            terms["ce"] = cross_entropy_term(scores.unflatten(0, augmented.shape[:2]), accuracy, config)
-        if use_cc and trained:
-            phi = trained[int(torch.randint(len(trained), (1,), generator=phi_draws))]
-            features = phi.network.features(augmented.flatten(0, 1)).unflatten(0, augmented.shape[:2])
-            terms["cc"] = centralization_term(features, phi.spread, config)
-        loss = unit * torch.stack(list(terms.values())).sum()
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+    for iteration in range(1, config.iterations + 1):
+        if (iteration - 1) % config.steps_per_draw == 0:
+            draw = next(drawn)
+        terms = step.gradient(synthetic, draw)
         optimizer.step()
         schedule.step()
         with torch.no_grad():
             synthetic.clamp_(black, white)  # storage knows nothing below black or above white
         if on_step is not None and (iteration % every == 0 or iteration == config.iterations):
-            on_step(iteration, {name: float(term.detach().mean()) for name, term in terms.items()})
+            on_step(iteration, {name: float(term.mean()) for name, term in terms.items()})
         snapshot(iteration)
+        if plateau is not None and plateau.reached(iteration, synthetic.detach()):
+            break
 
     if not bool(synthetic.isfinite().all()):
         alpha = " or a smaller distill.cc.alpha" if use_cc and config.cc.form == "exponential" else ""
@@ -140,36 +139,35 @@ def distill(
     return stored()
 
 
-def _embedders(
+def _arithmetic(
+    config: DistillConfig, cost: Cost, sampler: ClassSampler, shown: int, device: torch.device, own: bool
+) -> Arithmetic:
+    """That of the networks' passes; ``shown`` synthetic images a class."""
+    draws = config.iterations / config.steps_per_draw
+    images = sampler.classes * (draws * config.real_batch + 3 * config.iterations * shown)  # backward: twice forward
+    if config.embedder_source == "queue":
+        images += 3 * draws * config.queue.networks * config.queue.steps * config.queue.batch_size
+    return choose(config.precision, config.compile, device, images * cost.flops, own)
+
+
+def _chunk(
     config: DistillConfig,
+    cost: Cost,
     sampler: ClassSampler,
-    own: Network | None,
-    augmentations: Sequence[str],
-    seed: int,
-    normalization: Normalization,
+    shown: int,
+    pool: Sequence[TrainedNetwork],
     device: torch.device,
-) -> FreshEmbedders | EmbedderQueue:
-    weight_draws = make_generator(seed, "embedders", "weights", device=device)
-    if own is not None:
-        if config.embedder_source == "queue":
-            raise UserError("distill.embedders: a queue trains its own networks; use 'fresh' with an embedder given.")
-        return FreshEmbedders(own.to(device), weight_draws)
-    architecture_draws = make_generator(seed, "embedders")
-    queue = config.embedder_source == "queue" and sampler.classes > 1  # one class alone teaches a network nothing
-    classes = sampler.classes if queue else 1
+) -> int:
+    """How many classes to take at a time.
 
-    def make() -> Network:
-        return build_network(config.embedder, sampler.shape, classes, architecture_draws, device)
-
-    if not queue:
-        return FreshEmbedders(make(), weight_draws)
-    batch_draws = make_generator(seed, "embedders", "batches")
-
-    def batch(count: int) -> tuple[Tensor, Tensor]:
-        images, labels = sampler.mixed(count, batch_draws)
-        return augment_each(normalization.apply(images), augmentations, batch_draws), labels
-
-    return EmbedderQueue(config.queue, make, batch, make_generator(seed, "embedders", "choice"))
+    Synthetic images keep their activations; of real ones a few copies, and their features, are alive at a time.
+    """
+    kept = cost.activation_bytes
+    if pool:
+        kept += measure(pool[0].network, sampler.shape, device).activation_bytes
+    pixels = 4 * math.prod(sampler.shape)
+    per_class = 2 * shown * kept + config.real_batch * (4 * pixels + 3 * cost.feature_bytes)
+    return min(sampler.classes, classes_per_chunk(per_class, device))
 
 
 def _schedule(optimizer: torch.optim.Optimizer, config: DistillConfig) -> torch.optim.lr_scheduler.LRScheduler:
@@ -189,11 +187,3 @@ def _check(images_by_class: Mapping[int, Tensor], ipc: int) -> None:
                 if len(images)
                 else f"class {label} has no images; remove it from the stream."
             )
-
-
-def _feature_maps(network: Network, images: Tensor) -> Tensor:
-    """(K, n, c, H, W) to last feature maps (K, n, C, H', W'), a bounded number of images per forward pass."""
-    rows = images.flatten(0, 1).contiguous(memory_format=torch.channels_last)
-    size = CPU_FORWARD_IMAGES if rows.device.type == "cpu" else FORWARD_IMAGES
-    maps: Tensor = torch.cat([network.embed(chunk) for chunk in rows.split(size)])
-    return maps.unflatten(0, images.shape[:2])  # type: ignore[no-any-return]

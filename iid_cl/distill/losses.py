@@ -1,13 +1,14 @@
 """The weighted loss terms of one step, in the configured unit."""
 
 import math
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from iid_cl.config import DistillConfig
-from iid_cl.distill.characteristic import characteristic_matching, draw_frequencies
+from iid_cl.distill.characteristic import characteristic, characteristic_distance
 from iid_cl.distill.objectives import (
     centre_distances,
     covariance_matching,
@@ -20,35 +21,67 @@ from iid_cl.distill.objectives import (
 )
 
 
-def matching_terms(
-    real: Tensor, synthetic: Tensor, config: DistillConfig, generator: torch.Generator
-) -> dict[str, Tensor]:
+@dataclass(frozen=True)
+class RealStatistics:
+    """What matching needs to know of each class's real images, as one network and one augmentation show them."""
+
+    mean: Tensor  # (K, D) of the features
+    spread: Tensor  # (K,) mean squared distance to it
+    covariance: Tensor | None  # (K, C, C) of the local features, where covariance matching has a weight
+    frequencies: Tensor | None  # (1, T, D), ncfm only
+    characteristic: tuple[Tensor, Tensor] | None  # at these frequencies, of the centred features in units of spread
+
+
+def real_statistics(real: Tensor, config: DistillConfig, frequencies: Tensor | None = None) -> RealStatistics:
+    """Everything about the real images that the losses use.
+
+    Args:
+        real: (K, B, C, P) local features.
+        config: says which statistics.
+        frequencies: (1, T, D) of characteristic functions, for ``ncfm``.
+    """
+    flat = real.flatten(2)
+    mean, unit = flat.mean(1), spread(flat)
+    seen = None
+    if frequencies is not None:
+        frequencies = frequencies.to(flat.dtype)
+        seen = characteristic(_standardized(flat, mean, unit), frequencies)
+    covariance = local_covariance(real) if config.cm.weight > 0 else None
+    return RealStatistics(mean, unit, covariance, frequencies, seen)
+
+
+def matching_terms(real: RealStatistics, synthetic: Tensor, config: DistillConfig) -> dict[str, Tensor]:
     """Weighted matching of each class: the configured base and, where it has a weight, covariance matching.
 
     Args:
-        real: (K, B, C, P) local features of the real images.
+        real: of the real images.
         synthetic: (K, M, C, P) local features of the synthetic images, from the same network.
-        generator: draws the frequencies of characteristic functions; on the features' device.
 
     Returns:
         ``match`` and perhaps ``cm``, each (K,). With the relative scale, ``match`` is in units of the real
         features' spread and ``cm`` in units of their covariance's squared norm: both are free of the network's
         size, so that one weight holds for all. A single image has no covariance, so ``cm`` is left out there.
     """
-    flat, made = real.flatten(2), synthetic.flatten(2)
-    unit = spread(flat)
-    if config.objective == "ncfm":
-        frequencies = draw_frequencies(unit, config.characteristic.frequencies, flat.shape[2], generator)
-        match = characteristic_matching(flat, made, frequencies, config.characteristic.amplitude)
-        terms = {"match": torch.where(unit > 0, match, 0.0)}
+    made = synthetic.flatten(2)
+    if real.characteristic is not None and real.frequencies is not None:
+        standardized = _standardized(made, real.mean, real.spread)
+        match = characteristic_distance(
+            real.characteristic, characteristic(standardized, real.frequencies), config.characteristic.amplitude
+        )
+        terms = {"match": torch.where(real.spread > 0, match, 0.0)}
     else:
-        match = mean_matching(flat, made)
-        terms = {"match": in_units(match, unit) if config.scale == "relative" else match}
-    if config.cm.weight > 0 and synthetic.shape[1] > 1:
-        covariance = local_covariance(real)
-        cm = config.cm.weight * covariance_matching(covariance, local_covariance(synthetic))
-        terms["cm"] = in_units(cm, covariance.square().sum((1, 2))) if config.scale == "relative" else cm
+        match = mean_matching(real.mean[:, None], made)
+        terms = {"match": in_units(match, real.spread) if config.scale == "relative" else match}
+    if real.covariance is not None and synthetic.shape[1] > 1:
+        cm = config.cm.weight * covariance_matching(real.covariance, local_covariance(synthetic))
+        terms["cm"] = in_units(cm, real.covariance.square().sum((1, 2))) if config.scale == "relative" else cm
     return terms
+
+
+def _standardized(features: Tensor, mean: Tensor, spread: Tensor) -> Tensor:
+    """Features (K, n, D) about the real mean, with projections of unit variance on average."""
+    scale = torch.where(spread > 0, spread, 1.0).rsqrt()
+    return (features - mean[:, None]) * scale[:, None, None]
 
 
 def centralization_term(features: Tensor, real_spread: Tensor, config: DistillConfig) -> Tensor:
@@ -67,18 +100,19 @@ def centralization_term(features: Tensor, real_spread: Tensor, config: DistillCo
     return config.cc.weight * (term / features.shape[1] if config.scale == "relative" else term)
 
 
-def cross_entropy_term(scores: Tensor, accuracy: Tensor, config: DistillConfig) -> Tensor:
-    """Class-aware regularisation (IDM, arXiv 2307.09742, section 3.4): (K,).
+def cross_entropy_term(scores: Tensor, labels: Tensor, accuracy: Tensor, config: DistillConfig) -> Tensor:
+    """Class-aware regularisation (IDM, arXiv 2307.09742, section 3.4): (k,).
 
     Cross-entropy of the synthetic images, weighted by how well the network classifies real ones.
 
     Args:
-        scores: (K, M, K) of the images of each class, in the order of the classes.
+        scores: (k, M, K) of the images of k classes out of K.
+        labels: (k,) numbers of these classes.
         accuracy: the network's training accuracy in [0, 1], a scalar.
     """
-    classes, images, _ = scores.shape
-    labels = torch.arange(classes, device=scores.device).repeat_interleave(images)
-    each = functional.cross_entropy(scores.flatten(0, 1), labels, reduction="none").view(classes, images).mean(1)
+    here, images, classes = scores.shape
+    targets = labels.repeat_interleave(images)
+    each = functional.cross_entropy(scores.flatten(0, 1), targets, reduction="none").view(here, images).mean(1)
     weight = config.queue.cross_entropy * accuracy
     # as published: the mean over all images, the accuracy in percent
     return weight * each if config.scale == "relative" else 100 * weight * each / classes

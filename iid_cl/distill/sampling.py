@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from iid_cl.data.augmentation import UNIFORMS, Parameters, make_parameters
+from iid_cl.distill.representative import similar_groups
 from iid_cl.seeding import make_generator
 
 BLOCK = 64  # iterations drawn at once: the loop over classes runs once per block, not in the hot path
@@ -15,7 +16,8 @@ class ClassSampler:
     """Real mini-batches and siamese augmentations for all classes, one step at a time.
 
     Each class walks through its images in shuffled passes without replacement; a class with fewer images
-    than the batch repeats them evenly.
+    than the batch repeats them evenly. With ``representative``, each batch takes one image from each of as many
+    groups of similar images, see :func:`similar_groups`, as far as the class has so many.
     """
 
     def __init__(
@@ -25,6 +27,7 @@ class ClassSampler:
         augmentations: Sequence[str],
         seed: int,
         device: torch.device,
+        representative: bool = False,
     ) -> None:
         self._classes = sorted(images_by_class)
         self._counts = [len(images_by_class[c]) for c in self._classes]
@@ -35,6 +38,10 @@ class ClassSampler:
         self._labels = torch.arange(len(self._classes)).repeat_interleave(counts).to(device)
         self._generators = [make_generator(seed, "class", c) for c in self._classes]
         self._rests = [torch.empty(0, dtype=torch.int64) for _ in self._classes]
+        self._groups: list[list[Tensor]] = [
+            similar_groups(images_by_class[c], batch) if representative and len(images_by_class[c]) >= batch else []
+            for c in self._classes
+        ]
         self._batch = batch
         self._augmentations = augmentations
 
@@ -49,6 +56,11 @@ class ClassSampler:
         channels, height, width = self._images.shape[1:]
         return channels, height, width
 
+    @property
+    def device(self) -> torch.device:
+        """Where the images are."""
+        return self._images.device
+
     def initial(self, count: int) -> Tensor:
         """``count`` real images of each class, uint8 (K, count, C, H, W); distinct as far as the class has so many."""
         rows = [
@@ -62,26 +74,42 @@ class ClassSampler:
         rows = torch.randint(len(self._images), (count,), generator=generator).to(self._images.device)
         return self._images[rows], self._labels[rows]
 
-    def steps(self, count: int) -> Iterator[tuple[Tensor, Parameters]]:
-        """``count`` pairs of uint8 real images (K, B, C, H, W) and augmentation parameters of K groups."""
-        size = (self._images.shape[2], self._images.shape[3])
+    def real(self, rows: Tensor) -> Tensor:
+        """The images in these rows (...), uint8 (..., C, H, W)."""
+        return self._images[rows]
+
+    def draws(self, count: int) -> Iterator[tuple[Tensor, Parameters]]:
+        """``count`` pairs of real batches, as rows (K, B) for :meth:`real`, and augmentation parameters of K groups."""
         for start in range(0, count, BLOCK):
             length = min(BLOCK, count - start)
-            rows = torch.stack([self._walk(k, length) for k in range(len(self._classes))], dim=1)
+            rows = torch.stack([self._walk(k, length) for k in range(self.classes)], dim=1)
             rows = rows.to(self._images.device)
             uniforms = torch.stack([torch.rand(length, UNIFORMS, generator=g) for g in self._generators], dim=1)
-            parameters = make_parameters(uniforms, self._augmentations, size).to(self._images.device)
+            parameters = make_parameters(uniforms, self._augmentations, self.shape[1:]).to(self._images.device)
             for step in range(length):
-                yield self._images[rows[step]], parameters[step]
+                yield rows[step], parameters[step]
 
     def _walk(self, k: int, length: int) -> Tensor:
         """The next ``length`` batches of class number ``k``, (length, batch), as rows of the images.
 
         Shuffled passes follow one another; what is left of the last one is where the next call goes on.
         """
-        total, n = length * self._batch, self._counts[k]
-        walk = self._rests[k]
-        while len(walk) < total:
-            walk = torch.cat([walk, torch.randperm(n, generator=self._generators[k])])
+        total = length * self._batch
+        passes = [self._rests[k]]
+        drawn = len(passes[0])
+        while drawn < total:
+            passes.append(self._pass(k))
+            drawn += len(passes[-1])
+        walk = torch.cat(passes)
         self._rests[k] = walk[total:]
         return (self._offsets[k] + walk[:total]).view(length, self._batch)
+
+    def _pass(self, k: int) -> Tensor:
+        """A shuffled pass over class number ``k``."""
+        generator, groups = self._generators[k], self._groups[k]
+        if not groups:
+            return torch.randperm(self._counts[k], generator=generator)
+        # each batch takes one image of each group; what the smallest group is short of waits for another pass
+        length = min(map(len, groups))
+        drawn = [group[torch.randperm(len(group), generator=generator)[:length]] for group in groups]
+        return torch.stack(drawn, dim=1).flatten()

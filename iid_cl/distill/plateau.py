@@ -1,0 +1,90 @@
+"""Early stopping: when the matching loss on held-out real images no longer falls."""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from iid_cl.config import DistillConfig
+from iid_cl.data.images import Normalization
+from iid_cl.distill.losses import matching_terms, real_statistics
+from iid_cl.errors import UserError
+from iid_cl.memory.partition import expand
+from iid_cl.nets import build_network
+from iid_cl.seeding import make_generator
+
+NETWORKS = 4  # fixed embedders that the loss is averaged over
+
+
+def hold_out(
+    images_by_class: Mapping[int, Tensor], generator: torch.Generator
+) -> tuple[dict[int, Tensor], dict[int, Tensor]]:
+    """Parts a tenth of each class's images (n_c, C, H, W) from the rest: (rest, held out).
+
+    Raises:
+        UserError: a class has fewer than 20 images.
+    """
+    rest, held = {}, {}
+    for label in sorted(images_by_class):
+        images = images_by_class[label]
+        if len(images) < 20:
+            raise UserError(
+                f"distill.early_stopping: class {label} has {len(images)} images, too few to hold a tenth out; "
+                "use null for patience."
+            )
+        order = torch.randperm(len(images), generator=generator)
+        count = len(images) // 10
+        held[label], rest[label] = images[order[:count]], images[order[count:].sort().values]
+    return rest, held
+
+
+class Plateau:
+    """Watches the matching loss of the synthetic images against held-out real ones, without augmentation.
+
+    Embedders, frequencies and images stay the same from check to check, so that checks compare.
+
+    Args:
+        held_out: uint8 images of each class; no step may see them.
+        config: the objective, and ``early_stopping``.
+        seed: of the embedders.
+    """
+
+    def __init__(
+        self,
+        held_out: Mapping[int, Tensor],
+        config: DistillConfig,
+        seed: int,
+        normalization: Normalization,
+        device: torch.device,
+    ) -> None:
+        self._config = config.model_copy(update={"objective": "dm"})  # means and covariances, whatever is matched
+        generator = make_generator(seed, "plateau")
+        real = [normalization.apply(held_out[label].to(device)) for label in sorted(held_out)]
+        shape = (real[0].shape[1], real[0].shape[2], real[0].shape[3])
+        self._networks = [build_network(config.embedder, shape, 1, generator, device) for _ in range(NETWORKS)]
+        with torch.no_grad():
+            self._real = [
+                [real_statistics(network.embed(images)[None].flatten(3), self._config) for images in real]
+                for network in self._networks
+            ]
+        self._best = float("inf")
+        self._failures = 0
+
+    @torch.no_grad()
+    def loss(self, synthetic: Tensor) -> float:
+        """Mean over classes and embedders of the matching terms of stored images (K, M, C, H, W)."""
+        total = 0.0
+        for network, statistics in zip(self._networks, self._real, strict=True):
+            for images, real in zip(synthetic, statistics, strict=True):
+                local = network.embed(expand(images, self._config.factor))[None].flatten(3)
+                total += sum(float(term) for term in matching_terms(real, local, self._config).values())
+        return total / len(self._networks) / len(synthetic)
+
+    def reached(self, iteration: int, synthetic: Tensor) -> bool:
+        """Whether to stop; looks every so many iterations."""
+        if iteration % self._config.early_stopping.every:
+            return False
+        loss = self.loss(synthetic)
+        self._failures = 0 if loss < self._best else self._failures + 1
+        self._best = min(self._best, loss)
+        return self._failures == self._config.early_stopping.patience

@@ -1,0 +1,141 @@
+"""The gradient of one step on the synthetic images, a chunk of classes at a time."""
+
+import torch
+from torch import Tensor
+
+from iid_cl.acceleration import Arithmetic
+from iid_cl.config import DistillConfig
+from iid_cl.data.augmentation import Parameters, augment
+from iid_cl.data.images import Normalization
+from iid_cl.distill.draws import Draw
+from iid_cl.distill.losses import (
+    RealStatistics,
+    centralization_term,
+    cross_entropy_term,
+    matching_terms,
+    real_statistics,
+    step_unit,
+)
+from iid_cl.distill.sampling import ClassSampler
+from iid_cl.distill.trained import TrainedNetwork
+from iid_cl.errors import UserError
+from iid_cl.memory.partition import expand
+from iid_cl.nets import Network
+
+
+class ImageStep:
+    """Loss terms of the synthetic images and the gradient of their sum.
+
+    A class's terms depend on that class alone, given the networks, so classes are taken in chunks that fit into
+    memory; a chunk that does not fit after all is halved and the step begun anew.
+
+    Args:
+        config: the objective.
+        sampler: has the real images.
+        normalization: what networks see.
+        arithmetic: number format and compilation.
+        chunk: classes at a time.
+    """
+
+    def __init__(
+        self,
+        config: DistillConfig,
+        sampler: ClassSampler,
+        normalization: Normalization,
+        arithmetic: Arithmetic,
+        chunk: int,
+    ) -> None:
+        self._config = config
+        self._sampler = sampler
+        self._normalization = normalization
+        self._arithmetic = arithmetic
+        self.chunk = chunk
+        self._draw: Draw | None = None
+        self._statistics: dict[int, RealStatistics] = {}
+        self._observe = arithmetic.capture(self._real_statistics, sampler.device)
+        self._compare = arithmetic.capture(self._terms, sampler.device)
+
+    def gradient(self, synthetic: Tensor, draw: Draw) -> dict[str, Tensor]:
+        """Sets the gradient of ``synthetic``, stored images (K, M, C, H, W); returns the terms, each (K,).
+
+        The real images of a draw are looked at once, however many steps it serves.
+
+        Raises:
+            UserError: not even one class fits into a GPU's memory.
+        """
+        if draw is not self._draw:
+            self._draw = draw
+            self._statistics.clear()
+            torch.compiler.cudagraph_mark_step_begin()
+        while True:
+            try:
+                return self._in_chunks(synthetic, draw)
+            except torch.OutOfMemoryError as error:
+                shortage = str(error)
+            self._shrink(shortage)  # outside the handler, which keeps what filled the memory alive
+
+    def _shrink(self, shortage: str) -> None:
+        if self.chunk == 1:
+            raise UserError(
+                f"distill.real_batch: {self._config.real_batch} real images of one class don't fit into the device's "
+                f"memory; use a smaller batch, fewer images per class or a narrower embedder ({shortage})"
+            )
+        self.chunk = -(-self.chunk // 2)
+        self._statistics.clear()
+        torch.cuda.empty_cache()
+
+    def _in_chunks(self, synthetic: Tensor, draw: Draw) -> dict[str, Tensor]:
+        gradient = torch.empty_like(synthetic)
+        labels = torch.arange(len(synthetic), device=synthetic.device)
+        unit = step_unit(synthetic, self._config)
+        found = []
+        for first in range(0, len(synthetic), self.chunk):
+            here = slice(first, first + self.chunk)
+            if first not in self._statistics:
+                with torch.no_grad():
+                    real = self._normalization.apply(self._sampler.real(draw.rows[here]))
+                    self._statistics[first] = self._observe(real, draw.parameters[here], draw.psi, draw.frequencies)
+            images = synthetic.detach()[here].requires_grad_()
+            phi = None if draw.phi is None else TrainedNetwork(draw.phi.network, draw.phi.spread[here])
+            statistics, parameters = self._statistics[first], draw.parameters[here]
+            terms = self._compare(images, statistics, parameters, labels[here], draw.psi, draw.accuracy, phi)
+            (unit * torch.stack(list(terms.values())).sum()).backward()
+            assert images.grad is not None  # set by backward
+            gradient[here] = images.grad
+            found.append({name: term.detach().clone() for name, term in terms.items()})
+        synthetic.grad = gradient
+        return {name: torch.cat([terms[name] for terms in found]) for name in found[0]}
+
+    def _real_statistics(
+        self, real: Tensor, parameters: Parameters, psi: Network, frequencies: Tensor | None
+    ) -> RealStatistics:
+        return real_statistics(self._local(psi, augment(real, parameters)).flatten(3), self._config, frequencies)
+
+    def _terms(
+        self,
+        synthetic: Tensor,
+        real: RealStatistics,
+        parameters: Parameters,
+        labels: Tensor,
+        psi: Network,
+        accuracy: Tensor | None,
+        phi: TrainedNetwork | None,
+    ) -> dict[str, Tensor]:
+        """Weighted terms, each (k,), of stored images (k, M, C, H, W) of the classes ``labels``."""
+        shown = expand(synthetic.flatten(0, 1), self._config.factor).unflatten(0, (len(synthetic), -1))
+        augmented = augment(shown, parameters)
+        local = self._local(psi, augmented)
+        terms = matching_terms(real, local.flatten(3), self._config)
+        if accuracy is not None and self._config.queue.cross_entropy > 0:
+            scores = psi.classifier(psi.pool(local.flatten(0, 1))).unflatten(0, augmented.shape[:2])
+            terms["ce"] = cross_entropy_term(scores, labels, accuracy, self._config)
+        if phi is not None:
+            seen = phi.network.pool(self._local(phi.network, augmented).flatten(0, 1))
+            terms["cc"] = centralization_term(seen.unflatten(0, augmented.shape[:2]), phi.spread, self._config)
+        return terms
+
+    def _local(self, network: Network, images: Tensor) -> Tensor:
+        """(K, n, c, H, W) to last feature maps (K, n, C, H', W')."""
+        maps = self._arithmetic.embed(network, images.flatten(0, 1))
+        shaped: Tensor = maps.unflatten(0, images.shape[:2])
+        return shaped
