@@ -63,8 +63,14 @@ def table(name: str) -> str:
         if "ci95" in one:
             value += f" (95 % interval ± {_number(one['ci95'], one['unit'])})"
         sign = {"higher": "≥", "lower": "≤"}.get(one.get("better", ""), "")
-        target = f"{sign} {_number(one['target'], one['unit'])} {one['unit']}" if "target" in one else ""
-        lines.append(f"| {one['name']} | {value} {one['unit']} | {target} |")
+        value += f" {one['unit']}"
+        goal = f"{sign} {_number(one['target'], one['unit'])}" if "target" in one else ""
+        if "ratio" in one:
+            value += f", ratio {one['ratio']:.2g}"
+            goal = f"ratio {goal}" if goal else ""
+        elif goal:
+            goal += f" {one['unit']}"
+        lines.append(f"| {one['name']} | {value} | {goal} |")
     first = rows[0]
     versions = first["versions"]
     origin = (

@@ -50,7 +50,9 @@ CASES = [
 ]
 
 
-def measure_case(case: Case, device_name: str, iterations: int = 7, width: int = 64) -> dict[str, float]:
+def measure_case(
+    case: Case, device_name: str, *, iterations: int = 7, width: int = 64, compiling: bool = True
+) -> dict[str, float]:
     """Median seconds per iteration after the first two, and peak GiB, in this process."""
     device = resolve_device(device_name)
     ticks: list[float] = []
@@ -61,7 +63,7 @@ def measure_case(case: Case, device_name: str, iterations: int = 7, width: int =
 
     depth = 3 if case.side == 32 else 4
     config = DistillConfig(
-        iterations=iterations, real_batch=64, compile=True, embedder=EmbedderConfig(width=width, depth=depth)
+        iterations=iterations, real_batch=64, compile=compiling, embedder=EmbedderConfig(width=width, depth=depth)
     )
     distill(
         made_images(case.classes, 200, case.side), config, ipc=case.ipc, generator=make_generator(0), device=device,

@@ -57,6 +57,7 @@ def main(
     real_batch: int = 256,
     engine_batch: int = 64,
     epochs: int = 150,
+    compiling: bool = True,
     name: str | None = "time_to_accuracy",
 ) -> list[dict[str, Any]]:
     """Measures and writes the ledger; the arguments shrink it for a test, with ``name=None`` it writes nothing."""
@@ -65,7 +66,7 @@ def main(
     dataset = load_dataset(StreamConfig(dataset="image_folder"), data)
     images = dataset.train.by_class()
     plain = DistillConfig(iterations=iterations, real_batch=real_batch, embedder=EmbedderConfig(width=width))
-    fast = plain.model_copy(update={"iterations": engine_iterations, "real_batch": engine_batch, "compile": True})
+    fast = plain.model_copy(update={"iterations": engine_iterations, "real_batch": engine_batch, "compile": compiling})
     taken: dict[str, list[float]] = {"reference": [], "engine": []}
     accuracy: dict[str, list[float]] = {"reference": [], "engine": []}
     for seed in range(seeds):

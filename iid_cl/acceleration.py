@@ -59,11 +59,12 @@ class Arithmetic:
 
     def embed(self, network: Network, images: Tensor) -> Tensor:
         """Last feature maps (N, C, H', W') of images (N, c, H, W), float32 whatever the format in between."""
-        on_cpu = images.device.type == "cpu"
-        function = _compiled_embed if self.compiled and on_cpu else _embed
+        # within a captured function it is compiled along with the rest
+        function = _compiled_embed if self.compiled and not torch.compiler.is_compiling() else _embed
         images = images.contiguous(memory_format=torch.channels_last)
         # Blocks of equal size: a lone last image would be compiled once more.
-        blocks = images.tensor_split(-(-len(images) // (CPU_BLOCK if on_cpu else DEVICE_BLOCK)))
+        block = CPU_BLOCK if images.device.type == "cpu" else DEVICE_BLOCK
+        blocks = images.tensor_split(-(-len(images) // block))
         return torch.cat([function(network, block, self.dtype) for block in blocks])
 
     def scores(self, network: Network, images: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from iid_cl.acceleration import EAGER, Arithmetic
 from iid_cl.data.augmentation import augment_each
 from iid_cl.nets.base import Network
 
@@ -23,6 +24,7 @@ def train_classifier(
     augmentations: Sequence[str],
     generator: torch.Generator,
     lr_drop: bool = True,
+    arithmetic: Arithmetic = EAGER,
     after_epoch: Callable[[int], None] | None = None,
 ) -> None:
     """Trains ``network`` in place with SGD and cross-entropy.
@@ -34,6 +36,7 @@ def train_classifier(
         lr_drop: multiply the learning rate by 0.1 half way (the published protocol).
         augmentations: transformations to draw from, one per image and step.
         generator: on the CPU; draws the order and the augmentations.
+        arithmetic: of the passes.
         after_epoch: called with the number of epochs done.
     """
     optimizer = torch.optim.SGD(network.parameters(), lr=lr, momentum=momentum, weight_decay=weight_decay)
@@ -45,7 +48,7 @@ def train_classifier(
         order = torch.randperm(len(images), generator=generator).to(images.device)
         for index in order.split(batch_size):
             batch = augment_each(images[index], augmentations, generator)
-            loss = functional.cross_entropy(network(batch), labels[index])
+            loss = functional.cross_entropy(arithmetic.scores(network, batch), labels[index])
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             optimizer.step()

@@ -1,6 +1,7 @@
 """The Avalanche side: distilled memories as storage policies, plugins and strategies."""
 
 from .buffers import DistilledBuffer, HerdingBuffer, MemoryBuffer, RandomBuffer
+from .in_memory import InMemoryPlugin
 from .memory_only import MemoryOnly, MemoryOnlyPlugin
 from .replay import DistilledReplay, DistilledReplayPlugin, MemoryReplayPlugin
 from .soft_labels import SoftLabelPlugin
@@ -10,6 +11,7 @@ __all__ = [
     "DistilledReplay",
     "DistilledReplayPlugin",
     "HerdingBuffer",
+    "InMemoryPlugin",
     "MemoryBuffer",
     "MemoryOnly",
     "MemoryOnlyPlugin",

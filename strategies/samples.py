@@ -8,21 +8,21 @@ in the same form, below the same groups.
 from collections.abc import Mapping
 from typing import Any, Literal
 
-import numpy as np
 import torch
 from avalanche.benchmarks.utils import AvalancheDataset, TransformGroups, as_classification_dataset
 from avalanche.benchmarks.utils.classification_dataset import (
     ClassificationDataset,
     _make_taskaware_classification_dataset,
 )
-from avalanche.benchmarks.utils.data import _FlatDataWithTransform
 from PIL import Image
 from torch import Tensor
-from torch.utils.data import Dataset
 
 from iid_cl.data.images import LabelledImages, Normalization
+from iid_cl.data.tensors import TensorImages
 from iid_cl.errors import UserError
 from iid_cl.memory.exemplars import ExemplarSet
+
+from .reading import parts_of, read
 
 LABEL_RANGE = 2**15  # memories keep class indices in 16 bits, with sign
 
@@ -39,28 +39,18 @@ def read_experience(dataset: AvalancheDataset, normalization: Normalization | No
         UserError: the images differ in shape, are of another type, or are floats outside [0, 1] that
             ``normalization`` does not explain.
     """
-    raw = dataset.remove_current_transform_group()
-    samples = [raw[i] for i in range(len(raw))]
-    if not samples:
+    if not len(dataset):
         raise UserError("the experience holds no images.")
-    labels = torch.tensor([int(sample[1]) for sample in samples])
-    first = samples[0][0]
-    if isinstance(first, Image.Image | np.ndarray):
-        arrays = [np.asarray(sample[0]) for sample in samples]
-        _one_shape([array.shape for array in arrays])
-        if arrays[0].dtype != np.uint8:
-            raise UserError(f"images are arrays of {arrays[0].dtype}; a memory needs uint8 or float tensors.")
-        stacked = torch.from_numpy(np.stack(arrays))
-        images = stacked[:, None] if stacked.ndim == 3 else stacked.permute(0, 3, 1, 2).contiguous()
-        return LabelledImages(images, labels), "pil" if isinstance(first, Image.Image) else "array"
-    if not isinstance(first, Tensor):
-        raise UserError(f"images are of type {type(first).__name__}; a memory needs PIL images, arrays or tensors.")
-    _one_shape([tuple(sample[0].shape) for sample in samples])
-    tensors = torch.stack([sample[0].detach().cpu() for sample in samples])
-    tensors = tensors[:, None] if tensors.ndim == 3 else tensors
-    if tensors.dtype == torch.uint8:
-        return LabelledImages(tensors, labels), "bytes"
-    return _from_floats(tensors, labels, normalization)
+    (images, labels, *_), kind = read(parts_of(dataset))
+    if kind != "tensor":
+        if images.dtype != torch.uint8:
+            raise UserError(f"images are arrays of {images.dtype}; a memory needs uint8 or float tensors.")
+        return LabelledImages(images, labels.to(torch.int64)), kind
+    images, labels = images.cpu(), labels.cpu().to(torch.int64)
+    images = images[:, None] if images.ndim == 3 else images
+    if images.dtype == torch.uint8:
+        return LabelledImages(images, labels), "bytes"
+    return _from_floats(images, labels, normalization)
 
 
 def _from_floats(tensors: Tensor, labels: Tensor, normalization: Normalization | None) -> tuple[LabelledImages, Form]:
@@ -79,44 +69,35 @@ def _from_floats(tensors: Tensor, labels: Tensor, normalization: Normalization |
     )
 
 
-def _one_shape(shapes: list[tuple[int, ...]]) -> None:
-    odd = next((shape for shape in shapes if shape != shapes[0]), None)
-    if odd is not None:
-        raise UserError(
-            f"images differ in shape ({shapes[0]} and {odd}); resize them before the transforms, in the data set."
-        )
+class _Pictures(TensorImages):
+    """Exemplars as PIL images or as arrays, H x W [x C]."""
 
-
-class _Exemplars(Dataset[tuple[Any, int]]):
-    """An exemplar set's images in the form of the experience's raw samples."""
-
-    def __init__(
-        self, memory: ExemplarSet, form: Form, normalization: Normalization | None, numbered: bool = False
-    ) -> None:
-        decoded = memory.decoded()
-        self._images = decoded.images
-        self.targets = decoded.labels.tolist()
+    def __init__(self, form: Form, *arguments: Any) -> None:
+        super().__init__(*arguments)
         self._form = form
-        self._normalization = normalization
-        self._numbered = numbered
 
-    def __len__(self) -> int:
-        return len(self.targets)
-
-    def __getitem__(self, index: int) -> tuple[Any, int]:
-        number = LABEL_RANGE * (index + 1) if self._numbered else 0
-        return self._present(self._images[index]), self.targets[index] + number
-
-    def _present(self, image: Tensor) -> Any:
-        if self._form == "bytes":
-            return image
-        if self._form == "unit":
-            return image.to(torch.float32) / 255
-        if self._form == "normalized":
-            assert self._normalization is not None
-            return self._normalization.apply(image)
+    def __getitem__(self, index: int) -> tuple[Any, Any]:
+        image, label = super().__getitem__(index)
         array = image[0].numpy() if len(image) == 1 else image.permute(1, 2, 0).numpy()
-        return Image.fromarray(array) if self._form == "pil" else array
+        return Image.fromarray(array) if self._form == "pil" else array, label
+
+
+def _exemplars(
+    memory: ExemplarSet, form: Form, normalization: Normalization | None, numbered: bool, tensor_labels: bool
+) -> TensorImages:
+    """An exemplar set's images in the form of the experience's raw samples."""
+    decoded = memory.decoded()
+    images, labels, targets = decoded.images, decoded.labels, decoded.labels.tolist()
+    if numbered:
+        labels = labels + LABEL_RANGE * torch.arange(1, len(labels) + 1)
+    if form in ("pil", "array"):
+        return _Pictures(form, images, labels, targets, tensor_labels)
+    if form == "unit":
+        images = images.to(torch.float32) / 255
+    elif form == "normalized":
+        assert normalization is not None
+        images = normalization.apply(images)
+    return TensorImages(images, labels, targets, tensor_labels)
 
 
 def as_avalanche(
@@ -136,7 +117,9 @@ def as_avalanche(
         task_of_class: task label of each class, used where samples carry one.
         numbered: labels of samples carry the exemplar's number, see :class:`SoftLabelPlugin`.
     """
-    exemplars = _Exemplars(memory, form, normalization, numbered)
+    part = parts_of(like)[0]
+    tensor_labels = isinstance(part.sample(0)[1], Tensor)  # a mini-batch cannot join them with numbers
+    exemplars = _exemplars(memory, form, normalization, numbered, tensor_labels)
     if hasattr(like, "targets_task_labels"):
         tasks = [task_of_class[label] for label in exemplars.targets]
         dataset = _make_taskaware_classification_dataset(exemplars, targets=exemplars.targets, task_labels=tasks)
@@ -144,21 +127,6 @@ def as_avalanche(
         dataset = as_classification_dataset(exemplars)
         if not isinstance(dataset, ClassificationDataset):
             raise TypeError(f"Avalanche built a {type(dataset).__name__}")
-    for groups in _transform_groups(like):
-        dataset = type(dataset)([dataset], transform_groups=groups)
+    for groups in part.groups():
+        dataset = type(dataset)([dataset], transform_groups=TransformGroups(dict(groups.transform_groups)))
     return dataset
-
-
-def _transform_groups(dataset: AvalancheDataset) -> list[TransformGroups]:
-    """The transform groups a sample passes through, innermost first.
-
-    Avalanche has no public way to read them; frozen groups stay out because a raw sample has them applied.
-    """
-    groups: list[TransformGroups] = []
-    level = dataset._flat_data
-    index = 0
-    while isinstance(level, _FlatDataWithTransform):
-        groups.insert(0, level._transform_groups)
-        which, index = level._get_idx(index)
-        level = level._datasets[which]
-    return [TransformGroups(dict(group.transform_groups)) for group in groups if any(group.transform_groups.values())]

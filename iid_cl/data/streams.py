@@ -3,11 +3,10 @@
 import numpy as np
 from avalanche.benchmarks import CLScenario, benchmark_from_datasets, with_classes_timeline
 from avalanche.benchmarks.utils import AvalancheDataset, as_classification_dataset
-from torch import Tensor
-from torch.utils.data import Dataset
 
 from iid_cl.config import StreamConfig
 from iid_cl.data.images import ImageDataset, LabelledImages
+from iid_cl.data.tensors import TensorImages
 from iid_cl.errors import UserError
 
 
@@ -50,7 +49,7 @@ def make_benchmark(dataset: ImageDataset, order: list[list[int]]) -> CLScenario:
 
     def experience(images: LabelledImages, classes: list[int]) -> AvalancheDataset:
         part = images.of_classes(classes)
-        return as_classification_dataset(_Samples(part), transform_groups=_transforms(dataset))
+        return as_classification_dataset(TensorImages(part.images, part.labels), transform_groups=_transforms(dataset))
 
     return with_classes_timeline(
         benchmark_from_datasets(
@@ -62,17 +61,3 @@ def make_benchmark(dataset: ImageDataset, order: list[list[int]]) -> CLScenario:
 
 def _transforms(dataset: ImageDataset) -> dict[str, object]:
     return {"train": dataset.normalization.apply, "eval": dataset.normalization.apply}
-
-
-class _Samples(Dataset[tuple[Tensor, int]]):
-    """Images and labels as a PyTorch data set; Avalanche reads ``targets``."""
-
-    def __init__(self, part: LabelledImages) -> None:
-        self._images = part.images
-        self.targets: list[int] = part.labels.tolist()
-
-    def __len__(self) -> int:
-        return len(self.targets)
-
-    def __getitem__(self, index: int) -> tuple[Tensor, int]:
-        return self._images[index], self.targets[index]

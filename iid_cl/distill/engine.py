@@ -65,7 +65,7 @@ def distill(
             for the images at the start. The schedule is that of all iterations.
 
     Returns:
-        The exemplars as stored, uint8.
+        The exemplars as stored, uint8; their metadata say after how many iterations.
 
     Raises:
         UserError: no classes, a class without images or with fewer than ``ipc``, images that diverge, or an
@@ -88,10 +88,13 @@ def distill(
     with torch.no_grad():
         synthetic.clamp_(black, white)
 
+    iteration = 0
+
     def stored() -> ExemplarSet:
         images = normalization.invert(synthetic.detach()).cpu()
         by_class = dict(zip(sorted(images_by_class), images, strict=True))
-        metadata = {"method": "distilled", "ipc": ipc, "distill": config.model_dump(mode="json")}
+        settings = config.model_dump(mode="json")
+        metadata = {"method": "distilled", "ipc": ipc, "distill": settings, "iterations_done": iteration}
         memory = ExemplarSet.from_classes(by_class, metadata, partition=config.factor)
         return add_soft_labels(memory, trained or [], normalization, device) if soft_labels else memory
 
@@ -101,14 +104,20 @@ def distill(
 
     # A single image has no deviation from its class mean. One class alone gives a network nothing to learn.
     use_cc = config.cc.weight > 0 and ipc * config.factor > 1 and config.iterations > 0
-    if not trained and (use_cc or soft_labels) and len(images_by_class) > 1:
-        trained = train_networks(
-            images_by_class, config.cc, seed=seed, device=device, normalization=normalization, augmentations=names
-        )
-    pool = trained or () if use_cc else ()
     probe = embedder if embedder is not None else build_network(config.embedder, sampler.shape, 1, make_generator(0))
     cost = measure(probe.to(device), sampler.shape, device)
     arithmetic = _arithmetic(config, cost, sampler, shown, device, embedder is not None)
+    if not trained and (use_cc or soft_labels) and len(images_by_class) > 1:
+        trained = train_networks(
+            images_by_class,
+            config.cc,
+            seed=seed,
+            device=device,
+            normalization=normalization,
+            augmentations=names,
+            arithmetic=arithmetic,
+        )
+    pool = trained or () if use_cc else ()
     embedders = make_embedders(config, sampler, embedder, arithmetic, names, seed, normalization, device)
     in_place = arithmetic.captures(device)
     drawn = draws(config, sampler, embedders, pool, cost.feature_bytes // 4, seed, device, in_place)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from iid_cl.acceleration import EAGER, Arithmetic
 from iid_cl.config import CentralizationConfig
 from iid_cl.data.images import Normalization
 from iid_cl.distill.objectives import spread
@@ -34,6 +35,7 @@ def train_networks(
     device: torch.device,
     normalization: Normalization,
     augmentations: Sequence[str],
+    arithmetic: Arithmetic = EAGER,
 ) -> list[TrainedNetwork]:
     """Trains networks for class centralization on the current experience's real images and nothing else.
 
@@ -43,6 +45,7 @@ def train_networks(
     Args:
         images_by_class: uint8 images (n_c, C, H, W) of each class of the current experience.
         config: architecture, trainings, epochs, snapshots.
+        arithmetic: of the trainings.
 
     Returns:
         ``trainings * snapshots`` networks (fewer when there are fewer epochs than snapshots).
@@ -68,7 +71,7 @@ def train_networks(
         train_classifier(
             network, images, labels, epochs=config.epochs, batch_size=64, lr=0.01, momentum=0.9, weight_decay=5e-4,
             augmentations=augmentations, generator=make_generator(seed, "training", training), lr_drop=False,
-            after_epoch=keep,
+            arithmetic=arithmetic, after_epoch=keep,
         )  # fmt: skip
     return pool
 

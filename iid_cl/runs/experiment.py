@@ -27,7 +27,7 @@ from iid_cl.nets import build_network
 from iid_cl.runs.condense import make_buffer
 from iid_cl.runs.reporter import Reporter
 from iid_cl.seeding import make_generator
-from iid_cl.strategies import MemoryBuffer, MemoryOnly, MemoryReplayPlugin, SoftLabelPlugin
+from iid_cl.strategies import InMemoryPlugin, MemoryBuffer, MemoryOnly, MemoryReplayPlugin, SoftLabelPlugin
 from iid_cl.strategies.augmentation import BatchAugmentationPlugin
 
 EVAL_BATCH = 500
@@ -140,7 +140,7 @@ def _make_strategy(
     optimizer = torch.optim.SGD(
         network.parameters(), lr=train.lr, momentum=train.momentum, weight_decay=train.weight_decay
     )
-    plugins: list[SupervisedPlugin] = []
+    plugins: list[SupervisedPlugin] = [InMemoryPlugin(seed=config.seed)]
     if train.augment:
         draws = make_generator(config.seed, "train augmentation")
         plugins.append(BatchAugmentationPlugin(dataset.augmentations, draws))
@@ -248,7 +248,7 @@ class _ProgressPlugin(SupervisedPlugin):
 
 @contextmanager
 def _global_randomness(seed: int) -> Iterator[None]:
-    """Avalanche's loaders shuffle with the global generators: seeds them, and restores them afterwards."""
+    """Networks may draw from the global generators (dropout), and Avalanche too: seeds them, and restores them."""
     python_state, numpy_state = random.getstate(), np.random.get_state()
     with torch.random.fork_rng():
         RNGManager.set_random_seeds(seed)

@@ -8,8 +8,12 @@ import pytest
 import torch
 from PIL import Image
 
-from benchmarks import gpu, ledger, quality, split_digits
-from iid_cl.config import CentralizationConfig, CovarianceConfig, DistillConfig, EmbedderConfig
+from benchmarks import engine, gpu, ledger, machine, quality, scaling, split_digits, time_to_accuracy, training
+from benchmarks.reference import PlainDraw, plain_network, reference_distill, reference_gradient
+from iid_cl.config import DistillConfig, EmbedderConfig, NetworkConfig
+from iid_cl.config_files import parse_config
+from iid_cl.data.augmentation import UNIFORMS, make_parameters
+from iid_cl.seeding import make_generator
 from iid_cl.studies.cases import load_study
 from iid_cl.studies.config import StudyConfig, SweepConfig
 from iid_cl.studies.run import Row
@@ -37,6 +41,38 @@ def test_split_digits_in_miniature(in_tmp_path: Path, results: Path) -> None:
     by_name = {row["name"]: row["value"] for row in rows}
     difference = by_name["replay: distilled, final accuracy"] - by_name["replay: herding, final accuracy"]
     assert by_name["replay: distilled minus herding"] == pytest.approx(difference)
+
+
+def test_training_in_miniature(
+    in_tmp_path: Path, results: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(ledger, "ROOT", in_tmp_path)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    (in_tmp_path / "docs").mkdir()
+    threads = torch.get_num_threads()
+    rows = training.main(100, 1, 2, None)
+    assert not results.exists()
+    assert "not measured" in capsys.readouterr().out
+    assert torch.get_num_threads() == threads
+    names = [row["name"] for row in rows]
+    assert len(set(names)) == len(names) == 5
+    judged = [row for row in rows if "target" in row]
+    by_place = {0.9: rows[0], 6.0: rows[3]}  # the raw loop, and the loader of Avalanche
+    assert [row["target"] for row in judged] == list(by_place)
+    assert all(row["baseline"] == by_place[row["target"]]["value"] and row["ratio"] > 0 for row in judged)
+    assert training.samples(100, 1) == 100 + 128
+    training.main(100, 1, 1, "training")
+    assert [row["name"] for row in json.loads((results / "training.json").read_text())] == names
+    assert not (results / "training_cuda.json").exists()
+    with Image.open(in_tmp_path / "docs" / "images" / "benchmark-training.png") as picture:
+        assert picture.size == (1050, 480)
+
+
+@pytest.mark.gpu
+def test_training_on_a_gpu_in_miniature(results: Path) -> None:
+    (stock, ours) = training.on_gpu(100, 1, 1, "training")
+    assert ours["ratio"] == pytest.approx(ours["value"] / stock["value"])
+    assert len(json.loads((results / "training_cuda.json").read_text())) == 2
 
 
 def test_quality_in_miniature(in_tmp_path: Path, results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -95,26 +131,119 @@ def test_the_gpu_script_measures_nothing_without_a_gpu(
     assert not results.exists()
 
 
-def test_the_engines_rate_in_miniature() -> None:
-    off = {"cc": CentralizationConfig(weight=0), "cm": CovarianceConfig(weight=0)}
-    config = DistillConfig(real_batch=2, embedder=EmbedderConfig(width=2), **off)
-    assert gpu.engine_rate(torch.device("cpu"), 2, config) > 0
+def test_engine_against_reference_in_miniature(results: Path) -> None:
+    """The reference shares no loss with the engine: their agreement checks both."""
+    small_network = {"width": 6, "depth": 2}
+    rows = engine.main(
+        rounds=1, **small_network, real_batch=16, iterations=3, classes=3, count=80, compiling=False, name=None
+    )
+    assert not results.exists()
+    assert not [one["name"] for one in rows if "difference" in one["name"] and one["value"] > one["target"]]
+    found = {one["name"]: one for one in rows}
+    for scale in ("relative", "published"):
+        assert found[f"gradient, {scale} scale, eager float32: relative difference"]["value"] < 1e-3
+        assert found[f"loss against the reference's, {scale} scale, eager float32: relative difference"]["value"] > 0
+    assert found["engine, compiled"]["ratio"] == pytest.approx(
+        found["engine, compiled"]["value"] / found["reference"]["value"]
+    )
+    assert 0 < found["engine, compiled: share of the operations' ceiling"]["value"] < 1
 
 
-def test_the_gpu_script_in_miniature(in_tmp_path: Path, results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """All of it on a CPU that passes for a GPU, with the published studies' own files."""
-    monkeypatch.setattr(ledger, "ROOT", in_tmp_path)
-    (in_tmp_path / "docs").mkdir()
+def test_reference_and_engine_differ_once_an_image_does() -> None:
+    """The comparison can fail: another real image, another loss."""
+    images = engine.made_images(2, 40)
+    config = DistillConfig(real_batch=8, embedder=EmbedderConfig(width=4, depth=1))
+    generator = make_generator(0)
+    network = plain_network(3, 4, 1)
+    parameters = make_parameters(torch.rand(2, UNIFORMS, generator=generator), [], (32, 32))
+    synthetic = engine.NORMALIZATION.apply(torch.stack([group[:3] for group in images.values()]))
+    losses = []
+    for first in (0, 8):
+        real = [group[first : first + 8] for group in images.values()]
+        losses.append(
+            reference_gradient(synthetic, PlainDraw(real, parameters, network), config, engine.NORMALIZATION)[0]
+        )
+    assert min(abs(a - b) for a, b in zip(*losses, strict=True)) > 1e-4
+
+
+def test_the_plain_loop_moves_every_image_and_repeats_for_a_seed() -> None:
+    images = engine.made_images(2, 40)
+    config = DistillConfig(iterations=2, real_batch=8, embedder=EmbedderConfig(width=4, depth=1))
+
+    def run(seed: int) -> list[torch.Tensor]:
+        steps = reference_distill(
+            images, config, 3, make_generator(seed), engine.NORMALIZATION, engine.NAMES, torch.device("cpu")
+        )
+        return [step.clone() for step in steps]
+
+    first, second = run(0)
+    assert (first - second).abs().amax((2, 3, 4)).min() > 0
+    assert torch.equal(second, run(0)[1])
+    assert not torch.equal(second, run(1)[1])
+
+
+def test_a_scaling_case_in_miniature() -> None:
+    case = scaling.Case(classes=2, ipc=1)
+    found = scaling.measure_case(case, "cpu", iterations=4, width=4, compiling=False)
+    assert found["seconds"] > 0
+    assert 0.05 < found["gib"] < 64
+    assert case.label == "2 classes, 1 images each, 32x32"
+
+
+def test_floor_counts_operations_and_bytes() -> None:
+    # one block on 4x4 pixels of 3 channels: reads 3*16, output 2*16 written and read twice, a quarter of it written
+    assert machine.convnet_traffic(NetworkConfig(width=2, depth=1), (3, 4, 4), 2) == 2 * (48 + 96 + 8)
+
+
+@pytest.fixture
+def pictures(in_tmp_path: Path) -> Path:
+    """An image folder of two classes."""
     draws = np.random.default_rng(0)
     for part in ("train", "test"):
         for label in ("a", "b"):
-            for i in range(12):
+            for i in range(24):
                 path = in_tmp_path / "data" / part / label / f"{i}.png"
                 path.parent.mkdir(parents=True, exist_ok=True)
                 Image.fromarray(draws.integers(0, 256, (16, 16, 3), dtype=np.uint8)).save(path)
+    return in_tmp_path / "data"
+
+
+def test_time_to_accuracy_in_miniature(pictures: Path, results: Path) -> None:
+    rows = time_to_accuracy.main(
+        pictures, 2, 4, iterations=2, engine_iterations=1, real_batch=8, engine_batch=4, epochs=1, compiling=False,
+        name=None,
+    )  # fmt: skip
+    assert not results.exists()
+    found = {one["name"]: one for one in rows}
+    seconds = found["engine: 1 iterations, real batch 4, compiling included"]
+    assert seconds["ratio"] == pytest.approx(seconds["baseline"] / seconds["value"])
+    gain = found["engine: accuracy"]["value"] - found["reference: accuracy"]["value"]
+    assert found["engine minus reference"]["value"] == pytest.approx(gain)
+
+
+def test_a_whole_run_in_miniature() -> None:
+    tiny = {
+        "stream": {"experiences": 2}, "model": {"width": 4}, "train": {"epochs": 1}, "memory": {"ipc": 1},
+        "distill": {"iterations": 1, "real_batch": 4, "embedder": {"width": 4}},
+    }  # fmt: skip
+    row = gpu.whole_run(torch.device("cpu"), parse_config(tiny, "tiny"), classes=4, count=10)
+    assert row["name"].startswith("4 classes in 2 experiences, IPC 1, 1 iterations each")
+    assert row["value"] > 0
+    assert parse_config(gpu.WHOLE_RUN, "WHOLE_RUN").distill.iterations == 1000
+
+
+def test_the_gpu_script_in_miniature(
+    pictures: Path, results: Path, monkeypatch: pytest.MonkeyPatch, in_tmp_path: Path
+) -> None:
+    """All of it on a CPU that passes for a GPU, with the published studies' own files."""
+    monkeypatch.setattr(ledger, "ROOT", in_tmp_path)
+    (in_tmp_path / "docs").mkdir()
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(gpu, "resolve_device", lambda name: torch.device("cpu"))
-    monkeypatch.setattr(gpu, "engine_rate", lambda *_: 1.0)
+    ran = []
+    for part, function in ((engine, "main"), (scaling, "main"), (training, "on_gpu"), (time_to_accuracy, "main")):
+        monkeypatch.setattr(part, function, lambda *_, part=part, **__: ran.append(part))
+    monkeypatch.setattr(gpu, "whole_run", lambda *_: ledger.row("run", [1.0], "min"))
     tiny = [
         "device=cpu", "stream.dataset=image_folder", "distill.real_batch=4", "distill.embedder.width=4",
         "distill.cc.network={width: 4}", "distill.cc.epochs=1", "distill.cc.trainings=1", "distill.cc.snapshots=1",
@@ -129,9 +258,10 @@ def test_the_gpu_script_in_miniature(in_tmp_path: Path, results: Path, monkeypat
         ),
     )
     monkeypatch.setattr(quality, "load_study", lambda *arguments: small(load_study(*arguments)))
-    gpu.main(in_tmp_path / "data", in_tmp_path / "data", 1, epochs=1)
+    gpu.main(pictures, pictures, 1, epochs=1)
+    assert ran == [engine, scaling, training, time_to_accuracy]
     written = {path.stem for path in results.iterdir()}
-    assert written == {"gpu", "published_cifar10", "published_mnist"}
+    assert written == {"whole_run_cuda", "jpeg_copy", "published_cifar10", "published_mnist"}
     names = [row["name"] for row in json.loads((results / "published_cifar10.json").read_text())]
     assert names == ["DM at 1", "DM + CC + CM (IID) at 1", "IDM at 1", "IDM + CC + CM (IID) at 1"]
 
@@ -164,6 +294,12 @@ def test_missed_targets_are_named(better: str, values: list[float], ratio: float
     more = {} if ratio is None else {"ratio": ratio}
     lines = ledger.missed([ledger.row("figure", values, "s", target=2.0, better=better, **more)])
     assert [line.startswith("figure") for line in lines] == ([True] if missed else [])
+
+
+def test_a_ratio_is_shown_with_its_target(results: Path) -> None:
+    figure = ledger.row("ours", [1234.0], "samples/s", ratio=0.953, baseline=1295.0, target=0.9, better="higher")
+    ledger.write("some", [figure], ORIGIN, 3.2)
+    assert "| ours | 1234 samples/s, ratio 0.95 | ratio ≥ 0.9 |" in ledger.table("some")
 
 
 def test_a_page_takes_its_tables_from_the_ledger(results: Path) -> None:

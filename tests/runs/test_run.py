@@ -12,6 +12,7 @@ import pytest
 import torch
 from PIL import Image
 from rich.console import Console
+from torch.utils.data import DataLoader
 
 from iid_cl.config import Config
 from iid_cl.config_files import load_config, parse_config
@@ -422,3 +423,18 @@ def test_a_run_that_fails_closes_its_log(
     for log in logs:
         log.close()
     assert closed == [True]
+
+
+@pytest.mark.parametrize(
+    ("method", "mode"),
+    [("random", "replay"), ("distilled", "memory_only"), ("joint", "replay"), ("none", "replay")],
+)
+def test_no_run_waits_for_a_data_loader(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str, mode: str
+) -> None:
+    def refuse(loader: Any) -> None:
+        raise AssertionError(f"{loader} was asked for mini-batches")
+
+    monkeypatch.setattr(DataLoader, "__iter__", refuse)
+    finished = finish(tmp_path / "run", miniature(memory={"method": method}, train={"mode": mode}))
+    assert 0 <= finished.result(method)["final_accuracy"] <= 1

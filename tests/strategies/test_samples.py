@@ -1,10 +1,13 @@
 import pytest
 import torch
 from avalanche.benchmarks.utils import as_classification_dataset
+from avalanche.benchmarks.utils.data_loader import ReplayDataLoader
+from avalanche.benchmarks.utils.transform_groups import DefaultTransformGroups
 from iid_cl.strategies.samples import as_avalanche, read_experience
 from torch.utils.data import TensorDataset
 
 from iid_cl.data.images import Normalization
+from iid_cl.data.tensors import TensorImages
 from iid_cl.errors import UserError
 from iid_cl.memory.exemplars import ExemplarSet
 
@@ -59,6 +62,16 @@ def test_nested_transforms_apply_in_order() -> None:
     torch.testing.assert_close(memory[0][0], (images.images[0] / 255 + 1) * 10)
 
 
+def test_transforms_fixed_below_a_frozen_one_are_not_applied_twice() -> None:
+    inner = as_classification_dataset(Digits("unit"), transform_groups={"train": lambda x: x / 2, "eval": None})
+    fixed = type(inner)([inner], frozen_transform_groups=DefaultTransformGroups((lambda x: 1 - x, None)))
+    outer = type(inner)([fixed], transform_groups={"train": lambda x: x * 10, "eval": None})
+    images, form = read_experience(outer, None)
+    memory = as_avalanche(ExemplarSet(images.images, images.labels.to(torch.int16)), outer, form, None, {})
+    torch.testing.assert_close(memory[0][0], (images.images[0] / 255) * 10)
+    torch.testing.assert_close(memory[0][0], outer[0][0], rtol=0, atol=10 * 0.5 / 255 + 1e-6)  # stored as bytes
+
+
 def _plain(images: torch.Tensor) -> object:
     data = TensorDataset(images, torch.zeros(len(images), dtype=torch.long))
     data.targets = [0] * len(images)
@@ -93,3 +106,16 @@ def test_an_unusable_type_is_named() -> None:
 
     with pytest.raises(UserError, match="of type str"):
         read_experience(as_classification_dataset(Words("bytes")), None)
+
+
+def test_exemplars_carry_their_label_as_real_samples_do() -> None:
+    """Avalanche cannot join numbers and tensors in one mini-batch."""
+    images, labels = torch.rand(4, 1, 2, 2), torch.arange(4)
+    tensors, numbers = _plain(images), as_classification_dataset(TensorImages(images, labels))
+    memory = ExemplarSet(torch.zeros(2, 1, 2, 2, dtype=torch.uint8), torch.tensor([0, 3], dtype=torch.int16))
+    for data, kind in ((tensors, torch.Tensor), (numbers, int)):
+        exemplars = as_avalanche(memory, data, "unit", None, {})
+        assert isinstance(exemplars[1][1], kind)
+        assert isinstance(data[1][1], kind)
+        joined = next(iter(ReplayDataLoader(data, exemplars, batch_size=2, batch_size_mem=2)))
+        assert joined[1].tolist()[2:] == [0, 3]

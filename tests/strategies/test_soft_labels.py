@@ -20,6 +20,7 @@ from iid_cl.strategies import (
     DistilledBuffer,
     DistilledReplay,
     DistilledReplayPlugin,
+    InMemoryPlugin,
     MemoryBuffer,
     MemoryOnly,
     MemoryReplayPlugin,
@@ -236,12 +237,15 @@ def distilled(**options: Any) -> DistilledBuffer:
     return DistilledBuffer(1, **{"distill": TINY, "soft_labels": True, "normalization": NORMALIZATION, **options})
 
 
+@pytest.mark.parametrize("in_memory", [False, True], ids=["loader", "memory"])
 @pytest.mark.parametrize("settings", [TINY, GRID], ids=["whole", "grid"])
 @BENCHMARKS
-def test_replay_learns_by_soft_labels(kind: str, task_labels: bool, settings: Any, network: torch.nn.Module) -> None:
+def test_replay_learns_by_soft_labels(
+    kind: str, task_labels: bool, settings: Any, in_memory: bool, network: torch.nn.Module
+) -> None:
     memory = distilled(distill=settings)
     steps = Steps(memory)
-    plugins = [MemoryReplayPlugin(memory), SoftLabelPlugin(memory), steps]
+    plugins = [MemoryReplayPlugin(memory), SoftLabelPlugin(memory), *[InMemoryPlugin()] * in_memory, steps]
     strategy = Naive(**arguments_of(network, plugins))
     benchmark = make_benchmark(kind, task_labels=task_labels)
     train(strategy, benchmark)
@@ -254,11 +258,15 @@ def test_replay_learns_by_soft_labels(kind: str, task_labels: bool, settings: An
     strategy.eval(benchmark.test_stream)
 
 
+@pytest.mark.parametrize("in_memory", [False, True], ids=["loader", "memory"])
 @BENCHMARKS
-def test_memory_only_learns_by_soft_labels(kind: str, task_labels: bool, network: torch.nn.Module) -> None:
+def test_memory_only_learns_by_soft_labels(
+    kind: str, task_labels: bool, in_memory: bool, network: torch.nn.Module
+) -> None:
     memory = distilled()
     steps = Steps(memory)
-    strategy = MemoryOnly(memory=memory, **arguments_of(network, [SoftLabelPlugin(memory), steps]))
+    plugins = [SoftLabelPlugin(memory), *[InMemoryPlugin()] * in_memory, steps]
+    strategy = MemoryOnly(memory=memory, **arguments_of(network, plugins))
     train(strategy, make_benchmark(kind, task_labels=task_labels))
     check(steps)
     assert set(steps.shares) == {1.0}

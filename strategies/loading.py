@@ -1,0 +1,170 @@
+"""Mini-batches as rows of tensors, in the sizes and by the rules of Avalanche's own loaders."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from avalanche.benchmarks.utils import AvalancheDataset
+from avalanche.benchmarks.utils.data_loader import MultiDatasetDataLoader
+from avalanche.distributed.distributed_helper import DistributedHelper
+from torch import Tensor
+from torch.utils.data import BatchSampler, DataLoader, RandomSampler, SequentialSampler, default_collate
+
+from iid_cl.errors import UserError
+
+from .reading import Step
+
+
+@dataclass(frozen=True)
+class Source:
+    """A data set that mini-batches take samples from; everything on one device.
+
+    Attributes:
+        items: images, labels and what else a sample holds, each (M, ...); M may be more than there are samples.
+        rows: (N,) where each sample stands in ``items``.
+        attributes: what the data set adds to a sample, each (N,): task labels.
+        steps: transforms of batches, in order.
+        batch_size: samples per mini-batch.
+    """
+
+    items: list[Tensor]
+    rows: Tensor
+    attributes: list[Tensor]
+    steps: list[Step]
+    batch_size: int
+
+    def columns(self, samples: Tensor) -> list[tuple[Tensor, Tensor]]:
+        """For each part of a sample, a tensor and the rows of it that hold ``samples``."""
+        rows = self.rows.index_select(0, samples)
+        return [*((item, rows) for item in self.items), *((attribute, samples) for attribute in self.attributes)]
+
+
+class TensorLoader:
+    """Mini-batches ``[x, y]`` or ``[x, y, t]``, each a selection from every source, one below the other.
+
+    An epoch goes through one source once. Sizes, repetitions and the order within a mini-batch are those of
+    Avalanche's ``MultiDatasetDataLoader``.
+
+    Args:
+        sources: where the samples come from.
+        lead: number of the source that an epoch goes through.
+        oversample: start again with other sources that end earlier, instead of leaving them out.
+        shuffle: draw a new order for each pass over a source.
+        drop_last: leave out a source's last samples where they don't fill its share of a mini-batch.
+        generator: on the CPU; draws the orders.
+    """
+
+    def __init__(
+        self,
+        sources: Sequence[Source],
+        *,
+        lead: int,
+        oversample: bool,
+        shuffle: bool,
+        drop_last: bool,
+        generator: torch.Generator,
+    ) -> None:
+        self._sources = list(sources)
+        self._lead = lead
+        self._oversample = oversample
+        self._shuffle = shuffle
+        self._drop_last = drop_last
+        self._generator = generator
+
+    def __len__(self) -> int:
+        lead = self._sources[self._lead]
+        whole, rest = divmod(len(lead.rows), lead.batch_size)
+        return whole + (rest > 0 and not self._drop_last)
+
+    def __iter__(self) -> Iterator[list[Tensor]]:
+        passes = [self._pass(source) for source in self._sources]
+        for _ in range(len(self)):
+            chosen: list[tuple[Source, Tensor]] = []
+            for number, source in enumerate(self._sources):
+                samples = next(passes[number], None)
+                if samples is None and self._oversample:
+                    passes[number] = self._pass(source)
+                    samples = next(passes[number], None)
+                if samples is not None:
+                    chosen.append((source, samples))
+            yield _batch(chosen)
+
+    def _pass(self, source: Source) -> Iterator[Tensor]:
+        """One pass over a source: the numbers of each mini-batch's samples."""
+        total, size = len(source.rows), source.batch_size
+        count = total - total % size if self._drop_last else total
+        order = torch.randperm(total, generator=self._generator) if self._shuffle else torch.arange(total)
+        if count:
+            yield from order[:count].to(source.rows.device).split(size)
+
+
+def _batch(chosen: list[tuple[Source, Tensor]]) -> list[Tensor]:
+    """The chosen samples of each source, transformed."""
+    columns = [source.columns(samples) for source, samples in chosen]
+    if len({len(one) for one in columns}) > 1:
+        raise UserError("the data sets of a mini-batch differ in what a sample holds; give all of them task labels.")
+    first = chosen[0][0].steps
+    if all(source.steps == first for source, _ in chosen[1:]):
+        return _apply(first, [_select(same) for same in zip(*columns, strict=True)])
+    batches = [
+        _apply(source.steps, [_select([column]) for column in own])
+        for (source, _), own in zip(chosen, columns, strict=True)
+    ]
+    return [torch.cat(same) for same in zip(*batches, strict=True)]
+
+
+def _select(chosen: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
+    """Rows of several tensors, one below the other; a copy always, which a plugin or transform may change."""
+    first = chosen[0][0]
+    if any(item.dtype != first.dtype or item.shape[1:] != first.shape[1:] for item, _ in chosen):
+        return torch.cat([item.index_select(0, rows) for item, rows in chosen])
+    joined = first.new_empty((sum(len(rows) for _, rows in chosen), *first.shape[1:]))
+    start = 0
+    for item, rows in chosen:  # written in place: half the time of joining them afterwards
+        torch.index_select(item, 0, rows, out=joined[start : start + len(rows)])
+        start += len(rows)
+    return joined
+
+
+def _apply(steps: list[Step], items: list[Tensor]) -> list[Tensor]:
+    for item, transform in steps:
+        assert item is not None  # such a transform is refused before
+        items[item] = transform(items[item])
+    return items
+
+
+def translate(loader: Any) -> tuple[list[AvalancheDataset], list[int], dict[str, Any]]:
+    """What one of Avalanche's loaders serves: data sets, their rows per mini-batch, and settings of TensorLoader.
+
+    Raises:
+        UserError: a loader that orders or joins samples in a way of its own.
+    """
+    if DistributedHelper.is_distributed:
+        raise UserError("InMemoryPlugin doesn't share samples between processes; leave it out in distributed training.")
+    if getattr(type(loader), "__iter__", None) is MultiDatasetDataLoader.__iter__ and not loader.never_ending:
+        options = loader.loader_kwargs
+        if options["collate_fn"] is default_collate and not {"sampler", "batch_sampler"} & set(options):
+            settings = {
+                "lead": loader.termination_dataset,
+                "oversample": loader.oversample_small_datasets,
+                "shuffle": bool(options.get("shuffle")),
+                "drop_last": bool(options.get("drop_last")),
+            }
+            return loader.datasets, loader.batch_sizes, settings
+    if type(loader) is DataLoader and loader.collate_fn is default_collate:
+        dataset: Any = loader.dataset
+        sampler, size = loader.sampler, loader.batch_size
+        random = type(sampler) is RandomSampler and not sampler.replacement and sampler.num_samples == len(dataset)
+        if (
+            (random or type(sampler) is SequentialSampler)
+            and type(loader.batch_sampler) is BatchSampler
+            and size is not None
+            and isinstance(dataset, AvalancheDataset)
+        ):
+            settings = {"lead": 0, "oversample": False, "shuffle": random, "drop_last": loader.drop_last}
+            return [dataset], [size], settings
+    raise UserError(
+        f"the strategy's mini-batches come from a {type(loader).__name__} with an order or a collate function of its "
+        "own, which InMemoryPlugin cannot take over; leave it out."
+    )
