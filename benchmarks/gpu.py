@@ -100,7 +100,7 @@ def main(data: Path, mnist: Path | None, iterations: int, epochs: int = 60) -> N
     start = time.perf_counter()
     row = whole_run(device, parse_config(WHOLE_RUN, "WHOLE_RUN"))
     ledger.write("whole_run_cuda", [row], provenance(device), time.perf_counter() - start, "DATA", module="gpu")
-    time_to_accuracy.main(data, width=128, device_name="cuda")
+    time_to_accuracy.main(data, device_name="cuda")
     start = time.perf_counter()
     reached = ledger.row(
         "ConvNet on the whole JPEG copy (published, lossless: 84.8)", [whole_accuracy(device, data, epochs)], "%"
