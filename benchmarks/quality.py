@@ -13,7 +13,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from statistics import mean, median, stdev
+from statistics import mean, stdev
 from typing import Any
 
 from rich.console import Console
@@ -59,14 +59,8 @@ DIFFERENCES: dict[str, list[tuple[str, str, float | None]]] = {
 }
 
 
-TIMED = ("less_work",)  # studies whose seconds are of interest
-
-
 def ledger_rows(study: str, rows: list[Row]) -> list[dict[str, Any]]:
-    """A row per variant, value and architecture; per wished difference; per drop against the first architecture.
-
-    Of timed studies also the seconds that making a memory took, as a median: the first one pays for compiling.
-    """
+    """A row per variant, value and architecture; per wished difference; per drop against the first architecture."""
     seeds = f"seeds {min(row.seed for row in rows)} to {max(row.seed for row in rows)}"
     architectures = list(dict.fromkeys(row.architecture for row in rows))
     found = []
@@ -75,11 +69,6 @@ def ledger_rows(study: str, rows: list[Row]) -> list[dict[str, Any]]:
         at = "" if x is None else f" at {x:g}"
         on = f", {architecture}" if len(architectures) > 1 else ""
         found.append(ledger.row(f"{variant}{at}{on}", values, "%", seeds=seeds))
-    if study.startswith(TIMED):
-        for variant in dict.fromkeys(row.variant for row in rows):
-            taken = [row.condense_seconds for row in rows if row.variant == variant]
-            one = ledger.row(f"{variant}: seconds", taken, "s", seeds=seeds)
-            found.append({**one, "value": median(taken)})
     wished = next((pairs for name, pairs in DIFFERENCES.items() if study.startswith(name)), [])
     for better, worse, target in wished:
         first, second = (_paired(rows, variant, None, architectures[0]) for variant in (better, worse))

@@ -1,6 +1,7 @@
 """How the arithmetic is carried out: number format, compilation, and how much of it at a time."""
 
 import logging
+import math
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,9 +9,8 @@ from functools import cache
 from typing import Any
 
 import torch
-import torch._dynamo.config
 from torch import Tensor
-from torch._dynamo.exc import TorchDynamoException
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.flop_counter import FlopCounterMode
 
 from iid_cl.errors import UserError
@@ -36,7 +36,7 @@ class Cost:
 
 def measure(network: Network, shape: tuple[int, int, int], device: torch.device) -> Cost:
     """Counts operations and activations of ``network.embed`` on images of ``shape``, by running it once."""
-    count = 3  # no layer has as many channels, so tensors of so many rows belong to the images
+    count = 3  # few layers have as many channels, so tensors of so many rows belong to the images
     kept = 0
 
     def pack(tensor: Tensor) -> Tensor:
@@ -62,8 +62,10 @@ class Arithmetic:
         # within a captured function it is compiled along with the rest
         function = _compiled_embed if self.compiled and not torch.compiler.is_compiling() else _embed
         images = images.contiguous(memory_format=torch.channels_last)
-        # Blocks of equal size: a lone last image would be compiled once more.
+        # Blocks of equal size: a lone last image would be compiled once more. Batch norm in training needs the whole.
         block = CPU_BLOCK if images.device.type == "cpu" else DEVICE_BLOCK
+        if network.training and any(isinstance(module, _BatchNorm) for module in network.modules()):
+            block = len(images)
         blocks = images.tensor_split(-(-len(images) // block))
         return torch.cat([function(network, block, self.dtype) for block in blocks])
 
@@ -71,6 +73,11 @@ class Arithmetic:
         """Class scores (N, K) of images (N, c, H, W)."""
         scores: Tensor = network.classifier(network.pool(self.embed(network, images)))
         return scores
+
+    @property
+    def label(self) -> str:
+        """In words."""
+        return f"{str(self.dtype).removeprefix('torch.')}, {'compiled' if self.compiled else 'eager'}"
 
     def captures(self, device: torch.device) -> bool:
         """Whether whole steps are compiled and replayed as CUDA graphs."""
@@ -99,7 +106,7 @@ def choose(precision: str, compiling: bool | None, device: torch.device, flops: 
     Raises:
         UserError: ``distill.compile`` is true and the compiler does not work.
     """
-    limit = COMPILING_PAYS[device.type] * (torch.get_num_threads() if device.type == "cpu" else 1)
+    limit = COMPILING_PAYS.get(device.type, math.inf) * (torch.get_num_threads() if device.type == "cpu" else 1)
     compiled = compiling if compiling is not None else flops >= limit and not own
     problem = _try_compiler(device.type) if compiled else None
     if problem is not None:
@@ -110,13 +117,16 @@ def choose(precision: str, compiling: bool | None, device: torch.device, flops: 
     if precision != "auto":
         return Arithmetic(getattr(torch, precision), compiled)
     # without a compiler, a CPU's norms are slower in bfloat16 than its convolutions gain
-    fast = compiled and _fast_bfloat16() if device.type == "cpu" else torch.cuda.is_bf16_supported()
+    if device.type == "cpu":
+        fast = compiled and _fast_bfloat16()
+    else:
+        fast = device.type == "cuda" and torch.cuda.is_bf16_supported()
     return Arithmetic(torch.bfloat16 if fast else torch.float32, compiled)
 
 
 def classes_per_chunk(bytes_per_class: int, device: torch.device) -> int:
     """How many classes fit into memory at a time, at least 1."""
-    if device.type == "cpu":
+    if device.type != "cuda":
         return max(1, CPU_MEMORY // bytes_per_class)
     free, _ = torch.cuda.mem_get_info(device)
     return max(1, int(free * DEVICE_SHARE) // bytes_per_class)
@@ -129,8 +139,10 @@ def _embed(network: Network, images: Tensor, dtype: torch.dtype) -> Tensor:
 
 def _compiled_embed(network: Network, images: Tensor, dtype: torch.dtype) -> Tensor:
     """One compilation serves all networks of an architecture and all numbers of images."""
+    from torch._dynamo import config  # takes a second, which what is never compiled need not wait for
+
     # a study compiles more architectures than PyTorch's limit per function foresees
-    with torch._dynamo.config.patch(recompile_limit=64):
+    with config.patch(recompile_limit=64):
         return torch.compile(_embed, dynamic=True)(network, images, dtype)
 
 
@@ -141,7 +153,7 @@ def _try_compiler(device_type: str) -> str | None:
     logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
     try:
         torch.compile(lambda x: x.sin() + x.sum())(torch.ones(100, device=device_type))
-    except TorchDynamoException as error:
+    except (RuntimeError, OSError, ImportError) as error:
         return str(error).splitlines()[0]
     return None
 

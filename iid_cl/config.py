@@ -224,7 +224,7 @@ class DistillConfig(Section):
     iterations: Annotated[int, Field(ge=0)] = Field(
         1000, description="Steps on the synthetic images; 0 stores the real images they start from."
     )
-    real_batch: Annotated[int, Field(ge=2)] = Field(256, description="Real images per class and draw.")
+    real_batch: Annotated[int, Field(ge=2)] = Field(128, description="Real images per class and draw (published: 256).")
     sampling: Literal["uniform", "representative"] = Field(
         "uniform",
         description="Real batches: uniform, or representative, one image from each of `real_batch` equal groups of "

@@ -90,6 +90,8 @@ def test_every_field_says_what_it_means(key: str, section: type[BaseModel], name
         ("stream.experiecnes", "stream.experiences"),
         ("train.epoch", "train.epochs"),
         ("distill.iteration", "distill.iterations"),
+        ("distill.step_per_draw", "distill.steps_per_draw"),
+        ("distill.early_stopping.patiens", "distill.early_stopping.patience"),
         ("distill.cc.trainigns", "distill.cc.trainings"),
         ("distill.cc.network.widht", "distill.cc.network.width"),
         ("evaluate.network.dpeth", "evaluate.network.depth"),
@@ -110,6 +112,7 @@ def test_a_misspelt_key_names_the_nearest_one(wrong: str, right: str) -> None:
         ("distill.trainings", "distill.cc.trainings"),
         ("evaluate.depth", "evaluate.network.depth"),
         ("distill.width", "distill.embedder.width"),
+        ("distill.patience", "distill.early_stopping.patience"),
     ],
 )
 def test_a_key_in_the_wrong_section_names_the_right_one(wrong: str, right: str) -> None:
@@ -143,6 +146,11 @@ def test_an_unknown_key_in_a_file_names_the_file() -> None:
         ("memory", "3", "3"),
         ("stream", "null", "None"),
         ("distill.cc", "[]", "[]"),
+        ("distill.compile", "maybe", "'maybe'"),
+        ("distill.compile", "1", "1"),
+        ("distill.early_stopping", "5", "5"),
+        ("distill.early_stopping.patience", "2.5", "2.5"),
+        ("distill.steps_per_draw", "null", "None"),
         ("seed", "2024-01-01", "2024"),
         ("name", "3", "3"),
     ],
@@ -171,6 +179,11 @@ def test_a_value_of_the_wrong_type_is_refused(key: str, text: str, shown: str) -
         ("distill.cc.beta", "0.5", "0.5"),
         ("distill.cc.beta", ".inf", "inf"),
         ("distill.cc.network.depth", "0", "0"),
+        ("distill.steps_per_draw", "0", "0"),
+        ("distill.early_stopping.patience", "0", "0"),
+        ("distill.early_stopping.every", "0", "0"),
+        ("distill.sampling", "random", "'random'"),
+        ("distill.precision", "float16", "'float16'"),
         ("distill.embedder.width", "-8", "-8"),
         ("evaluate.networks", "0", "0"),
         ("seed", "-1", "-1"),
@@ -250,6 +263,18 @@ def test_set_takes_nested_keys_and_lists() -> None:
     assert config.stream.order_seed is None
     assert config.name == "a.b-c_1"
     assert config.train.lr == 1.0
+
+
+@pytest.mark.parametrize(("text", "value"), [("true", True), ("false", False), ("null", None)])
+def test_compilation_is_on_off_or_as_it_pays(text: str, value: bool | None) -> None:
+    assert load_config(None, [f"distill.compile={text}"]).distill.compile is value
+    assert load_config(None).distill.compile is None
+
+
+def test_a_distillation_stops_early_on_demand_only() -> None:
+    assert load_config(None).distill.early_stopping.patience is None
+    stopping = load_config(None, ["distill.early_stopping.patience=3"]).distill.early_stopping
+    assert (stopping.patience, stopping.every) == (3, 25)
 
 
 @pytest.mark.parametrize(("text", "value"), [("1e-3", 0.001), ("5e-4", 0.0005), ("2E2", 200.0), ("1.5e-3", 0.0015)])
@@ -403,6 +428,7 @@ def test_a_shipped_configuration_survives_its_dump(name: str) -> None:
         {"stream": {"classes": [[3, 1], [0]], "validation": 0.125, "order_seed": 7, "image_size": 32}},
         {"distill": {"lr": 1e-7, "cm": {"weight": 123456.789}, "augment": []}},
         {"distill": {"augment": ["flip", "color"], "cc": {"weight": 1e20}}},
+        {"distill": {"compile": False, "precision": "bfloat16", "early_stopping": {"patience": 3, "every": 7}}},
         {"baselines": ["none", "joint"], "device": "cuda:3", "seed": 2**32 - 1},
         *({"name": name} for name in ("null", "yes", "1e3", "1e-3", "12", "2024-01-01", "0x1F", "1_000")),
     ],

@@ -65,7 +65,7 @@ def distill(
             for the images at the start. The schedule is that of all iterations.
 
     Returns:
-        The exemplars as stored, uint8; their metadata say after how many iterations.
+        The exemplars as stored, uint8; their metadata say after how many iterations, and by which arithmetic.
 
     Raises:
         UserError: no classes, a class without images or with fewer than ``ipc``, images that diverge, or an
@@ -77,7 +77,7 @@ def distill(
     names = config.augment if config.augment is not None else list(augmentations)
     held_out: dict[int, Tensor] = {}
     if config.early_stopping.patience is not None:
-        images_by_class, held_out = hold_out(images_by_class, make_generator(seed, "held out"))
+        images_by_class, held_out = hold_out(images_by_class, seed)
         _check(images_by_class, ipc)
     representative = config.sampling == "representative"
     sampler = ClassSampler(images_by_class, config.real_batch, names, seed, device, representative)
@@ -94,7 +94,8 @@ def distill(
         images = normalization.invert(synthetic.detach()).cpu()
         by_class = dict(zip(sorted(images_by_class), images, strict=True))
         settings = config.model_dump(mode="json")
-        metadata = {"method": "distilled", "ipc": ipc, "distill": settings, "iterations_done": iteration}
+        done = {"iterations_done": iteration, "arithmetic": arithmetic.label}
+        metadata = {"method": "distilled", "ipc": ipc, "distill": settings, **done}
         memory = ExemplarSet.from_classes(by_class, metadata, partition=config.factor)
         return add_soft_labels(memory, trained or [], normalization, device) if soft_labels else memory
 
@@ -122,7 +123,7 @@ def distill(
     in_place = arithmetic.captures(device)
     drawn = draws(config, sampler, embedders, pool, cost.feature_bytes // 4, seed, device, in_place)
     step = ImageStep(config, sampler, normalization, arithmetic, _chunk(config, cost, sampler, shown, pool, device))
-    plateau = Plateau(held_out, config, seed, normalization, device) if held_out else None
+    plateau = Plateau(held_out, config, seed, normalization, device, embedder) if held_out else None
     optimizer = torch.optim.SGD([synthetic], lr=config.lr, momentum=config.momentum)
     schedule = _schedule(optimizer, config)
     every = max(1, config.iterations // REPORTS)
@@ -136,10 +137,13 @@ def distill(
         schedule.step()
         with torch.no_grad():
             synthetic.clamp_(black, white)  # storage knows nothing below black or above white
-        if on_step is not None and (iteration % every == 0 or iteration == config.iterations):
+        last = iteration == config.iterations or (
+            plateau is not None and plateau.reached(iteration, synthetic.detach())
+        )
+        if on_step is not None and (iteration % every == 0 or last):
             on_step(iteration, {name: float(term.mean()) for name, term in terms.items()})
         snapshot(iteration)
-        if plateau is not None and plateau.reached(iteration, synthetic.detach()):
+        if last:
             break
 
     if not bool(synthetic.isfinite().all()):

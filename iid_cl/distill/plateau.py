@@ -1,5 +1,6 @@
 """Early stopping: when the matching loss on held-out real images no longer falls."""
 
+import copy
 from collections.abc import Mapping
 
 import torch
@@ -10,16 +11,16 @@ from iid_cl.data.images import Normalization
 from iid_cl.distill.losses import matching_terms, real_statistics
 from iid_cl.errors import UserError
 from iid_cl.memory.partition import expand
-from iid_cl.nets import build_network
+from iid_cl.nets import Network, build_network, initialize
 from iid_cl.seeding import make_generator
 
 NETWORKS = 4  # fixed embedders that the loss is averaged over
 
 
-def hold_out(
-    images_by_class: Mapping[int, Tensor], generator: torch.Generator
-) -> tuple[dict[int, Tensor], dict[int, Tensor]]:
+def hold_out(images_by_class: Mapping[int, Tensor], seed: int) -> tuple[dict[int, Tensor], dict[int, Tensor]]:
     """Parts a tenth of each class's images (n_c, C, H, W) from the rest: (rest, held out).
+
+    What is held out of a class does not depend on the others.
 
     Raises:
         UserError: a class has fewer than 20 images.
@@ -32,7 +33,7 @@ def hold_out(
                 f"distill.early_stopping: class {label} has {len(images)} images, too few to hold a tenth out; "
                 "use null for patience."
             )
-        order = torch.randperm(len(images), generator=generator)
+        order = torch.randperm(len(images), generator=make_generator(seed, "held out", label))
         count = len(images) // 10
         held[label], rest[label] = images[order[:count]], images[order[count:].sort().values]
     return rest, held
@@ -47,6 +48,7 @@ class Plateau:
         held_out: uint8 images of each class; no step may see them.
         config: the objective, and ``early_stopping``.
         seed: of the embedders.
+        embedder: a network of the user's, on the device, whose weights are drawn afresh.
     """
 
     def __init__(
@@ -56,12 +58,22 @@ class Plateau:
         seed: int,
         normalization: Normalization,
         device: torch.device,
+        embedder: Network | None = None,
     ) -> None:
-        self._config = config.model_copy(update={"objective": "dm"})  # means and covariances, whatever is matched
-        generator = make_generator(seed, "plateau")
+        # means and covariances, whatever is matched; an objective may imply a partition
+        self._config = config.model_copy(update={"objective": "dm", "partition": config.factor})
+        generator = make_generator(seed, "plateau", device=device if embedder is not None else "cpu")
         real = [normalization.apply(held_out[label].to(device)) for label in sorted(held_out)]
         shape = (real[0].shape[1], real[0].shape[2], real[0].shape[3])
-        self._networks = [build_network(config.embedder, shape, 1, generator, device) for _ in range(NETWORKS)]
+
+        def fresh() -> Network:
+            if embedder is None:
+                return build_network(config.embedder, shape, 1, generator, device)
+            network = copy.deepcopy(embedder).requires_grad_(False)
+            initialize(network, generator)
+            return network
+
+        self._networks = [fresh() for _ in range(NETWORKS)]
         with torch.no_grad():
             self._real = [
                 [real_statistics(network.embed(images)[None].flatten(3), self._config) for images in real]

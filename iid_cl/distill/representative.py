@@ -11,8 +11,8 @@ def similar_groups(images: Tensor, groups: int) -> list[Tensor]:
     """Splits a class into ``groups`` groups of similar images whose sizes differ by one at most.
 
     After the idea of DREAM (ICCV 2023, arXiv 2302.14416), which draws from clusters rather than from the whole
-    class. Groups of one size keep the batch's mean an unbiased estimate of the class's: the class is cut at right
-    angles to its first principal component, then each part again.
+    class. Groups of one size let a batch take as much of each: the class is cut at right angles to its first
+    principal component, then each part again.
 
     Args:
         images: uint8 (n, C, H, W), n at least ``groups``.

@@ -17,7 +17,8 @@ class ClassSampler:
 
     Each class walks through its images in shuffled passes without replacement; a class with fewer images
     than the batch repeats them evenly. With ``representative``, each batch takes one image from each of as many
-    groups of similar images, see :func:`similar_groups`, as far as the class has so many.
+    equal groups of similar images, see :func:`similar_groups`, where the class has so many; every image is as likely
+    as any other.
     """
 
     def __init__(
@@ -38,8 +39,10 @@ class ClassSampler:
         self._labels = torch.arange(len(self._classes)).repeat_interleave(counts).to(device)
         self._generators = [make_generator(seed, "class", c) for c in self._classes]
         self._rests = [torch.empty(0, dtype=torch.int64) for _ in self._classes]
-        self._groups: list[list[Tensor]] = [
-            similar_groups(images_by_class[c], batch) if representative and len(images_by_class[c]) >= batch else []
+        self._orders: list[Tensor | None] = [
+            torch.cat(similar_groups(images_by_class[c], batch))
+            if representative and len(images_by_class[c]) >= batch
+            else None
             for c in self._classes
         ]
         self._batch = batch
@@ -94,22 +97,18 @@ class ClassSampler:
 
         Shuffled passes follow one another; what is left of the last one is where the next call goes on.
         """
+        n, generator, order = self._counts[k], self._generators[k], self._orders[k]
+        if order is not None:
+            # one from each of ``batch`` equal stretches of an order in which neighbours are similar
+            places = torch.rand(length, self._batch, generator=generator, dtype=torch.float64)
+            places = (places + torch.arange(self._batch)) * (n / self._batch)
+            return self._offsets[k] + order[places.long().clamp_max(n - 1)]
         total = length * self._batch
         passes = [self._rests[k]]
         drawn = len(passes[0])
         while drawn < total:
-            passes.append(self._pass(k))
-            drawn += len(passes[-1])
+            passes.append(torch.randperm(n, generator=generator))
+            drawn += n
         walk = torch.cat(passes)
         self._rests[k] = walk[total:]
         return (self._offsets[k] + walk[:total]).view(length, self._batch)
-
-    def _pass(self, k: int) -> Tensor:
-        """A shuffled pass over class number ``k``."""
-        generator, groups = self._generators[k], self._groups[k]
-        if not groups:
-            return torch.randperm(self._counts[k], generator=generator)
-        # each batch takes one image of each group; what the smallest group is short of waits for another pass
-        length = min(map(len, groups))
-        drawn = [group[torch.randperm(len(group), generator=generator)[:length]] for group in groups]
-        return torch.stack(drawn, dim=1).flatten()

@@ -70,15 +70,15 @@ class ImageStep:
         while True:
             try:
                 return self._in_chunks(synthetic, draw)
-            except torch.OutOfMemoryError as error:
-                shortage = str(error)
-            self._shrink(shortage)  # outside the handler, which keeps what filled the memory alive
+            except torch.OutOfMemoryError:
+                pass
+            self._shrink()  # outside the handler, which keeps what filled the memory alive
 
-    def _shrink(self, shortage: str) -> None:
+    def _shrink(self) -> None:
         if self.chunk == 1:
             raise UserError(
                 f"distill.real_batch: {self._config.real_batch} real images of one class don't fit into the device's "
-                f"memory; use a smaller batch, fewer images per class or a narrower embedder ({shortage})"
+                "memory; use a smaller batch, fewer images per class or a narrower embedder."
             )
         self.chunk = -(-self.chunk // 2)
         self._statistics.clear()

@@ -9,14 +9,16 @@ import numpy as np
 import pytest
 import torch
 
+from iid_cl import acceleration
 from iid_cl.config import (
     CharacteristicConfig,
     DistillConfig,
+    EarlyStoppingConfig,
     EmbedderConfig,
     QueueConfig,
 )
 from iid_cl.data.images import Normalization
-from iid_cl.distill import distill, engine, losses
+from iid_cl.distill import distill, draws, engine, losses
 from iid_cl.distill import trained as trained_module
 from iid_cl.distill.trained import TrainedNetwork
 from iid_cl.errors import UserError
@@ -621,7 +623,7 @@ def test_plain_matching_may_have_a_queue_and_a_partition_too():
 
 @every_objective
 def test_one_class_alone_has_no_queue_but_is_condensed(objective, monkeypatch):
-    monkeypatch.setattr(engine, "EmbedderQueue", None)  # to make one would fail
+    monkeypatch.setattr(draws, "EmbedderQueue", None)  # to make one would fail
     groups, config = images_of(5), extended(objective, cm=0.1, cc=0.1)
     reports = reported_terms(config, groups)
     assert reports[8].keys() == {"match", "cm"}
@@ -642,8 +644,8 @@ def queues(monkeypatch):
     """Every queue made: its batches as bytes with their labels, and what it drew."""
     seen = []
 
-    class Recorded(engine.EmbedderQueue):
-        def __init__(self, config, make, batch, generator):
+    class Recorded(draws.EmbedderQueue):
+        def __init__(self, config, make, batch, generator, arithmetic):
             self.batches, self.drawn = [], []
             seen.append(self)
 
@@ -652,13 +654,13 @@ def queues(monkeypatch):
                 self.batches.append((GREY.invert(images), labels.clone()))
                 return images, labels
 
-            super().__init__(config, make, recorded, generator)
+            super().__init__(config, make, recorded, generator, arithmetic)
 
         def draw(self):
             self.drawn.append(super().draw())
             return self.drawn[-1]
 
-    monkeypatch.setattr(engine, "EmbedderQueue", Recorded)
+    monkeypatch.setattr(draws, "EmbedderQueue", Recorded)
     return seen
 
 
@@ -841,11 +843,11 @@ def test_snapshots_come_at_the_iterations_asked_for(objective):
         images_of(2, 5), config, snapshots={8, 0, 3, 99}, on_snapshot=lambda i, memory: seen.append((i, memory))
     )
     assert [i for i, _ in seen] == [0, 3, 8]
-    for _, memory in seen:
+    for iteration, memory in seen:
         assert memory.images.dtype == torch.uint8
         assert memory.partition == result.partition
         assert torch.equal(memory.labels, result.labels)
-        assert dict(memory.metadata) == dict(result.metadata)
+        assert dict(memory.metadata) == {**result.metadata, "iterations_done": iteration}
     assert torch.equal(seen[-1][1].images, result.images)
     for (_, earlier), (_, later) in itertools.pairwise(seen):
         assert changed_share(earlier.images, later.images) > 0.1
@@ -915,7 +917,9 @@ def test_any_network_embeds(objective):
     config = extended(objective, embedders="fresh", cm=0.1)
     memory = condense(groups, config, embedder=own)
     made = 3 * (1 if objective == "dm" else 4)
-    assert sum(own.seen) == 8 * 2 * (8 + made)  # iterations, classes, real and synthetic images
+    probe, *seen = own.seen
+    assert probe == 3
+    assert sum(seen) == 8 * 2 * (8 + made)  # iterations, classes, real and synthetic images
     start = condense(groups, config.model_copy(update={"iterations": 0}))
     assert changed_share(memory.images, start.images) > 0.2
 
@@ -1022,6 +1026,353 @@ def test_one_class_alone_is_certain(trainings):
     assert trainings == []
 
 
+# --- several steps per draw
+
+
+@pytest.fixture
+def drawn(monkeypatch):
+    """Every draw that a distillation takes."""
+    seen = []
+
+    def recorded(*arguments):
+        for one in draws.draws(*arguments):
+            seen.append(one)
+            yield one
+
+    monkeypatch.setattr(engine, "draws", recorded)
+    return seen
+
+
+@pytest.mark.parametrize("objective", ["dm", "idm"])
+@pytest.mark.parametrize(("steps", "count"), [(1, 8), (3, 3), (8, 1), (99, 1)])
+def test_iterations_share_draws_and_all_are_reported(objective, steps, count, drawn):
+    reports = reported_terms(extended(objective, steps_per_draw=steps))
+    assert sorted(reports) == list(range(1, 9))
+    assert len(drawn) == count
+
+
+def test_one_step_per_draw_is_the_default():
+    groups = images_of(2, 5)
+    assert torch.equal(
+        condense(groups, settings(steps_per_draw=1)).images, condense(groups, settings(iterations=8)).images
+    )
+    assert changed_share(condense(groups, settings(steps_per_draw=2)).images, condense(groups, settings()).images) > 0.1
+
+
+def test_terms_of_images_at_rest_change_with_the_draw_only():
+    config = settings(lr=1e-20, cm=0.1, cc=0.1, steps_per_draw=3)
+    for name in ("match", "cm", "cc"):
+        values = [terms[name] for _, terms in sorted(reported_terms(config, trained=pool(images_of(2, 5))).items())]
+        assert values[0] == values[1] == values[2]
+        assert values[3] == values[4] == values[5]
+        assert values[6] == values[7]
+        assert len(set(values)) == 3
+
+
+def test_steps_of_a_draw_descend_what_it_measures():
+    """Under one network, one real batch and one augmentation gradient descent of a small rate falls all the way."""
+    config = settings(steps_per_draw=8, lr=0.002, momentum=0.0, lr_schedule="constant")
+    values = [terms["match"] for _, terms in sorted(reported_terms(config).items())]
+    assert (np.diff(values) < 0).all()
+
+
+@pytest.mark.parametrize("steps", [2, 5])
+def test_where_nothing_is_random_draws_may_be_shared(steps):
+    """The embedder is the identity, the real batch the class, and there is no augmentation."""
+    groups, config = images_of(2, 5, count=10), settings(lr=0.002, real_batch=10)
+    alone, shared = (
+        condense(groups, config.model_copy(update={"steps_per_draw": n}), augmentations=(), embedder=Pixels()).images
+        for n in (1, steps)
+    )
+    assert_nearly_equal(alone, shared)
+    assert changed_share(alone, condense(groups, settings(iterations=0), augmentations=()).images) > 0.2
+
+
+# --- formats, chunks and compilation
+
+
+@pytest.mark.parametrize("objective", ["dm", "idm", "ncfm"])
+def test_bfloat16_gives_nearly_the_same_images(objective):
+    groups, config = images_of(2, 5), extended(objective, cm=0.1)
+    start = condense(groups, config.model_copy(update={"iterations": 0})).images.double()
+    exact, rough = (
+        condense(groups, config.model_copy(update={"precision": p})).images.double() for p in ("float32", "bfloat16")
+    )
+    assert 0 < (rough - exact).norm() < 0.2 * (exact - start).norm()
+
+
+@pytest.mark.parametrize("objective", ["dm", "idm", "ncfm"])
+def test_a_small_memory_gives_the_same_images(objective, monkeypatch):
+    groups, config, chunks = images_of(1, 4, 8), extended(objective, cm=0.1, cc=0.1, steps_per_draw=2), []
+    whole = condense(groups, config).images
+    genuine = engine.ImageStep
+
+    def recorded(*arguments):
+        step = genuine(*arguments)
+        chunks.append(step.chunk)
+        return step
+
+    monkeypatch.setattr(engine, "ImageStep", recorded)
+    condense(groups, config)
+    monkeypatch.setattr(acceleration, "CPU_MEMORY", 1)
+    assert_nearly_equal(condense(groups, config).images, whole)
+    assert chunks == [3, 1]
+
+
+def test_more_classes_fit_the_less_is_kept_of_each(monkeypatch):
+    sizes = []
+    monkeypatch.setattr(engine, "classes_per_chunk", lambda size, device: sizes.append(size) or 2)
+    groups = images_of(2, 5)
+    trained = pool(groups)
+    condense(groups, settings())
+    for config, ipc in ((settings(), 6), (settings(partition=2), 3), (settings(real_batch=16), 3)):
+        condense(groups, config, ipc=ipc)
+    condense(groups, settings(cc=0.1), trained=trained)
+    plain, double, partitioned, batch, centralized = sizes
+    # what 3 images keep, real ones, the trained networks'
+    kept = (double - plain) / 3
+    assert partitioned == plain + 9 * kept
+    assert centralized == plain + 3 * kept  # the trained networks are of the embedders' kind
+    assert batch - plain == plain - 3 * kept
+    # at least the two convolutions' outputs of each synthetic image, and the pixels and features of a real one
+    assert kept >= 4 * (8 * 64 + 8 * 16)
+    assert batch - plain >= 8 * 4 * (64 + 32)
+
+
+@pytest.fixture
+def choices(monkeypatch):
+    """Precision, compilation, operations and ownership of every choice of arithmetic."""
+    seen = []
+
+    def recorded(precision, compiling, device, flops, own):
+        seen.append((precision, compiling, flops, own))
+        return acceleration.choose(precision, compiling, device, flops, own)
+
+    monkeypatch.setattr(engine, "choose", recorded)
+    return seen
+
+
+@pytest.mark.parametrize(
+    ("config", "images"),
+    [
+        # two classes, eight iterations: eight real images, and three synthetic ones forwards and backwards
+        (settings(), 2 * 8 * (8 + 3 * 3)),
+        (settings(steps_per_draw=4), 2 * (2 * 8 + 8 * 3 * 3)),
+        (settings(partition=2), 2 * 8 * (8 + 3 * 12)),
+        # and the training of a queue
+        (settings(embedders="queue", queue=QUEUE), 2 * 8 * (8 + 3 * 3) + 8 * 3 * 16),
+        (settings(embedders="queue", queue=QUEUE, steps_per_draw=4), 2 * (2 * 8 + 8 * 3 * 3) + 2 * 3 * 16),
+    ],
+    ids=["plain", "shared draws", "partition", "queue", "queue, shared draws"],
+)
+def test_operations_are_counted_by_hand(config, images, choices):
+    condense(images_of(2, 5), config)
+    ((precision, compiling, flops, own),) = choices
+    assert flops == images * (2 * 9 * 1 * 8 * 64 + 2 * 9 * 8 * 8 * 16)
+    assert (precision, compiling, own) == ("auto", None, False)
+
+
+def test_the_configuration_and_an_own_network_have_a_say_in_the_choice(choices):
+    condense(images_of(2, 5), settings(precision="bfloat16", compile=False), embedder=Pixels())
+    assert choices == [("bfloat16", False, 0.0, True)]
+
+
+def test_a_short_distillation_is_not_compiled(monkeypatch):
+    monkeypatch.setattr(acceleration, "_try_compiler", lambda device_type: pytest.fail("tried"))
+    assert_nearly_equal(
+        condense(images_of(2, 5), settings()).images,
+        condense(images_of(2, 5), settings(precision="float32", compile=False)).images,
+    )
+
+
+def test_a_compiler_asked_for_in_vain_is_a_users_error(monkeypatch):
+    monkeypatch.setattr(acceleration, "_try_compiler", lambda device_type: "no g++")
+    with pytest.raises(UserError, match=r"^distill\.compile: true, but the compiler does not work \(no g\+\+\); use"):
+        condense(images_of(2, 5), settings(compile=True))
+
+
+# --- representative batches
+
+
+def test_representative_batches_lead_to_other_images():
+    groups = images_of(2, 5, count=32)
+    plain, chosen = (condense(groups, settings(sampling=s)).images for s in ("uniform", "representative"))
+    assert changed_share(plain, chosen) > 0.1
+    few = images_of(2, 5, count=7)  # fewer than the batch
+    plain, chosen = (condense(few, settings(sampling=s)).images for s in ("uniform", "representative"))
+    assert torch.equal(plain, chosen)
+
+
+@pytest.mark.parametrize("option", [{"sampling": "representative"}, {"steps_per_draw": 3}], ids=str)
+@pytest.mark.parametrize("objective", ["dm", "ncfm"])
+def test_new_ways_of_drawing_leave_classes_apart(objective, option):
+    groups, config = images_of(1, 4, 8), extended(objective, cm=0.1, embedders="fresh", **option)
+    together = condense(groups, config).by_class()
+    for label in groups:
+        assert_nearly_equal(condense({label: groups[label]}, config).images, together[label])
+
+
+# --- early stopping
+
+
+def stopping(patience=2, every=2):
+    return EarlyStoppingConfig(patience=patience, every=every)
+
+
+def watched(config, losses=None, monkeypatch=None, groups=None, **options):
+    """Reports, snapshots and the result of a run whose held-out loss is as given, check by check."""
+    if losses is not None:
+        checks = iter(losses)
+        monkeypatch.setattr(engine.Plateau, "loss", lambda self, synthetic: next(checks))
+    reports, memories = [], {}
+    result = condense(
+        groups or images_of(2, 5),
+        config,
+        on_step=lambda i, terms: reports.append(i),
+        snapshots=range(1000),
+        on_snapshot=lambda i, memory: memories.update({i: memory}),
+        **options,
+    )
+    return reports, memories, result
+
+
+@pytest.mark.parametrize("objective", ["dm", "idm", "ncfm"])
+def test_images_at_rest_stop_the_run(objective):
+    config = extended(
+        objective, lr=1e-20, lr_schedule="constant", iterations=40, early_stopping=stopping(patience=2, every=3)
+    )
+    reports, memories, result = watched(config)
+    assert reports == list(range(1, 10))  # checked at 3, then twice in vain
+    assert list(memories) == list(range(10))
+    assert torch.equal(memories[9].images, result.images)
+
+
+@pytest.mark.parametrize(
+    ("losses", "stop"), [([3.0, 2.0, 2.5, 2.4], 8), ([3.0, 4.0, 2.0, 3.0, 2.0], 10), ([8.0, 7.0, 6.0, 5.0, 4.0], 10)]
+)
+def test_a_run_stops_when_the_held_out_loss_no_longer_falls(losses, stop, monkeypatch):
+    config = settings(lr_schedule="constant", iterations=10, early_stopping=stopping())
+    reports, memories, result = watched(config, losses, monkeypatch)
+    assert reports == list(range(1, stop + 1))
+    assert list(memories) == list(range(stop + 1))
+    assert torch.equal(memories[stop].images, result.images)
+    assert result.metadata["iterations_done"] == stop
+    assert changed_share(memories[stop].images, memories[stop - 1].images) > 0
+
+
+def test_a_run_that_stopped_is_the_beginning_of_one_that_did_not(monkeypatch):
+    config = settings(lr_schedule="constant", iterations=10, early_stopping=stopping())
+    _, _, stopped = watched(config, [1.0, 1.0, 1.0], monkeypatch)
+    _, memories, _ = watched(config, [5.0, 4.0, 3.0, 2.0, 1.0], monkeypatch)
+    assert max(memories) == 10
+    assert torch.equal(stopped.images, memories[6].images)
+
+
+def test_a_run_that_improves_is_not_stopped():
+    config = settings(iterations=24, lr=0.01, real_batch=27, early_stopping=stopping(patience=2, every=6))
+    reports, _, _ = watched(config, augmentations=())
+    assert reports[-1] == 24
+
+
+def everything(**options):
+    """A run in which images are seen in every way there is."""
+    return extended("idm", cm=0.1, cc=0.1, early_stopping=stopping(patience=99, every=2), **options)
+
+
+@pytest.fixture
+def held_out(monkeypatch):
+    """What was held out of the last run, by class."""
+    seen, genuine = {}, engine.hold_out
+
+    def recorded(images_by_class, generator):
+        rest, held = genuine(images_by_class, generator)
+        seen.update(held)
+        return rest, held
+
+    monkeypatch.setattr(engine, "hold_out", recorded)
+    return seen
+
+
+@pytest.mark.parametrize("sampling", ["uniform", "representative"])
+def test_held_out_images_have_no_say_in_the_images(sampling, held_out):
+    groups, config = images_of(2, 5), everything(sampling=sampling)
+    first = condense(groups, config, soft_labels=True)
+    hidden = {row for images in held_out.values() for row in rows_of(images)}
+    assert len(hidden) == 6
+    for filling in (0, 255):
+        for images in groups.values():
+            images[[row in hidden for row in rows_of(images)]] = filling
+        other = condense(groups, config, soft_labels=True)
+        assert {row for images in held_out.values() for row in rows_of(images)} == {(filling,) * 64}
+        assert torch.equal(other.images, first.images)
+        assert torch.equal(other.soft_labels.probabilities, first.soft_labels.probabilities)
+        hidden = {(filling,) * 64}
+
+
+def test_held_out_images_are_trained_on_nowhere(trainings, queues, drawn, held_out):
+    """Not by the networks for centralization, not by the queue, not in a real batch and not as a start."""
+    groups, memories = images_of(2, 5), {}
+    config = everything(partition=1, iterations=60)
+    condense(
+        groups, config, augmentations=(), ipc=27,
+        snapshots=[0], on_snapshot=lambda i, memory: memories.update({i: memory}),
+    )  # fmt: skip
+    held = {row for images in held_out.values() for row in rows_of(images)}
+    rest = {row for images in groups.values() for row in rows_of(images)} - held
+    assert len(held) == 6
+    assert len(rest) == 54
+    ((images, _, _),) = trainings
+    assert set(rows_of(images)) == rest
+    assert {row for images, _ in queues[0].batches for row in rows_of(images)} == rest
+    assert set(rows_of(memories[0].images)) == rest
+    numbers = torch.cat([one.rows.flatten() for one in drawn])
+    assert numbers.unique().tolist() == list(range(54))  # the sampler holds no more
+
+
+def test_a_class_too_small_to_hold_images_out_is_a_users_error():
+    groups = {**images_of(2), 6: images_of(6, count=19)[6]}
+    with pytest.raises(UserError, match=r"^distill\.early_stopping: class 6 has 19 images, too few"):
+        condense(groups, settings(early_stopping=stopping()))
+    assert len(condense(groups, settings())) == 6
+
+
+def test_images_held_out_are_not_there_to_be_stored():
+    groups, config = images_of(2, count=20), settings(early_stopping=stopping())
+    with pytest.raises(UserError, match=r"^memory\.ipc: 19 images are asked of class 2, which has 18; use at most 18"):
+        condense(groups, config, ipc=19)
+    assert len(condense(groups, config, ipc=18)) == 18
+
+
+# --- all of it
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"steps_per_draw": 3},
+        {"sampling": "representative"},
+        {"precision": "bfloat16"},
+        {"early_stopping": EarlyStoppingConfig(patience=1, every=2)},
+        {
+            "steps_per_draw": 2,
+            "sampling": "representative",
+            "precision": "bfloat16",
+            "early_stopping": EarlyStoppingConfig(patience=1, every=3),
+        },
+    ],
+    ids=["steps", "sampling", "precision", "stopping", "all"],
+)
+@pytest.mark.parametrize("objective", ["dm", "idm", "ncfm"])
+def test_new_options_repeat_to_the_byte_for_a_seed(objective, options):
+    groups, config = images_of(2, 5), extended(objective, cm=0.1, cc=0.1, **options)
+    before = torch.get_rng_state()
+    first, again, other = (condense(groups, config, seed=seed).images for seed in (1, 1, 2))
+    assert torch.equal(first, again)
+    assert changed_share(first, other) > 0.2
+    assert torch.equal(torch.get_rng_state(), before)
+    assert DistillConfig.model_validate(json.loads(config.model_dump_json())) == config
+
+
 # --- on a GPU
 
 
@@ -1035,6 +1386,60 @@ def test_condensing_on_cuda_gives_the_same_kind_of_memory_on_the_cpu():
     start = initial_images(groups, config, device="cuda").images
     assert torch.equal(start, initial_images(groups, config).images)
     assert changed_share(memory.images, start) > 0.2
+
+
+def on_gpu(test):
+    """Marks a test that may compile on a GPU, of whose settings PyTorch has warnings of its own."""
+    for message in ("TensorFloat32 tensor cores", "The .grad attribute of a Tensor that is not a leaf"):
+        test = pytest.mark.filterwarnings(f"ignore:{message}:UserWarning")(test)
+    return pytest.mark.gpu(test)
+
+
+def moved(memory, start):
+    """How far images are from where they started."""
+    return float((memory.images.double() - start.images.double()).norm())
+
+
+def assert_same_kind(memory, expected, start):
+    """Apart by little of the way that they went."""
+    assert moved(expected, start) > 0
+    assert moved(memory, expected) < 0.2 * moved(expected, start)
+
+
+@on_gpu
+@pytest.mark.parametrize("compiled", [False, True])
+def test_cuda_goes_the_way_of_the_cpu(compiled):
+    """With an embedder without weights nothing is drawn on the device; idm draws its networks on the CPU."""
+    groups, config = images_of(1, 4, 8), settings(precision="float32", compile=compiled, cm=0.1)
+    start, cpu = (condense(groups, settings(iterations=n, cm=0.1), embedder=Pixels()) for n in (0, 8))
+    assert_same_kind(condense(groups, config, embedder=Pixels(), device="cuda"), cpu, start)
+    config = extended(precision="float32", compile=compiled, cm=0.1)
+    start, cpu = (condense(groups, extended(iterations=n, cm=0.1)) for n in (0, 8))
+    assert_same_kind(condense(groups, config, device="cuda"), cpu, start)
+
+
+@on_gpu
+@pytest.mark.parametrize("options", [{}, {"steps_per_draw": 3}, {"cc": 0.1, "precision": "bfloat16"}], ids=str)
+@pytest.mark.parametrize("objective", ["dm", "idm", "ncfm"])
+def test_compiled_steps_on_cuda_go_the_way_of_eager_ones(objective, options):
+    groups, config = images_of(1, 4, 8), extended(objective, **{"precision": "float32", "cm": 0.1} | options)
+    eager, compiled, start = (
+        condense(groups, config.model_copy(update=update), device="cuda")
+        for update in ({"compile": False}, {"compile": True}, {"iterations": 0})
+    )
+    assert_same_kind(compiled, eager, start)
+
+
+@on_gpu
+@pytest.mark.parametrize("compiled", [False, True])
+@pytest.mark.parametrize("objective", ["dm", "idm"])
+def test_chunks_on_cuda_change_nothing(objective, compiled, monkeypatch):
+    groups = images_of(1, 4, 8)
+    config = extended(objective, precision="float32", compile=compiled, cm=0.1, cc=0.1, steps_per_draw=2)
+    whole, start = (condense(groups, config.model_copy(update={"iterations": n}), device="cuda") for n in (8, 0))
+    for chunk in (2, 1):
+        monkeypatch.setattr(engine, "classes_per_chunk", lambda size, device, chunk=chunk: chunk)
+        assert_same_kind(condense(groups, config, device="cuda"), whole, start)
 
 
 # --- a user's own module

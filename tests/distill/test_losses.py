@@ -5,8 +5,9 @@ import pytest
 import torch
 
 from iid_cl.config import CentralizationConfig, CharacteristicConfig, QueueConfig
-from iid_cl.distill.characteristic import draw_frequencies
-from iid_cl.distill.losses import centralization_term, cross_entropy_term, matching_terms, step_unit
+from iid_cl.distill import losses
+from iid_cl.distill.characteristic import characteristic, draw_frequencies
+from iid_cl.distill.losses import centralization_term, cross_entropy_term, matching_terms, real_statistics, step_unit
 from tests.distill.helpers import draw, settings
 
 every_scale = pytest.mark.parametrize("scale", ["relative", "published"])
@@ -14,7 +15,15 @@ OBJECTIVES = ("dm", "idm", "ncfm")
 
 
 def terms_of(real, synthetic, seed=0, **options):
-    return matching_terms(real, synthetic, settings(**options), torch.Generator().manual_seed(seed))
+    return matching(real, synthetic, settings(**options), torch.Generator().manual_seed(seed))
+
+
+def matching(real, synthetic, config, generator):
+    frequencies = None
+    if config.objective == "ncfm":
+        size = real.shape[2] * real.shape[3]
+        frequencies = draw_frequencies(config.characteristic.frequencies, size, generator)
+    return matching_terms(real_statistics(real, config, frequencies), synthetic, config)
 
 
 def numpy_terms(real, synthetic):
@@ -71,23 +80,91 @@ def test_characteristic_terms_equal_complex_exponentials(scale):
     np.testing.assert_allclose(terms["cm"].numpy(), 0.3 * distance / unit, rtol=1e-10)
 
 
-def test_only_characteristic_functions_draw():
-    real, synthetic = draw(6, 2, 4, 3, 2), draw(7, 2, 3, 3, 2)
-    for objective in OBJECTIVES:
-        generator = torch.Generator().manual_seed(0)
-        matching_terms(real, synthetic, settings(objective=objective), generator)
-        untouched = torch.equal(generator.get_state(), torch.Generator().manual_seed(0).get_state())
-        assert untouched == (objective != "ncfm")
+@pytest.fixture
+def projected(monkeypatch):
+    """What characteristic functions are taken of: projections (K, n, T) in float64, call by call."""
+    seen = []
+
+    def recorded(features, frequencies):
+        seen.append((features.detach().double() @ frequencies.double().transpose(1, 2)).numpy())
+        return characteristic(features, frequencies)
+
+    monkeypatch.setattr(losses, "characteristic", recorded)
+    return seen
 
 
-def test_frequencies_are_drawn_anew_each_time():
-    real, synthetic = draw(6, 2, 4, 3, 2), draw(7, 2, 3, 3, 2)
-    config, generator = settings(objective="ncfm"), torch.Generator().manual_seed(0)
-    first, second = (matching_terms(real, synthetic, config, generator)["match"] for _ in range(2))
-    assert not torch.equal(first, second)
-    twin = torch.Generator().manual_seed(0)
-    draw_frequencies(torch.ones(2), config.characteristic.frequencies, 6, twin)
-    torch.testing.assert_close(matching_terms(real, synthetic, config, twin)["match"], second)
+def test_projected_features_have_unit_variance_about_the_real_mean(projected):
+    scales = torch.tensor([0.01, 1.0, 300.0], dtype=torch.float64)[:, None, None, None]
+    real, synthetic = scales * draw(100, 3, 30, 2, 3) + 5, scales * (draw(101, 3, 5, 2, 3) + 3) + 5
+    terms_of(real, synthetic, objective="ncfm", characteristic=CharacteristicConfig(frequencies=8192))
+    seen, made = projected
+    assert seen.shape == (3, 30, 8192)
+    assert np.abs(seen.mean(1)).max() < 1e-9
+    np.testing.assert_allclose(seen.var(1).mean(1), 1.0, atol=0.04)
+    # synthetic features are measured with the real ones' mean and spread
+    for k in range(3):
+        x, y = real[k].flatten(1).numpy(), synthetic[k].flatten(1).numpy()
+        distance = ((y - x.mean(0)) ** 2).sum(1).mean() / ((x - x.mean(0)) ** 2).sum(1).mean()
+        assert (made[k] ** 2).mean() == pytest.approx(distance, rel=0.1)
+
+
+def test_a_class_without_spread_has_a_finite_characteristic_function(projected):
+    real = draw(102, 2, 4, 3, 2)
+    real[0] = 7.0
+    frequencies = draw_frequencies(9, 6, torch.Generator().manual_seed(0))
+    statistics = real_statistics(real, settings(objective="ncfm"), frequencies)
+    assert statistics.spread[0] == 0
+    assert statistics.spread[1] > 0
+    assert not projected[0][0].any()
+    cosines, sines = statistics.characteristic
+    assert cosines[0].tolist() == [1.0] * 9
+    assert sines[0].tolist() == [0.0] * 9
+    assert cosines[1].isfinite().all()
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_a_far_common_offset_loses_no_digits_in_single_precision(objective):
+    # 512 + k / 256 is exact in single precision, so that nothing but the function itself could lose digits
+    real, synthetic = ((x.float() * 256).round() / 256 for x in (draw(103, 2, 8, 3, 2), draw(104, 2, 4, 3, 2) + 0.5))
+    plain, moved = (terms_of(real + x, synthetic + x, cm=0.3, objective=objective) for x in (0, 512))
+    for name, term in plain.items():
+        torch.testing.assert_close(moved[name], term, rtol=1e-4, atol=1e-5)
+        assert (term > 0.01).all()
+
+
+def test_frequencies_take_the_format_of_the_features():
+    real, synthetic = draw(105, 2, 8, 3, 2), draw(106, 2, 4, 3, 2)
+    frequencies = draw_frequencies(9, 6, torch.Generator().manual_seed(0))
+    for dtype in (torch.float32, torch.float64):
+        terms = matching_terms(
+            real_statistics(real.to(dtype), settings(objective="ncfm"), frequencies),
+            synthetic.to(dtype),
+            settings(objective="ncfm"),
+        )
+        assert terms["match"].dtype == dtype
+
+
+def test_statistics_hold_what_their_names_say():
+    real = draw(107, 3, 6, 4, 5)
+    statistics = real_statistics(real, settings(cm=0.3))
+    _, _, norm, real_spread = numpy_terms(real, real)
+    np.testing.assert_allclose(statistics.mean.numpy(), real.numpy().mean(1).reshape(3, 20), rtol=1e-10)
+    np.testing.assert_allclose(statistics.spread.numpy(), real_spread, rtol=1e-10)
+    np.testing.assert_allclose(statistics.covariance.square().sum((1, 2)).numpy(), norm, rtol=1e-10)
+    assert (statistics.frequencies, statistics.characteristic) == (None, None)
+    assert real_statistics(real, settings(cm=0.0)).covariance is None
+
+
+@every_scale
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_terms_of_a_class_depend_on_no_other(objective, scale):
+    real, synthetic = draw(108, 3, 6, 4, 5), draw(109, 3, 2, 4, 5)
+    options = {"cm": 0.3, "objective": objective, "scale": scale}
+    together = terms_of(real, synthetic, **options)
+    for k in range(3):
+        alone = terms_of(real[k : k + 1], synthetic[k : k + 1], **options)
+        for name, term in together.items():
+            torch.testing.assert_close(term[k : k + 1], alone[name])
 
 
 @every_scale
@@ -255,9 +332,10 @@ def test_quadratic_is_the_default_form():
 # --- cross-entropy
 
 
-def entropy(scores, accuracy, scale, weight=0.5):
+def entropy(scores, accuracy, scale, weight=0.5, labels=None):
     config = settings(scale=scale, queue=QueueConfig(cross_entropy=weight))
-    return cross_entropy_term(scores, torch.tensor(accuracy, dtype=torch.float64), config)
+    labels = torch.arange(len(scores)) if labels is None else torch.tensor(labels)
+    return cross_entropy_term(scores, labels, torch.tensor(accuracy, dtype=torch.float64), config)
 
 
 def numpy_entropy(scores):
@@ -290,6 +368,14 @@ def test_cross_entropy_by_hand():
     scores = torch.tensor([[[0.0, 0.0]], [[0.0, np.log(3.0)]]], dtype=torch.float64)
     terms = entropy(scores, 1.0, "relative", weight=1.0)
     np.testing.assert_allclose(terms.numpy(), [np.log(2), np.log(4 / 3)], rtol=1e-10)
+
+
+@every_scale
+@pytest.mark.parametrize("labels", [[2], [3, 1], [0, 2, 3]], ids=str)
+def test_cross_entropy_of_some_classes_is_theirs_among_all(labels, scale):
+    scores = draw(34, 4, 3, 4)
+    some = entropy(scores[labels], 0.6, scale, labels=labels)
+    torch.testing.assert_close(some, entropy(scores, 0.6, scale)[labels])
 
 
 @every_scale

@@ -22,9 +22,14 @@ def sampler(images_by_class, batch=4, seed=0, names=NAMES):
     return ClassSampler(images_by_class, batch, names, seed, CPU)
 
 
+def steps_of(drawn, count):
+    """Pairs of real images and augmentation parameters."""
+    return ((drawn.real(rows), parameters) for rows, parameters in drawn.draws(count))
+
+
 def numbers_drawn(images_by_class, steps, batch=4, seed=0):
     """The images' numbers, one list per class of one list per step."""
-    rows = [real[:, :, 0, 0, 0] for real, _ in sampler(images_by_class, batch, seed).steps(steps)]
+    rows = [real[:, :, 0, 0, 0] for real, _ in steps_of(sampler(images_by_class, batch, seed), steps)]
     return torch.stack(rows, dim=1).tolist()
 
 
@@ -33,7 +38,7 @@ def flat(steps):
 
 
 def test_shapes_and_types():
-    draws = list(sampler({3: numbered(0, 5), 8: numbered(5, 9)}, batch=4).steps(3))
+    draws = list(steps_of(sampler({3: numbered(0, 5), 8: numbered(5, 9)}, batch=4), 3))
     assert len(draws) == 3
     for real, parameters in draws:
         assert real.shape == (2, 4, 1, 2, 3)
@@ -86,7 +91,7 @@ def test_each_row_holds_its_own_class():
 
 
 def test_classes_come_in_ascending_order():
-    real, _ = next(sampler({9: numbered(90, 3), 1: numbered(10, 3), 4: numbered(40, 3)}).steps(1))
+    real, _ = next(steps_of(sampler({9: numbered(90, 3), 1: numbered(10, 3), 4: numbered(40, 3)}), 1))
     assert (real[:, 0, 0, 0, 0] // 10).tolist() == [1, 4, 9]
 
 
@@ -94,7 +99,7 @@ def test_a_class_draws_the_same_alone_as_among_others():
     groups = {1: numbered(0, 5), 4: numbered(50, 9), 7: numbered(100, 20)}
     many, alone = sampler(groups), sampler({4: groups[4]})
     assert torch.equal(many.initial(3)[1], alone.initial(3)[0])
-    for (real, parameters), (own, own_parameters) in zip(many.steps(70), alone.steps(70), strict=True):
+    for (real, parameters), (own, own_parameters) in zip(steps_of(many, 70), steps_of(alone, 70), strict=True):
         assert torch.equal(real[1], own[0])
         for field in FIELDS:
             assert torch.equal(getattr(parameters, field)[1], getattr(own_parameters, field)[0])
@@ -106,7 +111,7 @@ def test_classes_of_equal_size_draw_apart():
 
 
 def test_augmentations_change_from_step_to_step_and_class_to_class():
-    draws = [p.brightness for _, p in sampler({0: numbered(0, 5), 1: numbered(0, 5)}, names=["color"]).steps(9)]
+    draws = [p.brightness for _, p in steps_of(sampler({0: numbered(0, 5), 1: numbered(0, 5)}, names=["color"]), 9)]
     assert torch.stack(draws).unique().numel() == 18
 
 
@@ -150,7 +155,7 @@ def test_a_seed_repeats_and_another_does_not():
 
 
 def test_steps_run_past_a_block():
-    draws = list(sampler({0: numbered(0, 5)}, names=["color"]).steps(2 * BLOCK + 3))
+    draws = list(steps_of(sampler({0: numbered(0, 5)}, names=["color"]), 2 * BLOCK + 3))
     assert len(draws) == 2 * BLOCK + 3
     assert torch.cat([p.brightness for _, p in draws]).unique().numel() == 2 * BLOCK + 3
 
@@ -159,7 +164,7 @@ def test_global_randomness_is_untouched():
     before = torch.get_rng_state()
     drawn = sampler({0: numbered(0, 5)})
     drawn.initial(2)
-    list(drawn.steps(3))
+    list(steps_of(drawn, 3))
     assert torch.equal(torch.get_rng_state(), before)
 
 
@@ -168,7 +173,7 @@ def test_a_pass_goes_on_across_blocks():
     images = {0: torch.arange(200, dtype=torch.uint8).view(200, 1, 1, 1)}
     sampler = ClassSampler(images, 2, (), 0, torch.device("cpu"))
     assert 2 * BLOCK < 200
-    seen = torch.cat([real.flatten() for real, _ in sampler.steps(100)])
+    seen = torch.cat([real.flatten() for real, _ in steps_of(sampler, 100)])
     assert sorted(seen.tolist()) == list(range(200))
 
 
@@ -204,8 +209,8 @@ def test_mixed_batches_may_exceed_the_images_and_repeat_for_a_seed_only():
 
 def test_mixed_batches_leave_the_draws_of_each_class():
     plain, mixing = sampler(MIXED), sampler(MIXED)
-    draws, generator = mixing.steps(5), torch.Generator().manual_seed(3)
-    for real, _ in plain.steps(5):
+    draws, generator = steps_of(mixing, 5), torch.Generator().manual_seed(3)
+    for real, _ in steps_of(plain, 5):
         mixing.mixed(7, generator)
         assert torch.equal(next(draws)[0], real)
 

@@ -1,0 +1,185 @@
+"""What is drawn, how often, and what of it is the same object again."""
+
+import pytest
+import torch
+
+from iid_cl.acceleration import EAGER
+from iid_cl.config import CharacteristicConfig, EmbedderConfig, QueueConfig
+from iid_cl.distill.draws import draws, make_embedders
+from iid_cl.distill.embedders import EmbedderQueue, FreshEmbedders
+from iid_cl.distill.sampling import ClassSampler
+from iid_cl.errors import UserError
+from iid_cl.nets import build_network
+from tests.distill.helpers import CPU, GREY, NAMES, SMALL, images_of, pool, settings
+
+FEATURES = 7
+QUEUE = QueueConfig(size=2, every=2, networks=1, steps=1, batch_size=8)
+FIELDS = ("brightness", "saturation", "contrast", "affine", "cutout")
+
+every_source = pytest.mark.parametrize("embedders", ["fresh", "queue"])
+
+
+def configured(**options):
+    return settings(queue=QUEUE, characteristic=CharacteristicConfig(frequencies=5), **options)
+
+
+def weights_of(network):
+    return torch.cat([parameter.detach().flatten() for parameter in network.parameters()]).clone()
+
+
+def drawn(config, *, classes=(2, 5), seed=0, networks=(), in_place=False):
+    groups = images_of(*classes)
+    sampler = ClassSampler(groups, config.real_batch, NAMES, seed, CPU)
+    embedders = make_embedders(config, sampler, None, EAGER, NAMES, seed, GREY, CPU)
+    return draws(config, sampler, embedders, networks, FEATURES, seed, CPU, in_place)
+
+
+@pytest.mark.parametrize(
+    ("iterations", "steps", "count"), [(8, 1, 8), (8, 2, 4), (8, 3, 3), (8, 8, 1), (8, 99, 1), (0, 3, 0), (1, 1, 1)]
+)
+def test_there_are_as_many_draws_as_the_iterations_take(iterations, steps, count):
+    assert len(list(drawn(configured(iterations=iterations, steps_per_draw=steps)))) == count
+
+
+@every_source
+def test_a_draw_does_not_depend_on_the_steps_it_serves(embedders):
+    options = {"objective": "ncfm", "embedders": embedders}
+    once = [
+        (weights_of(d.psi), d.rows, d.frequencies) for d in drawn(configured(iterations=3, steps_per_draw=1, **options))
+    ]
+    thrice = [
+        (weights_of(d.psi), d.rows, d.frequencies) for d in drawn(configured(iterations=9, steps_per_draw=3, **options))
+    ]
+    for a, b in zip(once, thrice, strict=True):
+        assert all(torch.equal(x, y) for x, y in zip(a, b, strict=True))
+
+
+def test_rows_and_augmentation_are_the_samplers():
+    config, sampler = configured(), ClassSampler(images_of(2, 5), 8, NAMES, 0, CPU)
+    for draw, (rows, parameters) in zip(drawn(config), sampler.draws(8), strict=True):
+        assert torch.equal(draw.rows, rows)
+        for field in FIELDS:
+            assert torch.equal(getattr(draw.parameters, field), getattr(parameters, field))
+
+
+def test_fresh_embedders_come_anew_and_without_an_accuracy():
+    weights = []
+    for draw in drawn(configured(embedders="fresh")):
+        assert draw.accuracy is None
+        weights.append(weights_of(draw.psi))
+    assert all(not torch.equal(weights[i], weights[j]) for i in range(8) for j in range(i))
+
+
+def test_the_queue_moves_on_by_one_iteration_a_draw():
+    config = configured(embedders="queue", iterations=16, steps_per_draw=2)
+    sampler = ClassSampler(images_of(2, 5), config.real_batch, NAMES, 0, CPU)
+    queue = make_embedders(config, sampler, None, EAGER, NAMES, 0, GREY, CPU)
+    ages = []
+    for draw in draws(config, sampler, queue, (), FEATURES, 0, CPU, False):
+        assert 0 <= draw.accuracy <= 1
+        ages.append(queue.ages)
+    # two networks at most, one joins in every second of the eight draws
+    assert ages == [[1], [2], [3, 1], [4, 2], [3, 1], [4, 2], [3, 1], [4, 2]]
+
+
+# --- frequencies
+
+
+@pytest.mark.parametrize("objective", ["dm", "idm"])
+def test_only_characteristic_functions_have_frequencies(objective):
+    assert all(draw.frequencies is None for draw in drawn(configured(objective=objective)))
+
+
+def test_frequencies_are_drawn_anew_for_all_classes_together():
+    seen = [draw.frequencies for draw in drawn(configured(objective="ncfm"), classes=(2, 5, 7))]
+    assert [frequencies.shape for frequencies in seen] == [(1, 5, FEATURES)] * 8
+    assert torch.cat(seen).unique().numel() == 8 * 5 * FEATURES
+    alone = [draw.frequencies for draw in drawn(configured(objective="ncfm"), classes=(5,))]
+    assert torch.equal(torch.cat(seen), torch.cat(alone))
+
+
+def test_a_seed_repeats_and_another_does_not():
+    first, again, other = (
+        torch.cat([draw.frequencies for draw in drawn(configured(objective="ncfm"), seed=seed)]) for seed in (1, 1, 2)
+    )
+    assert torch.equal(first, again)
+    assert not torch.isclose(first, other).all(-1).any()
+
+
+# --- networks for class centralization
+
+
+def test_networks_for_centralization_are_drawn_from_the_pool():
+    networks = pool(images_of(2, 5))
+    assert all(draw.phi is None for draw in drawn(configured()))
+    chosen = []
+    for draw in drawn(configured(iterations=40), networks=networks):
+        (index,) = [i for i, one in enumerate(networks) if one.network is draw.phi.network]
+        assert draw.phi.spread is networks[index].spread
+        chosen.append(index)
+    assert set(chosen) == {0, 1, 2, 3}
+    assert chosen != sorted(chosen)
+
+
+# --- at one address
+
+
+@every_source
+def test_in_place_networks_come_at_one_address_with_the_weights_they_would_have_had(embedders):
+    networks = pool(images_of(2, 5))
+    config = configured(embedders=embedders)
+    pairs = zip(drawn(config, networks=networks), drawn(config, networks=networks, in_place=True), strict=True)
+    addresses = set()
+    for free, fixed in pairs:
+        assert torch.equal(weights_of(fixed.psi), weights_of(free.psi))
+        assert torch.equal(weights_of(fixed.phi.network), weights_of(free.phi.network))
+        assert torch.equal(fixed.phi.spread, free.phi.spread)
+        assert fixed.accuracy == free.accuracy
+        both = [fixed.psi, fixed.phi.network]
+        assert not any(parameter.requires_grad for network in both for parameter in network.parameters())
+        assert not any(fixed.phi.network is one.network for one in networks)  # whose weights stay
+        addresses.add(tuple(parameter.data_ptr() for network in both for parameter in network.parameters()))
+    assert len(addresses) == 1
+
+
+def test_in_place_the_pool_keeps_its_weights():
+    networks = pool(images_of(2, 5))
+    before = [weights_of(one.network) for one in networks]
+    list(drawn(configured(), networks=networks, in_place=True))
+    assert all(torch.equal(weights_of(one.network), was) for one, was in zip(networks, before, strict=True))
+
+
+def test_global_randomness_is_untouched():
+    networks, before = pool(images_of(2, 5)), torch.get_rng_state()
+    list(drawn(configured(objective="ncfm"), networks=networks))
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+# --- sources of embedders
+
+
+def embedders_of(config, classes=(2, 5), own=None):
+    sampler = ClassSampler(images_of(*classes), config.real_batch, NAMES, 0, CPU)
+    return make_embedders(config, sampler, own, EAGER, NAMES, 0, GREY, CPU)
+
+
+def test_the_configuration_names_the_source():
+    assert isinstance(embedders_of(configured(objective="dm")), FreshEmbedders)
+    queue = embedders_of(configured(objective="idm"), (2, 5, 7))
+    assert isinstance(queue, EmbedderQueue)
+    assert queue.draw()[0].classifier.out_features == 3
+
+
+def test_one_class_alone_teaches_no_queue():
+    assert isinstance(embedders_of(configured(objective="idm"), (5,)), FreshEmbedders)
+
+
+def test_an_own_network_is_drawn_afresh_and_never_queued():
+    own = build_network(EmbedderConfig(**SMALL), (1, 8, 8), 1, torch.Generator().manual_seed(9))
+    before = weights_of(own)
+    network, accuracy = embedders_of(configured(objective="dm"), own=own).draw()
+    assert network is own
+    assert accuracy is None
+    assert not torch.equal(weights_of(own), before)
+    with pytest.raises(UserError, match=r"^distill\.embedders: "):
+        embedders_of(configured(objective="idm"), own=own)
