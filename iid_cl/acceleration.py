@@ -154,7 +154,7 @@ def _try_compiler(device_type: str) -> str | None:
     try:
         torch.compile(lambda x: x.sin() + x.sum())(torch.ones(100, device=device_type))
     except (RuntimeError, OSError, ImportError) as error:
-        return str(error).splitlines()[0]
+        return next(iter(str(error).splitlines()), type(error).__name__)
     return None
 
 

@@ -186,6 +186,14 @@ def test_without_a_working_compiler_the_rule_goes_on_eagerly_and_says_so(machine
     assert chosen == EAGER == Arithmetic(torch.float32, False)
 
 
+def test_a_failure_without_words_is_called_by_its_type(monkeypatch):
+    def broken(function):
+        raise RuntimeError
+
+    monkeypatch.setattr(torch, "compile", broken)
+    assert acceleration._try_compiler.__wrapped__("cpu") == "RuntimeError"
+
+
 BROKEN = """
 import torch, warnings
 from iid_cl.acceleration import EAGER, choose
