@@ -8,8 +8,13 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
+from iid_cl.memory.budget import Budget
+
 Dataset = Literal["digits", "mnist", "fashion_mnist", "svhn", "cifar10", "cifar100", "tiny_imagenet", "image_folder"]
-Method = Literal["none", "random", "herding", "distilled", "joint"]
+Method = Literal[
+    "none", "reservoir", "random", "herding", "k_centre", "closest", "distilled", "hybrid", "auto", "joint"
+]
+REAL_METHODS = ("random", "herding", "k_centre", "closest")
 Augmentation = Literal["color", "crop", "cutout", "flip", "scale", "rotate"]
 
 
@@ -111,26 +116,70 @@ class TrainConfig(Section):
 
 
 class MemoryConfig(Section):
-    """What is kept of past classes."""
+    """What is kept of past classes. Budgets exclude each other; the bytes of images count their labels."""
 
     method: Method = Field(
         "distilled",
-        description="distilled; random or herding (real images); none (no memory) and joint (all data at "
-        "once) as the bounds.",
+        description="distilled; auto (distilled and real images, their shares chosen on held-out images) or hybrid (the "
+        "same with a fixed `share`); real images of each class by random, herding, k_centre or closest to the "
+        "mean; reservoir (real images of all classes alike); none (no memory) and joint (all data at once) as the "
+        "bounds.",
     )
-    ipc: Positive = Field(10, description="Images stored per class.")
+    ipc: Positive | None = Field(
+        None,
+        description="Budget: the bytes of so many full-size images per class. null: 10 where no other budget is given.",
+    )
+    mem_size: Positive | None = Field(
+        None, description="Budget: the bytes of so many full-size images in total; older classes shrink."
+    )
+    mem_bytes: Positive | None = Field(None, description="Budget: bytes in total; older classes shrink.")
+    class_bytes: Positive | None = Field(None, description="Budget: bytes per class.")
     soft_labels: bool = Field(
         False,
         description="Store class probabilities with each distilled image, averaged over the networks that "
-        "`distill.cc` describes; their bytes are charged.",
+        "`distill.cc` describes; budgets in bytes charge them.",
+    )
+    share: Annotated[float, Field(ge=0.0, le=1.0)] = Field(
+        0.5, description="Share of distilled images in a hybrid memory; the others are herded."
+    )
+    downscale: Positive = Field(1, description="Store real images at 1 / downscale of their side; more of them fit.")
+    jpeg: Annotated[int, Field(ge=1, le=95)] | None = Field(
+        None, description="Store real images as JPEG of this quality; more of them fit."
+    )
+    shrink: Literal["cut", "redistil"] = Field(
+        "cut",
+        description="Where a fixed total shrinks older distilled classes: cut keeps the first images, redistil "
+        "condenses fewer out of all of them.",
     )
 
     @model_validator(mode="after")
-    def _distilled_only(self) -> "MemoryConfig":
-        """Soft labels belong to distilled images."""
-        if self.soft_labels and self.method != "distilled":
-            raise ValueError(f"soft_labels: true means nothing to {self.method!r}; leave it out")
+    def _own_keys(self) -> "MemoryConfig":
+        """A key that the method would ignore is a mistake, and so are two budgets."""
+        budgets = [key for key in ("ipc", "mem_size", "mem_bytes", "class_bytes") if getattr(self, key) is not None]
+        if len(budgets) > 1:
+            raise ValueError(f"{budgets[1]}: {getattr(self, budgets[1])} contradicts {budgets[0]}; set one to null")
+        owners = {
+            "soft_labels": ("distilled",),
+            "share": ("hybrid",),
+            "downscale": REAL_METHODS,
+            "jpeg": REAL_METHODS,
+            "shrink": ("distilled", "hybrid", "auto"),
+        }
+        for key, methods in owners.items():
+            value = getattr(self, key)
+            if value != type(self).model_fields[key].default and self.method not in methods:
+                shown = str(value).lower() if isinstance(value, bool) else value
+                raise ValueError(f"{key}: {shown} means nothing to {self.method!r}; leave it out")
+        if self.jpeg is not None and self.downscale > 1:
+            raise ValueError(f"jpeg: {self.jpeg} contradicts downscale: {self.downscale}; leave one out")
         return self
+
+    @property
+    def budget(self) -> Budget:
+        """The budget in force."""
+        none = self.mem_size is None and self.mem_bytes is None and self.class_bytes is None
+        ipc = 10 if self.ipc is None and none else self.ipc
+        return Budget(ipc=ipc, mem_size=self.mem_size, mem_bytes=self.mem_bytes, class_bytes=self.class_bytes)
 
 
 class EmbedderConfig(NetworkConfig):

@@ -1,8 +1,10 @@
 """The Avalanche side: distilled memories as storage policies, plugins and strategies."""
 
-from .buffers import DistilledBuffer, HerdingBuffer, MemoryBuffer, RandomBuffer
+from .buffers import MemoryBuffer
+from .distilled import DistilledBuffer, HybridBuffer
 from .in_memory import InMemoryPlugin
 from .memory_only import MemoryOnly, MemoryOnlyPlugin
+from .real import HerdingBuffer, RandomBuffer, RealBuffer, ReservoirBuffer
 from .replay import DistilledReplay, DistilledReplayPlugin, MemoryReplayPlugin
 from .soft_labels import SoftLabelPlugin
 
@@ -11,11 +13,14 @@ __all__ = [
     "DistilledReplay",
     "DistilledReplayPlugin",
     "HerdingBuffer",
+    "HybridBuffer",
     "InMemoryPlugin",
     "MemoryBuffer",
     "MemoryOnly",
     "MemoryOnlyPlugin",
     "MemoryReplayPlugin",
     "RandomBuffer",
+    "RealBuffer",
+    "ReservoirBuffer",
     "SoftLabelPlugin",
 ]

@@ -1,4 +1,4 @@
-"""Storage policies: distilled, herded and random memories behind one interface and at the same bytes.
+"""Storage policies: memories of any method behind one interface and at the same bytes.
 
 A policy fits every Avalanche plugin that takes one, for example
 ``ReplayPlugin(mem_size=buffer.max_size, storage_policy=buffer)``.
@@ -6,62 +6,83 @@ A policy fits every Avalanche plugin that takes one, for example
 
 import time
 from abc import abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from avalanche.training.storage_policy import ExemplarsBuffer
-from torch import Tensor, nn
+from torch import Tensor
 
-from iid_cl.config import DistillConfig
 from iid_cl.data.images import Normalization
-from iid_cl.distill import distill
-from iid_cl.distill.engine import OnStep
 from iid_cl.errors import UserError
-from iid_cl.memory.exemplars import ExemplarSet
+from iid_cl.memory.budget import Budget
+from iid_cl.memory.exemplars import Exemplars
 from iid_cl.memory.files import save_memory
-from iid_cl.memory.selection import FeatureExtractor, herded_images, random_images
 from iid_cl.seeding import make_generator
 
 from .samples import as_avalanche, read_experience
 
+ImagesByClass = Mapping[int, Tensor]
+
 
 class MemoryBuffer(ExemplarsBuffer):
-    """A growing memory of ``ipc`` images per class, made from each experience's own data.
+    """A memory under one budget, renewed from each experience's own data.
 
-    Subclasses say how a class is condensed. ``update`` is called by the host plugin with the current
-    experience; classes that come back are condensed anew from the newer data.
+    Subclasses say how a class is condensed. ``update`` is called by the host plugin with the current experience. A
+    class that comes back is condensed anew from its new images and the exemplars kept so far, each of which counts for
+    as many images as it stands for. A class of one task label is another one than the same class of another.
 
     Args:
-        ipc: images per class.
+        ipc: images per class; the memory grows with the classes. Or one of the following instead:
+        mem_size: images in total, shared evenly by the classes seen; older classes shrink.
+        mem_bytes: bytes in total, likewise.
+        class_bytes: bytes per class; the memory grows with the classes.
         seed: of every random draw of the memory.
         normalization: mean and standard deviation per channel. Networks that look at images for the memory
             see them normalised by it; the default is that of the first experience's images. Give it also
             when samples reach Avalanche already normalised.
 
     Attributes:
-        exemplars: the memory as stored, or None before the first update.
+        budget: the budget, see :class:`iid_cl.memory.budget.Budget`.
+        exemplars: the memory as stored, or None before the first update. Its class indices are those of the data,
+            unless one index stands for different classes in several tasks: see ``keys``.
+        keys: the class index and task label of each class of ``exemplars``.
         seconds: time spent making the memory so far.
         number_samples: labels of samples carry the exemplar's number; set by :class:`SoftLabelPlugin`.
     """
 
-    def __init__(self, ipc: int, *, seed: int = 0, normalization: Normalization | None = None) -> None:
-        if ipc < 1:
-            raise UserError(f"ipc: {ipc} images per class are not a memory; use at least 1.")
-        super().__init__(max_size=0)
-        self.ipc = ipc
+    def __init__(
+        self,
+        ipc: int | None = None,
+        *,
+        mem_size: int | None = None,
+        mem_bytes: int | None = None,
+        class_bytes: int | None = None,
+        seed: int = 0,
+        normalization: Normalization | None = None,
+    ) -> None:
+        self.budget = Budget(ipc=ipc, mem_size=mem_size, mem_bytes=mem_bytes, class_bytes=class_bytes)
+        super().__init__(max_size=mem_size or 0)
         self.seed = seed
         self.normalization = normalization
-        self.exemplars: ExemplarSet | None = None
-        self._task_of_class: dict[int, int] = {}
-        self._updates = 0
-        self.number_samples = False
+        self.exemplars: Exemplars | None = None
+        self.keys: dict[int, tuple[int, int]] = {}
         self.seconds = 0.0
+        self.number_samples = False
+        self._stands_for: dict[int, int] = {}
+        self._updates = 0
 
     @abstractmethod
-    def condense(self, images_by_class: Mapping[int, Tensor], strategy: Any, generator: torch.Generator) -> ExemplarSet:
-        """Turns each class's uint8 images (n_c, C, H, W) into ``ipc`` stored ones."""
+    def renew(self, arrived: ImagesByClass, room: int, strategy: Any, generator: torch.Generator) -> Exemplars:
+        """The memory after an experience.
+
+        Args:
+            arrived: the experience's uint8 images (n_c, C, H, W) of each class.
+            room: bytes for each class, those of ``exemplars`` and of ``arrived``.
+            strategy: the learner at this point.
+            generator: source of random draws.
+        """
 
     @property
     def nbytes(self) -> int:
@@ -76,43 +97,61 @@ class MemoryBuffer(ExemplarsBuffer):
         """The same, under Avalanche's newer name.
 
         Raises:
-            UserError: images of an unusable type, or a class with fewer than ``ipc`` images.
+            UserError: images of an unusable type, or a budget without room for one image of each class.
         """
         started = time.perf_counter()
         data = exp.dataset
         images, form = read_experience(data, self.normalization)
-        if self.normalization is None:
-            self.normalization = _measure(images.images)
-        by_class = images.by_class()
-        for label, members in by_class.items():
-            if len(members) < self.ipc:
-                raise UserError(
-                    f"memory.ipc: {self.ipc} images are asked of class {label}, which has {len(members)}; "
-                    f"use at most {len(members)}."
-                )
-        generator = make_generator(self.seed, "memory", self._updates)
-        condensed = self.condense(by_class, agent_state, generator)
-        self.exemplars = condensed if self.exemplars is None else self.exemplars.merge(condensed)
-        self._updates += 1
+        normalization = self.normalization or _measure(images.images)
         tasks = getattr(data, "targets_task_labels", None)
-        if tasks is not None:
-            self._task_of_class.update(zip(images.labels.tolist(), (int(t) for t in tasks), strict=True))
-        self.buffer = as_avalanche(
-            self.exemplars, data, form, self.normalization, self._task_of_class, self.number_samples
-        )
-        self.max_size = len(self.buffer)
+        tasks = torch.zeros_like(images.labels) if tasks is None else torch.tensor([int(task) for task in tasks])
+        keys, ids = self._identify(images.labels, tasks)
+        arrived = {int(c): images.images[ids == c] for c in ids.unique()}
+        classes = set(arrived) | set(self._stands_for)
+        room = self.budget.room(len(classes), images.images[0].numel())
+        # from here on it takes long; what it fails at leaves the memory as it was
+        self.normalization = normalization
+        self.exemplars = self.renew(arrived, room, agent_state, make_generator(self.seed, "memory", self._updates))
+        self.keys = keys
+        for label, members in arrived.items():
+            self._stands_for[label] = self._stands_for.get(label, 0) + len(members)
+        self._updates += 1
+        self.buffer = as_avalanche(self.exemplars, data, form, self.normalization, self.keys, self.number_samples)
+        if self.budget.key != "mem_size":
+            self.max_size = len(self.buffer)
         self.seconds += time.perf_counter() - started
 
+    def _identify(self, labels: Tensor, tasks: Tensor) -> tuple[dict[int, tuple[int, int]], Tensor]:
+        """The memory's index of each (class, task), known ones and new ones, and of each sample."""
+        keys = dict(self.keys)
+        numbers = {key: number for number, key in keys.items()}
+        pairs = list(zip(labels.tolist(), tasks.tolist(), strict=True))
+        for key in sorted(set(pairs) - set(numbers)):
+            number = key[0] if key[0] not in keys else max(keys) + 1
+            keys[number], numbers[key] = key, number
+        return keys, torch.tensor([numbers[pair] for pair in pairs])
+
     def resize(self, strategy: Any, new_size: int) -> None:
-        """Refused: the memory's size follows from ``ipc`` and the classes seen.
+        """Changes a budget of ``mem_size`` images; each class keeps its first ones.
 
         Raises:
-            UserError: always, unless the size stays as it is.
+            UserError: another kind of budget, unless the size stays as it is; a size without room for each class.
         """
-        if new_size != self.max_size:
+        if new_size == self.max_size:
+            return
+        if self.budget.key != "mem_size":
             raise UserError(
-                f"a memory of {self.ipc} images per class cannot be resized to {new_size}; build it with another ipc."
+                f"a memory with a budget of {self.budget.key}: {self.budget.amount} cannot be resized to {new_size} "
+                "images; give it mem_size instead."
             )
+        budget = Budget(mem_size=new_size)
+        if self.exemplars is not None:
+            image_bytes = next(iter(self.exemplars.by_class().values()))[0].numel()
+            rows = self.exemplars.fitting(budget.room(len(self._stands_for), image_bytes), charge_all=False)
+            parts = self.exemplars.partition**2
+            self.exemplars = self.exemplars.take(rows)
+            self.buffer = self.buffer.subset((rows[:, None] * parts + torch.arange(parts)).flatten().tolist())
+        self.budget, self.max_size = budget, new_size
 
     def save(self, path: Path | str) -> None:
         """Writes the memory as safetensors.
@@ -126,134 +165,58 @@ class MemoryBuffer(ExemplarsBuffer):
 
     def describe(self) -> dict[str, Any]:
         """What the memory is, as plain JSON."""
-        if self.normalization is None:
-            return {"ipc": self.ipc, "seed": self.seed}
-        return {
-            "ipc": self.ipc,
-            "seed": self.seed,
-            "mean": list(self.normalization.mean),
-            "std": list(self.normalization.std),
-        }
+        told: dict[str, Any] = {self.budget.key: self.budget.amount, "seed": self.seed}
+        if self.normalization is not None:
+            told |= {"mean": list(self.normalization.mean), "std": list(self.normalization.std)}
+        if any(task for _, task in self.keys.values()):
+            told["keys"] = {str(number): {"class": key[0], "task": key[1]} for number, key in self.keys.items()}
+        return told
 
 
-class DistilledBuffer(MemoryBuffer):
-    """A memory of synthetic images, distilled from each experience when it ends.
+class ClassBuffer(MemoryBuffer):
+    """A memory whose classes are condensed each for itself."""
 
-    Args:
-        ipc: images per class.
-        distill: settings of the distillation; the default suits 32x32 images.
-        device: where to distil; None takes the strategy's device.
-        augmentations: siamese augmentations to draw from where ``distill`` names none.
-        soft_labels: store class probabilities with each image, see :func:`iid_cl.distill.distill`.
-        on_step: called now and then with the iteration and the losses.
-
-    The remaining arguments are those of :class:`MemoryBuffer`.
-    """
-
-    def __init__(
+    @abstractmethod
+    def condense(
         self,
-        ipc: int,
-        *,
-        distill: DistillConfig | None = None,
-        device: torch.device | str | None = None,
-        augmentations: Sequence[str] = ("color", "crop", "cutout", "scale", "rotate"),
-        soft_labels: bool = False,
-        on_step: OnStep | None = None,
-        seed: int = 0,
-        normalization: Normalization | None = None,
-    ) -> None:
-        super().__init__(ipc, seed=seed, normalization=normalization)
-        self.config = distill if distill is not None else DistillConfig()
-        self.device = device
-        self.augmentations = tuple(augmentations)
-        self.soft_labels = soft_labels
-        self.on_step = on_step
+        images_by_class: ImagesByClass,
+        weights: ImagesByClass,
+        room: int,
+        strategy: Any,
+        generator: torch.Generator,
+    ) -> Exemplars:
+        """Turns each class's images into what fits into ``room`` bytes of it, the most important first.
 
-    def condense(self, images_by_class: Mapping[int, Tensor], strategy: Any, generator: torch.Generator) -> ExemplarSet:
-        """Distils the classes; the strategy's network has no part in it."""
-        assert self.normalization is not None  # measured by post_adapt at the latest
-        return distill(
-            images_by_class,
-            self.config,
-            ipc=self.ipc,
-            generator=generator,
-            device=self.device if self.device is not None else strategy.device,
-            normalization=self.normalization,
-            augmentations=self.augmentations,
-            soft_labels=self.soft_labels,
-            on_step=self.on_step,
-        )
+        Args:
+            images_by_class: uint8 images (n_c, C, H, W); of classes that have come back, what the memory held of
+                them comes first.
+            weights: for those classes, how many images each one stands for, float64 (n_c,).
+            room: bytes per class.
+            strategy: the learner at this point.
+            generator: source of random draws.
+        """
 
-    def describe(self) -> dict[str, Any]:
-        return {**super().describe(), "method": "distilled", "distill": self.config.model_dump(mode="json")}
+    def renew(self, arrived: ImagesByClass, room: int, strategy: Any, generator: torch.Generator) -> Exemplars:
+        """Condenses the classes that arrived; the others stay, or are shortened where the total is fixed."""
+        old = self.exemplars
+        if old is None:
+            return self.condense(arrived, {}, room, strategy, generator)
+        images, weights = dict(arrived), dict[int, Tensor]()
+        returned = torch.isin(old.labels, torch.tensor(list(arrived), dtype=torch.int16))
+        if bool(returned.any()):
+            for label, before in old.take(returned.nonzero().squeeze(1)).decoded().by_class().items():
+                images[label] = torch.cat([before, arrived[label]])
+                each = torch.full((len(before),), self._stands_for[label] / len(before), dtype=torch.float64)
+                weights[label] = torch.cat([each, torch.ones(len(arrived[label]), dtype=torch.float64)])
+        condensed = self.condense(images, weights, room, strategy, generator)
+        if bool(returned.all()):
+            return condensed
+        rest = old.take((~returned).nonzero().squeeze(1))
+        return (self.shrink(rest, room, strategy, generator) if self.budget.fixed else rest).merge(condensed)
 
-
-class RandomBuffer(MemoryBuffer):
-    """A memory of real images, drawn uniformly from each class."""
-
-    def condense(self, images_by_class: Mapping[int, Tensor], strategy: Any, generator: torch.Generator) -> ExemplarSet:
-        """Draws ``ipc`` images of each class."""
-        return ExemplarSet.from_classes(random_images(images_by_class, self.ipc, generator))
-
-    def describe(self) -> dict[str, Any]:
-        return {**super().describe(), "method": "random"}
-
-
-class HerdingBuffer(MemoryBuffer):
-    """A memory of real images chosen by herding (iCaRL), in the feature space of a trained network.
-
-    Args:
-        ipc: images per class.
-        features: makes the feature extractor from (images_by_class, strategy, generator). None takes the
-            strategy's model as it is at the end of the experience, and the input of its last linear layer.
-
-    The remaining arguments are those of :class:`MemoryBuffer`.
-    """
-
-    def __init__(
-        self,
-        ipc: int,
-        *,
-        features: Callable[[Mapping[int, Tensor], Any, torch.Generator], FeatureExtractor] | None = None,
-        seed: int = 0,
-        normalization: Normalization | None = None,
-    ) -> None:
-        super().__init__(ipc, seed=seed, normalization=normalization)
-        self._features = features if features is not None else _features_of_strategy
-
-    def condense(self, images_by_class: Mapping[int, Tensor], strategy: Any, generator: torch.Generator) -> ExemplarSet:
-        """Picks ``ipc`` images of each class by herding."""
-        assert self.normalization is not None  # measured by post_adapt at the latest
-        extract = self._features(images_by_class, strategy, generator)
-        chosen = herded_images(images_by_class, self.ipc, extract, self.normalization, strategy.device)
-        return ExemplarSet.from_classes(chosen)
-
-    def describe(self) -> dict[str, Any]:
-        return {**super().describe(), "method": "herding"}
-
-
-def _features_of_strategy(
-    images_by_class: Mapping[int, Tensor], strategy: Any, generator: torch.Generator
-) -> FeatureExtractor:
-    """The input of the last linear layer of the strategy's model, in evaluation mode."""
-    model: nn.Module = strategy.model
-    layers = [module for module in model.modules() if isinstance(module, nn.Linear)]
-    if not layers:
-        raise UserError("herding needs a model with a linear layer; pass `features` for another kind of model.")
-
-    def extract(images: Tensor) -> Tensor:
-        seen: list[Tensor] = []
-        handle = layers[-1].register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
-        training = model.training
-        model.eval()
-        try:
-            model(images)
-        finally:
-            handle.remove()
-            model.train(training)
-        return seen[0].flatten(1)
-
-    return extract
+    def shrink(self, memory: Exemplars, room: int, strategy: Any, generator: torch.Generator) -> Exemplars:
+        """What is left of older classes, without their real data: the first images of each that fit."""
+        return memory.take(memory.fitting(room, self.budget.in_bytes))
 
 
 def _measure(images: Tensor) -> Normalization:

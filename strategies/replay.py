@@ -15,7 +15,8 @@ from torch.optim import Optimizer
 from iid_cl.config import DistillConfig
 from iid_cl.data.images import Normalization
 
-from .buffers import DistilledBuffer, MemoryBuffer
+from .buffers import MemoryBuffer
+from .distilled import DistilledBuffer
 from .soft_labels import SoftLabelPlugin
 
 

@@ -20,7 +20,7 @@ from torch import Tensor
 from iid_cl.data.images import LabelledImages, Normalization
 from iid_cl.data.tensors import TensorImages
 from iid_cl.errors import UserError
-from iid_cl.memory.exemplars import ExemplarSet
+from iid_cl.memory.exemplars import Exemplars
 
 from .reading import parts_of, read
 
@@ -83,10 +83,9 @@ class _Pictures(TensorImages):
 
 
 def _exemplars(
-    memory: ExemplarSet, form: Form, normalization: Normalization | None, numbered: bool, tensor_labels: bool
+    decoded: LabelledImages, form: Form, normalization: Normalization | None, numbered: bool, tensor_labels: bool
 ) -> TensorImages:
-    """An exemplar set's images in the form of the experience's raw samples."""
-    decoded = memory.decoded()
+    """A memory's images in the form of the experience's raw samples."""
     images, labels, targets = decoded.images, decoded.labels, decoded.labels.tolist()
     if numbered:
         labels = labels + LABEL_RANGE * torch.arange(1, len(labels) + 1)
@@ -101,11 +100,11 @@ def _exemplars(
 
 
 def as_avalanche(
-    memory: ExemplarSet,
+    memory: Exemplars,
     like: AvalancheDataset,
     form: Form,
     normalization: Normalization | None,
-    task_of_class: Mapping[int, int],
+    keys: Mapping[int, tuple[int, int]],
     numbered: bool = False,
 ) -> AvalancheDataset:
     """The memory as an Avalanche data set of the same arity and with the same transforms as ``like``.
@@ -114,14 +113,17 @@ def as_avalanche(
         memory: the exemplars.
         like: an experience's data set; samples are (x, y) or (x, y, t) as its are.
         form: how its raw samples look, see :func:`read_experience`.
-        task_of_class: task label of each class, used where samples carry one.
+        keys: class index and task label of each of the memory's classes; the latter is used where samples carry one.
         numbered: labels of samples carry the exemplar's number, see :class:`SoftLabelPlugin`.
     """
     part = parts_of(like)[0]
     tensor_labels = isinstance(part.sample(0)[1], Tensor)  # a mini-batch cannot join them with numbers
-    exemplars = _exemplars(memory, form, normalization, numbered, tensor_labels)
+    decoded = memory.decoded()
+    of_sample = [keys[number] for number in decoded.labels.tolist()]
+    labelled = LabelledImages(decoded.images, torch.tensor([label for label, _ in of_sample]))
+    exemplars = _exemplars(labelled, form, normalization, numbered, tensor_labels)
     if hasattr(like, "targets_task_labels"):
-        tasks = [task_of_class[label] for label in exemplars.targets]
+        tasks = [task for _, task in of_sample]
         dataset = _make_taskaware_classification_dataset(exemplars, targets=exemplars.targets, task_labels=tasks)
     else:
         dataset = as_classification_dataset(exemplars)

@@ -7,7 +7,7 @@ from avalanche.training.plugins import SupervisedPlugin
 from torch import Tensor
 from torch.nn import functional
 
-from iid_cl.memory.exemplars import ExemplarSet
+from iid_cl.memory.exemplars import Exemplars, ExemplarSet
 
 from .buffers import MemoryBuffer
 from .samples import LABEL_RANGE
@@ -28,7 +28,7 @@ class SoftLabelPlugin(SupervisedPlugin):
         super().__init__()
         memory.number_samples = True
         self._memory = memory
-        self._exemplars: ExemplarSet | None = None
+        self._exemplars: Exemplars | None = None
         self._targets = torch.empty(0)
         self._numbers = torch.empty(0, dtype=torch.int64)
 
@@ -42,7 +42,7 @@ class SoftLabelPlugin(SupervisedPlugin):
         """Replaces the memory's share of the mean cross-entropy by that of the soft labels."""
         rows = (self._numbers >= 0).nonzero().squeeze(1)
         exemplars = self._memory.exemplars
-        if not len(rows) or exemplars is None or exemplars.soft_labels is None:
+        if not len(rows) or not isinstance(exemplars, ExemplarSet) or exemplars.soft_labels is None:
             return
         scores = strategy.mb_output[rows]
         if exemplars is not self._exemplars or self._targets.shape[1] != scores.shape[1]:

@@ -35,6 +35,7 @@ def distill(
     device: torch.device | str,
     normalization: Normalization,
     augmentations: Sequence[str] = (),
+    weights: Mapping[int, Tensor] | None = None,
     embedder: Network | None = None,
     trained: Sequence[TrainedNetwork] | None = None,
     soft_labels: bool = False,
@@ -55,6 +56,8 @@ def distill(
         device: where to compute.
         normalization: what networks see; images are optimised in this space.
         augmentations: transformations to draw from where the configuration names none.
+        weights: how many images each image of a class stands for, (n_c,) floating point; classes that are left out
+            hold images that stand for themselves. Class centralization's networks count each image once.
         embedder: a network of your own in place of ``config.embedder``, drawn afresh in each iteration, see
             :class:`iid_cl.nets.NamedLayer`; it moves to ``device`` and its weights are frozen.
         trained: networks for class centralization and soft labels; without any they are trained here as
@@ -77,10 +80,11 @@ def distill(
     names = config.augment if config.augment is not None else list(augmentations)
     held_out: dict[int, Tensor] = {}
     if config.early_stopping.patience is not None:
+        weights = hold_out(weights, seed)[0] if weights else None  # the same images: the draw depends on their number
         images_by_class, held_out = hold_out(images_by_class, seed)
         _check(images_by_class, ipc)
     representative = config.sampling == "representative"
-    sampler = ClassSampler(images_by_class, config.real_batch, names, seed, device, representative)
+    sampler = ClassSampler(images_by_class, config.real_batch, names, seed, device, representative, weights)
     shown = ipc * config.factor**2
     start = normalization.apply(sampler.initial(shown))
     synthetic = pack(start.flatten(0, 1), config.factor).unflatten(0, (len(start), ipc)).requires_grad_()

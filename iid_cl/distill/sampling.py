@@ -18,7 +18,8 @@ class ClassSampler:
     Each class walks through its images in shuffled passes without replacement; a class with fewer images
     than the batch repeats them evenly. With ``representative``, each batch takes one image from each of as many
     equal groups of similar images, see :func:`similar_groups`, where the class has so many; every image is as likely
-    as any other.
+    as any other. The images of a class in ``weights`` (n_c,) are drawn with replacement instead, each as often as it
+    weighs.
     """
 
     def __init__(
@@ -29,8 +30,10 @@ class ClassSampler:
         seed: int,
         device: torch.device,
         representative: bool = False,
+        weights: Mapping[int, Tensor] | None = None,
     ) -> None:
         self._classes = sorted(images_by_class)
+        self._weights = [(weights or {}).get(c) for c in self._classes]
         self._counts = [len(images_by_class[c]) for c in self._classes]
         self._offsets = [sum(self._counts[:i]) for i in range(len(self._counts))]
         # the experience's images, on the device once, as uint8
@@ -66,15 +69,25 @@ class ClassSampler:
 
     def initial(self, count: int) -> Tensor:
         """``count`` real images of each class, uint8 (K, count, C, H, W); distinct as far as the class has so many."""
-        rows = [
-            offset + torch.randperm(n, generator=generator)[torch.arange(count) % n]
-            for offset, n, generator in zip(self._offsets, self._counts, self._generators, strict=True)
-        ]
+        rows = []
+        for offset, n, weights, generator in zip(
+            self._offsets, self._counts, self._weights, self._generators, strict=True
+        ):
+            if weights is None:
+                order = torch.randperm(n, generator=generator)
+            else:
+                order = torch.multinomial(weights, min(n, count), generator=generator)
+            rows.append(offset + order[torch.arange(count) % len(order)])
         return self._images[torch.stack(rows).to(self._images.device)]
 
     def mixed(self, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """``count`` images of all classes, drawn with replacement: uint8 (count, C, H, W), class numbers 0 to K-1."""
-        rows = torch.randint(len(self._images), (count,), generator=generator).to(self._images.device)
+        if any(weights is not None for weights in self._weights):
+            every = [torch.ones(n) if w is None else w for n, w in zip(self._counts, self._weights, strict=True)]
+            rows = torch.multinomial(torch.cat(every), count, replacement=True, generator=generator)
+        else:
+            rows = torch.randint(len(self._images), (count,), generator=generator)
+        rows = rows.to(self._images.device)
         return self._images[rows], self._labels[rows]
 
     def real(self, rows: Tensor) -> Tensor:
@@ -97,7 +110,10 @@ class ClassSampler:
 
         Shuffled passes follow one another; what is left of the last one is where the next call goes on.
         """
-        n, generator, order = self._counts[k], self._generators[k], self._orders[k]
+        n, generator, order, weights = self._counts[k], self._generators[k], self._orders[k], self._weights[k]
+        if weights is not None:
+            rows = torch.multinomial(weights, length * self._batch, replacement=True, generator=generator)
+            return self._offsets[k] + rows.view(length, self._batch)
         if order is not None:
             # one from each of ``batch`` equal stretches of an order in which neighbours are similar
             places = torch.rand(length, self._batch, generator=generator, dtype=torch.float64)

@@ -8,7 +8,7 @@ import torch
 
 from iid_cl.config import EvaluateConfig, NetworkConfig
 from iid_cl.data.images import LabelledImages, Normalization
-from iid_cl.memory.exemplars import ExemplarSet
+from iid_cl.memory.exemplars import Exemplars
 from iid_cl.nets import build_network
 from iid_cl.seeding import make_generator
 from iid_cl.training import accuracy, train_classifier
@@ -28,7 +28,7 @@ class Judgement:
 
 
 def judge(
-    memory: ExemplarSet,
+    memory: Exemplars,
     test: LabelledImages,
     config: EvaluateConfig,
     *,

@@ -3,13 +3,72 @@
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol, Self
 
 import torch
 from torch import Tensor
 
 from iid_cl.data.images import LabelledImages
+from iid_cl.memory.budget import LABEL_BYTES
 from iid_cl.memory.partition import expand_bytes
+
+
+class Exemplars(Protocol):
+    """What every kind of memory offers; images of a class stand in the order in which they matter."""
+
+    @property
+    def labels(self) -> Tensor:
+        """Class index of each stored image, int16 (N,), ascending."""
+        ...
+
+    @property
+    def metadata(self) -> Mapping[str, Any]:
+        """How the images came to be, as plain JSON."""
+        ...
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes as stored, with everything needed to decode them."""
+        ...
+
+    @property
+    def classes(self) -> list[int]:
+        """The class indices it holds, ascending."""
+        ...
+
+    @property
+    def partition(self) -> int:
+        """Images that a stored one holds along each side."""
+        ...
+
+    def __len__(self) -> int: ...
+
+    def by_class(self) -> dict[int, Tensor]:
+        """Stored images of each class as pictures, uint8 (n_c, C, H, W)."""
+        ...
+
+    def decoded(self) -> LabelledImages:
+        """What is trained on: partition * partition images for each stored one."""
+        ...
+
+    def targets(self, classes: int) -> Tensor:
+        """Training targets of the decoded images: class indices, or probabilities over ``classes``."""
+        ...
+
+    def take(self, rows: Tensor) -> Self:
+        """The stored images of these rows (ascending)."""
+        ...
+
+    def fitting(self, room: int, charge_all: bool = True) -> Tensor:
+        """Rows of the first images of each class that fit into ``room`` bytes per class.
+
+        Without ``charge_all`` soft labels don't count.
+        """
+        ...
+
+    def merge(self, newer: Self) -> Self:
+        """Adds the classes of ``newer``; a class in both is taken from ``newer``, and so is the metadata."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -123,6 +182,22 @@ class ExemplarSet:
         labels = self.labels.to(torch.int64).repeat_interleave(self.partition**2)
         return LabelledImages(expand_bytes(self.images, self.partition), labels)
 
+    def take(self, rows: Tensor) -> "ExemplarSet":
+        """The stored images of these rows (ascending), with their soft labels."""
+        soft = self.soft_labels
+        if soft is not None:
+            parts = (rows[:, None] * self.partition**2 + torch.arange(self.partition**2)).flatten()
+            kept = torch.isin(torch.tensor(self.classes), self.labels[rows])
+            soft = SoftLabels(soft.probabilities[parts], soft.columns[kept])
+        return ExemplarSet(self.images[rows], self.labels[rows], self.metadata, self.partition, soft)
+
+    def fitting(self, room: int, charge_all: bool = True) -> Tensor:
+        """Rows of the first images of each class that fit into ``room`` bytes per class."""
+        soft = self.soft_labels if charge_all else None
+        width = 0 if soft is None else soft.columns.shape[1]
+        count = images_in(room, self.images[0].numel(), width, self.partition)
+        return torch.cat([(self.labels == c).nonzero().squeeze(1)[:count] for c in self.classes])
+
     def with_soft_labels(self, probabilities: Tensor, classes: Sequence[int]) -> "ExemplarSet":
         """Adds class probabilities (N', W) of the decoded images over ``classes``, kept as float16."""
         columns = torch.tensor(list(classes), dtype=torch.int16).expand(len(self.classes), -1).contiguous()
@@ -166,3 +241,10 @@ class ExemplarSet:
             c: SoftLabels(self.soft_labels.probabilities[labels == c], self.soft_labels.columns[i : i + 1])
             for i, c in enumerate(self.classes)
         }
+
+
+def images_in(room: int, image_bytes: int, soft_width: int = 0, partition: int = 1) -> int:
+    """How many stored images of a class fit into ``room`` bytes, at ``soft_width`` class probabilities each."""
+    per_class = 2 * soft_width  # which class each column stands for
+    per_image = image_bytes + LABEL_BYTES + 2 * soft_width * partition**2
+    return max(0, (room - per_class) // per_image)

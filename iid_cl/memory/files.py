@@ -13,13 +13,14 @@ from safetensors.torch import save
 from torch import Tensor
 
 from iid_cl.errors import UserError
-from iid_cl.memory.exemplars import ExemplarSet, SoftLabels
+from iid_cl.memory.exemplars import Exemplars, ExemplarSet, SoftLabels
+from iid_cl.memory.jpeg import JpegSet
 
 FORMAT = "iid-cl memory"
-VERSION = 2  # 1 had neither partition nor soft labels
+VERSION = 3  # 1 had neither partition nor soft labels, 2 no JPEG; each is read
 
 
-def save_memory(path: Path, memory: ExemplarSet, metadata: Mapping[str, Any] | None = None) -> None:
+def save_memory(path: Path, memory: Exemplars, metadata: Mapping[str, Any] | None = None) -> None:
     """Writes a memory; ``metadata`` (plain JSON) joins the memory's own.
 
     Raises:
@@ -33,11 +34,12 @@ def save_memory(path: Path, memory: ExemplarSet, metadata: Mapping[str, Any] | N
         "version": VERSION,
         "partition": memory.partition,
         "sha256": _digest(tensors, memory.partition),
+        **({"shape": list(memory.shape)} if isinstance(memory, JpegSet) else {}),
     }
     save_tensors(path, tensors, {"iid_cl": json.dumps(header, sort_keys=True)})
 
 
-def load_memory(path: Path) -> ExemplarSet:
+def load_memory(path: Path) -> Exemplars:
     """Reads and checks a memory.
 
     Raises:
@@ -56,13 +58,14 @@ def load_memory(path: Path) -> ExemplarSet:
                     "update iid-cl."
                 )
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, not a mapping
-            soft = SoftLabels(tensors["soft_labels"], tensors["soft_classes"]) if "soft_labels" in tensors else None
             partition = header.get("partition", 1)
             if type(partition) is not int:
                 raise KeyError("partition")
-            memory = ExemplarSet(tensors["images"], tensors["labels"], header, partition, soft)
+            memory = _memory(tensors, header, partition)
             if header["sha256"] != _digest(_tensors(memory), partition):
                 raise UserError(f"{path}: is damaged, its contents don't match their checksum; make it anew.")
+            if isinstance(memory, JpegSet) and len(memory):
+                memory.decoded()  # what cannot be decoded is found here, not in training
     except (SafetensorError, OSError) as error:
         raise UserError(f"{path}: is damaged or no safetensors file ({error}).") from None
     except (KeyError, TypeError, json.JSONDecodeError):
@@ -101,7 +104,19 @@ def write_bytes(path: Path, data: bytes) -> None:
             temporary.unlink(missing_ok=True)
 
 
-def _tensors(memory: ExemplarSet) -> dict[str, Tensor]:
+def _memory(tensors: Mapping[str, Tensor], header: Mapping[str, Any], partition: int) -> Exemplars:
+    if "scans" not in tensors:
+        soft = SoftLabels(tensors["soft_labels"], tensors["soft_classes"]) if "soft_labels" in tensors else None
+        return ExemplarSet(tensors["images"], tensors["labels"], header, partition, soft)
+    channels, height, width = header["shape"]
+    shape = (int(channels), int(height), int(width))
+    return JpegSet(tensors["header"], tensors["scans"], tensors["ends"], tensors["labels"], shape, header)
+
+
+def _tensors(memory: Exemplars) -> dict[str, Tensor]:
+    if isinstance(memory, JpegSet):
+        return {"header": memory.header, "scans": memory.scans, "ends": memory.ends, "labels": memory.labels}
+    assert isinstance(memory, ExemplarSet)  # the two kinds there are
     tensors = {"images": memory.images, "labels": memory.labels}
     if memory.soft_labels is not None:
         tensors |= {"soft_labels": memory.soft_labels.probabilities, "soft_classes": memory.soft_labels.columns}

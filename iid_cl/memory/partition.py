@@ -56,3 +56,19 @@ def expand_bytes(images: Tensor, factor: int) -> Tensor:
     if factor == 1:
         return images
     return expand(images.to(torch.float32), factor).round().clamp(0, 255).to(torch.uint8)
+
+
+def reduce_bytes(images: Tensor, factor: int) -> Tensor:
+    """uint8 images (N, C, H, W) at 1 / f of their side by area, rounded: (N, C, H / f, W / f).
+
+    Raises:
+        UserError: ``factor`` does not divide the images' sides.
+    """
+    if factor == 1:
+        return images
+    height, width = images.shape[2:]
+    if height % factor or width % factor:
+        raise UserError(
+            f"memory.downscale: {factor} does not divide images of {height}x{width}; use a factor of both sides."
+        )
+    return functional.avg_pool2d(images.to(torch.float32), factor).round().to(torch.uint8)

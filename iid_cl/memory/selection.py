@@ -1,68 +1,106 @@
-"""Selection rules: which real images stand for their class."""
+"""Selection rules: which real images stand for their class, in the order in which they matter.
+
+A rule is ``rule(features, count, weights, generator) -> indices (count,)``: features (N, D) of one class's images with
+N >= count, how many images each of them stands for (N,), and the source of random draws. Fewer picks are a prefix of
+more, so that a memory can be cut.
+"""
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.functional import normalize
 
 from iid_cl.data.images import Normalization
 
 FeatureExtractor = Callable[[Tensor], Tensor]
 """From normalised images (n, C, H, W) to features (n, ...) on the same device."""
 
+FeaturesFactory = Callable[[Mapping[int, Tensor], Any, torch.Generator], FeatureExtractor]
+"""Makes an extractor from uint8 images of each class, the learner (an Avalanche strategy) and a source of draws."""
 
-def random_images(images_by_class: Mapping[int, Tensor], count: int, generator: torch.Generator) -> dict[int, Tensor]:
-    """``count`` distinct images of each class, uniformly drawn."""
-    return {c: x[torch.randperm(len(x), generator=generator)[:count]] for c, x in images_by_class.items()}
-
-
-@torch.no_grad()
-def herded_images(
-    images_by_class: Mapping[int, Tensor],
-    count: int,
-    extract: FeatureExtractor,
-    normalization: Normalization,
-    device: torch.device | str,
-) -> dict[int, Tensor]:
-    """``count`` images of each class picked by herding in the feature space of ``extract``.
-
-    Args:
-        images_by_class: uint8 images (n_c, C, H, W) of each class.
-        count: images to pick, at most n_c.
-        extract: a trained network's features.
-        normalization: what that network sees.
-        device: where it lives.
-    """
-    chosen = {}
-    for label, images in images_by_class.items():
-        batches = normalization.apply(images).split(256)
-        features = torch.cat([extract(batch.to(device)) for batch in batches])
-        chosen[label] = images[select_herding(features, count).cpu()]
-    return chosen
+Rule = Callable[[Tensor, int, Tensor, torch.Generator], Tensor]
 
 
-def select_herding(features: Tensor, count: int) -> Tensor:
+def select_random(features: Tensor, count: int, weights: Tensor, generator: torch.Generator) -> Tensor:
+    """Distinct images, each drawn as often as it weighs."""
+    if bool((weights == weights[0]).all()):
+        return torch.randperm(len(features), generator=generator)[:count]
+    return torch.multinomial(weights, count, generator=generator)
+
+
+def select_herding(
+    features: Tensor, count: int, weights: Tensor | None = None, generator: torch.Generator | None = None
+) -> Tensor:
     """Herding (iCaRL, CVPR 2017, Algorithm 4).
 
     Greedily picks the image that brings the mean of the picked features closest to the class mean, with
     L2-normalised features. Ties go to the lowest index.
-
-    Args:
-        features: (N, D) features of one class's images, N >= count.
-        count: how many to pick.
-
-    Returns:
-        Distinct indices (count,) in the order picked.
     """
-    normalized = torch.nn.functional.normalize(features.flatten(1).double(), dim=1)
-    target = normalized.mean(0)
+    units = normalize(features.flatten(1).double(), dim=1)
+    target = _mean(units, weights)
     total = torch.zeros_like(target)
-    available = torch.ones(len(normalized), dtype=torch.bool, device=features.device)
+    available = torch.ones(len(units), dtype=torch.bool, device=features.device)
     picked = []
     for size in range(1, count + 1):
-        distance = ((total + normalized) / size - target).square().sum(1)
+        distance = ((total + units) / size - target).square().sum(1)
         index = int(distance.masked_fill(~available, torch.inf).argmin())
         picked.append(index)
         available[index] = False
-        total = total + normalized[index]
-    return torch.tensor(picked)
+        total = total + units[index]
+    return torch.tensor(picked, dtype=torch.int64)
+
+
+def select_closest(
+    features: Tensor, count: int, weights: Tensor | None = None, generator: torch.Generator | None = None
+) -> Tensor:
+    """The images whose L2-normalised features lie closest to their mean; ties go to the lowest index."""
+    units = normalize(features.flatten(1).double(), dim=1)
+    return (units - _mean(units, weights)).square().sum(1).argsort(stable=True)[:count].cpu()
+
+
+def select_k_centre(
+    features: Tensor, count: int, weights: Tensor | None = None, generator: torch.Generator | None = None
+) -> Tensor:
+    """Greedy k-centre (Sener and Savarese, ICLR 2018, Algorithm 1) in L2-normalised features.
+
+    Starts with the image closest to the mean; each further one is the farthest from all picked so far.
+    """
+    units = normalize(features.flatten(1).double(), dim=1)
+    picked = [int((units - _mean(units, weights)).square().sum(1).argmin())]
+    distance = torch.full((len(units),), torch.inf, dtype=torch.float64, device=features.device)
+    for _ in range(1, count):
+        distance = torch.minimum(distance, (units - units[picked[-1]]).square().sum(1))
+        distance[picked[-1]] = -1  # never again, even among copies
+        picked.append(int(distance.argmax()))
+    return torch.tensor(picked, dtype=torch.int64)
+
+
+RULES: dict[str, Rule] = {
+    "random": select_random,
+    "herding": select_herding,
+    "k_centre": select_k_centre,
+    "closest": select_closest,
+}
+
+
+@torch.no_grad()
+def features_of(
+    images: Tensor, extract: FeatureExtractor, normalization: Normalization, device: torch.device | str
+) -> Tensor:
+    """Features of uint8 images (N, C, H, W), in batches of 256.
+
+    Args:
+        extract: a trained network's features.
+        normalization: what that network sees.
+        device: where it lives.
+    """
+    return torch.cat([extract(normalization.apply(batch.to(device))).flatten(1) for batch in images.split(256)])
+
+
+def _mean(units: Tensor, weights: Tensor | None) -> Tensor:
+    if weights is None:
+        return units.mean(0)
+    weights = weights.to(units)
+    return (units * weights[:, None]).sum(0) / weights.sum()

@@ -7,14 +7,14 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from iid_cl.memory.exemplars import ExemplarSet
+from iid_cl.memory.exemplars import Exemplars
 from iid_cl.memory.files import write_bytes
 
 CELL_INCHES = 0.6
 SHOWN_PER_CLASS = 20
 
 
-def save_memory_picture(path: Path, memory: ExemplarSet, class_names: Sequence[str]) -> None:
+def save_memory_picture(path: Path, memory: Exemplars, class_names: Sequence[str]) -> None:
     """Writes the memory as a PNG: a row per class in ascending order, at most 20 images of each.
 
     A memory of many classes with few images is turned on its side, a column per class.

@@ -1,5 +1,6 @@
 """What can be said before a run starts: whether memory and networks fit the data."""
 
+import math
 from collections.abc import Iterable
 
 import torch
@@ -16,18 +17,18 @@ def check_methods(config: Config, methods: Iterable[Method], dataset: ImageDatas
     """Checks budget and networks of all methods that will run.
 
     Raises:
-        UserError: a class has fewer images than a memory is to hold, or a network or partition does not fit the images.
+        UserError: a class without images, a budget without room for all classes, or a network or partition that does
+            not fit the images.
     """
     memories = [method for method in methods if method not in ("none", "joint")]
+    classes = list(classes)
     counts = dataset.train.labels.bincount(minlength=len(dataset.class_names))
-    smallest = min(classes, key=lambda c: int(counts[c]))
-    available = int(counts[smallest])
-    if memories and config.memory.ipc > available:
-        raise UserError(
-            f"memory.ipc: {config.memory.ipc} is more than class {dataset.class_names[smallest]!r} has ({available}); "
-            + ("use at most that." if available else "leave the class out, or give it images.")
-        )
-    if "distilled" in memories:
+    empty = next((c for c in classes if not counts[c]), None)
+    if empty is not None:
+        raise UserError(f"class {dataset.class_names[empty]!r} has no training images; leave it out, or give it some.")
+    if memories:
+        config.memory.budget.room(len(classes), math.prod(dataset.shape))
+    if {"hybrid", "auto", "distilled"} & set(memories):
         check_network("distill.embedder", config.distill.embedder, dataset)
         cut(torch.empty(1, *dataset.shape), config.distill.factor)
         if config.distill.cc.weight > 0 or config.memory.soft_labels:

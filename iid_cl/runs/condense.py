@@ -1,49 +1,54 @@
 """Building the configured memory: one place that knows which method is which buffer."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from iid_cl.config import Config, Method
+from iid_cl.config import REAL_METHODS, Config, Method
 from iid_cl.data.images import ImageDataset
 from iid_cl.distill.engine import OnStep
-from iid_cl.memory.selection import FeatureExtractor
+from iid_cl.memory.selection import FeatureExtractor, FeaturesFactory
 from iid_cl.runs.memories import trained_extractor
-from iid_cl.strategies import DistilledBuffer, HerdingBuffer, MemoryBuffer, RandomBuffer
-
-FeaturesFactory = Callable[[Mapping[int, Tensor], Any, torch.Generator], FeatureExtractor]
+from iid_cl.strategies import DistilledBuffer, HybridBuffer, MemoryBuffer, RealBuffer, ReservoirBuffer
 
 
 def make_buffer(
     config: Config, method: Method, dataset: ImageDataset, *, own_features: bool, on_step: OnStep | None = None
 ) -> MemoryBuffer:
-    """The storage policy of ``method`` (distilled, herding or random) with the configured budget and seed.
+    """The storage policy of ``method`` with the configured budget and seed.
 
     Args:
         config: budget, distillation and seed.
-        method: which memory.
+        method: which memory; `none` and `joint` keep none.
         dataset: its normalisation and augmentations.
         own_features: herding trains a network on each experience's real images for its features, because
             there is no learner that has seen them.
         on_step: progress of a distillation.
     """
-    common: dict[str, Any] = {"seed": config.seed, "normalization": dataset.normalization}
+    memory, budget = config.memory, config.memory.budget
+    common: dict[str, Any] = {
+        budget.key: budget.amount,
+        "seed": config.seed,
+        "normalization": dataset.normalization,
+    }
+    features = _trained_features(config, dataset) if own_features else None
+    if method in REAL_METHODS:
+        return RealBuffer(rule=method, features=features, downscale=memory.downscale, jpeg=memory.jpeg, **common)
+    if method == "reservoir":
+        return ReservoirBuffer(**common)
+    distilled = {
+        "distill": config.distill,
+        "augmentations": dataset.augmentations,
+        "shrink": memory.shrink,
+        "on_step": on_step,
+    }
     if method == "distilled":
-        return DistilledBuffer(
-            config.memory.ipc,
-            distill=config.distill,
-            augmentations=dataset.augmentations,
-            soft_labels=config.memory.soft_labels,
-            on_step=on_step,
-            **common,
-        )
-    if method == "herding":
-        features = _trained_features(config, dataset) if own_features else None
-        return HerdingBuffer(config.memory.ipc, features=features, **common)
-    if method == "random":
-        return RandomBuffer(config.memory.ipc, **common)
+        return DistilledBuffer(soft_labels=memory.soft_labels, **distilled, **common)
+    if method in ("hybrid", "auto"):
+        share = memory.share if method == "hybrid" else "auto"
+        return HybridBuffer(share=share, features=features, **distilled, **common)
     raise ValueError(f"{method!r} keeps no memory")
 
 

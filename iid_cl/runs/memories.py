@@ -10,7 +10,7 @@ from pydantic import TypeAdapter, ValidationError
 from rich.console import Console
 from torch import Tensor
 
-from iid_cl.config import Config, NetworkConfig, Seed, StreamConfig
+from iid_cl.config import REAL_METHODS, Config, NetworkConfig, Seed, StreamConfig
 from iid_cl.data.datasets import load_dataset
 from iid_cl.data.images import ImageDataset
 from iid_cl.devices import resolve_device
@@ -19,9 +19,10 @@ from iid_cl.distill.engine import OnSnapshot
 from iid_cl.distill.trained import train_networks
 from iid_cl.errors import UserError
 from iid_cl.evaluate.scratch import Judgement, judge
-from iid_cl.memory.exemplars import ExemplarSet
+from iid_cl.memory.exemplars import Exemplars, images_in
 from iid_cl.memory.files import load_memory, save_memory
-from iid_cl.memory.selection import FeatureExtractor, herded_images, random_images
+from iid_cl.memory.real import ordering, store_jpeg, store_whole
+from iid_cl.memory.selection import FeatureExtractor
 from iid_cl.report.pictures import save_memory_picture
 from iid_cl.report.statistics import percent
 from iid_cl.runs.checks import check_methods, check_network
@@ -39,8 +40,9 @@ def condense_dataset(config: Config, data_root: Path | None, out: Path, console:
         UserError: the data set, the budget or the file is unusable.
     """
     device = resolve_device(config.device)
-    if config.memory.method in ("none", "joint"):
-        raise UserError(f"memory.method: {config.memory.method!r} keeps no images; use distilled, herding or random.")
+    if config.memory.method not in ("distilled", *REAL_METHODS):
+        known = ", ".join(("distilled", *REAL_METHODS))
+        raise UserError(f"memory.method: {config.memory.method!r} belongs to a stream of experiences; use {known}.")
     if out.suffix != ".safetensors":
         raise UserError(f"--out: {str(out)!r} must end in .safetensors.")
     dataset = load_dataset(config.stream, data_root, config.seed)
@@ -66,7 +68,7 @@ def memory_metadata(config: Config, dataset: ImageDataset, device: torch.device,
         "mean": list(dataset.normalization.mean),
         "std": list(dataset.normalization.std),
         "method": config.memory.method,
-        "ipc": config.memory.ipc,
+        config.memory.budget.key: config.memory.budget.amount,
         "seed": config.seed,
         "seconds": round(seconds, 3),
         "provenance": provenance(device),
@@ -92,7 +94,8 @@ def evaluate_memory(path: Path, config: Config, data_root: Path | None, console:
             f"{path}: does not say which data set it was made from; `iid-cl distill` writes that."
         ) from None
     dataset = load_dataset(stream, data_root, seed)
-    fits = tuple(memory.images.shape[1:]) == dataset.shape and memory.classes[-1] < len(made_of)
+    shape = next(iter(memory.by_class().values())).shape[1:]
+    fits = tuple(shape) == dataset.shape and memory.classes[-1] < len(made_of)
     if made_of != list(dataset.class_names) or not fits:
         raise UserError(
             f"{path}: was made from other classes or image sizes than {stream.dataset!r} has here; "
@@ -158,20 +161,28 @@ def make_memory(
     *,
     on_snapshot: OnSnapshot | None = None,
     snapshots: Collection[int] = (),
-) -> ExemplarSet:
+) -> Exemplars:
     """The configured memory of all classes of a data set, as one experience; see ``distill`` for the snapshots."""
-    by_class = dataset.train.by_class()
-    ipc, generator = config.memory.ipc, make_generator(config.seed, "memory", 0)
-    if config.memory.method == "random":
-        return ExemplarSet.from_classes(random_images(by_class, ipc, generator))
-    if config.memory.method == "herding":
-        reporter.line("training a network for herding's features")
-        extract = trained_extractor(by_class, config, dataset, generator, device)
-        return ExemplarSet.from_classes(herded_images(by_class, ipc, extract, dataset.normalization, device))
+    by_class, method = dataset.train.by_class(), config.memory.method
+    generator = make_generator(config.seed, "memory", 0)
+    image_bytes = by_class[min(by_class)][0].numel()
+    room = config.memory.budget.room(len(by_class), image_bytes)
+    if method in REAL_METHODS:
+        extract = None
+        if method != "random":
+            reporter.line(f"training a network for {method}'s features")
+            extract = trained_extractor(by_class, config, dataset, generator, device)
+        order = ordering(
+            by_class, method, extract, normalization=dataset.normalization, device=device, generator=generator
+        )
+        if config.memory.jpeg is not None:
+            return store_jpeg(by_class, order, room, config.memory.jpeg, len(by_class))
+        return store_whole(by_class, order, room, config.memory.downscale)
+    width = len(by_class) if config.memory.soft_labels and config.memory.budget.in_bytes else 0
     return distill(
         by_class,
         config.distill,
-        ipc=ipc,
+        ipc=images_in(room, image_bytes, width, config.distill.factor),
         generator=generator,
         device=device,
         normalization=dataset.normalization,

@@ -16,7 +16,7 @@ from iid_cl.data.datasets import load_dataset
 from iid_cl.data.images import ImageDataset
 from iid_cl.devices import resolve_device
 from iid_cl.evaluate.scratch import judge
-from iid_cl.memory.exemplars import ExemplarSet
+from iid_cl.memory.exemplars import Exemplars
 from iid_cl.memory.files import save_memory
 from iid_cl.report.pictures import save_memory_picture
 from iid_cl.report.tables import study_table
@@ -117,12 +117,12 @@ def _made(
     dataset: ImageDataset,
     device: torch.device,
     reporter: Reporter,
-) -> list[tuple[float | None, ExemplarSet, float]]:
+) -> list[tuple[float | None, Exemplars, float]]:
     """The memories of one variant, value and seed, with their place on the x-axis and the seconds they took."""
     start = time.perf_counter()
-    snapshots: list[tuple[float | None, ExemplarSet, float]] = []
+    snapshots: list[tuple[float | None, Exemplars, float]] = []
 
-    def on_snapshot(iteration: int, memory: ExemplarSet) -> None:
+    def on_snapshot(iteration: int, memory: Exemplars) -> None:
         snapshots.append((float(iteration), memory, time.perf_counter() - start))
 
     memory = make_memory(config, dataset, device, reporter, on_snapshot=on_snapshot, snapshots=iterations or ())
@@ -132,7 +132,7 @@ def _made(
 def _judged(
     variant: str,
     x: float | None,
-    memory: ExemplarSet,
+    memory: Exemplars,
     seconds: float,
     config: Config,
     dataset: ImageDataset,

@@ -1,0 +1,199 @@
+"""Real images kept as JPEG: more of them in the same bytes."""
+
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image, UnidentifiedImageError
+from torch import Tensor
+
+from iid_cl.data.images import LabelledImages
+from iid_cl.errors import UserError
+
+START_OF_SCAN = b"\xff\xda"
+
+
+@dataclass(frozen=True)
+class JpegSet:
+    """Images as JPEG streams, which share one header: size and tables depend on shape and quality alone.
+
+    Attributes:
+        header: uint8 (H,), everything up to the scan.
+        scans: uint8 (S,), the images' own bytes one after the other.
+        ends: int32 (N,), where each one's bytes end.
+        labels: int16 (N,), ascending.
+        shape: (channels, height, width) of an image.
+
+    Raises:
+        ValueError: they contradict each other.
+    """
+
+    header: Tensor
+    scans: Tensor
+    ends: Tensor
+    labels: Tensor
+    shape: tuple[int, int, int]
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        bounds = torch.cat([torch.zeros(1, dtype=torch.int32), self.ends])
+        if self.header.dtype != torch.uint8 or self.scans.dtype != torch.uint8 or self.ends.dtype != torch.int32:
+            raise ValueError("JPEG exemplars are uint8 bytes with int32 ends")
+        if self.labels.dtype != torch.int16 or self.labels.shape != self.ends.shape or self.ends.ndim != 1:
+            raise ValueError(f"{tuple(self.labels.shape)} labels don't fit {tuple(self.ends.shape)} images")
+        if not bool((bounds.diff() > 0).all()) or int(bounds[-1]) != len(self.scans):
+            raise ValueError("the ends of the images contradict their bytes")
+
+    @classmethod
+    def from_classes(
+        cls,
+        by_class: Mapping[int, Sequence[bytes]],
+        shape: tuple[int, int, int],
+        metadata: Mapping[str, Any] | None = None,
+    ) -> "JpegSet":
+        """Joins each class's JPEG files, all of one shape and quality, sorted by class index."""
+        classes = sorted(by_class)
+        files = [file for c in classes for file in by_class[c]]
+        cut = header_length(files[0])
+        scans = [file[cut:] for file in files]
+        labels = torch.tensor([c for c in classes for _ in by_class[c]], dtype=torch.int16)
+        ends = torch.tensor([len(scan) for scan in scans]).cumsum(0).to(torch.int32)
+        return cls(_tensor(files[0][:cut]), _tensor(b"".join(scans)), ends, labels, shape, metadata or {})
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes as stored: the header once, each image's own, four per end and two per label."""
+        return self.header.nbytes + self.scans.nbytes + self.ends.nbytes + self.labels.nbytes
+
+    @property
+    def classes(self) -> list[int]:
+        """The class indices it holds, ascending."""
+        return [int(c) for c in self.labels.unique()]
+
+    @property
+    def partition(self) -> int:
+        """A stored image is one image."""
+        return 1
+
+    def files(self, rows: Tensor | None = None) -> list[bytes]:
+        """The images of these rows, or all, as complete JPEG files."""
+        header, scans = self.header.numpy().tobytes(), self.scans.numpy().tobytes()
+        ends = self.ends.tolist()
+        chosen = range(len(self)) if rows is None else rows.tolist()
+        return [header + scans[ends[row - 1] if row else 0 : ends[row]] for row in chosen]
+
+    def by_class(self) -> dict[int, Tensor]:
+        """Decoded images of each class, uint8 (n_c, C, H, W)."""
+        return self.decoded().by_class()
+
+    def files_by_class(self) -> dict[int, list[bytes]]:
+        """Complete JPEG files of each class."""
+        return {c: self.files((self.labels == c).nonzero().squeeze(1)) for c in self.classes}
+
+    def decoded(self) -> LabelledImages:
+        """What is trained on: uint8 (N, C, H, W) and class indices.
+
+        Raises:
+            ValueError: bytes that are no JPEG of the memory's shape.
+        """
+        images = torch.stack([decode(file, self.shape) for file in self.files()])
+        return LabelledImages(images, self.labels.to(torch.int64))
+
+    def targets(self, classes: int) -> Tensor:
+        """Class indices (N,)."""
+        return self.labels.to(torch.int64)
+
+    def take(self, rows: Tensor) -> "JpegSet":
+        """The images of these rows (ascending)."""
+        labels = self.labels[rows]
+        files = dict[int, list[bytes]]()
+        for label, file in zip(labels.tolist(), self.files(rows), strict=True):
+            files.setdefault(label, []).append(file)
+        return JpegSet.from_classes(files, self.shape, self.metadata)
+
+    def fitting(self, room: int, charge_all: bool = True) -> Tensor:
+        """Rows of the first images of each class that fit into ``room`` bytes; each class pays its share of the header."""
+        sizes = self.ends.diff(prepend=torch.zeros(1, dtype=torch.int32)) + _PER_IMAGE
+        room -= share_of_header(len(self.header), len(self.classes))
+        kept = []
+        for c in self.classes:
+            rows = (self.labels == c).nonzero().squeeze(1)
+            kept.append(rows[sizes[rows].cumsum(0) <= room])
+        return torch.cat(kept)
+
+    def merge(self, newer: "JpegSet") -> "JpegSet":
+        """Adds the classes of ``newer``; a class in both is taken from ``newer``, and so is the metadata.
+
+        Raises:
+            ValueError: images of another shape or quality.
+        """
+        if self.shape != newer.shape or not torch.equal(self.header, newer.header):
+            raise ValueError("only memories stored in the same way can be merged")
+        return JpegSet.from_classes({**self.files_by_class(), **newer.files_by_class()}, self.shape, newer.metadata)
+
+
+_PER_IMAGE = 4 + 2  # an end and a label
+
+
+def share_of_header(length: int, classes: int) -> int:
+    """Bytes of the header that each of ``classes`` classes pays for."""
+    return -(-length // classes)
+
+
+def files_in(files: Sequence[bytes], room: int, classes: int) -> int:
+    """How many of the first files of a class fit into ``room`` bytes, of ``classes`` that share a header."""
+    cut = header_length(files[0])
+    room -= share_of_header(cut, classes)
+    sizes = np.cumsum([len(file) - cut + _PER_IMAGE for file in files])
+    return int((sizes <= room).sum())
+
+
+def header_length(file: bytes) -> int:
+    """Bytes of a JPEG file up to the end of its start-of-scan segment."""
+    start = file.index(START_OF_SCAN) + 2
+    return start + int.from_bytes(file[start : start + 2], "big")
+
+
+def encode(images: Tensor, quality: int) -> list[bytes]:
+    """Each of uint8 images (N, C, H, W), grey or colour, as a JPEG file.
+
+    Raises:
+        UserError: another number of channels than 1 or 3.
+    """
+    if images.shape[1] not in (1, 3):
+        raise UserError(f"memory.jpeg: JPEG takes grey or colour images, not {images.shape[1]} channels; use null.")
+    return [_encode(image, quality) for image in images]
+
+
+def _encode(image: Tensor, quality: int) -> bytes:
+    array = image[0].numpy() if len(image) == 1 else image.permute(1, 2, 0).numpy()
+    file = io.BytesIO()
+    Image.fromarray(array).save(file, "JPEG", quality=quality)
+    return file.getvalue()
+
+
+def decode(file: bytes, shape: tuple[int, int, int]) -> Tensor:
+    """A JPEG file as a uint8 image (C, H, W) of this shape.
+
+    Raises:
+        ValueError: no JPEG, or one of another shape.
+    """
+    try:
+        with Image.open(io.BytesIO(file), formats=["JPEG"]) as picture:
+            if (len(picture.getbands()), picture.height, picture.width) != shape:
+                raise ValueError(f"a JPEG of {picture.width}x{picture.height} is not of shape {shape}")
+            array = np.array(picture)
+    except (UnidentifiedImageError, OSError, SyntaxError) as error:
+        raise ValueError(f"an image is no JPEG ({error})") from None
+    image = torch.from_numpy(array)
+    return image[None] if image.ndim == 2 else image.permute(2, 0, 1).contiguous()
+
+
+def _tensor(data: bytes) -> Tensor:
+    return torch.frombuffer(bytearray(data), dtype=torch.uint8)

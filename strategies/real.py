@@ -1,0 +1,164 @@
+"""Memories of real images: the baselines, at the bytes of the distilled one."""
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from iid_cl.data.images import Normalization
+from iid_cl.errors import UserError
+from iid_cl.memory.exemplars import Exemplars, ExemplarSet, images_in
+from iid_cl.memory.real import ordering, store_jpeg, store_whole
+from iid_cl.memory.selection import FeatureExtractor, FeaturesFactory
+
+from .buffers import ClassBuffer, ImagesByClass, MemoryBuffer
+
+Rule = Literal["random", "herding", "k_centre", "closest"]
+
+
+class RealBuffer(ClassBuffer):
+    """A memory of real images, chosen class by class.
+
+    Args:
+        ipc: images per class, or one of ``mem_size``, ``mem_bytes``, ``class_bytes``, see :class:`MemoryBuffer`. It is
+            the bytes of so many full-size images: stored smaller, there are more of them.
+        rule: the choice, see :mod:`iid_cl.memory.selection`.
+        features: makes the feature extractor from (images_by_class, strategy, generator). None takes the
+            strategy's model as it is at the end of the experience, and the input of its last linear layer.
+        downscale: stores images at 1 / downscale of their side.
+        jpeg: stores images as JPEG of this quality, 1 to 95.
+
+    The remaining arguments are those of :class:`MemoryBuffer`.
+
+    Raises:
+        UserError: both ``downscale`` and ``jpeg``, or one out of range.
+    """
+
+    def __init__(
+        self,
+        ipc: int | None = None,
+        *,
+        mem_size: int | None = None,
+        mem_bytes: int | None = None,
+        class_bytes: int | None = None,
+        rule: Rule = "random",
+        features: FeaturesFactory | None = None,
+        downscale: int = 1,
+        jpeg: int | None = None,
+        seed: int = 0,
+        normalization: Normalization | None = None,
+    ) -> None:
+        super().__init__(
+            ipc,
+            mem_size=mem_size,
+            mem_bytes=mem_bytes,
+            class_bytes=class_bytes,
+            seed=seed,
+            normalization=normalization,
+        )
+        if downscale < 1:
+            raise UserError(f"memory.downscale: {downscale} is no part of a side; use 1 or more.")
+        if jpeg is not None and (not 1 <= jpeg <= 95 or downscale > 1):
+            raise UserError(f"memory.jpeg: {jpeg} must be a quality from 1 to 95, without downscale.")
+        self.rule = rule
+        self.downscale = downscale
+        self.jpeg = jpeg
+        self._features = features if features is not None else features_of_strategy
+
+    def condense(
+        self,
+        images_by_class: ImagesByClass,
+        weights: ImagesByClass,
+        room: int,
+        strategy: Any,
+        generator: torch.Generator,
+    ) -> Exemplars:
+        """Picks images of each class by the rule."""
+        assert self.normalization is not None  # measured by post_adapt at the latest
+        order = ordering(
+            images_by_class,
+            self.rule,
+            None if self.rule == "random" else self._features(images_by_class, strategy, generator),
+            normalization=self.normalization,
+            device=strategy.device,
+            generator=generator,
+            weights=weights,
+        )
+        old = self.exemplars if weights else None
+        if self.jpeg is None:
+            return store_whole(images_by_class, order, room, self.downscale, old)
+        classes = len(set(images_by_class) | set(self._stands_for))
+        return store_jpeg(images_by_class, order, room, self.jpeg, classes, old)
+
+    def describe(self) -> dict[str, Any]:
+        stored = {"downscale": self.downscale} if self.jpeg is None else {"jpeg": self.jpeg}
+        return {**super().describe(), "method": self.rule, **stored}
+
+
+class RandomBuffer(RealBuffer):
+    """A memory of real images, drawn uniformly within each class: ``RealBuffer(rule="random")``."""
+
+    def __init__(self, ipc: int | None = None, **arguments: Any) -> None:
+        super().__init__(ipc, rule="random", **arguments)
+
+
+class HerdingBuffer(RealBuffer):
+    """A memory of real images chosen by herding (iCaRL): ``RealBuffer(rule="herding")``."""
+
+    def __init__(self, ipc: int | None = None, **arguments: Any) -> None:
+        super().__init__(ipc, rule="herding", **arguments)
+
+
+class ReservoirBuffer(MemoryBuffer):
+    """A memory of real images drawn uniformly from all that has come, whatever their classes.
+
+    With a fixed total each image of the stream is equally likely to be in it (reservoir sampling, Vitter 1985). A
+    growing one takes its share of each experience uniformly from that experience.
+    """
+
+    def renew(self, arrived: ImagesByClass, room: int, strategy: Any, generator: torch.Generator) -> Exemplars:
+        """Draws how many images of the experience belong into the memory, and which."""
+        images = torch.cat(list(arrived.values()))
+        labels = torch.tensor([c for c, members in arrived.items() for _ in range(len(members))], dtype=torch.int16)
+        old = self.exemplars
+        size = images_in(room, images[0].numel()) * len(set(arrived) | set(self._stands_for))
+        kept = 0 if old is None else len(old)
+        if old is not None and self.budget.fixed:
+            seen = sum(self._stands_for.values())
+            drawn = torch.randperm(seen + len(images), generator=generator)[:size]
+            kept = min(kept, int((drawn < seen).sum()))
+        new = torch.randperm(len(images), generator=generator)[: max(0, size - kept)]
+        images, labels = images[new], labels[new]
+        if old is not None:
+            assert isinstance(old, ExemplarSet)  # as it was made here
+            rows = torch.randperm(len(old), generator=generator)[:kept]
+            images, labels = torch.cat([old.images[rows], images]), torch.cat([old.labels[rows], labels])
+        return ExemplarSet.from_classes({int(c): images[labels == c] for c in labels.unique()})
+
+    def describe(self) -> dict[str, Any]:
+        return {**super().describe(), "method": "reservoir"}
+
+
+def features_of_strategy(
+    images_by_class: Mapping[int, Tensor], strategy: Any, generator: torch.Generator
+) -> FeatureExtractor:
+    """The input of the last linear layer of the strategy's model, in evaluation mode."""
+    model: nn.Module = strategy.model
+    layers = [module for module in model.modules() if isinstance(module, nn.Linear)]
+    if not layers:
+        raise UserError("herding needs a model with a linear layer; pass `features` for another kind of model.")
+
+    def extract(images: Tensor) -> Tensor:
+        seen: list[Tensor] = []
+        handle = layers[-1].register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+        training = model.training
+        model.eval()
+        try:
+            model(images)
+        finally:
+            handle.remove()
+            model.train(training)
+        return seen[0].flatten(1)
+
+    return extract
