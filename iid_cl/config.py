@@ -120,9 +120,9 @@ class MemoryConfig(Section):
 
     method: Method = Field(
         "distilled",
-        description="distilled; auto (distilled and real images, their shares chosen on held-out images) or hybrid (the "
-        "same with a fixed `share`); real images of each class by random, herding, k_centre or closest to the "
-        "mean; reservoir (real images of all classes alike); none (no memory) and joint (all data at once) as the "
+        description="distilled; hybrid (a `share` of distilled images, the others herded); auto (the share, or JPEG, "
+        "that wins on held-out images of the first experience); real images of each class by random, herding, "
+        "k_centre or closest to the mean; reservoir (real images of all classes alike); none (no memory) and joint (all data at once) as the "
         "bounds.",
     )
     ipc: Positive | None = Field(

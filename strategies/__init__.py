@@ -1,7 +1,7 @@
 """The Avalanche side: distilled memories as storage policies, plugins and strategies."""
 
 from .buffers import MemoryBuffer
-from .distilled import DistilledBuffer, HybridBuffer
+from .distilled import AutoBuffer, DistilledBuffer, HybridBuffer
 from .in_memory import InMemoryPlugin
 from .memory_only import MemoryOnly, MemoryOnlyPlugin
 from .real import HerdingBuffer, RandomBuffer, RealBuffer, ReservoirBuffer
@@ -9,6 +9,7 @@ from .replay import DistilledReplay, DistilledReplayPlugin, MemoryReplayPlugin
 from .soft_labels import SoftLabelPlugin
 
 __all__ = [
+    "AutoBuffer",
     "DistilledBuffer",
     "DistilledReplay",
     "DistilledReplayPlugin",

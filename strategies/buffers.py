@@ -214,6 +214,10 @@ class ClassBuffer(MemoryBuffer):
         rest = old.take((~returned).nonzero().squeeze(1))
         return (self.shrink(rest, room, strategy, generator) if self.budget.fixed else rest).merge(condensed)
 
+    def paying(self, arrived: ImagesByClass) -> int:
+        """How many classes share what a memory stores once (a header): all, or none where it is there and paid for."""
+        return len(set(arrived) | set(self._stands_for)) if self.budget.fixed or self.exemplars is None else 0
+
     def shrink(self, memory: Exemplars, room: int, strategy: Any, generator: torch.Generator) -> Exemplars:
         """What is left of older classes, without their real data: the first images of each that fit."""
         return memory.take(memory.fitting(room, self.budget.in_bytes))

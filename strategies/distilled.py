@@ -1,6 +1,7 @@
 """The distilled memory, and mixtures of distilled and real images."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any, Literal
 
 import torch
@@ -11,14 +12,16 @@ from iid_cl.distill import distill
 from iid_cl.distill.engine import OnStep
 from iid_cl.errors import UserError
 from iid_cl.memory.exemplars import Exemplars, ExemplarSet, images_in
-from iid_cl.memory.hybrid import choose, hold_out, hybrid_memory
-from iid_cl.memory.real import Order, ordering
+from iid_cl.memory.hybrid import held_out_losses, hold_out, hybrid_memory, suited_partition
+from iid_cl.memory.real import JpegError, Order, ordering, store_jpeg
 from iid_cl.memory.selection import FeaturesFactory
 from iid_cl.seeding import draw_seed, make_generator
 
 from .buffers import ClassBuffer, ImagesByClass
 from .real import features_of_strategy
 
+WAYS = ("share 1", "share 0.5", "share 0", "jpeg")
+JPEG_QUALITY = 50
 AUGMENTATIONS = ("color", "crop", "cutout", "scale", "rotate")
 
 
@@ -144,32 +147,21 @@ class HybridBuffer(DistilledBuffer):
 
     Args:
         ipc: images per class, or one of ``mem_size``, ``mem_bytes``, ``class_bytes``, see :class:`MemoryBuffer`.
-        share: of distilled images, in [0, 1]. ``auto`` tries all, half and none of them in each experience, and keeps
-            the memory on which small networks learn best what was held out of the experience (a tenth of its
-            images); the network is that of ``distill.embedder``.
+        share: of distilled images, in [0, 1].
         features: of herding, see :class:`RealBuffer`.
 
     The remaining arguments are those of :class:`DistilledBuffer`.
-
-    Attributes:
-        shares: the share in force after each experience.
     """
 
     def __init__(
-        self,
-        ipc: int | None = None,
-        *,
-        share: float | Literal["auto"] = "auto",
-        features: FeaturesFactory | None = None,
-        **arguments: Any,
+        self, ipc: int | None = None, *, share: float = 0.5, features: FeaturesFactory | None = None, **arguments: Any
     ) -> None:
         super().__init__(ipc, **arguments)
         if self.soft_labels:
             raise UserError("memory.soft_labels: true means nothing to real images; use a distilled memory, or false.")
-        if share != "auto" and not 0 <= share <= 1:
-            raise UserError(f"memory.share: {share} is no share; use a number from 0 to 1, or auto.")
+        if not 0 <= share <= 1:
+            raise UserError(f"memory.share: {share} is no share; use a number from 0 to 1.")
         self.share = share
-        self.shares: list[float] = []
         self._features = features if features is not None else features_of_strategy
 
     def condense(
@@ -180,63 +172,112 @@ class HybridBuffer(DistilledBuffer):
         strategy: Any,
         generator: torch.Generator,
     ) -> Exemplars:
-        """Mixes the classes' images; with ``auto``, in the share that wins on held-out ones."""
-        assert self.normalization is not None  # measured by post_adapt at the latest
-        count = self._count(images_by_class, room)
-        device = self.device if self.device is not None else strategy.device
-        normalization = self.normalization
-        seed = draw_seed(generator)
+        """Mixes the classes' images."""
+        return self._mixed(images_by_class, weights, room, self.share, strategy, draw_seed(generator))
 
-        def order(images: ImagesByClass, each: ImagesByClass) -> Order:
-            draws = make_generator(seed, "herding")
-            extract = self._features(images, strategy, draws)
-            return ordering(
-                images, "herding", extract, normalization=normalization, device=device, generator=draws, weights=each
-            )
-
-        def made(images: ImagesByClass, each: ImagesByClass, share: float) -> ExemplarSet:
-            return hybrid_memory(
-                images,
-                each,
-                count,
-                share,
-                distil=lambda some, stand_for, n: self._distilled(
-                    some, stand_for, n, strategy, make_generator(seed, "distilling")
-                ),
-                ordering=order,
-                partition=self.config.factor,
-                old=self.exemplars if weights else None,
-            )
-
-        if self.share != "auto":
-            self.shares.append(self.share)
-            return made(images_by_class, weights, self.share)
-        rest, rest_weights, held_out = hold_out(images_by_class, weights, make_generator(seed, "held out"))
-        shares = [1.0, 0.5, 0.0] if count > 1 else [1.0, 0.0]
-        older = self._others(images_by_class)
-        if not len(held_out) or (older is None and len(images_by_class) == 1):  # nothing to tell them apart by
-            self.shares.append(1.0)
-            return made(images_by_class, weights, 1.0)
-        candidates = [made(rest, rest_weights, share) for share in shares]
-        best = choose(
-            candidates,
-            held_out,
-            older,
-            self.config.embedder,
-            normalization=normalization,
-            augmentations=self.augmentations,
-            device=device,
-            generator=make_generator(seed, "choice"),
+    def _mixed(
+        self, images_by_class: ImagesByClass, weights: ImagesByClass, room: int, share: float, strategy: Any, seed: int
+    ) -> ExemplarSet:
+        return hybrid_memory(
+            images_by_class,
+            weights,
+            self._count(images_by_class, room),
+            share,
+            distil=lambda images, each, count: self._distilled(
+                images, each, count, strategy, make_generator(seed, "distilling")
+            ),
+            ordering=lambda images, each: self._order(images, each, strategy, seed),
+            partition=self.config.factor,
+            old=self.exemplars if weights else None,
         )
-        self.shares.append(shares[best])
-        return candidates[best]
 
-    def _others(self, images_by_class: ImagesByClass) -> Exemplars | None:
-        """The memory of other classes than these."""
-        if self.exemplars is None:
-            return None
-        rows = (~torch.isin(self.exemplars.labels, torch.tensor(list(images_by_class)))).nonzero().squeeze(1)
-        return self.exemplars.take(rows) if len(rows) else None
+    def _order(self, images_by_class: ImagesByClass, weights: ImagesByClass, strategy: Any, seed: int) -> Order:
+        """The order in which herding picks real images."""
+        assert self.normalization is not None  # measured by post_adapt at the latest
+        draws = make_generator(seed, "herding")
+        return ordering(
+            images_by_class,
+            "herding",
+            self._features(images_by_class, strategy, draws),
+            normalization=self.normalization,
+            device=self.device if self.device is not None else strategy.device,
+            generator=draws,
+            weights=weights,
+        )
 
     def describe(self) -> dict[str, Any]:
-        return {**super().describe(), "method": "hybrid", "share": self.share, "shares": self.shares}
+        return {**super().describe(), "method": "hybrid", "share": self.share}
+
+
+class AutoBuffer(HybridBuffer):
+    """The way to spend the bytes that serves the first experience best: distilled, real, half of each, or JPEG.
+
+    A tenth of the first experience's images is held out; memories are made of the others in each way, small networks
+    (that of ``distill.embedder``) are trained on them, and the one with the lowest cross-entropy on the held-out images
+    stays. Later experiences are kept in the same way. Where the configuration names no partition, images whose sides
+    are even and at least 24 are stored at half their size, four in the bytes of one. A first experience of one class,
+    or with fewer than ten images in each, tells nothing apart: its memory is distilled.
+
+    Args:
+        ipc: images per class, or one of ``mem_size``, ``mem_bytes``, ``class_bytes``, see :class:`MemoryBuffer`.
+
+    The remaining arguments are those of :class:`HybridBuffer`, without ``share``.
+
+    Attributes:
+        choice: the way in force, ``share 1``, ``share 0.5``, ``share 0`` or ``jpeg``; None before the first experience.
+        tried: cross-entropy of each way that was tried.
+    """
+
+    def __init__(self, ipc: int | None = None, **arguments: Any) -> None:
+        super().__init__(ipc, **arguments)
+        self.choice: str | None = None
+        self.tried: dict[str, float] = {}
+
+    def condense(
+        self,
+        images_by_class: ImagesByClass,
+        weights: ImagesByClass,
+        room: int,
+        strategy: Any,
+        generator: torch.Generator,
+    ) -> Exemplars:
+        """Stores the classes in the way chosen, and chooses it first where that has not been done."""
+        seed = draw_seed(generator)
+        if self.choice is not None:
+            return self._kept(self.choice, images_by_class, weights, room, strategy, seed)
+        assert self.normalization is not None  # measured by post_adapt at the latest
+        height, width = next(iter(images_by_class.values())).shape[2:]
+        self.config = self.config.model_copy(update={"partition": suited_partition(self.config, height, width)})
+        rest, held_out = hold_out(images_by_class, make_generator(seed, "held out"))
+        if len(images_by_class) == 1 or not len(held_out):
+            self.choice = "share 1"
+            return self._kept(self.choice, images_by_class, weights, room, strategy, seed)
+        candidates: dict[str, Exemplars] = {}
+        for way in WAYS:
+            if way == "share 0.5" and self._count(rest, room) == 1:
+                continue
+            with suppress(JpegError):  # images too small to pay for JPEG's tables
+                candidates[way] = self._kept(way, rest, {}, room, strategy, seed)
+        self.tried = held_out_losses(
+            candidates,
+            held_out,
+            self.config.embedder,
+            normalization=self.normalization,
+            augmentations=self.augmentations,
+            device=self.device if self.device is not None else strategy.device,
+            generator=make_generator(seed, "choice"),
+        )
+        self.choice = min(self.tried, key=self.tried.__getitem__)
+        return candidates[self.choice]
+
+    def _kept(
+        self, way: str, images_by_class: ImagesByClass, weights: ImagesByClass, room: int, strategy: Any, seed: int
+    ) -> Exemplars:
+        if way != "jpeg":
+            return self._mixed(images_by_class, weights, room, float(way.removeprefix("share ")), strategy, seed)
+        order = self._order(images_by_class, weights, strategy, seed)
+        old = self.exemplars if weights else None
+        return store_jpeg(images_by_class, order, room, JPEG_QUALITY, self.paying(images_by_class), old)
+
+    def describe(self) -> dict[str, Any]:
+        return {**super().describe(), "method": "auto", "choice": self.choice, "tried": self.tried}

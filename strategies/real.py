@@ -88,8 +88,7 @@ class RealBuffer(ClassBuffer):
         old = self.exemplars if weights else None
         if self.jpeg is None:
             return store_whole(images_by_class, order, room, self.downscale, old)
-        classes = len(set(images_by_class) | set(self._stands_for))
-        return store_jpeg(images_by_class, order, room, self.jpeg, classes, old)
+        return store_jpeg(images_by_class, order, room, self.jpeg, self.paying(images_by_class), old)
 
     def describe(self) -> dict[str, Any]:
         stored = {"downscale": self.downscale} if self.jpeg is None else {"jpeg": self.jpeg}

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from iid_cl.config import NetworkConfig
+from iid_cl.config import DistillConfig, NetworkConfig
 from iid_cl.data.images import LabelledImages, Normalization
 from iid_cl.memory.budget import LABEL_BYTES
 from iid_cl.memory.exemplars import Exemplars, ExemplarSet
@@ -20,9 +20,9 @@ Distil = Callable[[Mapping[int, Tensor], Mapping[int, Tensor], int], ExemplarSet
 Ordering = Callable[[Mapping[int, Tensor], Mapping[int, Tensor]], Order]
 """From images and weights of each class to the order in which real ones are picked."""
 
-HELD_OUT = 0.1  # of each class's images; at most 200
-NETWORKS = 3
-UPDATES = 200
+MOST_HELD_OUT = 200  # images of a class
+NETWORKS = 2
+UPDATES = 100
 BATCH = 64
 
 
@@ -81,86 +81,66 @@ def _interleave(first: Tensor, second: Tensor) -> Tensor:
     return torch.cat([first, second])[order]
 
 
-def hold_out(
-    images_by_class: Mapping[int, Tensor], weights: Mapping[int, Tensor], generator: torch.Generator
-) -> tuple[dict[int, Tensor], dict[int, Tensor], LabelledImages]:
-    """Parts a tenth of each class's new images from the rest: (rest, its weights, held out).
+def suited_partition(config: DistillConfig, height: int, width: int) -> int:
+    """The configured partition; without one, with DM, 2 where the parts of an image keep at least 12 pixels a side."""
+    if config.partition is not None or config.objective != "dm":
+        return config.factor
+    return 2 if all(side % 2 == 0 and side >= 24 for side in (height, width)) else 1
 
-    What the memory held before (the images that weigh more than one stay in front) is not held out; a class with fewer
-    than ten new images gives none.
-    """
-    rest, rest_weights = dict(images_by_class), dict(weights)
+
+def hold_out(
+    images_by_class: Mapping[int, Tensor], generator: torch.Generator
+) -> tuple[dict[int, Tensor], LabelledImages]:
+    """Parts a tenth of each class's images (n_c, C, H, W), at most 200, from the rest: (rest, held out)."""
+    rest: dict[int, Tensor] = {}
     held: list[Tensor] = []
     labels: list[int] = []
     for label, images in images_by_class.items():
-        before = 0 if label not in weights else len(images) - _trailing_ones(weights[label])
-        new = len(images) - before
-        count = min(200, int(new * HELD_OUT))
-        order = before + torch.randperm(new, generator=generator)
+        count = min(MOST_HELD_OUT, len(images) // 10)
+        order = torch.randperm(len(images), generator=generator)
         held.append(images[order[:count]])
         labels += [label] * count
-        kept = torch.cat([torch.arange(before), order[count:].sort().values])
-        rest[label] = images[kept]
-        if label in weights:
-            rest_weights[label] = weights[label][kept]
-    return rest, rest_weights, LabelledImages(torch.cat(held), torch.tensor(labels, dtype=torch.int64))
+        rest[label] = images[order[count:].sort().values]
+    return rest, LabelledImages(torch.cat(held), torch.tensor(labels, dtype=torch.int64))
 
 
-def choose(
-    candidates: Sequence[ExemplarSet],
+def held_out_losses(
+    candidates: Mapping[str, Exemplars],
     held_out: LabelledImages,
-    older: Exemplars | None,
     network: NetworkConfig,
     *,
     normalization: Normalization,
     augmentations: Sequence[str],
     device: torch.device | str,
     generator: torch.Generator,
-    on_candidate: Callable[[int, float], None] | None = None,
-) -> int:
-    """The candidate on which networks learn best what is held out.
-
-    A few networks are trained on each candidate together with the ``older`` classes, all with the same weights and
-    draws; the lowest mean cross-entropy on the held-out images wins, the first of equals.
+) -> dict[str, float]:
+    """Cross-entropy on held-out images of networks trained on each candidate, with the same weights and draws.
 
     Args:
-        candidates: memories of the current experience's classes.
+        candidates: memories of the same classes.
         held_out: real images of these classes that no candidate was made from.
-        older: the memory of other classes.
         network: what to train.
         normalization: what networks see.
         augmentations: drawn from per image while training.
         device: where to train.
         generator: one number is drawn from it.
-        on_candidate: called with each candidate's number and cross-entropy.
     """
     seed = draw_seed(generator)
-    known = candidates[0].classes + ([] if older is None else older.classes)
     images = normalization.apply(held_out.images.to(device))
     labels = held_out.labels.to(device)
-    losses = []
-    for number, candidate in enumerate(candidates):
-        parts = [candidate.decoded()] + ([] if older is None else [older.decoded()])
-        train_images = normalization.apply(torch.cat([part.images for part in parts]).to(device))
-        train_labels = torch.cat([part.labels for part in parts]).to(device)
-        total = 0.0
+    shape = (images.shape[1], images.shape[2], images.shape[3])
+    losses = dict.fromkeys(candidates, 0.0)
+    for name, candidate in candidates.items():
+        memory = candidate.decoded()
+        train_images, train_labels = normalization.apply(memory.images.to(device)), memory.labels.to(device)
+        epochs = max(1, UPDATES // -(-len(memory) // BATCH))
         for i in range(NETWORKS):
-            shape = (images.shape[1], images.shape[2], images.shape[3])
-            one = build_network(network, shape, max(known) + 1, make_generator(seed, "weights", i), device)
-            per_epoch = -(-len(train_images) // BATCH)
+            one = build_network(network, shape, max(candidate.classes) + 1, make_generator(seed, "weights", i), device)
             train_classifier(
-                one, train_images, train_labels, epochs=max(1, UPDATES // per_epoch), batch_size=BATCH, lr=0.01,
-                momentum=0.9, weight_decay=5e-4, augmentations=augmentations,
-                generator=make_generator(seed, "training", i),
+                one, train_images, train_labels, epochs=epochs, batch_size=BATCH, lr=0.01, momentum=0.9,
+                weight_decay=5e-4, augmentations=augmentations, generator=make_generator(seed, "training", i),
             )  # fmt: skip
             with torch.no_grad():
-                total += float(functional.cross_entropy(torch.cat(list(predict(one, images))), labels))
-        losses.append(total / NETWORKS)
-        if on_candidate is not None:
-            on_candidate(number, losses[-1])
-    return losses.index(min(losses))
-
-
-def _trailing_ones(weights: Tensor) -> int:
-    other = (weights != 1).nonzero()
-    return len(weights) - (int(other[-1]) + 1 if len(other) else 0)
+                scores = torch.cat(list(predict(one, images)))
+                losses[name] += float(functional.cross_entropy(scores, labels)) / NETWORKS
+    return losses

@@ -118,7 +118,7 @@ class JpegSet:
         return JpegSet.from_classes(files, self.shape, self.metadata)
 
     def fitting(self, room: int, charge_all: bool = True) -> Tensor:
-        """Rows of the first images of each class that fit into ``room`` bytes; each class pays its share of the header."""
+        """Rows of the first images of each class that fit into ``room`` bytes with its share of the header."""
         sizes = self.ends.diff(prepend=torch.zeros(1, dtype=torch.int32)) + _PER_IMAGE
         room -= share_of_header(len(self.header), len(self.classes))
         kept = []
@@ -147,9 +147,12 @@ def share_of_header(length: int, classes: int) -> int:
 
 
 def files_in(files: Sequence[bytes], room: int, classes: int) -> int:
-    """How many of the first files of a class fit into ``room`` bytes, of ``classes`` that share a header."""
+    """How many of the first files of a class fit into ``room`` bytes.
+
+    ``classes`` pay for the header; 0 where that has been done.
+    """
     cut = header_length(files[0])
-    room -= share_of_header(cut, classes)
+    room -= share_of_header(cut, classes) if classes else 0
     sizes = np.cumsum([len(file) - cut + _PER_IMAGE for file in files])
     return int((sizes <= room).sum())
 

@@ -16,6 +16,10 @@ Order = Callable[[int, int], Tensor]
 """From a class and a number of images to the indices of the best ones, best first."""
 
 
+class JpegError(UserError):
+    """Not even one image fits as JPEG."""
+
+
 def ordering(
     images_by_class: Mapping[int, Tensor],
     rule: str,
@@ -86,10 +90,12 @@ def store_jpeg(
 ) -> JpegSet:
     """As many images of each class as fit, as JPEG files of this quality.
 
-    The arguments are those of :func:`store_whole`; ``classes`` will share the header.
+    The arguments are those of :func:`store_whole`; ``classes`` pay for the header, 0 where that
+    has been done.
 
     Raises:
-        UserError: not even one image fits, or JPEG cannot hold the images.
+        JpegError: not even one image fits.
+        UserError: JPEG cannot hold the images.
     """
     kept = old.files_by_class() if isinstance(old, JpegSet) else {}
     stored: dict[int, list[bytes]] = {}
@@ -100,7 +106,7 @@ def store_jpeg(
         best = [files[index] for index in order(label, most).tolist()] if most else []
         count = files_in(best, room, classes) if best else 0
         if not count:
-            raise UserError(
+            raise JpegError(
                 f"memory.jpeg: no image of class {label} fits into {room} bytes at quality {quality}; use a lower "
                 "quality, a larger budget, or null."
             )

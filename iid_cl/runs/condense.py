@@ -11,7 +11,7 @@ from iid_cl.data.images import ImageDataset
 from iid_cl.distill.engine import OnStep
 from iid_cl.memory.selection import FeatureExtractor, FeaturesFactory
 from iid_cl.runs.memories import trained_extractor
-from iid_cl.strategies import DistilledBuffer, HybridBuffer, MemoryBuffer, RealBuffer, ReservoirBuffer
+from iid_cl.strategies import AutoBuffer, DistilledBuffer, HybridBuffer, MemoryBuffer, RealBuffer, ReservoirBuffer
 
 
 def make_buffer(
@@ -46,9 +46,10 @@ def make_buffer(
     }
     if method == "distilled":
         return DistilledBuffer(soft_labels=memory.soft_labels, **distilled, **common)
-    if method in ("hybrid", "auto"):
-        share = memory.share if method == "hybrid" else "auto"
-        return HybridBuffer(share=share, features=features, **distilled, **common)
+    if method == "hybrid":
+        return HybridBuffer(share=memory.share, features=features, **distilled, **common)
+    if method == "auto":
+        return AutoBuffer(features=features, **distilled, **common)
     raise ValueError(f"{method!r} keeps no memory")
 
 
