@@ -122,8 +122,8 @@ class MemoryConfig(Section):
         "distilled",
         description="distilled; hybrid (a `share` of distilled images, the others herded); auto (the share, or JPEG, "
         "that wins on held-out images of the first experience); real images of each class by random, herding, "
-        "k_centre or closest to the mean; reservoir (real images of all classes alike); none (no memory) and joint (all data at once) as the "
-        "bounds.",
+        "k_centre or closest to the mean; reservoir (real images of all classes alike); none (no memory) and joint "
+        "(all data at once) as the bounds.",
     )
     ipc: Positive | None = Field(
         None,
