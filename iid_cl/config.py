@@ -147,9 +147,9 @@ class MemoryConfig(Section):
         None, description="Store real images as JPEG of this quality; more of them fit."
     )
     shrink: Literal["cut", "redistil"] = Field(
-        "cut",
+        "redistil",
         description="Where a fixed total shrinks older distilled classes: cut keeps the first images, redistil "
-        "condenses fewer out of all of them.",
+        "condenses fewer out of all of them, which takes longer and keeps more.",
     )
 
     @model_validator(mode="after")

@@ -12,7 +12,7 @@ from iid_cl.distill import distill
 from iid_cl.distill.engine import OnStep
 from iid_cl.errors import UserError
 from iid_cl.memory.exemplars import Exemplars, ExemplarSet, images_in
-from iid_cl.memory.hybrid import held_out_losses, hold_out, hybrid_memory, suited_partition
+from iid_cl.memory.hybrid import held_out_losses, hold_out, hybrid_memory, significantly_best, suited_partition
 from iid_cl.memory.real import JpegError, Order, ordering, store_jpeg
 from iid_cl.memory.selection import FeaturesFactory
 from iid_cl.seeding import draw_seed, make_generator
@@ -53,7 +53,7 @@ class DistilledBuffer(ClassBuffer):
         device: torch.device | str | None = None,
         augmentations: Sequence[str] = AUGMENTATIONS,
         soft_labels: bool = False,
-        shrink: Literal["cut", "redistil"] = "cut",
+        shrink: Literal["cut", "redistil"] = "redistil",
         on_step: OnStep | None = None,
         seed: int = 0,
         normalization: Normalization | None = None,
@@ -213,8 +213,8 @@ class AutoBuffer(HybridBuffer):
     """The way to spend the bytes that serves the first experience best: distilled, real, half of each, or JPEG.
 
     A tenth of the first experience's images is held out; memories are made of the others in each way, small networks
-    (that of ``distill.embedder``) are trained on them, and the one with the lowest cross-entropy on the held-out images
-    stays. Later experiences are kept in the same way. Where the configuration names no partition, images whose sides
+    (that of ``distill.embedder``) are trained on them, and the distilled memory stays unless another one's
+    cross-entropy on the held-out images is lower by more than two standard errors. Later experiences are kept in the same way. Where the configuration names no partition, images whose sides
     are even and at least 24 are stored at half their size, four in the bytes of one. A first experience of one class,
     or with fewer than ten images in each, tells nothing apart: its memory is distilled.
 
@@ -249,7 +249,7 @@ class AutoBuffer(HybridBuffer):
         height, width = next(iter(images_by_class.values())).shape[2:]
         self.config = self.config.model_copy(update={"partition": suited_partition(self.config, height, width)})
         rest, held_out = hold_out(images_by_class, make_generator(seed, "held out"))
-        if len(images_by_class) == 1 or not len(held_out):
+        if len(images_by_class) == 1 or len(held_out) < 2:
             self.choice = "share 1"
             return self._kept(self.choice, images_by_class, weights, room, strategy, seed)
         candidates: dict[str, Exemplars] = {}
@@ -258,7 +258,7 @@ class AutoBuffer(HybridBuffer):
                 continue
             with suppress(JpegError):  # images too small to pay for JPEG's tables
                 candidates[way] = self._kept(way, rest, {}, room, strategy, seed)
-        self.tried = held_out_losses(
+        losses = held_out_losses(
             candidates,
             held_out,
             self.config.embedder,
@@ -267,7 +267,8 @@ class AutoBuffer(HybridBuffer):
             device=self.device if self.device is not None else strategy.device,
             generator=make_generator(seed, "choice"),
         )
-        self.choice = min(self.tried, key=self.tried.__getitem__)
+        self.tried = {way: float(each.mean()) for way, each in losses.items()}
+        self.choice = significantly_best(losses)
         return candidates[self.choice]
 
     def _kept(

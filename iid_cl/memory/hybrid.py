@@ -113,8 +113,10 @@ def held_out_losses(
     augmentations: Sequence[str],
     device: torch.device | str,
     generator: torch.Generator,
-) -> dict[str, float]:
-    """Cross-entropy on held-out images of networks trained on each candidate, with the same weights and draws.
+) -> dict[str, Tensor]:
+    """Cross-entropy of each held-out image, (M,), under networks trained on each candidate.
+
+    The networks of all candidates start with the same weights and see the same draws; losses are their means.
 
     Args:
         candidates: memories of the same classes.
@@ -129,7 +131,7 @@ def held_out_losses(
     images = normalization.apply(held_out.images.to(device))
     labels = held_out.labels.to(device)
     shape = (images.shape[1], images.shape[2], images.shape[3])
-    losses = dict.fromkeys(candidates, 0.0)
+    losses = {name: torch.zeros(len(labels)) for name in candidates}
     for name, candidate in candidates.items():
         memory = candidate.decoded()
         train_images, train_labels = normalization.apply(memory.images.to(device)), memory.labels.to(device)
@@ -142,5 +144,18 @@ def held_out_losses(
             )  # fmt: skip
             with torch.no_grad():
                 scores = torch.cat(list(predict(one, images)))
-                losses[name] += float(functional.cross_entropy(scores, labels)) / NETWORKS
+                losses[name] += functional.cross_entropy(scores, labels, reduction="none").cpu() / NETWORKS
     return losses
+
+
+def significantly_best(losses: Mapping[str, Tensor]) -> str:
+    """The candidate with the lowest mean loss, if it beats the first one by two standard errors; else the first.
+
+    Args:
+        losses: of each candidate on the same M >= 2 images, (M,).
+    """
+    first = next(iter(losses))
+    best = min(losses, key=lambda name: float(losses[name].mean()))
+    gain = losses[first] - losses[best]
+    error = gain.std() / len(gain) ** 0.5
+    return best if float(gain.mean()) > 2 * float(error) else first
