@@ -214,9 +214,10 @@ class AutoBuffer(HybridBuffer):
 
     A tenth of the first experience's images is held out; memories are made of the others in each way, small networks
     (that of ``distill.embedder``) are trained on them, and the distilled memory stays unless another one's
-    cross-entropy on the held-out images is lower by more than two standard errors. Later experiences are kept in the same way. Where the configuration names no partition, images whose sides
-    are even and at least 24 are stored at half their size, four in the bytes of one. A first experience of one class,
-    or with fewer than ten images in each, tells nothing apart: its memory is distilled.
+    cross-entropy on the held-out images is lower by more than two standard errors. Later experiences are kept in the
+    same way. Where the configuration names no partition, images whose sides are even and at least 24 are stored at half
+    their size, four in the bytes of one. A first experience of one class, or with fewer than ten images in each, tells
+    nothing apart: its memory is distilled.
 
     Args:
         ipc: images per class, or one of ``mem_size``, ``mem_bytes``, ``class_bytes``, see :class:`MemoryBuffer`.
