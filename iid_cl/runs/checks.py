@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 import torch
 
-from iid_cl.config import Config, Method, NetworkConfig
+from iid_cl.config import WITHOUT_MEMORY, Config, Method, NetworkConfig
 from iid_cl.data.images import ImageDataset
 from iid_cl.errors import UserError
 from iid_cl.memory.partition import cut
@@ -18,7 +18,7 @@ def check_methods(config: Config, methods: Iterable[Method], dataset: ImageDatas
     Raises:
         UserError: a class has fewer images than a memory is to hold, or a network or partition does not fit the images.
     """
-    memories = [method for method in methods if method not in ("none", "joint")]
+    memories = [method for method in methods if method not in WITHOUT_MEMORY]
     counts = dataset.train.labels.bincount(minlength=len(dataset.class_names))
     smallest = min(classes, key=lambda c: int(counts[c]))
     available = int(counts[smallest])

@@ -10,7 +10,7 @@ from pydantic import TypeAdapter, ValidationError
 from rich.console import Console
 from torch import Tensor
 
-from iid_cl.config import Config, NetworkConfig, Seed, StreamConfig
+from iid_cl.config import WITHOUT_MEMORY, Config, NetworkConfig, Seed, StreamConfig
 from iid_cl.data.datasets import load_dataset
 from iid_cl.data.images import ImageDataset
 from iid_cl.devices import resolve_device
@@ -39,7 +39,7 @@ def condense_dataset(config: Config, data_root: Path | None, out: Path, console:
         UserError: the data set, the budget or the file is unusable.
     """
     device = resolve_device(config.device)
-    if config.memory.method in ("none", "joint"):
+    if config.memory.method in WITHOUT_MEMORY:
         raise UserError(f"memory.method: {config.memory.method!r} keeps no images; use distilled, herding or random.")
     if out.suffix != ".safetensors":
         raise UserError(f"--out: {str(out)!r} must end in .safetensors.")
