@@ -17,8 +17,14 @@ if TYPE_CHECKING:
 
 def results_table(results: Sequence[Result], title: str) -> Table:
     """One row per method: accuracies, forgetting, backward transfer, bytes, seconds; of several seeds mean ± std."""
-    table = Table(title=Text(title), title_justify="left", title_style="bold", box=box.SIMPLE, pad_edge=False)
-    table.padding = (0, 1, 0, 0)
+    table = Table(
+        title=Text(title),
+        title_justify="left",
+        title_style="bold",
+        box=box.SIMPLE,
+        pad_edge=False,
+        padding=(0, 1, 0, 0),
+    )
     table.add_column("memory", no_wrap=True)
     for heading in ("final %", "average %", "forgetting", "bwt", "bytes", "memory s", "train s"):
         table.add_column(heading, justify="right", no_wrap=True)
