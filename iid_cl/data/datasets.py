@@ -177,6 +177,8 @@ def _image_folder(root: Path, config: StreamConfig) -> ImageDataset:
 def _from_files(
     name: str, class_names: list[str], train: list[list[Path]], test: list[list[Path]], config: StreamConfig
 ) -> ImageDataset:
+    wanted = slice(config.first_classes)  # the others need not be decoded
+    class_names, train, test = class_names[wanted], train[wanted], test[wanted]
     cache = default_data_root() / "decoded"
     train_images, test_images = (load_files(files, config.image_size, cache) for files in (train, test))
     if train_images.images.shape[1:] != test_images.images.shape[1:]:

@@ -461,3 +461,16 @@ def test_limits_hold_on_both_sides_of_a_validation_split() -> None:
     for part, whole in ((dataset.train, split.train), (dataset.test, split.test)):
         stored = {image.numpy().tobytes() for image in whole.images}
         assert {image.numpy().tobytes() for image in part.images} <= stored
+
+
+def test_the_first_classes_of_image_files_are_all_that_is_decoded(tmp_path: Path) -> None:
+    make_tiny_imagenet(tmp_path)
+    whole = load("tiny_imagenet", tmp_path)
+    with pytest.raises(UserError, match=r"first_classes: 3 is more than the 2 classes of 'tiny_imagenet'"):
+        load_dataset(StreamConfig(dataset="tiny_imagenet", first_classes=3), tmp_path)
+    for file in (tmp_path / "tiny-imagenet-200" / "train" / "n02").rglob("*.*"):
+        file.write_bytes(b"no image")
+    dataset = load_dataset(StreamConfig(dataset="tiny_imagenet", first_classes=1), tmp_path)
+    assert dataset.class_names == ("n01",)
+    assert torch.equal(dataset.train.images, whole.train.of_classes([0]).images)
+    assert torch.equal(dataset.test.images, whole.test.of_classes([0]).images)
