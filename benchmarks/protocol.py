@@ -75,7 +75,8 @@ def final_accuracies(memory: MemoryBuffer, config: Config, dataset: ImageDataset
 def rows_of(found: Found, nbytes: dict[str, int], networks: int) -> list[dict[str, Any]]:
     """A row per method over all orders and networks, and distilled against each, paired by class order."""
     orders = len(found["distilled"])
-    seeds = f"class orders of seeds 0 to {orders - 1}, {networks} networks each"
+    which = f"class orders of seeds 0 to {orders - 1}" if orders > 1 else "class order of seed 0"
+    seeds = f"{which}, {networks} networks each"
     rows = []
     for method, accuracies in found.items():
         values = [value for order in accuracies for value in order]

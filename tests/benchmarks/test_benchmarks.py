@@ -328,7 +328,7 @@ def test_the_protocol_in_miniature(results: Path, capsys: pytest.CaptureFixture[
 def test_the_protocol_stops_when_time_is_up(results: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rows = protocol_rows(orders=3, minutes=1e-6, steps=[5])
     assert "class order 1 is left out" in capsys.readouterr().out
-    assert {row["seeds"] for row in rows[5]} == {"class orders of seeds 0 to 0, 2 networks each"}
+    assert {row["seeds"] for row in rows[5]} == {"class order of seed 0, 2 networks each"}
 
 
 def test_the_protocols_memory_is_that_of_a_whole_run(in_tmp_path: Path) -> None:
