@@ -1,12 +1,13 @@
 """Everything that needs a GPU, in one go: speed, a whole run, the published settings.
 
-    python -m benchmarks.gpu DATA [--mnist ROOT] [--iterations 20000]
+    python -m benchmarks.gpu DATA [--mnist ROOT] [--tiny-imagenet ROOT] [--iterations 20000]
 
-DATA is a CIFAR-10 image folder with train/ and test/, ROOT the folder of torchvision's MNIST. Runs, in this order and
-each into a ledger of its own: engine against reference, cost over classes and sizes, training against Avalanche's
-loader, a run of Split-CIFAR-100's shape, time to the reference's accuracy, the JPEG copy's own accuracy, and the
-published CIFAR-10 and MNIST studies. Without a CUDA device it prints ``not measured`` and writes nothing. Tests that
-need a GPU run with ``python -m pytest -m gpu``.
+DATA is a CIFAR-10 image folder with train/ and test/, ROOT the folder of torchvision's MNIST, or that of
+tiny-imagenet-200. Runs, in this order and each into a ledger of its own: engine against reference, cost over classes
+and sizes, training against Avalanche's loader, a run of Split-CIFAR-100's shape, the published protocol on Tiny
+ImageNet, time to the reference's accuracy, the JPEG copy's own accuracy, and the published CIFAR-10 and MNIST studies.
+Without a CUDA device it prints ``not measured`` and writes nothing. Tests that need a GPU run with
+``python -m pytest -m gpu``.
 """
 
 import argparse
@@ -18,7 +19,7 @@ from typing import Any
 import torch
 from rich.console import Console
 
-from benchmarks import engine, ledger, quality, scaling, time_to_accuracy, training
+from benchmarks import engine, ledger, protocol, quality, scaling, time_to_accuracy, training
 from iid_cl.config import Config, NetworkConfig, StreamConfig
 from iid_cl.config_files import parse_config
 from iid_cl.data.datasets import load_dataset
@@ -88,7 +89,7 @@ def whole_accuracy(device: torch.device, data: Path, epochs: int) -> float:
     return 100 * accuracy(network, *sides["test"])
 
 
-def main(data: Path, mnist: Path | None, iterations: int, epochs: int = 60) -> None:
+def main(data: Path, mnist: Path | None, iterations: int, epochs: int = 60, tiny: Path | None = None) -> None:
     """Measures, or says that nothing could be measured."""
     if not torch.cuda.is_available():
         print("not measured: no CUDA device")
@@ -100,6 +101,8 @@ def main(data: Path, mnist: Path | None, iterations: int, epochs: int = 60) -> N
     start = time.perf_counter()
     row = whole_run(device, parse_config(WHOLE_RUN, "WHOLE_RUN"))
     ledger.write("whole_run_cuda", [row], provenance(device), time.perf_counter() - start, "DATA", module="gpu")
+    if tiny is not None:
+        protocol.main(tiny)
     time_to_accuracy.main(data, device_name="cuda")
     start = time.perf_counter()
     reached = ledger.row(
@@ -116,6 +119,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("data", type=Path)
     parser.add_argument("--mnist", type=Path)
+    parser.add_argument("--tiny-imagenet", type=Path)
     parser.add_argument("--iterations", type=int, default=20_000)
     arguments = parser.parse_args()
-    main(arguments.data, arguments.mnist, arguments.iterations)
+    main(arguments.data, arguments.mnist, arguments.iterations, tiny=arguments.tiny_imagenet)

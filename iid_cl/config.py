@@ -12,9 +12,20 @@ from iid_cl.memory.budget import Budget
 
 Dataset = Literal["digits", "mnist", "fashion_mnist", "svhn", "cifar10", "cifar100", "tiny_imagenet", "image_folder"]
 Method = Literal[
-    "none", "reservoir", "random", "herding", "k_centre", "closest", "distilled", "hybrid", "auto", "joint"
+    "none",
+    "reservoir",
+    "random",
+    "herding",
+    "k_centre",
+    "closest",
+    "distilled",
+    "hybrid",
+    "auto",
+    "cumulative",
+    "joint",
 ]
 REAL_METHODS = ("random", "herding", "k_centre", "closest")
+WITHOUT_MEMORY: tuple[Method, ...] = ("none", "joint", "cumulative")  # the bounds
 Augmentation = Literal["color", "crop", "cutout", "flip", "scale", "rotate"]
 
 
@@ -48,6 +59,15 @@ class StreamConfig(Section):
         None, description="Explicit lists of class indices, one per experience; overrides `experiences`."
     )
     order_seed: Seed | None = Field(None, description="Seed of the class order; null follows the run's `seed`.")
+    first_classes: Positive | None = Field(
+        None, description="Use only the data set's first so many classes; null uses all."
+    )
+    train_limit: Positive | None = Field(
+        None, description="At most so many training images per class, for quick trials; null uses all."
+    )
+    test_limit: Positive | None = Field(
+        None, description="At most so many images per class to evaluate on, for quick trials; null uses all."
+    )
     image_size: Positive | None = Field(
         None, description="Side in pixels that image files are resized to; null keeps their own size."
     )
@@ -102,6 +122,11 @@ class TrainConfig(Section):
     memory_epochs: Positive = Field(
         300, description="Passes over the memory after each experience, in memory_only mode."
     )
+    networks: Positive = Field(
+        1,
+        description="Networks trained on each experience's memory in memory_only mode, each from weights of its own; "
+        "accuracies are their mean.",
+    )
     batch_size: Positive = Field(64, description="Images of the current data per mini-batch.")
     memory_batch_size: Positive | None = Field(
         None, description="Memory images per mini-batch in replay mode; null takes `batch_size`."
@@ -114,6 +139,13 @@ class TrainConfig(Section):
         True, description="Augment training images, real ones and memory alike, one transformation per image."
     )
 
+    @model_validator(mode="after")
+    def _networks_share_a_memory(self) -> "TrainConfig":
+        """In replay the memory is made between trainings of one network."""
+        if self.networks > 1 and self.mode != "memory_only":
+            raise ValueError(f"networks: {self.networks} means nothing to {self.mode!r}; leave it out")
+        return self
+
 
 class MemoryConfig(Section):
     """What is kept of past classes. Budgets exclude each other; the bytes of images count their labels."""
@@ -122,8 +154,8 @@ class MemoryConfig(Section):
         "distilled",
         description="distilled; hybrid (a `share` of distilled images, the others herded); auto (the share, or JPEG, "
         "that wins on held-out images of the first experience); real images of each class by random, herding, "
-        "k_centre or closest to the mean; reservoir (real images of all classes alike); none (no memory) and joint "
-        "(all data at once) as the bounds.",
+        "k_centre or closest to the mean; reservoir (real images of all classes alike); as the bounds, none (no "
+        "memory), cumulative (one network trained on all data so far in each experience) and joint (all data at once).",
     )
     ipc: Positive | None = Field(
         None,

@@ -1,6 +1,7 @@
 """The Avalanche side: distilled memories as storage policies, plugins and strategies."""
 
 from .buffers import MemoryBuffer
+from .class_accuracy import ClassAccuracyPlugin
 from .distilled import AutoBuffer, DistilledBuffer, HybridBuffer
 from .in_memory import InMemoryPlugin
 from .memory_only import MemoryOnly, MemoryOnlyPlugin
@@ -10,6 +11,7 @@ from .soft_labels import SoftLabelPlugin
 
 __all__ = [
     "AutoBuffer",
+    "ClassAccuracyPlugin",
     "DistilledBuffer",
     "DistilledReplay",
     "DistilledReplayPlugin",

@@ -21,11 +21,20 @@ class MemoryOnlyPlugin(GDumbPlugin):
 
     Args:
         buffer: the memory.
+        fill: whether this plugin puts the classes there; otherwise another strategy has done so before.
     """
 
-    def __init__(self, buffer: MemoryBuffer) -> None:
+    def __init__(self, buffer: MemoryBuffer, fill: bool = True) -> None:
         super().__init__(mem_size=buffer.max_size)
         self.storage_policy = buffer
+        self._fill = fill
+
+    def after_train_dataset_adaptation(self, strategy: Any, **kwargs: Any) -> None:
+        """Puts the memory in place of the experience's data."""
+        if self._fill:
+            super().after_train_dataset_adaptation(strategy, **kwargs)
+        else:
+            strategy.adapted_dataset = self.storage_policy.buffer
 
 
 class MemoryOnly(SupervisedTemplate):
@@ -36,6 +45,8 @@ class MemoryOnly(SupervisedTemplate):
         optimizer: its optimizer.
         criterion: the loss.
         memory: what is kept of each class.
+        fill_memory: False where another strategy has put the experience's classes into ``memory`` before, so that
+            several networks are trained on one memory.
         train_epochs: passes over the memory.
 
     The remaining arguments are those of Avalanche's ``SupervisedTemplate``.
@@ -48,6 +59,7 @@ class MemoryOnly(SupervisedTemplate):
         optimizer: Optimizer,
         criterion: Callable[..., Any],
         memory: MemoryBuffer,
+        fill_memory: bool = True,
         train_mb_size: int = 1,
         train_epochs: int = 1,
         eval_mb_size: int | None = None,
@@ -65,7 +77,7 @@ class MemoryOnly(SupervisedTemplate):
             train_epochs=train_epochs,
             eval_mb_size=eval_mb_size,
             device=device,
-            plugins=[*(plugins or []), MemoryOnlyPlugin(memory)],
+            plugins=[*(plugins or []), MemoryOnlyPlugin(memory, fill_memory)],
             evaluator=evaluator,
             eval_every=eval_every,
             **base_kwargs,

@@ -493,6 +493,16 @@ def test_an_architecture_takes_its_own_keys(keys: dict[str, Any]) -> None:
     assert load_config(written(dump_config(config))) == config
 
 
+def test_several_networks_belong_to_memory_only() -> None:
+    assert "networks: 3 means nothing to 'replay'" in refusal("train.networks=3")
+    assert load_config(None, ["train.networks=3", "train.mode=memory_only"]).train.networks == 3
+
+
+@pytest.mark.parametrize("key", ["stream.first_classes", "stream.train_limit", "stream.test_limit", "train.networks"])
+def test_a_number_of_nothing_is_refused(key: str) -> None:
+    assert key in refusal(f"{key}=0")
+
+
 @pytest.mark.parametrize("method", ["none", "random", "herding", "joint"])
 def test_soft_labels_belong_to_distilled_images(method: str) -> None:
     message = refusal(f"memory={{method: {method}, soft_labels: true}}")

@@ -12,7 +12,7 @@ import torch
 
 from iid_cl.config import StreamConfig
 from iid_cl.data.folders import list_class_folders, load_files
-from iid_cl.data.images import ImageDataset, LabelledImages, Normalization, hold_out
+from iid_cl.data.images import ImageDataset, LabelledImages, Normalization, first_classes, hold_out, limit_images
 from iid_cl.errors import UserError
 from iid_cl.seeding import make_generator
 
@@ -30,7 +30,9 @@ def default_data_root() -> Path:
 
 
 def load_dataset(config: StreamConfig, data_root: Path | None, seed: int = 0) -> ImageDataset:
-    """Loads the configured data set; with ``validation`` set, part of the training set stands for the test set.
+    """Loads the configured data set, or the part of it that ``first_classes`` and the limits leave.
+
+    With ``validation`` set, part of the training set stands for the test set.
 
     Args:
         config: names the data set.
@@ -48,8 +50,12 @@ def load_dataset(config: StreamConfig, data_root: Path | None, seed: int = 0) ->
         )
     root = data_root if data_root is not None else default_data_root()
     dataset = DATASETS[config.dataset](root, config)
+    if config.first_classes is not None:
+        dataset = first_classes(dataset, config.first_classes)
     if config.validation > 0:
         dataset = hold_out(dataset, config.validation, make_generator(seed, "validation"))
+    if config.train_limit is not None or config.test_limit is not None:
+        dataset = limit_images(dataset, config.train_limit, config.test_limit)
     return dataset
 
 
@@ -171,6 +177,8 @@ def _image_folder(root: Path, config: StreamConfig) -> ImageDataset:
 def _from_files(
     name: str, class_names: list[str], train: list[list[Path]], test: list[list[Path]], config: StreamConfig
 ) -> ImageDataset:
+    wanted = slice(config.first_classes)  # the others need not be decoded
+    class_names, train, test = class_names[wanted], train[wanted], test[wanted]
     cache = default_data_root() / "decoded"
     train_images, test_images = (load_files(files, config.image_size, cache) for files in (train, test))
     if train_images.images.shape[1:] != test_images.images.shape[1:]:

@@ -1,13 +1,14 @@
 """Images as uint8 tensors: the one representation that data sets, memories and the engine share."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import torch
 from torch import Tensor
 
 from iid_cl.errors import UserError
+from iid_cl.seeding import make_generator
 
 
 @dataclass(frozen=True)
@@ -104,3 +105,46 @@ def hold_out(dataset: ImageDataset, fraction: float, generator: torch.Generator)
         held[members[torch.randperm(len(members), generator=generator)[:count]]] = True
     train, test = (LabelledImages(dataset.train.images[side], dataset.train.labels[side]) for side in (~held, held))
     return ImageDataset(dataset.name, train, test, dataset.class_names, dataset.normalization, dataset.augmentations)
+
+
+def first_classes(dataset: ImageDataset, count: int) -> ImageDataset:
+    """The data set's first ``count`` classes; its name says so.
+
+    Raises:
+        UserError: it has fewer.
+    """
+    available = len(dataset.class_names)
+    if count > available:
+        raise UserError(
+            f"stream.first_classes: {count} is more than the {available} classes of {dataset.name!r}; "
+            f"use at most {available}."
+        )
+    return replace(
+        dataset,
+        name=f"{dataset.name}, first {count} classes",
+        train=dataset.train.of_classes(range(count)),
+        test=dataset.test.of_classes(range(count)),
+        class_names=dataset.class_names[:count],
+    )
+
+
+def limit_images(dataset: ImageDataset, train: int | None, test: int | None) -> ImageDataset:
+    """At most so many training and test images per class, the same whatever the run's seed; its name says so."""
+    limits = [f"{count} {part}" for count, part in ((train, "training"), (test, "evaluation")) if count is not None]
+    return replace(
+        dataset,
+        name=f"{dataset.name}, at most {' and '.join(limits)} images per class",
+        train=_limited(dataset.train, train, "train"),
+        test=_limited(dataset.test, test, "test"),
+    )
+
+
+def _limited(images: LabelledImages, count: int | None, part: str) -> LabelledImages:
+    """The first ``count`` images of each class after a fixed permutation, in their present order."""
+    if count is None:
+        return images
+    order = torch.randperm(len(images), generator=make_generator(0, "limit", part))
+    kept = torch.zeros(len(images), dtype=torch.bool)
+    for label in images.labels.unique():
+        kept[order[images.labels[order] == label][:count]] = True
+    return LabelledImages(images.images[kept], images.labels[kept])

@@ -1,12 +1,28 @@
 """Continual-learning metrics of an accuracy matrix.
 
-``matrix[t][j]`` is the accuracy on the test images of experience ``j`` after training on experience ``t``,
-for ``j <= t``; ``sizes[j]`` is the number of those images.
+``matrix[t][j]`` is the accuracy, in [0, 1], on the test images of experience ``j`` after training on experience ``t``,
+for ``j <= t``; ``sizes[j]`` is the number of those images. Joint training has no sequence: its matrix is one row over
+all experiences. What a matrix does not define is None.
+
+Accuracies over several experiences weigh images alike, as accuracy over the classes seen does, unless a name says
+``task``: those weigh experiences alike. The two differ where experiences have test sets of different sizes.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from statistics import mean
+from typing import TypedDict
 
 Matrix = Sequence[Sequence[float]]
+
+
+class Summary(TypedDict):
+    """Every metric of a whole sequence."""
+
+    final_accuracy: float
+    final_task_accuracy: float
+    average_accuracy: float | None
+    forgetting: float | None
+    backward_transfer: float | None
 
 
 def seen_accuracy(row: Sequence[float], sizes: Sequence[int]) -> float:
@@ -20,16 +36,63 @@ def final_accuracy(matrix: Matrix, sizes: Sequence[int]) -> float:
     return seen_accuracy(matrix[-1], sizes)
 
 
-def average_incremental_accuracy(matrix: Matrix, sizes: Sequence[int]) -> float:
+def final_task_accuracy(matrix: Matrix) -> float:
+    """Mean over experiences of their accuracy after the last one (ACC of Lopez-Paz & Ranzato, NIPS 2017)."""
+    return sum(matrix[-1]) / len(matrix[-1])
+
+
+def average_incremental_accuracy(matrix: Matrix, sizes: Sequence[int]) -> float | None:
     """Mean over experiences of the accuracy over the classes seen until then (iCaRL, CVPR 2017)."""
+    if _without_sequence(matrix):
+        return None
     return sum(seen_accuracy(row, sizes) for row in matrix) / len(matrix)
 
 
-def forgetting(matrix: Matrix) -> float:
+def forgetting(matrix: Matrix) -> float | None:
     """Mean over earlier experiences of best accuracy so far minus final accuracy (Chaudhry et al., ECCV 2018).
 
-    The best is taken over the evaluations before the last one. 0 for a single experience.
+    The best is taken over the evaluations before the last one. None for a single experience.
     """
     last = len(matrix) - 1
     drops = [max(matrix[t][j] for t in range(j, last)) - matrix[last][j] for j in range(last)]
-    return sum(drops) / len(drops) if drops else 0.0
+    return sum(drops) / len(drops) if drops else None
+
+
+def backward_transfer(matrix: Matrix) -> float | None:
+    """Mean over earlier experiences of final accuracy minus accuracy when just learned (BWT, Lopez-Paz & Ranzato).
+
+    Negative where later experiences cost what was learned. None for a single experience.
+    """
+    last = len(matrix) - 1
+    gains = [matrix[last][j] - matrix[j][j] for j in range(last)]
+    return sum(gains) / len(gains) if gains else None
+
+
+def summary(matrices: Sequence[Matrix], sizes: Sequence[int]) -> Summary:
+    """Each metric, as the mean over learners that went through the same sequence."""
+    return {
+        "final_accuracy": mean(final_accuracy(matrix, sizes) for matrix in matrices),
+        "final_task_accuracy": mean(final_task_accuracy(matrix) for matrix in matrices),
+        "average_accuracy": _mean(lambda matrix: average_incremental_accuracy(matrix, sizes), matrices),
+        "forgetting": _mean(forgetting, matrices),
+        "backward_transfer": _mean(backward_transfer, matrices),
+    }
+
+
+def mean_row(rows: Sequence[Sequence[float]]) -> list[float]:
+    """The mean over learners, position by position."""
+    return [mean(column) for column in zip(*rows, strict=True)]
+
+
+def mean_by_class(accuracies: Sequence[Mapping[int, float]]) -> dict[int, float]:
+    """The mean over learners, class by class; all have been tested on the same classes."""
+    return {label: mean(each[label] for each in accuracies) for label in accuracies[0]}
+
+
+def _without_sequence(matrix: Matrix) -> bool:
+    return len(matrix[0]) > 1  # the first row covers what only later rows would
+
+
+def _mean(metric: Callable[[Matrix], float | None], matrices: Sequence[Matrix]) -> float | None:
+    values = [value for value in map(metric, matrices) if value is not None]
+    return mean(values) if values else None

@@ -16,10 +16,17 @@ if TYPE_CHECKING:
 
 
 def results_table(results: Sequence[Result], title: str) -> Table:
-    """One row per method: its accuracies, forgetting, bytes and seconds; several seeds become mean +- std."""
-    table = Table(title=Text(title), title_justify="left", title_style="bold", box=box.SIMPLE, pad_edge=False)
+    """One row per method: accuracies, forgetting, backward transfer, bytes, seconds; of several seeds mean ± std."""
+    table = Table(
+        title=Text(title),
+        title_justify="left",
+        title_style="bold",
+        box=box.SIMPLE,
+        pad_edge=False,
+        padding=(0, 1, 0, 0),
+    )
     table.add_column("memory", no_wrap=True)
-    for heading in ("final %", "average %", "forgetting", "bytes", "memory s", "train s"):
+    for heading in ("final %", "average %", "forgetting", "bwt", "bytes", "memory s", "train s"):
         table.add_column(heading, justify="right", no_wrap=True)
     for method in dict.fromkeys(result.method for result in results):
         runs = [result for result in results if result.method == method]
@@ -28,6 +35,7 @@ def results_table(results: Sequence[Result], title: str) -> Table:
             percent([r.final_accuracy for r in runs]),
             percent([r.average_accuracy for r in runs if r.average_accuracy is not None]),
             percent([r.forgetting for r in runs if r.forgetting is not None]),
+            percent([r.backward_transfer for r in runs if r.backward_transfer is not None]),
             f"{runs[0].memory_bytes:,}",
             f"{mean(r.condense_seconds for r in runs):.1f}",
             f"{mean(r.train_seconds for r in runs):.1f}",

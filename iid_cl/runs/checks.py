@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 import torch
 
-from iid_cl.config import Config, Method, NetworkConfig
+from iid_cl.config import WITHOUT_MEMORY, Config, Method, NetworkConfig
 from iid_cl.data.images import ImageDataset
 from iid_cl.errors import UserError
 from iid_cl.memory.partition import cut
@@ -20,7 +20,7 @@ def check_methods(config: Config, methods: Iterable[Method], dataset: ImageDatas
         UserError: a class without images, a budget without room for all classes, or a network or partition that does
             not fit the images.
     """
-    memories = [method for method in methods if method not in ("none", "joint")]
+    memories = [method for method in methods if method not in WITHOUT_MEMORY]
     classes = list(classes)
     counts = dataset.train.labels.bincount(minlength=len(dataset.class_names))
     empty = next((c for c in classes if not counts[c]), None)

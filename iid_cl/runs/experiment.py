@@ -3,9 +3,9 @@
 import random
 import re
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -15,19 +15,26 @@ from avalanche.core import SupervisedPlugin
 from avalanche.evaluation.metrics import accuracy_metrics
 from avalanche.training.determinism.rng_manager import RNGManager
 from avalanche.training.plugins import EvaluationPlugin, LRSchedulerPlugin
-from avalanche.training.supervised import JointTraining, Naive
+from avalanche.training.supervised import Cumulative, JointTraining, Naive
 from avalanche.training.templates import SupervisedTemplate
 from torch.nn import CrossEntropyLoss
 
-from iid_cl.config import Config, Method
+from iid_cl.config import WITHOUT_MEMORY, Config, Method
 from iid_cl.data.images import ImageDataset
 from iid_cl.data.streams import class_order, make_benchmark
-from iid_cl.evaluate.metrics import average_incremental_accuracy, final_accuracy, forgetting, seen_accuracy
+from iid_cl.evaluate.metrics import mean_by_class, mean_row, seen_accuracy, summary
 from iid_cl.nets import build_network
 from iid_cl.runs.condense import make_buffer
 from iid_cl.runs.reporter import Reporter
-from iid_cl.seeding import make_generator
-from iid_cl.strategies import InMemoryPlugin, MemoryBuffer, MemoryOnly, MemoryReplayPlugin, SoftLabelPlugin
+from iid_cl.seeding import derive_seed, make_generator
+from iid_cl.strategies import (
+    ClassAccuracyPlugin,
+    InMemoryPlugin,
+    MemoryBuffer,
+    MemoryOnly,
+    MemoryReplayPlugin,
+    SoftLabelPlugin,
+)
 from iid_cl.strategies.augmentation import BatchAugmentationPlugin
 
 EVAL_BATCH = 500
@@ -39,7 +46,14 @@ OnExperience = Callable[[Mapping[str, Any]], None]
 class Result:
     """What a run measured. Accuracies are in [0, 1]; see :mod:`iid_cl.evaluate.metrics` for definitions.
 
-    ``average_accuracy`` and ``forgetting`` are None for joint training, which has no sequence.
+    ``average_accuracy``, ``forgetting`` and ``backward_transfer`` are None where there is no sequence: for joint
+    training, the last two also for a single experience. With several networks, every figure is their mean.
+
+    Attributes:
+        class_accuracies: after each experience, the accuracy of each class seen (in JSON, its index is text).
+        network_matrices: each network's own matrix.
+        test_sizes: test images of each experience, which ``final_accuracy`` and ``average_accuracy`` weigh by.
+        train_seconds: of all networks together.
     """
 
     method: Method
@@ -55,6 +69,11 @@ class Result:
     condense_seconds: float
     train_seconds: float
     total_seconds: float
+    final_task_accuracy: float | None = None
+    backward_transfer: float | None = None
+    class_accuracies: list[dict[int, float]] = field(default_factory=list)
+    network_matrices: list[list[list[float]]] = field(default_factory=list)
+    test_sizes: list[int] = field(default_factory=list)
 
 
 def run_method(
@@ -67,7 +86,7 @@ def run_method(
     prefix: str = "",
     on_experience: OnExperience | None = None,
 ) -> tuple[Result, MemoryBuffer | None]:
-    """Trains and evaluates one learner over the whole stream.
+    """Trains and evaluates one learner over the whole stream; ``train.networks`` of them on one memory.
 
     Class order and initial weights depend on the configuration and seed only, so methods compare.
 
@@ -87,31 +106,56 @@ def run_method(
     with _global_randomness(config.seed):
         started = time.perf_counter()
         progress = _ProgressPlugin(reporter, prefix)
-        strategy, memory = _make_strategy(config, method, dataset, device, progress, reporter)
+        counts = ClassAccuracyPlugin()
+        strategies, memory = _make_strategies(config, method, dataset, device, counts, progress, reporter)
         benchmark = make_benchmark(dataset, order)
         sizes = [len(experience.dataset) for experience in benchmark.test_stream]
-        matrix, train_seconds = _train_and_evaluate(
-            strategy, memory, benchmark, sizes, order, progress, reporter, prefix, on_experience
+        matrices, class_accuracies, train_seconds = _train_and_evaluate(
+            strategies, memory, benchmark, sizes, order, counts, progress, reporter, prefix, on_experience
         )
         total = time.perf_counter() - started
     condense_seconds = 0.0 if memory is None else memory.seconds
-    sequential = method != "joint"
     result = Result(
         method=method,
         mode=config.train.mode,
         seed=config.seed,
         class_order=order,
-        matrix=matrix,
-        final_accuracy=final_accuracy(matrix, sizes),
-        average_accuracy=average_incremental_accuracy(matrix, sizes) if sequential else None,
-        forgetting=forgetting(matrix) if sequential else None,
+        matrix=[mean_row(rows) for rows in zip(*matrices, strict=True)],
         memory_images=0 if memory is None else len(memory.buffer),
         memory_bytes=0 if memory is None else memory.nbytes,
         condense_seconds=condense_seconds,
         train_seconds=train_seconds - condense_seconds,
         total_seconds=total,
+        class_accuracies=class_accuracies,
+        network_matrices=matrices,
+        test_sizes=sizes,
+        **summary(matrices, sizes),
     )
     return result, memory
+
+
+def _make_strategies(
+    config: Config,
+    method: Method,
+    dataset: ImageDataset,
+    device: torch.device,
+    counts: ClassAccuracyPlugin,
+    progress: "_ProgressPlugin",
+    reporter: Reporter,
+) -> tuple[list[SupervisedTemplate], MemoryBuffer | None]:
+    """The Avalanche strategy of each network, and the memory they share if the method has one."""
+    memory = None
+    if method not in WITHOUT_MEMORY:
+
+        def on_step(iteration: int, losses: Mapping[str, float]) -> None:
+            label = progress.label("distilling")
+            reporter.progress(label, iteration, config.distill.iterations, lambda: losses)
+
+        own_features = config.train.mode == "memory_only"
+        memory = make_buffer(config, method, dataset, own_features=own_features, on_step=on_step)
+    last = [counts, progress]
+    numbers = range(config.train.networks)
+    return [_make_strategy(config, method, dataset, device, memory, last, number) for number in numbers], memory
 
 
 def _make_strategy(
@@ -119,30 +163,24 @@ def _make_strategy(
     method: Method,
     dataset: ImageDataset,
     device: torch.device,
-    progress: "_ProgressPlugin",
-    reporter: Reporter,
-) -> tuple[SupervisedTemplate, MemoryBuffer | None]:
-    """The Avalanche strategy of a method, and its memory if it has one."""
+    memory: MemoryBuffer | None,
+    last: Sequence[SupervisedPlugin],
+    number: int,
+) -> SupervisedTemplate:
+    """The strategy of network ``number``, which draws from streams of its own; number 0 fills the memory."""
     train = config.train
+    seed = derive_seed(config.seed, "network", number) if number else config.seed
     network = build_network(
-        config.model, dataset.shape, len(dataset.class_names), make_generator(config.seed, "model"), device
+        config.model, dataset.shape, len(dataset.class_names), make_generator(seed, "model"), device
     )
-    memory_only = train.mode == "memory_only" and method not in ("none", "joint")
-    memory = None
-    if method not in ("none", "joint"):
-
-        def on_step(iteration: int, losses: Mapping[str, float]) -> None:
-            label = progress.label("distilling")
-            reporter.progress(label, iteration, config.distill.iterations, lambda: losses)
-
-        memory = make_buffer(config, method, dataset, own_features=memory_only, on_step=on_step)
+    memory_only = train.mode == "memory_only" and memory is not None
     epochs = train.memory_epochs if memory_only else train.epochs
     optimizer = torch.optim.SGD(
         network.parameters(), lr=train.lr, momentum=train.momentum, weight_decay=train.weight_decay
     )
-    plugins: list[SupervisedPlugin] = [InMemoryPlugin(seed=config.seed)]
+    plugins: list[SupervisedPlugin] = [InMemoryPlugin(seed=seed)]
     if train.augment:
-        draws = make_generator(config.seed, "train augmentation")
+        draws = make_generator(seed, "train augmentation")
         plugins.append(BatchAugmentationPlugin(dataset.augmentations, draws))
     if train.lr_drop:
         schedule = torch.optim.lr_scheduler.MultiStepLR(optimizer, [(epochs + 1) // 2], gamma=0.1)
@@ -159,56 +197,69 @@ def _make_strategy(
         "train_epochs": epochs,
         "eval_mb_size": EVAL_BATCH,
         "device": device,
-        "plugins": [*plugins, progress],
+        "plugins": [*plugins, *last],
         "evaluator": EvaluationPlugin(accuracy_metrics(experience=True)),
     }
     if memory is not None and memory_only:
-        return MemoryOnly(memory=memory, **arguments), memory
+        return MemoryOnly(memory=memory, fill_memory=number == 0, **arguments)
     if method == "joint":
-        return JointTraining(**arguments), None
-    return Naive(**arguments), memory
+        return JointTraining(**arguments)
+    return Cumulative(**arguments) if method == "cumulative" else Naive(**arguments)
 
 
 def _train_and_evaluate(
-    strategy: SupervisedTemplate,
+    strategies: Sequence[SupervisedTemplate],
     memory: MemoryBuffer | None,
     benchmark: CLScenario,
     sizes: list[int],
     order: list[list[int]],
+    counts: ClassAccuracyPlugin,
     progress: "_ProgressPlugin",
     reporter: Reporter,
     prefix: str,
     on_experience: OnExperience | None,
-) -> tuple[list[list[float]], float]:
-    """The accuracy matrix, and the seconds spent in training (condensing included)."""
-    joint = isinstance(strategy, JointTraining)
-    matrix: list[list[float]] = []
+) -> tuple[list[list[list[float]]], list[dict[int, float]], float]:
+    """Each network's accuracy matrix, accuracies of classes, and the seconds in training (condensing included)."""
+    joint = isinstance(strategies[0], JointTraining)
+    matrices: list[list[list[float]]] = [[] for _ in strategies]
+    class_accuracies: list[dict[int, float]] = []
     seconds = 0.0
     for index, experience in enumerate(benchmark.train_stream):
         last = len(sizes) - 1 if joint else index
-        progress.experience = f"{prefix}all experiences" if joint else f"{prefix}experience {index + 1}/{len(sizes)}"
-        start = time.perf_counter()
-        strategy.train(benchmark.train_stream if joint else experience)
-        seconds += time.perf_counter() - start
-        row = _accuracies(strategy.eval(benchmark.test_stream[: last + 1]), last + 1)
-        matrix.append(row)
+        where = f"{prefix}all experiences" if joint else f"{prefix}experience {index + 1}/{len(sizes)}"
+        of_classes = []
+        for number, (strategy, matrix) in enumerate(zip(strategies, matrices, strict=True), start=1):
+            progress.experience = where if len(strategies) == 1 else f"{where}, network {number}/{len(strategies)}"
+            start = time.perf_counter()
+            strategy.train(benchmark.train_stream if joint else experience)
+            seconds += time.perf_counter() - start
+            matrix.append(_accuracies(strategy.eval(benchmark.test_stream[: last + 1]), last + 1))
+            of_classes.append(counts.accuracies)
+        class_accuracies.append(mean_by_class(of_classes))
+        row = mean_row([matrix[-1] for matrix in matrices])
         seen = seen_accuracy(row, sizes)
         cells = " ".join(f"{accuracy:.3f}" for accuracy in row)
-        reporter.line(f"{progress.experience}  seen classes {seen:.3f}  each experience {cells}")
+        reporter.line(f"{where}  seen classes {seen:.3f}  each experience {cells}")
         if on_experience is not None:
             classes = [c for group in order for c in group] if joint else order[index]
+            scores = summary(matrices, sizes)
             on_experience(
                 {
                     "experience": last,
                     "classes": classes,
                     "accuracy_each": row,
                     "accuracy_seen": seen,
+                    "accuracy_tasks": scores["final_task_accuracy"],
+                    "accuracy_classes": class_accuracies[-1],
+                    "average_accuracy": scores["average_accuracy"],
+                    "forgetting": scores["forgetting"],
+                    "backward_transfer": scores["backward_transfer"],
                     "memory_bytes": 0 if memory is None else memory.nbytes,
                 }
             )
         if joint:
             break
-    return matrix, seconds
+    return matrices, class_accuracies, seconds
 
 
 def _accuracies(metrics: Mapping[str, float], count: int) -> list[float]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from importlib import resources
 from typing import Any
 
-from iid_cl.config import Config
+from iid_cl.config import WITHOUT_MEMORY, Config
 from iid_cl.config_files import parse_config, parse_section, read_yaml, with_overrides
 from iid_cl.errors import UserError
 from iid_cl.studies.config import StudyConfig
@@ -54,7 +54,7 @@ def cases(study: StudyConfig) -> list[Case]:
     found = list(_cases(study))
     for case in found:
         where, config = f"study {study.name}, variant {case.variant!r}", case.config
-        if config.memory.method in ("none", "joint"):
+        if config.memory.method in WITHOUT_MEMORY:
             raise UserError(f"{where}: memory.method {config.memory.method!r} keeps no images to judge.")
         if config.seed + study.seeds > 2**32:
             raise UserError(f"{where}: {study.seeds} seeds from {config.seed} on leave the range below 2**32.")

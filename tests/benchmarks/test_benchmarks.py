@@ -1,18 +1,36 @@
 """The benchmarks in miniature, and the ledger they write to. Nothing here measures anything."""
 
+import io
 import json
+import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from rich.console import Console
 
-from benchmarks import engine, gpu, ledger, machine, quality, scaling, split_digits, time_to_accuracy, training
+from benchmarks import (
+    engine,
+    gpu,
+    ledger,
+    machine,
+    protocol,
+    quality,
+    scaling,
+    split_digits,
+    time_to_accuracy,
+    training,
+)
 from benchmarks.reference import PlainDraw, plain_network, reference_distill, reference_gradient
 from iid_cl.config import DistillConfig, EmbedderConfig, NetworkConfig
-from iid_cl.config_files import parse_config
+from iid_cl.config_files import load_config, parse_config
 from iid_cl.data.augmentation import UNIFORMS, make_parameters
+from iid_cl.data.datasets import load_dataset
+from iid_cl.memory.files import load_memory
+from iid_cl.runs.run import run
 from iid_cl.seeding import make_generator
 from iid_cl.studies.cases import load_study
 from iid_cl.studies.config import StudyConfig, SweepConfig
@@ -241,7 +259,8 @@ def test_the_gpu_script_in_miniature(
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(gpu, "resolve_device", lambda name: torch.device("cpu"))
     ran = []
-    for part, function in ((engine, "main"), (scaling, "main"), (training, "on_gpu"), (time_to_accuracy, "main")):
+    parts = ((engine, "main"), (scaling, "main"), (training, "on_gpu"), (protocol, "main"), (time_to_accuracy, "main"))
+    for part, function in parts:
         monkeypatch.setattr(part, function, lambda *_, part=part, **__: ran.append(part))
     monkeypatch.setattr(gpu, "whole_run", lambda *_: ledger.row("run", [1.0], "min"))
     tiny = [
@@ -258,12 +277,79 @@ def test_the_gpu_script_in_miniature(
         ),
     )
     monkeypatch.setattr(quality, "load_study", lambda *arguments: small(load_study(*arguments)))
-    gpu.main(pictures, pictures, 1, epochs=1)
-    assert ran == [engine, scaling, training, time_to_accuracy]
+    gpu.main(pictures, pictures, 1, epochs=1, tiny=pictures)
+    assert ran == [engine, scaling, training, protocol, time_to_accuracy]
     written = {path.stem for path in results.iterdir()}
     assert written == {"whole_run_cuda", "jpeg_copy", "published_cifar10", "published_mnist"}
     names = [row["name"] for row in json.loads((results / "published_cifar10.json").read_text())]
     assert names == ["DM at 1", "DM + CC + CM (IID) at 1", "IDM at 1", "IDM + CC + CM (IID) at 1"]
+
+
+PROTOCOL = (
+    "stream={dataset: digits, first_classes: 4, experiences: 2, train_limit: 20}",
+    *("model.width=4", "model.depth=2", "memory.ipc=2", "evaluate.networks=2", "evaluate.network={width: 4, depth: 2}"),
+    *("distill.real_batch=4", "distill.embedder={width: 4, depth: 2}", "distill.queue={networks: 1, steps: 1}"),
+    *("distill.cc.network={width: 4, depth: 2}", "distill.cc.epochs=1", "distill.cc.trainings=1"),
+    "distill.cc.snapshots=1",
+)
+
+
+def protocol_rows(**changes: Any) -> dict[int, list[dict[str, Any]]]:
+    given = {"orders": 2, "iterations": 1, "epochs": 2, "device_name": "cpu", "overrides": PROTOCOL}
+    return protocol.main(None, **{**given, **changes})
+
+
+def test_the_protocol_in_miniature(results: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = protocol_rows()
+    printed = re.findall(r"(\d+) steps, order (\d), ([\w -]+): ([\d. ]+) %", capsys.readouterr().out)
+    shown: dict[tuple[str, str], list[list[float]]] = {}
+    for steps, _, method, values in printed:
+        shown.setdefault((steps, method), []).append([float(value) for value in values.split()])
+    assert {len(orders) for orders in shown.values()} == {2}
+    for steps in (5, 10):
+        stored = json.loads((results / f"protocol_{steps}step_cpu.json").read_text())
+        assert [row["name"] for row in stored] == [row["name"] for row in rows[steps]]
+        by_name = {row["name"].split(": ")[0]: row for row in stored}
+        for method in protocol.METHODS:
+            own = np.array(shown[str(steps), method])  # 2 orders of 2 networks
+            assert own.shape == (2, 2)
+            assert by_name[method]["value"] == pytest.approx(own.mean(), abs=0.06)
+            assert by_name[method]["std"] == pytest.approx(own.std(ddof=1), abs=0.15)
+        for rival, target in (("herding", 8), ("random", 12)):
+            gain = by_name[f"distilled minus {rival}"]
+            difference = np.mean(shown[str(steps), "distilled"]) - np.mean(shown[str(steps), rival])
+            assert gain["value"] == pytest.approx(difference, abs=0.11)
+            assert (gain["target"], gain["better"]) == (target, "higher")
+        assert by_name["random"]["name"].endswith(" 528 bytes")  # 4 classes of 2 images of 64 bytes and a label's 2
+        assert stored[0]["seeds"] == "class orders of seeds 0 to 1, 2 networks each"
+        assert stored[0]["command"].startswith(f"python -m benchmarks.protocol --data DATA --steps {steps} --orders 2")
+
+
+def test_the_protocol_stops_when_time_is_up(results: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = protocol_rows(orders=3, minutes=1e-6, steps=[5])
+    assert "class order 1 is left out" in capsys.readouterr().out
+    assert {row["seeds"] for row in rows[5]} == {"class order of seed 0, 2 networks each"}
+
+
+def test_the_protocols_memory_is_that_of_a_whole_run(in_tmp_path: Path) -> None:
+    keys = [*PROTOCOL, "distill.iterations=1", "train.memory_epochs=1", "train.networks=1", "seed=3", "device=cpu"]
+    config = load_config("gdumb_tiny_imagenet_5step.yaml", keys)
+    out = run(config, None, in_tmp_path / "run", Console(file=io.StringIO()))
+    dataset = load_dataset(config.stream, None, config.seed)
+    memory = protocol.last_memory(config, dataset, torch.device("cpu"))
+    memory.save(in_tmp_path / "own.safetensors")
+    assert torch.equal(
+        load_memory(in_tmp_path / "own.safetensors").images, load_memory(out / "memory.safetensors").images
+    )
+
+
+def test_the_protocol_needs_a_gpu_unless_told_otherwise(
+    results: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert protocol_rows(device_name="cuda") == {}
+    assert "not measured" in capsys.readouterr().out
+    assert not results.exists()
 
 
 def small(study: StudyConfig) -> StudyConfig:

@@ -437,3 +437,40 @@ def test_the_data_root_is_the_users_cache_otherwise(monkeypatch: pytest.MonkeyPa
     if value is not None:
         monkeypatch.setenv("IID_CL_DATA", value)
     assert default_data_root() == Path.home() / ".cache" / "iid-cl"
+
+
+def test_a_part_of_a_data_set_is_loaded() -> None:
+    whole = load("digits")
+    config = StreamConfig(dataset="digits", first_classes=4, train_limit=7, test_limit=3)
+    dataset = load_dataset(config, None)
+    assert dataset.train.labels.bincount().tolist() == [7] * 4
+    assert dataset.test.labels.bincount().tolist() == [3] * 4
+    assert dataset.class_names == tuple("0123")
+    everything = {image.numpy().tobytes() for image in whole.test.images}
+    assert {image.numpy().tobytes() for image in dataset.test.images} <= everything
+
+
+def test_limits_hold_on_both_sides_of_a_validation_split() -> None:
+    config = StreamConfig(dataset="digits", validation=0.5, train_limit=7, test_limit=3)
+    dataset, split = (
+        load_dataset(config, None, 1),
+        load_dataset(StreamConfig(dataset="digits", validation=0.5), None, 1),
+    )
+    assert dataset.train.labels.bincount().tolist() == [7] * 10
+    assert dataset.test.labels.bincount().tolist() == [3] * 10
+    for part, whole in ((dataset.train, split.train), (dataset.test, split.test)):
+        stored = {image.numpy().tobytes() for image in whole.images}
+        assert {image.numpy().tobytes() for image in part.images} <= stored
+
+
+def test_the_first_classes_of_image_files_are_all_that_is_decoded(tmp_path: Path) -> None:
+    make_tiny_imagenet(tmp_path)
+    whole = load("tiny_imagenet", tmp_path)
+    with pytest.raises(UserError, match=r"first_classes: 3 is more than the 2 classes of 'tiny_imagenet'"):
+        load_dataset(StreamConfig(dataset="tiny_imagenet", first_classes=3), tmp_path)
+    for file in (tmp_path / "tiny-imagenet-200" / "train" / "n02").rglob("*.*"):
+        file.write_bytes(b"no image")
+    dataset = load_dataset(StreamConfig(dataset="tiny_imagenet", first_classes=1), tmp_path)
+    assert dataset.class_names == ("n01",)
+    assert torch.equal(dataset.train.images, whole.train.of_classes([0]).images)
+    assert torch.equal(dataset.test.images, whole.test.of_classes([0]).images)

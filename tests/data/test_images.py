@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from iid_cl.data.images import ImageDataset, LabelledImages, Normalization, hold_out
+from iid_cl.data.images import ImageDataset, LabelledImages, Normalization, first_classes, hold_out, limit_images
 from iid_cl.errors import UserError
 
 CIFAR10 = Normalization((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010))
@@ -206,3 +206,67 @@ def test_hold_out_that_leaves_a_side_empty_is_a_users_error(fraction):
 def test_hold_out_of_a_class_without_images_is_a_users_error():
     with pytest.raises(UserError, match="of the 0 images of class 'c'"):
         split(dataset(9, 9, classes=3), 0.5)
+
+
+def numbered(counts):
+    """Classes of ``counts`` images, mixed; each pixel is the image's number."""
+    labels = torch.repeat_interleave(torch.arange(len(counts)), torch.tensor(counts))
+    labels = labels[torch.randperm(len(labels), generator=torch.Generator().manual_seed(3))]
+    images = torch.arange(len(labels), dtype=torch.uint8).view(-1, 1, 1, 1).repeat(1, 1, 2, 2)
+    return LabelledImages(images, labels)
+
+
+def numbered_dataset():
+    names = ("a", "b", "c")
+    return ImageDataset(
+        "set", numbered([9, 4, 12]), numbered([3, 2, 5]), names, Normalization((0.5,), (0.5,)), ("flip",)
+    )
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_the_first_classes_are_kept_whole(count):
+    dataset, part = numbered_dataset(), first_classes(numbered_dataset(), count)
+    assert part.class_names == ("a", "b", "c")[:count]
+    assert part.name == f"set, first {count} classes"
+    for side in ("train", "test"):
+        images, kept = getattr(dataset, side), getattr(part, side)
+        assert kept.labels.tolist() == [label for label in images.labels.tolist() if label < count]
+        assert kept.images[:, 0, 0, 0].tolist() == [
+            i for i, label in enumerate(images.labels.tolist()) if label < count
+        ]
+    assert (part.normalization, part.augmentations) == (dataset.normalization, dataset.augmentations)
+
+
+def test_more_classes_than_there_are_are_refused():
+    with pytest.raises(UserError, match=r"^stream\.first_classes: 4 is more than the 3 classes of 'set'"):
+        first_classes(numbered_dataset(), 4)
+
+
+def test_limits_hold_for_each_class():
+    dataset, part = numbered_dataset(), limit_images(numbered_dataset(), 5, 2)
+    assert part.train.labels.bincount().tolist() == [5, 4, 5]  # "b" has no more
+    assert part.test.labels.bincount().tolist() == [2, 2, 2]
+    assert part.name == "set, at most 5 training and 2 evaluation images per class"
+    for side in ("train", "test"):
+        images, kept = getattr(dataset, side), getattr(part, side)
+        numbers = kept.images[:, 0, 0, 0].tolist()
+        assert numbers == sorted(set(numbers))
+        assert kept.labels.tolist() == images.labels[numbers].tolist()
+
+
+def test_a_limit_of_one_side_leaves_the_other():
+    part = limit_images(numbered_dataset(), None, 1)
+    assert part.train.labels.bincount().tolist() == [9, 4, 12]
+    assert part.test.labels.bincount().tolist() == [1, 1, 1]
+    assert part.name == "set, at most 1 evaluation images per class"
+
+
+def test_limits_draw_the_same_images_each_time_and_grow_by_adding():
+    few, again, more = (
+        set(limit_images(numbered_dataset(), n, None).train.images[:, 0, 0, 0].tolist()) for n in (3, 3, 6)
+    )
+    assert few == again < more
+    firsts = {
+        number for label in range(3) for number in (numbered([9, 4, 12]).labels == label).nonzero()[:3, 0].tolist()
+    }
+    assert few != firsts  # files are often sorted by something; the first ones are no sample

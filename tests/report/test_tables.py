@@ -19,6 +19,7 @@ def result(method: str, seed: int = 0, **changes: Any) -> Result:
         "final_accuracy": 0.5,
         "average_accuracy": 0.75,
         "forgetting": 0.125,
+        "backward_transfer": -0.0625,
         "memory_images": 20,
         "memory_bytes": 1320,
         "condense_seconds": 2.0,
@@ -40,7 +41,7 @@ def printed(*results: Result) -> list[list[str]]:
 
 def test_a_method_has_one_row_of_its_figures() -> None:
     (row,) = printed(result("random"))
-    assert row[:4] == ["random", "50.0", "75.0", "12.5"]
+    assert row[:5] == ["random", "50.0", "75.0", "12.5", "-6.2"]
     assert "1,320" in row
     assert row[-2:] == ["2.0", "4.0"]
 
@@ -61,8 +62,19 @@ def test_rows_keep_the_order_of_the_results() -> None:
 
 
 def test_what_joint_training_does_not_have_is_a_dash() -> None:
-    (row,) = printed(result("joint", average_accuracy=None, forgetting=None, memory_bytes=0))
-    assert row[:4] == ["joint", "50.0", "-", "-"]
+    (row,) = printed(result("joint", average_accuracy=None, forgetting=None, backward_transfer=None, memory_bytes=0))
+    assert row[:5] == ["joint", "50.0", "-", "-", "-"]
+
+
+def test_the_widest_table_fits_a_hundred_columns() -> None:
+    widest = {"final_accuracy": 1.0, "average_accuracy": 1.0, "forgetting": -1.0, "backward_transfer": -1.0}
+    other = {key: -value for key, value in widest.items()}
+    more = {"memory_bytes": 123_456_789, "condense_seconds": 12345.6, "train_seconds": 12345.6}
+    file = io.StringIO()
+    table = results_table([result("cumulative", 0, **widest, **more), result("cumulative", 1, **other, **more)], "t")
+    Console(file=file, width=200).print(table)
+    assert "123,456,789" in file.getvalue()
+    assert max(len(line.rstrip()) for line in file.getvalue().splitlines()) <= 100
 
 
 def trained(

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from iid_cl.strategies import DistilledBuffer, HerdingBuffer
 from PIL import Image
 from rich.console import Console
 from torch.utils.data import DataLoader
@@ -159,6 +160,29 @@ def test_averages_over_the_sequence(finished: Finished, method: str) -> None:
     (first,), second = result["matrix"]
     assert result["average_accuracy"] == pytest.approx((first + weighted(second, SIZES)) / 2)
     assert result["forgetting"] == pytest.approx(first - second[0])
+    assert result["backward_transfer"] == pytest.approx(second[0] - first)
+    assert result["final_task_accuracy"] == pytest.approx(sum(second) / 2)
+    assert result["test_sizes"] == SIZES
+    before, after = [line for line in finished.metrics if line["method"] == method]
+    assert [before[key] for key in ("average_accuracy", "forgetting", "backward_transfer")] == [first, None, None]
+    for key in ("average_accuracy", "forgetting", "backward_transfer"):
+        assert after[key] == result[key]
+    assert after["accuracy_tasks"] == result["final_task_accuracy"]
+
+
+@pytest.mark.parametrize("method", ["distilled", *BASELINES])
+def test_accuracies_of_classes_add_up_to_those_of_their_experiences(finished: Finished, method: str) -> None:
+    counts = {3: 46, 1: 46, 0: 45, 7: 45}
+    result = finished.result(method)
+    lines = [line for line in finished.metrics if line["method"] == method]
+    assert [line["accuracy_classes"] for line in lines] == result["class_accuracies"]
+    for line in lines:
+        groups = CLASSES[: line["experience"] + 1]
+        assert sorted(map(int, line["accuracy_classes"])) == sorted(c for group in groups for c in group)
+        for group, accuracy, size in zip(groups, line["accuracy_each"], SIZES, strict=False):
+            right = [line["accuracy_classes"][str(c)] * counts[c] for c in group]
+            assert right == pytest.approx([round(share) for share in right])
+            assert sum(right) / size == pytest.approx(accuracy)
 
 
 def test_joint_training_has_no_sequence(finished: Finished) -> None:
@@ -166,12 +190,30 @@ def test_joint_training_has_no_sequence(finished: Finished) -> None:
     assert [len(row) for row in result["matrix"]] == [2]
     assert result["average_accuracy"] is None
     assert result["forgetting"] is None
+    assert result["backward_transfer"] is None
+    assert result["final_task_accuracy"] == pytest.approx(sum(result["matrix"][0]) / 2)
 
 
 def test_joint_training_sees_all_classes(tmp_path: Path) -> None:
     config = miniature(memory={"method": "joint"}, train={"epochs": 12, "lr": 0.05})
     result = finish(tmp_path / "joint", config).result("joint")
     assert min(result["matrix"][0]) > 0.5  # far above the quarter of a guess, on either pair of classes
+
+
+@pytest.mark.parametrize("mode", ["replay", "memory_only"])
+def test_cumulative_training_keeps_all_data(tmp_path: Path, mode: str) -> None:
+    config = miniature(
+        memory={"method": "cumulative"}, baselines=["none"], train={"mode": mode, "epochs": 12, "lr": 0.05}
+    )
+    done = finish(tmp_path / mode, config)
+    result, without = done.result("cumulative"), done.result("none")
+    assert [len(row) for row in result["matrix"]] == [1, 2]
+    assert min(result["matrix"][1]) > 0.5  # far above the quarter of a guess, on either pair of classes
+    assert without["matrix"][1][0] < 0.1  # which training on the last pair alone cannot
+    assert result["matrix"][0] == without["matrix"][0]
+    assert result["forgetting"] < without["forgetting"]
+    assert (result["memory_bytes"], result["condense_seconds"]) == (0, 0)
+    assert not list(done.path.glob("*.safetensors"))
 
 
 def test_seconds_add_up(finished: Finished) -> None:
@@ -304,6 +346,60 @@ def test_memory_only_trains_on_the_memory(tmp_path: Path, method: str) -> None:
     assert load_memory(done.path / "memory.safetensors").labels.bincount().tolist() == [10, 10, 0, 10, 0, 0, 0, 10]
 
 
+@pytest.mark.parametrize("method", ["distilled", "herding"])
+def test_several_networks_are_trained_on_one_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    condensed = []
+
+    class Counted(HerdingBuffer if method == "herding" else DistilledBuffer):  # type: ignore[misc]
+        def condense(self, images_by_class: Any, *rest: Any) -> Any:
+            condensed.append(sorted(images_by_class))
+            return super().condense(images_by_class, *rest)
+
+    monkeypatch.setattr(f"iid_cl.runs.condense.{method.capitalize()}Buffer", Counted)
+    done = []
+    for networks in (1, 3):
+        train = {"mode": "memory_only", "memory_epochs": 8, "lr": 0.1, "networks": networks}
+        done.append(finish(tmp_path / str(networks), miniature(memory={"method": method, "ipc": 4}, train=train)))
+    assert condensed == 2 * [[1, 3], [0, 7]]  # once per experience, whatever the number of networks
+    one, three = (each.result(method) for each in done)
+    first, *others = three["network_matrices"]
+    assert one["network_matrices"] == [one["matrix"]] == [first]
+    assert all([len(row) for row in other] == [1, 2] for other in others)
+    assert first != others[0] != others[1] != first
+    assert np.array(three["matrix"][1]) == pytest.approx(np.mean([m[1] for m in three["network_matrices"]], axis=0))
+    finals = [weighted(matrix[1], SIZES) for matrix in three["network_matrices"]]
+    assert three["final_accuracy"] == pytest.approx(np.mean(finals))
+    assert min(min(matrix[1]) for matrix in others) > 0.3  # later networks see the memory's old classes, too
+    for one_line, group in zip(done[1].metrics, CLASSES, strict=True):
+        assert one_line["accuracy_each"] == three["matrix"][one_line["experience"]]
+        assert one_line["classes"] == group
+    memories = [(each.path / "memory.safetensors").read_bytes() for each in done]
+    assert memories[0] == memories[1]
+
+
+def test_bounds_have_as_many_networks(tmp_path: Path) -> None:
+    train = {"mode": "memory_only", "epochs": 1, "networks": 2}
+    result = finish(tmp_path / "run", miniature(memory={"method": "none"}, train=train)).result("none")
+    first, second = result["network_matrices"]
+    assert first != second
+    assert result["matrix"][0] == pytest.approx([(first[0][0] + second[0][0]) / 2])
+
+
+def test_a_part_of_a_data_set_is_named_in_the_headline(tmp_path: Path) -> None:
+    stream = {"classes": None, "experiences": 2, "first_classes": 5, "train_limit": 20, "test_limit": 10}
+    done = finish(tmp_path / "run", miniature(stream=stream, memory={"method": "none"}, train={"epochs": 1}))
+    headline = (
+        "mini: digits, first 5 classes, at most 20 training and 10 evaluation images per class, 100 training and 50 "
+    )
+    assert done.printed.startswith(headline)
+    result = done.result("none")
+    assert sorted(c for group in result["class_order"] for c in group) == [0, 1, 2, 3, 4]
+    assert result["class_order"][0] == np.random.RandomState(0).permutation(5)[:3].tolist()
+    assert result["test_sizes"] == [30, 20]
+
+
 def test_validation_is_what_a_run_is_judged_by(tmp_path: Path) -> None:
     config = miniature(memory={"method": "none"}, stream={"validation": 0.5}, train={"epochs": 1})
     done = finish(tmp_path / "run", config)
@@ -323,8 +419,7 @@ def test_each_class_may_be_an_experience_and_all_may_be_one(tmp_path: Path) -> N
         assert [len(row) for row in result["matrix"]] == list(range(1, len(classes) + 1))
         assert result["memory_images"] == 3
         assert result["class_order"] == classes
-        if len(classes) == 1:
-            assert result["forgetting"] == 0
+        assert (result["forgetting"] is None) is (result["backward_transfer"] is None) is (len(classes) == 1)
 
 
 def test_runs_of_one_name_have_directories_of_their_own(in_tmp_path: Path) -> None:

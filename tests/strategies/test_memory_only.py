@@ -1,3 +1,4 @@
+import copy
 from typing import Any
 
 import torch
@@ -55,3 +56,32 @@ def test_it_trains_on_the_memory_and_nothing_else(network: torch.nn.Module, kind
     stored = [NORMALIZATION.apply(image).numpy().tobytes() for image in strategy.memory.exemplars.images]
     assert spy.images[0] == set(stored[:4])
     assert spy.images[1] == set(stored)
+
+
+def test_a_second_strategy_trains_on_the_memory_of_the_first(network: torch.nn.Module, kind: str) -> None:
+    memory = RandomBuffer(2, normalization=NORMALIZATION)
+    updates = []
+    fill = memory.post_adapt
+    memory.post_adapt = lambda strategy, experience: (updates.append(experience), fill(strategy, experience))  # type: ignore[method-assign]
+    spies = [Spy(), Spy()]
+    networks = [network, copy.deepcopy(network)]
+    first, second = (
+        MemoryOnly(
+            model=one,
+            optimizer=torch.optim.SGD(one.parameters(), lr=0.1),
+            criterion=torch.nn.CrossEntropyLoss(),
+            memory=memory,
+            fill_memory=number == 0,
+            train_mb_size=4,
+            plugins=[spies[number]],
+            evaluator=None,
+        )
+        for number, one in enumerate(networks)
+    )
+    experiences = list(make_benchmark(kind).train_stream)
+    for experience in experiences:
+        first.train(experience)
+        second.train(experience)
+    assert updates == experiences
+    assert spies[0].images == spies[1].images
+    assert [len(images) for images in spies[1].images] == [4, 8]
