@@ -7,53 +7,46 @@ sub-experiences are therefore collected; where it does not, each is condensed by
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from iid_cl.data.images import LabelledImages
 
 
 class Staging:
-    """Collects the sub-experiences of an online stream.
-
-    Attributes:
-        nbytes: bytes of the images set aside, and of two-byte labels as a memory keeps them.
-    """
+    """Collects the sub-experiences of an online stream."""
 
     def __init__(self) -> None:
-        self._images: list[LabelledImages] = []
-        self._tasks: list[int] = []
+        self._parts: list[tuple[LabelledImages, Tensor]] = []
         self._arrived = 0  # sub-experiences since the task began
 
     @property
     def nbytes(self) -> int:
-        return sum(part.images.nbytes + 2 * len(part.labels) for part in self._images)
+        """Bytes of the images set aside, with two bytes per label as in a memory."""
+        return sum(images.images.nbytes + 2 * len(images) for images, _ in self._parts)
 
-    def collect(
-        self, experience: Any, images: LabelledImages, tasks: list[int] | None
-    ) -> tuple[LabelledImages, list[int] | None] | None:
+    def collect(self, experience: Any, images: LabelledImages, tasks: Tensor) -> tuple[LabelledImages, Tensor] | None:
         """Adds an experience's images and says what is to be condensed now.
 
         Args:
             experience: what the images came with.
             images: its images, uint8 (N, C, H, W).
-            tasks: N task labels, or None where samples carry none; the same kind throughout a stream.
+            tasks: their task labels (N,).
 
         Returns:
             All images set aside and these, with their task labels, at the end of a task and for an experience that
             says nothing of tasks; None while the task goes on.
         """
-        goes_on = self._task_goes_on(experience)
-        if not goes_on and not self._images:
-            return images, tasks
-        self._images.append(images)
-        self._tasks += tasks or []
-        if goes_on:
+        self._parts.append((images, tasks))
+        if self._task_goes_on(experience):
             return None
+        parts, self._parts = self._parts, []
+        if len(parts) == 1:
+            return parts[0]
         joined = LabelledImages(
-            torch.cat([part.images for part in self._images]), torch.cat([part.labels for part in self._images])
+            torch.cat([one.images for one, _ in parts]),
+            torch.cat([one.labels for one, _ in parts]),
         )
-        labels = self._tasks if tasks is not None else None
-        self._images, self._tasks = [], []
-        return joined, labels
+        return joined, torch.cat([labels for _, labels in parts])
 
     def _task_goes_on(self, experience: Any) -> bool:
         if not getattr(experience, "access_task_boundaries", False):
