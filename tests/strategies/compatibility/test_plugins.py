@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from avalanche.benchmarks import split_online_stream
 from avalanche.training.plugins import bic
 from iid_cl.strategies import DistilledBuffer, HerdingBuffer, MemoryBuffer, RandomBuffer, TaskLabelled
 from torch import Tensor
@@ -94,6 +95,21 @@ def test_a_host_trains_and_replays_from_our_memory(host: str, kind: str, method:
     assert policy.nbytes == 8 * (64 + 2)
     assert watch.seen[1] & old, "no exemplar of the first experience reached the model in the second"
     assert all(parameter.isfinite().all() for parameter in strategy.model.parameters())
+
+
+@pytest.mark.filterwarnings("ignore:To copy construct from a tensor:UserWarning")  # FeCAM
+@pytest.mark.filterwarnings("ignore:Avalanche is transitioning")  # LaMAML
+@pytest.mark.parametrize(("host", "kind"), cases(SERVED))
+def test_a_host_learns_from_an_online_stream_that_tells_its_tasks(host: str, kind: str) -> None:
+    torch.manual_seed(0)
+    policy = METHODS["random"]()
+    strategy = HOSTS[host](TaskLabelled(policy) if (host, kind) in WANT_TASK_LABELS else policy)
+    stream = make_benchmark(kind).train_stream
+    sizes = []
+    for experience in split_online_stream(stream, experience_size=6, access_task_boundaries=True, seed=0):
+        strategy.train(experience)
+        sizes.append(len(policy.buffer))
+    assert sizes == [0, 4, 4, 8]
 
 
 @pytest.mark.parametrize(("host", "kind"), cases(sorted(WANT_TASK_LABELS)))
