@@ -17,7 +17,7 @@ from iid_cl.memory.selection import FeaturesFactory
 from iid_cl.seeding import draw_seed, make_generator
 
 from .buffers import ClassBuffer, ImagesByClass
-from .real import features_of_strategy
+from .features import features_of_strategy
 
 AUGMENTATIONS = ("color", "crop", "cutout", "scale", "rotate")
 
