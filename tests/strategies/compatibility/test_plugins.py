@@ -18,9 +18,12 @@ METHODS = {
     "distilled": lambda: DistilledBuffer(2, distill=TINY, normalization=NORMALIZATION),
     "herding": lambda: HerdingBuffer(2, normalization=NORMALIZATION),
     "random": lambda: RandomBuffer(2, normalization=NORMALIZATION),
+    "fixed total": lambda: DistilledBuffer(mem_size=8, distill=TINY, normalization=NORMALIZATION),
 }
 # Hosts that draw exemplars with a loader of their own and unpack x, y, t.
 WANT_TASK_LABELS = {("ER_ACE", "plain"), ("MemoryNCMUpdate", "plain"), ("MemoryFeCAMUpdate", "plain")}
+# Hosts that fail where an online stream that tells its tasks leaves the memory empty, or without the classes at hand.
+WANT_MEMORY_AT_ONCE = {"MemoryFeCAMUpdate", "GDumbPlugin", "ER_AML", "LaMAML"}
 # What Avalanche 0.6 does on this torch with its own storage policy.
 NO_TASK_LABEL = (AssertionError, "Task label not found")
 UNEQUAL = (RuntimeError, "each element in list of batch should be of equal size")
@@ -75,7 +78,7 @@ def train(strategy: Any, kind: str, policy: MemoryBuffer | None = None) -> tuple
         strategy.train(experience)
         if policy is not None and not first:
             old = [sample for sample in policy.buffer if sample[1] < 2]
-            assert len(old) == 4
+            assert len(old) == (8 if policy.budget.fixed else 4)
             first = {sample[0].numpy().tobytes() for sample in old}
     strategy.eval(benchmark.test_stream)
     return watch, first
@@ -97,19 +100,35 @@ def test_a_host_trains_and_replays_from_our_memory(host: str, kind: str, method:
     assert all(parameter.isfinite().all() for parameter in strategy.model.parameters())
 
 
-@pytest.mark.filterwarnings("ignore:To copy construct from a tensor:UserWarning")  # FeCAM
-@pytest.mark.filterwarnings("ignore:Avalanche is transitioning")  # LaMAML
-@pytest.mark.parametrize(("host", "kind"), cases(SERVED))
-def test_a_host_learns_from_an_online_stream_that_tells_its_tasks(host: str, kind: str) -> None:
+def train_online(host: str, kind: str, boundaries: bool) -> list[int]:
+    """Two experiences in two halves each; returns the exemplars after each half."""
     torch.manual_seed(0)
     policy = METHODS["random"]()
     strategy = HOSTS[host](TaskLabelled(policy) if (host, kind) in WANT_TASK_LABELS else policy)
-    stream = make_benchmark(kind).train_stream
-    sizes = []
-    for experience in split_online_stream(stream, experience_size=6, access_task_boundaries=True, seed=0):
+    stream, sizes = make_benchmark(kind).train_stream, []
+    for experience in split_online_stream(stream, experience_size=6, access_task_boundaries=boundaries, seed=0):
         strategy.train(experience)
         sizes.append(len(policy.buffer))
-    assert sizes == [0, 4, 4, 8]
+    return sizes
+
+
+@pytest.mark.parametrize(("host", "kind"), cases(pair for pair in SERVED if pair[0] not in WANT_MEMORY_AT_ONCE))
+def test_a_host_learns_from_an_online_stream_that_tells_its_tasks(host: str, kind: str) -> None:
+    assert train_online(host, kind, boundaries=True) == [0, 4, 4, 8]
+
+
+@pytest.mark.filterwarnings("ignore:To copy construct from a tensor:UserWarning")  # FeCAM
+@pytest.mark.filterwarnings("ignore:Avalanche is transitioning")  # LaMAML
+@pytest.mark.parametrize(("host", "kind"), cases(SERVED))
+def test_a_host_learns_from_an_online_stream_without_boundaries(host: str, kind: str) -> None:
+    assert train_online(host, kind, boundaries=False) == [4, 4, 8, 8]
+
+
+@pytest.mark.filterwarnings("ignore:Avalanche is transitioning")  # LaMAML
+@pytest.mark.parametrize(("host", "kind"), cases(pair for pair in SERVED if pair[0] in WANT_MEMORY_AT_ONCE))
+def test_these_hosts_fail_before_an_online_streams_first_task_ends(host: str, kind: str) -> None:
+    with pytest.raises((ValueError, RuntimeError), match=r"num_samples=0|non-empty|multinomial"):
+        train_online(host, kind, boundaries=True)
 
 
 @pytest.mark.parametrize(("host", "kind"), cases(sorted(WANT_TASK_LABELS)))
