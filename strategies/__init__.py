@@ -8,6 +8,7 @@ from .memory_only import MemoryOnly, MemoryOnlyPlugin
 from .real import HerdingBuffer, RandomBuffer, RealBuffer, ReservoirBuffer
 from .replay import DistilledReplay, DistilledReplayPlugin, MemoryReplayPlugin
 from .soft_labels import SoftLabelPlugin
+from .views import TaskLabelled
 
 __all__ = [
     "AutoBuffer",
@@ -26,4 +27,5 @@ __all__ = [
     "RealBuffer",
     "ReservoirBuffer",
     "SoftLabelPlugin",
+    "TaskLabelled",
 ]

@@ -22,11 +22,13 @@ from iid_cl.memory.files import save_memory
 from iid_cl.seeding import make_generator
 
 from .samples import as_avalanche, read_experience
+from .staging import Staging
+from .views import ClassGroups
 
 ImagesByClass = Mapping[int, Tensor]
 
 
-class MemoryBuffer(ExemplarsBuffer):
+class MemoryBuffer(ClassGroups, ExemplarsBuffer):
     """A memory under one budget, renewed from each experience's own data.
 
     Subclasses say how a class is condensed. ``update`` is called by the host plugin with the current experience. A
@@ -72,6 +74,7 @@ class MemoryBuffer(ExemplarsBuffer):
         self.number_samples = False
         self._stands_for: dict[int, int] = {}
         self._updates = 0
+        self._staging = Staging()
 
     @abstractmethod
     def renew(self, arrived: ImagesByClass, room: int, strategy: Any, generator: torch.Generator) -> Exemplars:
@@ -89,6 +92,11 @@ class MemoryBuffer(ExemplarsBuffer):
         """Bytes of the memory as stored."""
         return 0 if self.exemplars is None else self.exemplars.nbytes
 
+    @property
+    def staged_bytes(self) -> int:
+        """Bytes of an online stream's images that wait for the end of their task; not part of ``nbytes``."""
+        return self._staging.nbytes
+
     def update(self, strategy: Any, **kwargs: Any) -> None:
         """Condenses the classes of the strategy's current experience and adds them to the memory."""
         self.post_adapt(strategy, strategy.experience)
@@ -102,9 +110,13 @@ class MemoryBuffer(ExemplarsBuffer):
         started = time.perf_counter()
         data = exp.dataset
         images, form = read_experience(data, self.normalization)
+        given = getattr(data, "targets_task_labels", None)
+        tasks = torch.zeros_like(images.labels) if given is None else torch.tensor([int(task) for task in given])
+        waiting = self._staging.collect(exp, images, tasks)
+        if waiting is None:
+            return
+        images, tasks = waiting
         normalization = self.normalization or _measure(images.images)
-        tasks = getattr(data, "targets_task_labels", None)
-        tasks = torch.zeros_like(images.labels) if tasks is None else torch.tensor([int(task) for task in tasks])
         keys, ids = self._identify(images.labels, tasks)
         arrived = {int(c): images.images[ids == c] for c in ids.unique()}
         classes = set(arrived) | set(self._stands_for)

@@ -18,7 +18,7 @@ from iid_cl.memory.selection import FeaturesFactory
 from iid_cl.seeding import draw_seed, make_generator
 
 from .buffers import ClassBuffer, ImagesByClass
-from .real import features_of_strategy
+from .features import features_of_strategy
 
 WAYS = ("share 1", "share 0.5", "share 0", "jpeg")
 JPEG_QUALITY = 50

@@ -17,7 +17,8 @@ class MemoryOnlyPlugin(GDumbPlugin):
     """Avalanche's ``GDumbPlugin`` (ECCV 2020) on a memory of any method.
 
     Before each experience it puts the experience's classes into the memory, resets the model to its initial
-    weights and hands the memory to the training loop in place of the experience's data.
+    weights and hands the memory to the training loop in place of the experience's data. In an online stream there is
+    no memory before the first task ends; until then the model is trained on what arrives.
 
     Args:
         buffer: the memory.
@@ -34,6 +35,12 @@ class MemoryOnlyPlugin(GDumbPlugin):
         if self._fill:
             super().after_train_dataset_adaptation(strategy, **kwargs)
         else:
+            strategy.adapted_dataset = self.storage_policy.buffer
+
+    def after_train_dataset_adaptation(self, strategy: Any, **kwargs: Any) -> None:
+        """Replaces the experience's data by the memory."""
+        self.storage_policy.update(strategy, **kwargs)
+        if len(self.storage_policy.buffer):
             strategy.adapted_dataset = self.storage_policy.buffer
 
 

@@ -1,18 +1,17 @@
 """Memories of real images: the baselines, at the bytes of the distilled one."""
 
-from collections.abc import Mapping
 from typing import Any, Literal
 
 import torch
-from torch import Tensor, nn
 
 from iid_cl.data.images import Normalization
 from iid_cl.errors import UserError
 from iid_cl.memory.exemplars import Exemplars, ExemplarSet, images_in
 from iid_cl.memory.real import ordering, store_jpeg, store_whole
-from iid_cl.memory.selection import FeatureExtractor, FeaturesFactory
+from iid_cl.memory.selection import FeaturesFactory
 
 from .buffers import ClassBuffer, ImagesByClass, MemoryBuffer
+from .features import features_of_strategy
 
 Rule = Literal["random", "herding", "k_centre", "closest"]
 
@@ -25,7 +24,7 @@ class RealBuffer(ClassBuffer):
             the bytes of so many full-size images: stored smaller, there are more of them.
         rule: the choice, see :mod:`iid_cl.memory.selection`.
         features: makes the feature extractor from (images_by_class, strategy, generator). None takes the
-            strategy's model as it is at the end of the experience, and the input of its last linear layer.
+            strategy's model as it is at the end of the experience, see :func:`features_of_strategy`.
         downscale: stores images at 1 / downscale of their side.
         jpeg: stores images as JPEG of this quality, 1 to 95.
 
@@ -137,27 +136,3 @@ class ReservoirBuffer(MemoryBuffer):
 
     def describe(self) -> dict[str, Any]:
         return {**super().describe(), "method": "reservoir"}
-
-
-def features_of_strategy(
-    images_by_class: Mapping[int, Tensor], strategy: Any, generator: torch.Generator
-) -> FeatureExtractor:
-    """The input of the last linear layer of the strategy's model, in evaluation mode."""
-    model: nn.Module = strategy.model
-    layers = [module for module in model.modules() if isinstance(module, nn.Linear)]
-    if not layers:
-        raise UserError("herding needs a model with a linear layer; pass `features` for another kind of model.")
-
-    def extract(images: Tensor) -> Tensor:
-        seen: list[Tensor] = []
-        handle = layers[-1].register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
-        training = model.training
-        model.eval()
-        try:
-            model(images)
-        finally:
-            handle.remove()
-            model.train(training)
-        return seen[0].flatten(1)
-
-    return extract

@@ -145,9 +145,9 @@ def test_it_serves_avalanches_own_replay_plugin(method: str, kind: str, network:
 
 
 def test_herding_reads_the_last_linear_layers_input_by_default(network: torch.nn.Module) -> None:
-    from iid_cl.strategies.buffers import _features_of_strategy
+    from iid_cl.strategies.features import features_of_strategy
 
-    extract = _features_of_strategy({}, SimpleNamespace(model=network.train(), device="cpu"), torch.Generator())
+    extract = features_of_strategy({}, SimpleNamespace(model=network.train(), device="cpu"), torch.Generator())
     images = torch.rand(3, 1, 8, 8)
     torch.testing.assert_close(extract(images), network.eval().features(images))
 

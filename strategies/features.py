@@ -1,0 +1,59 @@
+"""What a strategy's model makes of images before it decides on a class."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from avalanche.models import MultiTaskModule
+from torch import Tensor, nn
+
+from iid_cl.errors import UserError
+from iid_cl.memory.selection import FeatureExtractor
+
+
+def features_of_strategy(
+    images_by_class: Mapping[int, Tensor], strategy: Any, generator: torch.Generator
+) -> FeatureExtractor:
+    """Features (N, D) in evaluation mode: the output of the model's ``feature_extractor``, as Avalanche's models with a
+    nearest-mean classifier call it, or else the input of the last linear layer on the way through the model.
+
+    Raises:
+        UserError: the model has neither.
+    """
+    model: nn.Module = strategy.model
+    extractor = getattr(model, "feature_extractor", None)
+    layers = [module for module in model.modules() if isinstance(module, nn.Linear)]
+    if not isinstance(extractor, nn.Module) and not layers:
+        raise UserError("herding needs a model with a linear layer; pass `features` for another kind of model.")
+
+    def extract(images: Tensor) -> Tensor:
+        training = model.training
+        model.eval()
+        try:
+            if isinstance(extractor, nn.Module):
+                features: Tensor = extractor(images)
+            else:
+                features = _input_of_last(layers, model, images)
+        finally:
+            model.train(training)
+        return features.flatten(1)
+
+    return extract
+
+
+def _input_of_last(layers: list[nn.Linear], model: nn.Module, images: Tensor) -> Tensor:
+    """The input of that of the layers which runs last."""
+    seen: list[Tensor] = []
+    handles = [layer.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0])) for layer in layers]
+    try:
+        if isinstance(model, MultiTaskModule):
+            for task in sorted(model.known_train_tasks_labels)[:1]:  # the heads share their input, so any will do
+                model.forward_single_task(images, task)
+        else:
+            model(images)
+    finally:
+        for handle in handles:
+            handle.remove()
+    if not seen:
+        raise UserError("herding found no linear layer at work in the model; pass `features` for this kind of model.")
+    return seen[-1]

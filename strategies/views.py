@@ -1,0 +1,78 @@
+"""A memory's data set as some of Avalanche's plugins want it besides ``buffer``: by class, and with task labels.
+
+Those plugins draw exemplars with a loader of their own and unpack ``x, y, t``, whatever the experience's samples look
+like. Those that join exemplars with current data in one mini-batch need the experience's own form, which is ``buffer``.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from avalanche.benchmarks.utils import AvalancheDataset, _taskaware_classification_subset
+from avalanche.training.storage_policy import ExemplarsBuffer
+
+
+@dataclass(frozen=True)
+class ClassGroup:
+    """The exemplars of one class, (x, y, t), where Avalanche looks for a buffer of their own."""
+
+    buffer: AvalancheDataset
+
+
+class ClassGroups:
+    """Gives a storage policy what MIR, ER_AML and SCR read: ``buffer_groups`` and ``buffer_datasets``."""
+
+    buffer: Any
+
+    @property
+    def buffer_groups(self) -> dict[int, ClassGroup]:
+        """Exemplars by class index, in ascending order."""
+        rows: dict[int, list[int]] = {}
+        if len(self.buffer):  # an empty data set of Avalanche's has no targets
+            for row, label in enumerate(self.buffer.targets):
+                rows.setdefault(int(label), []).append(row)
+        return {label: ClassGroup(_task_labelled(self.buffer, rows[label])) for label in sorted(rows)}
+
+    @property
+    def buffer_datasets(self) -> list[AvalancheDataset]:
+        """The same without the class indices."""
+        return [group.buffer for group in self.buffer_groups.values()]
+
+
+class TaskLabelled(ExemplarsBuffer):
+    """A memory whose exemplars are (x, y, t) on every benchmark, with task 0 where samples carry no task label.
+
+    For ER_ACE, MemoryNCMUpdate and MemoryFeCAMUpdate on benchmarks without task labels.
+
+    Args:
+        memory: a buffer of any method.
+    """
+
+    def __init__(self, memory: ExemplarsBuffer) -> None:
+        self.memory = memory
+
+    @property
+    def max_size(self) -> int:
+        """That of the memory."""
+        return int(self.memory.max_size)
+
+    @property
+    def buffer(self) -> AvalancheDataset:
+        """The memory's exemplars with task labels."""
+        exemplars = self.memory.buffer
+        return _task_labelled(exemplars, range(len(exemplars))) if len(exemplars) else exemplars
+
+    def update(self, strategy: Any, **kwargs: Any) -> None:
+        """Updates the memory."""
+        self.memory.update(strategy, **kwargs)
+
+    def post_adapt(self, agent_state: Any, exp: Any) -> None:
+        """Updates the memory."""
+        self.memory.post_adapt(agent_state, exp)
+
+    def resize(self, strategy: Any, new_size: int) -> None:
+        """Resizes the memory."""
+        self.memory.resize(strategy, new_size)
+
+
+def _task_labelled(exemplars: AvalancheDataset, rows: Any) -> AvalancheDataset:
+    return _taskaware_classification_subset(exemplars, indices=list(rows))

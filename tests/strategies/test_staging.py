@@ -1,0 +1,78 @@
+from types import SimpleNamespace
+
+import pytest
+import torch
+from avalanche.benchmarks import split_online_stream
+from iid_cl.strategies import RandomBuffer
+from iid_cl.strategies.staging import Staging
+
+from iid_cl.data.images import LabelledImages
+
+from .conftest import make_benchmark
+
+AGENT = SimpleNamespace(device="cpu")
+
+
+def images(labels: list[int]) -> LabelledImages:
+    """One-pixel images that show their label."""
+    return LabelledImages(torch.tensor(labels, dtype=torch.uint8).reshape(-1, 1, 1, 1), torch.tensor(labels))
+
+
+def part(first: bool, last: bool, length: int | None, boundaries: bool = True) -> SimpleNamespace:
+    return SimpleNamespace(
+        access_task_boundaries=boundaries, is_first_subexp=first, is_last_subexp=last, sub_stream_length=length
+    )
+
+
+def test_an_ordinary_experience_is_condensed_at_once() -> None:
+    staging = Staging()
+    arrived = staging.collect(SimpleNamespace(), images([3, 4]), torch.tensor([1, 1]))
+    assert arrived is not None
+    assert arrived[0].labels.tolist() == [3, 4]
+    assert arrived[1].tolist() == [1, 1]
+    assert staging.nbytes == 0
+
+
+@pytest.mark.parametrize("marked", [True, False])
+def test_a_task_is_condensed_at_its_end(marked: bool) -> None:
+    """Avalanche marks the last part only where it is smaller than the others."""
+    staging = Staging()
+    assert staging.collect(part(True, False, 3), images([5, 6]), torch.tensor([0, 1])) is None
+    assert staging.nbytes == 2 * (1 + 2)
+    assert staging.collect(part(False, False, 3), images([5]), torch.tensor([0])) is None
+    arrived = staging.collect(part(False, marked, 3), images([7]), torch.tensor([2]))
+    assert arrived is not None
+    assert arrived[0].labels.tolist() == arrived[0].images.flatten().tolist() == [5, 6, 5, 7]
+    assert arrived[1].tolist() == [0, 1, 0, 2]
+    assert staging.nbytes == 0
+    assert staging.collect(part(True, False, 2), images([9]), torch.tensor([0])) is None
+
+
+def test_a_task_that_was_left_early_is_condensed_with_the_next() -> None:
+    staging = Staging()
+    assert staging.collect(part(True, False, 3), images([1]), torch.tensor([0])) is None
+    assert staging.collect(part(True, False, 2), images([2]), torch.tensor([0])) is None
+    arrived = staging.collect(part(False, False, 2), images([3]), torch.tensor([0]))
+    assert arrived is not None
+    assert arrived[0].labels.tolist() == [1, 2, 3]
+
+
+def test_boundaries_that_a_learner_may_not_see_are_not_used() -> None:
+    assert Staging().collect(part(True, False, 3, boundaries=False), images([1]), torch.tensor([0])) is not None
+
+
+@pytest.mark.parametrize("size", [4, 5])  # of which 4 divides an experience's 12 images
+def test_a_memory_waits_for_the_end_of_the_task(kind: str, size: int) -> None:
+    stream = split_online_stream(
+        make_benchmark(kind).train_stream, experience_size=size, access_task_boundaries=True, seed=0
+    )
+    parts = -(-12 // size)
+    memory, stored, staged = RandomBuffer(2), [], []
+    for experience in stream:
+        memory.post_adapt(AGENT, experience)
+        stored.append(len(memory.buffer))
+        staged.append(memory.staged_bytes)
+    assert stored == [0] * (parts - 1) + [4] * parts + [8]
+    waiting = [size * (i + 1) * (64 + 2) for i in range(parts - 1)]
+    assert staged == [*waiting, 0, *waiting, 0]
+    assert memory.nbytes == 8 * (64 + 2)
