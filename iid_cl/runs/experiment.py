@@ -29,6 +29,7 @@ from iid_cl.runs.reporter import Reporter
 from iid_cl.seeding import make_generator
 from iid_cl.strategies import InMemoryPlugin, MemoryBuffer, MemoryOnly, MemoryReplayPlugin, SoftLabelPlugin
 from iid_cl.strategies.augmentation import BatchAugmentationPlugin
+from iid_cl.strategies.memory_only import UpdateLimitPlugin
 
 EVAL_BATCH = 500
 
@@ -39,7 +40,8 @@ OnExperience = Callable[[Mapping[str, Any]], None]
 class Result:
     """What a run measured. Accuracies are in [0, 1]; see :mod:`iid_cl.evaluate.metrics` for definitions.
 
-    ``average_accuracy`` and ``forgetting`` are None for joint training, which has no sequence.
+    ``average_accuracy`` and ``forgetting`` are None for joint training, which has no sequence. ``updates`` counts
+    the mini-batches trained on, over all experiences.
     """
 
     method: Method
@@ -55,6 +57,7 @@ class Result:
     condense_seconds: float
     train_seconds: float
     total_seconds: float
+    updates: int = 0
 
 
 def run_method(
@@ -110,6 +113,7 @@ def run_method(
         condense_seconds=condense_seconds,
         train_seconds=train_seconds - condense_seconds,
         total_seconds=total,
+        updates=progress.updates,
     )
     return result, memory
 
@@ -144,9 +148,13 @@ def _make_strategy(
     if train.augment:
         draws = make_generator(config.seed, "train augmentation")
         plugins.append(BatchAugmentationPlugin(dataset.augmentations, draws))
+    updates = train.memory_updates if memory_only else None
     if train.lr_drop:
-        schedule = torch.optim.lr_scheduler.MultiStepLR(optimizer, [(epochs + 1) // 2], gamma=0.1)
-        plugins.append(LRSchedulerPlugin(schedule))
+        half = ((epochs if updates is None else updates) + 1) // 2
+        schedule = torch.optim.lr_scheduler.MultiStepLR(optimizer, [half], gamma=0.1)
+        plugins.append(LRSchedulerPlugin(schedule, step_granularity="epoch" if updates is None else "iteration"))
+    if updates is not None:
+        plugins.append(UpdateLimitPlugin(updates))
     if memory is not None and not memory_only:
         plugins.append(MemoryReplayPlugin(memory, batch_size_mem=train.memory_batch_size))
     if memory is not None and config.memory.soft_labels:
@@ -227,6 +235,7 @@ class _ProgressPlugin(SupervisedPlugin):
     def __init__(self, reporter: Reporter, prefix: str) -> None:
         super().__init__()
         self.experience = prefix
+        self.updates = 0
         self._reporter = reporter
         self._done = 0
         self._total = 0
@@ -241,6 +250,7 @@ class _ProgressPlugin(SupervisedPlugin):
 
     def after_training_iteration(self, strategy: Any, **kwargs: Any) -> None:
         self._done += 1
+        self.updates += 1
         self._reporter.progress(
             self.label("training"), self._done, self._total, lambda: {"loss": float(strategy.loss.detach())}
         )
