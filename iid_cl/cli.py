@@ -49,6 +49,9 @@ class Launcher(StrEnum):
 
 LauncherOption = Annotated[Launcher, typer.Option(help="Processes of this machine, or a Ray cluster.")]
 WorkersOption = Annotated[int | None, typer.Option(min=1, help="Jobs at a time. Default: 1; on Ray all that fit.")]
+ThreadsOption = Annotated[
+    int | None, typer.Option(min=1, help="Threads of a job. Default: the cores shared among the workers.")
+]
 AddressOption = Annotated[str | None, typer.Option(help="Address of a running Ray cluster. Default: start one here.")]
 OutOption = Annotated[Path | None, typer.Option(help="Run directory to make. Default: runs/NAME.")]
 
@@ -81,7 +84,7 @@ def compare(
     seeds: Annotated[int | None, typer.Option(min=1, help="Number of seeds, counted up from `seed`.")] = None,
     baseline: Annotated[str | None, typer.Option(help="Method the others are compared with.")] = None,
     workers: WorkersOption = None,
-    threads: Annotated[int | None, typer.Option(min=1, help="Threads of a cell. Default: shared out.")] = None,
+    threads: ThreadsOption = None,
     launcher: LauncherOption = Launcher.local,
     address: AddressOption = None,
     gpus_per_cell: Annotated[
@@ -123,6 +126,10 @@ def distill(
     ipc: Annotated[int, typer.Option(help="Images per class.")] = 10,
     method: Annotated[str, typer.Option(help="distilled, herding or random.")] = "distilled",
     config: Annotated[str | None, typer.Option(help="Configuration to take the `distill` section from.")] = None,
+    workers: WorkersOption = None,
+    threads: ThreadsOption = None,
+    launcher: LauncherOption = Launcher.local,
+    address: AddressOption = None,
     set_: SetOption = None,
     seed: SeedOption = None,
     device: DeviceOption = None,
@@ -131,9 +138,12 @@ def distill(
     """Condense a whole data set into a memory file, and draw it beside."""
     shortcuts = [f"stream.dataset={dataset}", f"memory.ipc={ipc}", f"memory.method={method}"]
     resolved = _resolve(config, [*shortcuts, *(set_ or [])], seed, device)
+    from iid_cl.runs.launchers import Launch
     from iid_cl.runs.memories import condense_dataset
 
-    condense_dataset(resolved, data_root, out, Console())
+    how = Launch(launcher.value, workers, threads, address)
+    alone = launcher is Launcher.local and (workers or 1) == 1
+    condense_dataset(resolved, data_root, out, Console(), None if alone else how)
 
 
 @app.command()

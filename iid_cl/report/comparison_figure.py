@@ -40,6 +40,8 @@ def save_comparison_figure(path: Path, rows: Sequence[Row], title: str) -> None:
         for row, grey in greys:
             axes.axhline(100 * row.final[0], color=grey, linestyle="--", linewidth=1, label=legend_name(row.label))
     panels[0].set_ylabel("final accuracy, %")
+    low, high = panels[0].get_ylim()  # of all panels
+    panels[0].set_ylim(max(low, -2.0), min(high, 102.0))  # two seeds have intervals far outside of what can be
     handles, names = panels[0].get_legend_handles_labels()
     if names:
         panels[-1].legend(handles, names, frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1.02, 0.5))

@@ -93,7 +93,11 @@ def compare(
         with Reporter(console, directory.log) as reporter:
             where = "Ray" if how.launcher == "ray" else f"{device}, {how.workers or 1} at a time"
             reporter.line(headline(config, dataset, where))
-            failed = _run_missing(grid, path / "cells", data_root, how, reporter)
+            try:
+                failed = _run_missing(grid, path / "cells", data_root, how, reporter)
+            except KeyboardInterrupt:
+                reporter.line(f"stopped; the same command with --out {path} goes on")
+                raise
         kept = [(cell, found) for cell in grid if (found := read_cell(path / "cells", cell)) is not None]
         measured = [Measured(c.label, c.mode, c.budget, _RESULT.validate_python(f["result"])) for c, f in kept]
         rows = summarise(measured, baseline)
@@ -135,7 +139,7 @@ def _run_missing(
         return failed
     jobs = {name: (cell.config.model_dump_json(), data_root) for name, cell in missing.items()}
     start = time.monotonic()
-    with closing(launch(run_cell, jobs, how)) as outcomes:  # type: ignore[type-var]
+    with closing(launch(run_cell, jobs, how)) as outcomes:
         for count, (name, outcome) in enumerate(outcomes, start=1):
             if isinstance(outcome, Failure):
                 failed[name] = outcome.error

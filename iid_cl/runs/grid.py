@@ -116,7 +116,7 @@ def allowed_bytes(budget: Budget, shape: Sequence[int], classes: int) -> int:
 def budget_of(config: Config) -> Budget:
     """The budget of a configuration's own memory."""
     memory = config.memory.model_dump()
-    return next((key, memory[key]) for key in BUDGETS if memory.get(key) is not None)
+    return next(((key, memory[key]) for key in BUDGETS if memory.get(key) is not None), ("ipc", 10))
 
 
 def _budgets(config: Config) -> list[Budget]:

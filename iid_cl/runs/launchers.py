@@ -6,7 +6,7 @@ import signal
 import sys
 import traceback
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
@@ -58,13 +58,14 @@ class Launch:
 
 @dataclass(frozen=True)
 class Failure:
-    """What went wrong in a job: one line, and the whole traceback (empty where a worker was lost)."""
+    """What went wrong in a job: one line, the whole traceback (empty where a worker was lost), whose mistake it was."""
 
     error: str
     traceback: str = ""
+    user: bool = False
 
 
-def launch(function: Callable[..., T], jobs: Jobs, how: Launch) -> Iterator[tuple[str, T | Failure]]:
+def launch(function: Callable[..., T], jobs: Jobs, how: Launch) -> Generator[tuple[str, T | Failure], None, None]:
     """Yields each job's key once, with what ``function(*arguments)`` returned or why it failed, as they finish.
 
     A job whose worker is lost (killed, out of memory) is given to another one, up to two times. Leaving the
@@ -94,9 +95,9 @@ def attempt(function: Callable[..., T], threads: int, arguments: tuple[Any, ...]
     try:
         return function(*arguments)
     except Exception as error:
-        said = " ".join(str(error).split())
-        named = said if isinstance(error, UserError) else f"{type(error).__name__}: {said}".removesuffix(": ")
-        return Failure(named, traceback.format_exc())
+        said, mistake = " ".join(str(error).split()), isinstance(error, UserError)
+        named = said if mistake else f"{type(error).__name__}: {said}".removesuffix(": ")
+        return Failure(named, traceback.format_exc(), mistake)
     finally:
         torch.set_num_threads(before)
 
@@ -106,14 +107,14 @@ def lost() -> Failure:
     return Failure(f"its worker was lost {RETRIES + 1} times; it may have run out of memory.")
 
 
-def _one_by_one(function: Callable[..., T], jobs: Jobs, threads: int) -> Iterator[tuple[str, T | Failure]]:
+def _one_by_one(function: Callable[..., T], jobs: Jobs, threads: int) -> Generator[tuple[str, T | Failure], None, None]:
     for key, arguments in jobs.items():
         yield key, attempt(function, threads, arguments)
 
 
 def _in_processes(
     function: Callable[..., T], jobs: Jobs, workers: int, threads: int
-) -> Iterator[tuple[str, T | Failure]]:
+) -> Generator[tuple[str, T | Failure], None, None]:
     """A process per worker, each with one job at a time, so that a lost one is known to be that job's."""
     waiting = list(jobs)
     attempts = dict.fromkeys(jobs, 0)

@@ -3,7 +3,7 @@
 import logging
 import os
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
@@ -13,7 +13,9 @@ from iid_cl.runs.launchers import RETRIES, Failure, Jobs, Launch, attempt, lost
 T = TypeVar("T")
 
 
-def launch_on_ray(function: Callable[..., T], jobs: Jobs, how: Launch) -> Iterator[tuple[str, T | Failure]]:
+def launch_on_ray(
+    function: Callable[..., T], jobs: Jobs, how: Launch
+) -> Generator[tuple[str, T | Failure], None, None]:
     """See :func:`iid_cl.runs.launchers.launch`: each job is a remote task, results come back to this process.
 
     Raises:
