@@ -121,7 +121,7 @@ def unequal_updates(rows: Sequence[Row]) -> list[str]:
 def comparison_table(
     rows: Sequence[Row], baseline: str | None, flagged: Mapping[Row, str], title: str, *, full: bool = True
 ) -> Table:
-    """A section per mode and budget, the bounds last; ``*`` marks bytes that are not equal.
+    """A section per mode and budget, the bounds last; ``*`` marks bytes that are not equal, ``n`` fewer seeds.
 
     A table that is not ``full`` fits 80 columns, without average accuracy and forgetting.
     """
@@ -138,7 +138,7 @@ def comparison_table(
             shown = (row.mode, row.budget)
             table.add_section()
             table.add_row(Text(place(*shown), style="bold"))
-        fewer = "" if len(row.seeds) == most else f" ({len(row.seeds)} of {most} seeds)"
+        fewer = "" if len(row.seeds) == most else f" (n={len(row.seeds)})"
         table.add_row(
             Text(f"  {row.label}{fewer}"),
             percent_interval(row.final),
