@@ -14,10 +14,10 @@ from typing import Any
 from rich.console import Console
 
 from benchmarks import ledger
-from iid_cl.config_files import load_config, parse_config
+from iid_cl.config_files import load_config
 from iid_cl.devices import resolve_device
+from iid_cl.runs.compare import compare
 from iid_cl.runs.provenance import provenance
-from iid_cl.runs.run import compare
 
 METHODS = ["none", "random", "herding", "distilled", "joint"]
 MEMORIES = METHODS[1:4]  # the bounds don't depend on the mode
@@ -29,12 +29,13 @@ def main(seeds: int = 5, overrides: tuple[str, ...] = (), name: str | None = "sp
     start = time.perf_counter()
     rows: list[dict[str, Any]] = []
     for mode in ("memory_only", "replay"):
-        config = load_config("split_digits.yaml", [f"train.mode={mode}", *overrides])
         wanted = METHODS if mode == "replay" else MEMORIES
-        methods = parse_config({"baselines": wanted}, "methods").baselines
+        compared = [f"compare.methods=[{', '.join(wanted)}]", f"compare.seeds={seeds}"]
+        config = load_config("split_digits.yaml", [f"train.mode={mode}", *compared, *overrides])
         with tempfile.TemporaryDirectory() as folder:
-            out = compare(config, methods, seeds, None, Path(folder) / "out", Console())
-            results = json.loads((out / "run.json").read_text(encoding="utf-8"))["results"]
+            out, _ = compare(config, None, Path(folder) / "out", Console())
+            cells = json.loads((out / "results.json").read_text(encoding="utf-8"))["cells"]
+        results = [cell["result"] for cell in cells]
         accuracy = {m: [100 * r["final_accuracy"] for r in results if r["method"] == m] for m in METHODS}
         label = mode.replace("_", " ")
         described = f"{seeds} seeds from {config.seed}"

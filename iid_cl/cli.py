@@ -2,6 +2,7 @@
 
 import sys
 import warnings
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -9,8 +10,8 @@ import typer
 from rich.console import Console
 
 from iid_cl import __version__
-from iid_cl.config import Config
-from iid_cl.config_files import load_config, parse_config, read_override, shipped_configs
+from iid_cl.config import CompareConfig, CompareMethod, Config
+from iid_cl.config_files import load_config, parse_section, read_override, shipped_configs
 from iid_cl.errors import UserError
 from iid_cl.studies.cases import load_study, shipped_studies
 
@@ -37,6 +38,21 @@ DataRootOption = Annotated[
         help="Folder of the data sets; of the images for image_folder. Default: $IID_CL_DATA, ~/.cache/iid-cl."
     ),
 ]
+
+
+class Launcher(StrEnum):
+    """Where independent jobs run."""
+
+    local = "local"
+    ray = "ray"
+
+
+LauncherOption = Annotated[Launcher, typer.Option(help="Processes of this machine, or a Ray cluster.")]
+WorkersOption = Annotated[int | None, typer.Option(min=1, help="Jobs at a time. Default: 1; on Ray all that fit.")]
+ThreadsOption = Annotated[
+    int | None, typer.Option(min=1, help="Threads of a job. Default: the cores shared among the workers.")
+]
+AddressOption = Annotated[str | None, typer.Option(help="Address of a running Ray cluster. Default: start one here.")]
 OutOption = Annotated[Path | None, typer.Option(help="Run directory to make. Default: runs/NAME.")]
 
 
@@ -59,22 +75,48 @@ def run(
 @app.command()
 def compare(
     config: ConfigArgument,
-    memories: Annotated[str, typer.Option(help="Comma-separated methods.")] = "none,random,herding,distilled",
-    seeds: Annotated[int, typer.Option(min=1, help="Number of seeds, counted up from the configuration's.")] = 3,
+    memories: Annotated[str | None, typer.Option(help="Comma-separated methods, in place of compare.methods.")] = None,
+    modes: Annotated[str | None, typer.Option(help="Comma-separated: replay, memory_only.")] = None,
+    ipc: Annotated[str | None, typer.Option(help="Comma-separated budgets: images per class.")] = None,
+    mem_size: Annotated[str | None, typer.Option(help="Comma-separated budgets: images in total.")] = None,
+    mem_bytes: Annotated[str | None, typer.Option(help="Comma-separated budgets: bytes in total.")] = None,
+    class_bytes: Annotated[str | None, typer.Option(help="Comma-separated budgets: bytes per class.")] = None,
+    seeds: Annotated[int | None, typer.Option(min=1, help="Number of seeds, counted up from `seed`.")] = None,
+    baseline: Annotated[str | None, typer.Option(help="Method the others are compared with.")] = None,
+    workers: WorkersOption = None,
+    threads: ThreadsOption = None,
+    launcher: LauncherOption = Launcher.local,
+    address: AddressOption = None,
+    gpus_per_cell: Annotated[
+        float | None, typer.Option(min=0.0, help="On Ray: GPUs of a cell, 0.25 for four at a time on one.")
+    ] = None,
     set_: SetOption = None,
     seed: SeedOption = None,
     device: DeviceOption = None,
     data_root: DataRootOption = None,
-    out: OutOption = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Directory to make, or of a comparison to go on with. Default: runs/NAME.")
+    ] = None,
 ) -> None:
-    """Compare memories at equal bytes: same class orders and initial weights, several seeds."""
+    """Compare memories at equal bytes: same class orders, initial weights and updates, several seeds."""
     resolved = _resolve(config, set_, seed, device)
-    methods = list(dict.fromkeys(name.strip() for name in memories.split(",")))
-    # the configuration's own check names an unknown method and those there are
-    checked = parse_config({"baselines": methods}, "--memories").baselines
-    from iid_cl.runs.run import compare as compare_methods
+    budgets = {"ipc": ipc, "mem_size": mem_size, "mem_bytes": mem_bytes, "class_bytes": class_bytes}
+    options = {
+        "methods": None if memories is None else _chosen(resolved.compare, memories),
+        "modes": None if modes is None else _listed(modes),
+        "budgets": {key: _numbers(key, text) for key, text in budgets.items() if text is not None} or None,
+        "seeds": seeds,
+        "baseline": baseline,
+    }
+    changed = {key: value for key, value in options.items() if value is not None}
+    section = parse_section(CompareConfig, {**resolved.compare.model_dump(), **changed}, "compare")
+    from iid_cl.runs.compare import compare as run_comparison
+    from iid_cl.runs.launchers import Launch
 
-    compare_methods(resolved, checked, seeds, data_root, out, Console())
+    how = Launch(launcher.value, workers, threads, address, gpus_per_cell)
+    _, failed = run_comparison(resolved.model_copy(update={"compare": section}), data_root, out, Console(), how)
+    if failed:
+        raise typer.Exit(1)
 
 
 @app.command()
@@ -84,6 +126,10 @@ def distill(
     ipc: Annotated[int, typer.Option(help="Images per class.")] = 10,
     method: Annotated[str, typer.Option(help="distilled, herding or random.")] = "distilled",
     config: Annotated[str | None, typer.Option(help="Configuration to take the `distill` section from.")] = None,
+    workers: WorkersOption = None,
+    threads: ThreadsOption = None,
+    launcher: LauncherOption = Launcher.local,
+    address: AddressOption = None,
     set_: SetOption = None,
     seed: SeedOption = None,
     device: DeviceOption = None,
@@ -92,9 +138,12 @@ def distill(
     """Condense a whole data set into a memory file, and draw it beside."""
     shortcuts = [f"stream.dataset={dataset}", f"memory.ipc={ipc}", f"memory.method={method}"]
     resolved = _resolve(config, [*shortcuts, *(set_ or [])], seed, device)
+    from iid_cl.runs.launchers import Launch
     from iid_cl.runs.memories import condense_dataset
 
-    condense_dataset(resolved, data_root, out, Console())
+    how = Launch(launcher.value, workers, threads, address)
+    alone = launcher is Launcher.local and (workers or 1) == 1
+    condense_dataset(resolved, data_root, out, Console(), None if alone else how)
 
 
 @app.command()
@@ -166,6 +215,25 @@ def _resolve(source: str | None, overrides: list[str] | None, seed: int | None, 
     options += [] if seed is None else [f"seed={seed}"]
     options += [] if device is None else [f"device={device}"]
     return load_config(source, options)
+
+
+def _listed(text: str) -> list[str]:
+    """The parts of a comma-separated list."""
+    return list(dict.fromkeys(part.strip() for part in text.split(",")))
+
+
+def _numbers(key: str, text: str) -> list[int]:
+    """A comma-separated list of numbers."""
+    try:
+        return [int(part) for part in _listed(text)]
+    except ValueError:
+        raise UserError(f"--{key.replace('_', '-')}: {text!r} must be whole numbers such as 1,5,10.") from None
+
+
+def _chosen(section: CompareConfig, text: str) -> list[str | CompareMethod]:
+    """The named methods, those of the configuration's own by their names."""
+    own = {method.name: method for method in section.methods if isinstance(method, CompareMethod)}
+    return [own.get(name, name) for name in _listed(text)]
 
 
 def main() -> None:

@@ -127,6 +127,11 @@ class TrainConfig(Section):
         description="Networks trained on each experience's memory in memory_only mode, each from weights of its own; "
         "accuracies are their mean.",
     )
+    memory_updates: Positive | None = Field(
+        None,
+        description="Updates after each experience in memory_only mode, whatever the memory's size; null: "
+        "`memory_epochs` passes. `iid-cl compare` sets it alike for all memories of a budget.",
+    )
     batch_size: Positive = Field(64, description="Images of the current data per mini-batch.")
     memory_batch_size: Positive | None = Field(
         None, description="Memory images per mini-batch in replay mode; null takes `batch_size`."
@@ -378,6 +383,51 @@ class EvaluateConfig(Section):
     )
 
 
+class CompareMethod(Section):
+    """A method of a comparison that the shipped table does not name."""
+
+    name: str = Field(description="What tables and files call it.", pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
+    set: dict[str, Any] = Field(description="Dotted keys and values, as with --set.")
+
+
+class CompareBudgets(Section):
+    """Budgets of a comparison; one key only, null for all: the memory's own."""
+
+    ipc: list[Positive] | None = Field(None, description="Full-size images per class.", min_length=1)
+    mem_size: list[Positive] | None = Field(None, description="Images in total.", min_length=1)
+    mem_bytes: list[Positive] | None = Field(None, description="Bytes in total.", min_length=1)
+    class_bytes: list[Positive] | None = Field(None, description="Bytes per class.", min_length=1)
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> "CompareBudgets":
+        """Budgets of two kinds have no common axis."""
+        given = [key for key in type(self).model_fields if getattr(self, key) is not None]
+        if len(given) > 1:
+            raise ValueError(f"budgets of one kind only, not of {' and '.join(given)}")
+        return self
+
+
+class CompareConfig(Section):
+    """What `iid-cl compare` runs."""
+
+    methods: list[str | CompareMethod] = Field(
+        ["none", "random", "herding", "distilled"],
+        description="Methods of `memory.method`, variants of them (random_half, herding_half, random_jpeg, "
+        "herding_jpeg, distilled_half), or your own: a `name` and dotted keys to `set`.",
+        min_length=1,
+    )
+    modes: list[Literal["replay", "memory_only"]] | None = Field(
+        None, description="Modes of training; null: `train.mode`.", min_length=1
+    )
+    budgets: CompareBudgets = Field(default_factory=lambda: CompareBudgets(), description="Budgets.")
+    seeds: Positive = Field(3, description="Number of seeds, counted up from `seed`.")
+    baseline: str | None = Field(
+        None,
+        description="Method that the others are compared with, seed by seed; null: herding if it is among them, "
+        "else the first one with a memory.",
+    )
+
+
 class Config(Section):
     """A whole experiment."""
 
@@ -394,6 +444,7 @@ class Config(Section):
         default_factory=list,
         description="Methods that `iid-cl run` trains beside the memory's, with the same seed and bytes.",
     )
+    compare: CompareConfig = Field(default_factory=lambda: CompareConfig(), description="The comparison.")
     device: str = Field("auto", description="auto, cpu, cuda or cuda:N.", pattern=r"^(auto|cpu|cuda(:\d+)?)$")
     seed: Seed = Field(0, description="Seed of every random draw.")
 

@@ -31,17 +31,39 @@ class MemoryOnlyPlugin(GDumbPlugin):
         self._fill = fill
 
     def after_train_dataset_adaptation(self, strategy: Any, **kwargs: Any) -> None:
-        """Puts the memory in place of the experience's data."""
-        if self._fill:
-            super().after_train_dataset_adaptation(strategy, **kwargs)
-        else:
-            strategy.adapted_dataset = self.storage_policy.buffer
-
-    def after_train_dataset_adaptation(self, strategy: Any, **kwargs: Any) -> None:
         """Replaces the experience's data by the memory."""
-        self.storage_policy.update(strategy, **kwargs)
+        if self._fill:
+            self.storage_policy.update(strategy, **kwargs)
         if len(self.storage_policy.buffer):
             strategy.adapted_dataset = self.storage_policy.buffer
+
+
+class UpdateLimitPlugin(SupervisedPlugin):
+    """Trains for so many mini-batches after each experience, whatever the number of samples.
+
+    Args:
+        updates: mini-batches per experience.
+    """
+
+    def __init__(self, updates: int) -> None:
+        super().__init__()
+        self._updates = updates
+        self._done = 0
+
+    def before_training_exp(self, strategy: Any, **kwargs: Any) -> None:
+        """As many passes as begin before the limit."""
+        strategy.train_epochs = -(-self._updates // len(strategy.dataloader))
+        self._done = 0
+
+    def after_training_iteration(self, strategy: Any, **kwargs: Any) -> None:
+        """Stops in the last pass."""
+        self._done += 1
+        if self._done == self._updates:
+            strategy.stop_training()
+
+    def after_training_exp(self, strategy: Any, **kwargs: Any) -> None:
+        """Avalanche forgets a stop only when another pass begins: the next experience's would not."""
+        strategy._stop_training = False
 
 
 class MemoryOnly(SupervisedTemplate):

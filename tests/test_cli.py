@@ -299,6 +299,30 @@ def no_method() -> list[str]:
     return [*COMPARE, "--memories", ""]
 
 
+def budgets_that_are_no_numbers() -> list[str]:
+    return [*COMPARE, "--ipc", "1,five"]
+
+
+def budgets_of_two_kinds() -> list[str]:
+    return [*COMPARE, "--ipc", "1", "--mem-bytes", "660"]
+
+
+def mode_that_does_not_exist() -> list[str]:
+    return [*COMPARE, "--modes", "replay,rehearsal"]
+
+
+def baseline_that_does_not_take_part() -> list[str]:
+    return [*COMPARE, "--memories", "none,random", "--baseline", "herding"]
+
+
+def address_without_ray() -> list[str]:
+    return [*COMPARE, "--address", "10.0.0.1:6379"]
+
+
+def distillation_that_cannot_be_shared() -> list[str]:
+    return [*DISTILL, "--workers", "2", "--set", "distill.cc.weight=0.1"]
+
+
 def embedder_too_deep() -> list[str]:
     return [*RUN, "--set", "distill.embedder.depth=4"]
 
@@ -507,6 +531,12 @@ MISTAKES = [
     case(distill_without_images, "memory.method", "'none'"),
     case(unknown_method, "--memories", "'herdign'", "'herding'"),
     case(no_method, "--memories"),
+    case(budgets_that_are_no_numbers, "--ipc", "'1,five'", "1,5,10"),
+    case(budgets_of_two_kinds, "compare: budgets", "ipc and mem_bytes"),
+    case(mode_that_does_not_exist, "compare: modes.1", "'rehearsal'"),
+    case(baseline_that_does_not_take_part, "compare.baseline", "'herding'", "random"),
+    case(address_without_ray, "--address", "10.0.0.1:6379", "--launcher ray"),
+    case(distillation_that_cannot_be_shared, "distill.cc.weight: 0.1"),
     case(embedder_too_deep, "distill.embedder.depth", "4", "8x8"),
     case(embedder_too_deep_in_distill, "distill.embedder.depth", "4", "8x8"),
     case(model_too_deep, "model.depth", "4", "8x8"),
@@ -741,6 +771,66 @@ def test_a_studys_overrides_apply_in_their_order(cli: Callable[[Sequence[str]], 
     arguments = study_file("--out", "out", *(part for text in sets for part in ("--set", text)))
     assert cli(arguments).code == 0
     assert [row["images"] for row in study_rows("out")] == ["30", "20"]
+
+
+def comparison_file() -> str:
+    """A comparison of a second, with a method of its own."""
+    section = {
+        "methods": ["none", "random", {"name": "mine", "set": {"distill.iterations": 1}}],
+        "seeds": 3,
+        "budgets": {"ipc": [4]},
+    }
+    values = {
+        "name": "mini",
+        "stream": {"dataset": "digits", "classes": [[0, 1], [2, 3]]},
+        "model": {"width": 4, "depth": 1},
+        "train": {"epochs": 1, "memory_epochs": 1},
+        "distill": {
+            "iterations": 2,
+            "real_batch": 4,
+            "embedder": {"width": 4, "depth": 1},
+            "cc": {"weight": 0},
+            "cm": {"weight": 0},
+        },
+        "device": "cpu",
+        "compare": section,
+    }
+    Path("mini.yaml").write_text(yaml.safe_dump(values))
+    return "mini.yaml"
+
+
+def test_a_comparison_is_what_its_file_says(cli: Callable[[Sequence[str]], Answer], in_tmp_path: Path) -> None:
+    answer = cli(["compare", comparison_file()])
+    assert (answer.code, answer.err) == (0, "")
+    names = {f"{label}-replay-ipc4-seed{seed}" for label in ("random", "mine") for seed in (0, 1, 2)}
+    found = {path.stem for path in (in_tmp_path / "runs" / "mini-compare" / "cells").glob("*.json")}
+    assert found == names | {f"none-seed{seed}" for seed in (0, 1, 2)}
+
+
+def test_a_comparisons_options_are_heard(cli: Callable[[Sequence[str]], Answer], in_tmp_path: Path) -> None:
+    options = ["--memories", "mine,random", "--modes", "replay,memory_only", "--ipc", "1,2", "--seeds", "1"]
+    answer = cli(["compare", comparison_file(), *options, "--seed", "7", "--baseline", "mine", "--out", "out"])
+    assert (answer.code, answer.err) == (0, "")
+    assert "vs mine" in answer.out
+    assert {path.stem for path in Path("out/cells").glob("*.json")} == {
+        f"{label}-{mode}-ipc{ipc}-seed7"
+        for label in ("random", "mine")
+        for mode in ("replay", "memory_only")
+        for ipc in (1, 2)
+    }
+
+
+def test_a_failed_cell_ends_in_exit_code_1(
+    cli: Callable[[Sequence[str]], Answer], in_tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*arguments: object) -> None:
+        raise RuntimeError("no luck")
+
+    monkeypatch.setattr("iid_cl.runs.compare.run_cell", fail)
+    answer = cli(["compare", comparison_file(), "--seeds", "1", "--memories", "none", "--out", "out"])
+    assert answer.code == 1
+    assert "none-seed0 failed: RuntimeError: no luck\n" in answer.out
+    assert "Traceback" not in answer.out + answer.err
 
 
 def test_looking_at_configurations_imports_nothing_heavy() -> None:

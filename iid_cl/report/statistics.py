@@ -1,6 +1,7 @@
 """How figures of several runs are written."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from statistics import mean, stdev
 
 
@@ -10,3 +11,47 @@ def percent(values: Sequence[float]) -> str:
         return "-"
     text = f"{100 * mean(values):.1f}"
     return text if len(values) == 1 else f"{text} ± {100 * stdev(values):.1f}"
+
+
+def interval(values: Sequence[float], level: float = 0.95) -> tuple[float, float | None]:
+    """Mean and half the width of its confidence interval by Student's t; None for fewer than two values.
+
+    The half width is t((1 + level) / 2, n - 1) * s / sqrt(n), with the sample standard deviation s.
+
+    Raises:
+        ValueError: no values.
+    """
+    if not values:
+        raise ValueError("no values have no mean")
+    if len(values) == 1:
+        return values[0], None
+    from scipy.stats import t
+
+    quantile = float(t.ppf((1 + level) / 2, len(values) - 1))
+    return mean(values), quantile * stdev(values) / math.sqrt(len(values))
+
+
+def paired_difference(
+    values: Mapping[int, float], baseline: Mapping[int, float], level: float = 0.95
+) -> tuple[float, float | None] | None:
+    """Mean of value minus baseline, seed by seed, and half the width of its interval as :func:`interval`.
+
+    Args:
+        values: by seed.
+        baseline: by seed; seeds that only one side has are left out.
+        level: of confidence.
+
+    Returns:
+        None without a common seed.
+    """
+    common = [seed for seed in values if seed in baseline]
+    return interval([values[seed] - baseline[seed] for seed in common], level) if common else None
+
+
+def percent_interval(found: tuple[float, float | None] | None, *, signed: bool = False) -> str:
+    """A mean of fractions with its half width, as percent: ``56.1 ± 2.0``; ``signed`` for differences."""
+    if found is None:
+        return "-"
+    middle, half = found
+    text = f"{100 * middle:+.1f}" if signed else f"{100 * middle:.1f}"
+    return text if half is None else f"{text} ± {100 * half:.1f}"

@@ -18,13 +18,14 @@ class RunDirectory:
 
     Args:
         path: a folder that is missing or empty.
+        again: it may hold files already: of the same command, which goes on.
 
     Raises:
         UserError: the folder holds something already, or cannot be made.
     """
 
-    def __init__(self, path: Path) -> None:
-        if path.exists() and (not path.is_dir() or any(path.iterdir())):
+    def __init__(self, path: Path, *, again: bool = False) -> None:
+        if path.exists() and (not path.is_dir() or any(path.iterdir())) and not again:
             raise UserError(f"{path}: holds files already; choose another --out, or remove it.")
         try:
             path.mkdir(parents=True, exist_ok=True)

@@ -36,6 +36,7 @@ from iid_cl.strategies import (
     SoftLabelPlugin,
 )
 from iid_cl.strategies.augmentation import BatchAugmentationPlugin
+from iid_cl.strategies.memory_only import UpdateLimitPlugin
 
 EVAL_BATCH = 500
 
@@ -54,6 +55,7 @@ class Result:
         network_matrices: each network's own matrix.
         test_sizes: test images of each experience, which ``final_accuracy`` and ``average_accuracy`` weigh by.
         train_seconds: of all networks together.
+        updates: mini-batches trained on, over all experiences and networks.
     """
 
     method: Method
@@ -74,6 +76,7 @@ class Result:
     class_accuracies: list[dict[int, float]] = field(default_factory=list)
     network_matrices: list[list[list[float]]] = field(default_factory=list)
     test_sizes: list[int] = field(default_factory=list)
+    updates: int = 0
 
 
 def run_method(
@@ -130,6 +133,7 @@ def run_method(
         network_matrices=matrices,
         test_sizes=sizes,
         **summary(matrices, sizes),
+        updates=progress.updates,
     )
     return result, memory
 
@@ -182,9 +186,13 @@ def _make_strategy(
     if train.augment:
         draws = make_generator(seed, "train augmentation")
         plugins.append(BatchAugmentationPlugin(dataset.augmentations, draws))
+    updates = train.memory_updates if memory_only else None
     if train.lr_drop:
-        schedule = torch.optim.lr_scheduler.MultiStepLR(optimizer, [(epochs + 1) // 2], gamma=0.1)
-        plugins.append(LRSchedulerPlugin(schedule))
+        half = ((epochs if updates is None else updates) + 1) // 2
+        schedule = torch.optim.lr_scheduler.MultiStepLR(optimizer, [half], gamma=0.1)
+        plugins.append(LRSchedulerPlugin(schedule, step_granularity="epoch" if updates is None else "iteration"))
+    if updates is not None:
+        plugins.append(UpdateLimitPlugin(updates))
     if memory is not None and not memory_only:
         plugins.append(MemoryReplayPlugin(memory, batch_size_mem=train.memory_batch_size))
     if memory is not None and config.memory.soft_labels:
@@ -278,6 +286,7 @@ class _ProgressPlugin(SupervisedPlugin):
     def __init__(self, reporter: Reporter, prefix: str) -> None:
         super().__init__()
         self.experience = prefix
+        self.updates = 0
         self._reporter = reporter
         self._done = 0
         self._total = 0
@@ -292,6 +301,7 @@ class _ProgressPlugin(SupervisedPlugin):
 
     def after_training_iteration(self, strategy: Any, **kwargs: Any) -> None:
         self._done += 1
+        self.updates += 1
         self._reporter.progress(
             self.label("training"), self._done, self._total, lambda: {"loss": float(strategy.loss.detach())}
         )

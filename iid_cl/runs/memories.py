@@ -26,15 +26,18 @@ from iid_cl.memory.selection import FeatureExtractor
 from iid_cl.report.pictures import save_memory_picture
 from iid_cl.report.statistics import percent
 from iid_cl.runs.checks import check_methods, check_network
+from iid_cl.runs.launchers import Launch
 from iid_cl.runs.provenance import provenance
 from iid_cl.runs.reporter import Reporter
 from iid_cl.seeding import draw_seed, make_generator
 
 
-def condense_dataset(config: Config, data_root: Path | None, out: Path, console: Console) -> None:
+def condense_dataset(
+    config: Config, data_root: Path | None, out: Path, console: Console, how: Launch | None = None
+) -> None:
     """Condenses all classes of a data set, as one experience, into the memory file ``out``.
 
-    A picture of the memory is written beside it.
+    A picture of the memory is written beside it. With ``how``, workers share the classes out.
 
     Raises:
         UserError: the data set, the budget or the file is unusable.
@@ -45,11 +48,18 @@ def condense_dataset(config: Config, data_root: Path | None, out: Path, console:
         raise UserError(f"memory.method: {config.memory.method!r} belongs to a stream of experiences; use {known}.")
     if out.suffix != ".safetensors":
         raise UserError(f"--out: {str(out)!r} must end in .safetensors.")
+    if how is not None:
+        from iid_cl.runs.shards import check_shards, shared_memory  # which distils by this module
+
+        check_shards(config)
     dataset = load_dataset(config.stream, data_root, config.seed)
     check_methods(config, [config.memory.method], dataset, range(len(dataset.class_names)))
     with Reporter(console) as reporter:
         started = time.perf_counter()
-        memory = make_memory(config, dataset, device, reporter)
+        if how is None:
+            memory = make_memory(config, dataset, device, reporter)
+        else:
+            memory = shared_memory(config, dataset, data_root, how, reporter)
         seconds = time.perf_counter() - started
         save_memory(out, memory, memory_metadata(config, dataset, device, seconds))
         picture = out.with_suffix(".png")

@@ -1,4 +1,4 @@
-"""``iid-cl run`` and ``iid-cl compare``: methods trained one after the other, results kept in a directory."""
+"""``iid-cl run``: methods trained one after the other, results kept in a directory."""
 
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -14,7 +14,6 @@ from iid_cl.data.datasets import load_dataset
 from iid_cl.data.images import ImageDataset
 from iid_cl.data.streams import class_order
 from iid_cl.devices import resolve_device
-from iid_cl.errors import UserError
 from iid_cl.report.pictures import save_memory_picture
 from iid_cl.report.tables import results_table
 from iid_cl.runs.checks import check_methods, check_network
@@ -31,12 +30,12 @@ def run(config: Config, data_root: Path | None, out: Path | None, console: Conso
         UserError: something the user can mend; found before the directory is made wherever possible.
     """
     methods = list(dict.fromkeys([config.memory.method, *config.baselines]))
-    device, dataset = _prepare(config, methods, [config.seed], data_root)
+    device, dataset = _prepare(config, methods, data_root)
     results = []
     with RunDirectory(out if out is not None else free_directory(config.name)) as directory:
         directory.write_config(config)
         with Reporter(console, directory.log) as reporter:
-            reporter.line(_headline(config, dataset, device))
+            reporter.line(headline(config, dataset, device))
             for method in methods:
                 prefix = f"{method}: " if len(methods) > 1 else ""
                 stem = "memory" if method == config.memory.method else f"memory-{method}"
@@ -46,44 +45,8 @@ def run(config: Config, data_root: Path | None, out: Path | None, console: Conso
     return directory.path
 
 
-def compare(
-    config: Config,
-    methods: Sequence[Method],
-    seeds: int,
-    data_root: Path | None,
-    out: Path | None,
-    console: Console,
-) -> Path:
-    """Runs each method with seeds ``config.seed``, ``config.seed + 1``, ...; returns the directory.
-
-    For one seed, all methods see the same class order and start from the same weights.
-
-    Raises:
-        UserError: as for :func:`run`.
-    """
-    all_seeds = list(range(config.seed, config.seed + seeds))
-    device, dataset = _prepare(config, methods, all_seeds, data_root)
-    results = []
-    with RunDirectory(out if out is not None else free_directory(f"{config.name}-compare")) as directory:
-        directory.write_config(config)
-        with Reporter(console, directory.log) as reporter:
-            reporter.line(_headline(config, dataset, device))
-            for seed in all_seeds:
-                for method in methods:
-                    one = config.model_copy(update={"seed": seed})
-                    label, stem = f"{method} seed {seed}: ", f"memory-{method}-seed{seed}"
-                    results.append(_run_and_keep(one, method, dataset, device, directory, reporter, label, stem))
-        mode = config.train.mode.replace("_", " ")
-        _finish(directory, results, device, console, f"{config.name}: {seeds} seeds, {mode}, mean ± std")
-    return directory.path
-
-
-def _prepare(
-    config: Config, methods: Sequence[Method], seeds: Sequence[int], data_root: Path | None
-) -> tuple[torch.device, ImageDataset]:
+def _prepare(config: Config, methods: Sequence[Method], data_root: Path | None) -> tuple[torch.device, ImageDataset]:
     """Device and data, and everything checked that can be before anything is written."""
-    if seeds[-1] >= 2**32:
-        raise UserError(f"seed: {seeds[-1]} is out of range; seeds must stay below 2**32.")
     device = resolve_device(config.device)
     dataset = load_dataset(config.stream, data_root, config.seed)
     order = class_order(config.stream, len(dataset.class_names), config.seed)
@@ -114,7 +77,8 @@ def _run_and_keep(
     return result
 
 
-def _headline(config: Config, dataset: ImageDataset, device: torch.device) -> str:
+def headline(config: Config, dataset: ImageDataset, device: torch.device | str) -> str:
+    """What runs on which data, in a line."""
     channels, height, width = dataset.shape
     judged = "held-out training images" if config.stream.validation else "test images"
     return (

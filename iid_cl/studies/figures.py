@@ -1,20 +1,16 @@
 """Figures of studies: accuracy per variant or along an axis, and features as a scatter."""
 
-import io
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import mean, stdev
 from typing import TYPE_CHECKING, Any
 
-from iid_cl.memory.files import write_bytes
+from iid_cl.report.plots import COLOURS, blank_figure, legend_name, save_figure
 
 if TYPE_CHECKING:
     from iid_cl.studies.run import Row
     from iid_cl.studies.scatter import Point
-
-# Okabe and Ito's colours, told apart by colour-blind readers, too
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#B2A100")
 
 
 def save_accuracy_figure(path: Path, rows: Sequence["Row"], title: str, axis: str | None) -> None:
@@ -25,7 +21,7 @@ def save_accuracy_figure(path: Path, rows: Sequence["Row"], title: str, axis: st
     """
     variants = list(dict.fromkeys(row.variant for row in rows))
     architectures = list(dict.fromkeys(row.architecture for row in rows))
-    figure, axes = _blank(7.0, 4.2)
+    figure, (axes,) = blank_figure(7.0, 4.2)
     if axis is not None:
         first = architectures[0]
         for number, variant in enumerate(variants):
@@ -33,7 +29,7 @@ def save_accuracy_figure(path: Path, rows: Sequence["Row"], title: str, axis: st
             points = [_spread([r for r in rows if (r.variant, r.x, r.architecture) == (variant, x, first)]) for x in xs]
             middle, around = [m for m, _ in points], [s for _, s in points]
             colour = COLOURS[number % len(COLOURS)]
-            axes.plot(xs, middle, marker="o", color=colour, label=_legend(variant))
+            axes.plot(xs, middle, marker="o", color=colour, label=legend_name(variant))
             low, high = ([m + sign * s for m, s in points] for sign in (-1, 1))
             if any(around):
                 axes.fill_between(xs, low, high, color=colour, alpha=0.15, linewidth=0)
@@ -59,7 +55,7 @@ def save_accuracy_figure(path: Path, rows: Sequence["Row"], title: str, axis: st
                 fmt="o",
                 capsize=4,
                 color=COLOURS[number % len(COLOURS)],
-                label=_legend(architecture),
+                label=legend_name(architecture),
             )
             for place, (middle_value, _) in zip(places, points, strict=True):
                 axes.annotate(
@@ -75,7 +71,7 @@ def save_accuracy_figure(path: Path, rows: Sequence["Row"], title: str, axis: st
     axes.set_title(textwrap.fill(title, 80), loc="left", fontsize=10)
     if axis is not None or len(architectures) > 1:
         axes.legend(frameon=False, fontsize=8)
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def save_scatter_figure(path: Path, points: Sequence["Point"], class_names: Sequence[str], title: str) -> None:
@@ -87,7 +83,7 @@ def save_scatter_figure(path: Path, points: Sequence["Point"], class_names: Sequ
     from matplotlib import colormaps
 
     variants = list(dict.fromkeys(point.variant for point in points))
-    figure, _ = _blank(4.2 * len(variants), 4.6)
+    figure, _ = blank_figure(4.2 * len(variants), 4.6)
     figure.clear()
     colours = colormaps["tab10" if len(class_names) <= 10 else "tab20"]
     for number, variant in enumerate(variants, start=1):
@@ -100,7 +96,7 @@ def save_scatter_figure(path: Path, points: Sequence["Point"], class_names: Sequ
                     [p.x for p in here],
                     [p.y for p in here],
                     color=colours(label % colours.N),
-                    label=_legend(class_names[label]) if stored else None,
+                    label=legend_name(class_names[label]) if stored else None,
                     **(style if stored else {"s": 5, "alpha": 0.45, "linewidths": 0}),
                 )
         axes.set_title(variant, fontsize=10)
@@ -110,41 +106,10 @@ def save_scatter_figure(path: Path, points: Sequence["Point"], class_names: Sequ
     figure.legend(handles, labels, loc="lower center", ncol=min(10, len(labels)), frameon=False, fontsize=7)
     figure.suptitle(title, fontsize=10, x=0.01, ha="left")
     figure.subplots_adjust(left=0.01, right=0.99, bottom=0.1, top=0.88, wspace=0.03)
-    _save(figure, path, tight=False)
-
-
-def _blank(width: float, height: float) -> tuple[Any, Any]:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width, height), dpi=120)
-    FigureCanvasAgg(figure)
-    axes = figure.add_subplot()
-    axes.grid(axis="y", color="0.9")
-    axes.set_axisbelow(True)
-    for side in ("top", "right"):
-        axes.spines[side].set_visible(False)
-    return figure, axes
+    save_figure(figure, path, tight=False)
 
 
 def _spread(rows: Sequence["Row"]) -> tuple[float, float]:
     """Mean and standard deviation in percent."""
     values = [100 * row.accuracy for row in rows]
     return mean(values), stdev(values) if len(values) > 1 else 0.0
-
-
-def _legend(name: str) -> str:
-    """A legend leaves out what begins with an underscore."""
-    return f" {name}" if name.startswith("_") else name
-
-
-def _save(figure: Any, path: Path, *, tight: bool = True) -> None:
-    from matplotlib.text import Text
-
-    for text in figure.findobj(Text):
-        text.set_parse_math(False)  # a class may be called $x$
-    buffer = io.BytesIO()
-    if tight:
-        figure.tight_layout()
-    figure.savefig(buffer, format="png", metadata={"Software": None})
-    write_bytes(path, buffer.getvalue())

@@ -3,7 +3,6 @@
 import io
 import json
 import re
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,39 +15,15 @@ from rich.console import Console
 from torch.utils.data import DataLoader
 
 from iid_cl.config import Config
-from iid_cl.config_files import load_config, parse_config
+from iid_cl.config_files import load_config
 from iid_cl.data.datasets import load_dataset
 from iid_cl.errors import UserError
 from iid_cl.memory.files import load_memory
-from iid_cl.nets import build_network
 from iid_cl.runs.directory import RunDirectory
-from iid_cl.runs.run import compare, run
+from iid_cl.runs.run import run
+from tests.runs.helpers import BYTES_PER_IMAGE, CLASSES, miniature
 
-CLASSES = [[3, 1], [0, 7]]
-BYTES_PER_IMAGE = 8 * 8 + 2  # one grey channel, and a 16-bit label
 BASELINES = ["herding", "none", "joint"]
-
-
-def miniature(**changes: Any) -> Config:
-    """A run of a second on four digits; ``changes`` are sections or keys, merged in."""
-    values: dict[str, Any] = {
-        "name": "mini",
-        "stream": {"dataset": "digits", "classes": CLASSES},
-        "model": {"width": 8, "depth": 2},
-        "train": {"epochs": 2, "memory_epochs": 2, "batch_size": 64},
-        "memory": {"method": "distilled", "ipc": 1},
-        "distill": {
-            "iterations": 3,
-            "real_batch": 8,
-            "embedder": {"width": 8, "depth": 2},
-            "cc": {"weight": 0, "network": {"width": 8, "depth": 2}, "trainings": 1, "epochs": 1, "snapshots": 1},
-            "cm": {"weight": 0},
-        },
-        "device": "cpu",
-    }
-    for key, change in changes.items():
-        values[key] = {**values.get(key, {}), **change} if isinstance(change, dict) else change
-    return parse_config(values, "miniature")
 
 
 class Finished:
@@ -80,17 +55,6 @@ def finish(out: Path, config: Config) -> Finished:
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Finished:
     """A replay run of the distilled memory with baselines."""
     return finish(tmp_path_factory.mktemp("runs") / "mini", miniature(baselines=BASELINES))
-
-
-@pytest.fixture(scope="module")
-def compared(tmp_path_factory: pytest.TempPathFactory) -> Finished:
-    """Three memories and no memory, two seeds, random class orders."""
-    out = tmp_path_factory.mktemp("runs") / "compared"
-    config = miniature(stream={"classes": None, "experiences": 5}, train={"epochs": 1}, seed=4)
-    printed = io.StringIO()
-    methods = ["none", "random", "herding", "distilled"]
-    compare(config, methods, 2, None, out, Console(file=printed, width=110))  # type: ignore[arg-type]
-    return Finished(config, out, printed.getvalue())
 
 
 def test_images_counted_by_hand() -> None:
@@ -429,77 +393,7 @@ def test_runs_of_one_name_have_directories_of_their_own(in_tmp_path: Path) -> No
     assert all((path / "run.json").is_file() for path in paths)
 
 
-def test_a_comparison_runs_each_method_with_each_seed(compared: Finished) -> None:
-    methods = ("none", "random", "herding", "distilled")
-    found = {(r["method"], r["seed"]) for r in compared.summary["results"]}
-    assert found == {(method, seed) for method in methods for seed in (4, 5)}
-    assert len(compared.summary["results"]) == 8
-    lines = [(m["method"], m["seed"], m["experience"]) for m in compared.metrics]
-    assert sorted(lines) == sorted((m, s, t) for m in methods for s in (4, 5) for t in range(5))
-
-
-def test_a_comparison_has_one_class_order_per_seed(compared: Finished) -> None:
-    for seed in (4, 5):
-        permutation = np.random.RandomState(seed).permutation(10).tolist()
-        expected = [permutation[i : i + 2] for i in range(0, 10, 2)]
-        for result in compared.summary["results"]:
-            if result["seed"] == seed:
-                assert result["class_order"] == expected
-
-
-def test_a_comparison_starts_from_the_same_weights(compared: Finished) -> None:
-    # until the first memory is replayed, all methods do the same
-    for seed in (4, 5):
-        firsts = {m["accuracy_seen"] for m in compared.metrics if m["seed"] == seed and m["experience"] == 0}
-        assert len(firsts) == 1
-
-
-def test_initial_weights_follow_the_seed_and_not_the_method(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    built = []
-
-    def build(*args: Any, **kwargs: Any) -> torch.nn.Module:
-        network = build_network(*args, **kwargs)
-        built.append(torch.cat([parameter.detach().flatten().clone() for parameter in network.parameters()]))
-        return network
-
-    monkeypatch.setattr("iid_cl.runs.experiment.build_network", build)
-    config = miniature(train={"epochs": 1}, seed=4)
-    compare(config, ["none", "random"], 2, None, tmp_path / "run", Console(file=io.StringIO()))
-    assert len(built) == 4  # both methods with seed 4, then with seed 5
-    assert torch.equal(built[0], built[1])
-    assert torch.equal(built[2], built[3])
-    assert not torch.equal(built[0], built[2])
-
-
-def test_a_comparison_holds_bytes_equal(compared: Finished) -> None:
-    for result in compared.summary["results"]:
-        assert result["memory_bytes"] == (0 if result["method"] == "none" else 10 * BYTES_PER_IMAGE)
-
-
-def test_a_comparison_keeps_each_memory(compared: Finished) -> None:
-    memories = [load_memory(path) for path in compared.path.glob("*.safetensors")]
-    found = sorted((memory.metadata["method"], memory.metadata["seed"]) for memory in memories)
-    assert found == sorted((method, seed) for method in ("random", "herding", "distilled") for seed in (4, 5))
-    assert len(list(compared.path.glob("*.png"))) == 6
-
-
-def test_a_comparison_prints_mean_and_spread_of_each_method(compared: Finished) -> None:
-    for method in ("none", "random", "herding", "distilled"):
-        finals = [compared.result(method, seed)["final_accuracy"] * 100 for seed in (4, 5)]
-        mean, spread = sum(finals) / 2, abs(finals[0] - finals[1]) / 2**0.5
-        (row,) = re.findall(rf"^ *{method} +\d.*", compared.printed, re.MULTILINE)
-        cells = [cell.strip() for cell in re.split(r" {2,}", row.strip())]
-        assert cells[1] == f"{mean:.1f} ± {spread:.1f}"
-
-
-def test_a_comparison_keeps_its_configuration(compared: Finished) -> None:
-    assert load_config(str(compared.path / "config.yaml")) == compared.config
-
-
-@pytest.mark.parametrize("start", [run, lambda c, *rest: compare(c, ["none"], 1, *rest)], ids=["run", "compare"])
-def test_a_run_that_fails_closes_its_log(
-    tmp_path: Path, start: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_run_that_fails_closes_its_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     logs = []
 
     class Recorded(RunDirectory):
@@ -513,7 +407,7 @@ def test_a_run_that_fails_closes_its_log(
     monkeypatch.setattr("iid_cl.runs.run.RunDirectory", Recorded)
     monkeypatch.setattr("iid_cl.runs.run.run_method", fail)
     with pytest.raises(UserError, match="something is wrong"):
-        start(miniature(memory={"method": "none"}), None, tmp_path / "run", Console(file=io.StringIO()))
+        run(miniature(memory={"method": "none"}), None, tmp_path / "run", Console(file=io.StringIO()))
     closed = [log.closed for log in logs]
     for log in logs:
         log.close()

@@ -1,9 +1,12 @@
 import copy
 from typing import Any
 
+import pytest
 import torch
 from avalanche.core import SupervisedPlugin
+from avalanche.training.plugins import LRSchedulerPlugin
 from iid_cl.strategies import MemoryOnly, RandomBuffer
+from iid_cl.strategies.memory_only import UpdateLimitPlugin
 
 from .conftest import NORMALIZATION, make_benchmark
 
@@ -85,3 +88,42 @@ def test_a_second_strategy_trains_on_the_memory_of_the_first(network: torch.nn.M
     assert updates == experiences
     assert spies[0].images == spies[1].images
     assert [len(images) for images in spies[1].images] == [4, 8]
+
+
+class Counted(SupervisedPlugin):
+    """Learning rates of each experience's updates."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rates: list[list[float]] = []
+
+    def before_training_exp(self, strategy: Any, **kwargs: Any) -> None:
+        self.rates.append([])
+
+    def before_update(self, strategy: Any, **kwargs: Any) -> None:
+        self.rates[-1].append(strategy.optimizer.param_groups[0]["lr"])
+
+
+@pytest.mark.parametrize("updates", [1, 2, 3, 7])
+def test_a_limit_of_updates_holds_for_each_experience_and_drops_the_rate_half_way(
+    network: torch.nn.Module, updates: int
+) -> None:
+    counted = Counted()
+    optimizer = torch.optim.SGD(network.parameters(), lr=1.0)
+    half = (updates + 1) // 2
+    schedule = torch.optim.lr_scheduler.MultiStepLR(optimizer, [half], gamma=0.1)
+    strategy = MemoryOnly(
+        model=network,
+        optimizer=optimizer,
+        criterion=torch.nn.CrossEntropyLoss(),
+        memory=RandomBuffer(2, normalization=NORMALIZATION),
+        train_mb_size=3,  # passes of a few batches, which end at the limit or in the midst of a pass
+        plugins=[LRSchedulerPlugin(schedule, step_granularity="iteration"), UpdateLimitPlugin(updates), counted],
+        evaluator=None,
+    )
+    experiences = list(make_benchmark("plain").train_stream)
+    for experience in experiences:
+        strategy.train(experience)
+    assert len(counted.rates) == len(experiences) > 1
+    for rates in counted.rates:
+        assert rates == pytest.approx([1.0] * half + [0.1] * (updates - half))

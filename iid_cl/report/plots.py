@@ -1,0 +1,48 @@
+"""What all figures share: colours, an empty figure, writing it."""
+
+import io
+from pathlib import Path
+from typing import Any
+
+from iid_cl.memory.files import write_bytes
+
+# Okabe and Ito's colours, told apart by colour-blind readers, too
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#B2A100")
+
+
+def blank_figure(width: float, height: float, panels: int = 1) -> tuple[Any, list[Any]]:
+    """A figure of so many inches with panels side by side, which share their y-axis."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), dpi=120)
+    FigureCanvasAgg(figure)
+    (all_axes,) = figure.subplots(1, panels, sharey=True, squeeze=False)
+    for axes in all_axes:
+        axes.grid(axis="y", color="0.9")
+        axes.set_axisbelow(True)
+        for side in ("top", "right"):
+            axes.spines[side].set_visible(False)
+    return figure, list(all_axes)
+
+
+def legend_name(name: str) -> str:
+    """A legend leaves out what begins with an underscore."""
+    return f" {name}" if name.startswith("_") else name
+
+
+def save_figure(figure: Any, path: Path, *, tight: bool = True) -> None:
+    """Writes a PNG.
+
+    Raises:
+        UserError: the file cannot be written.
+    """
+    from matplotlib.text import Text
+
+    for text in figure.findobj(Text):
+        text.set_parse_math(False)  # a class may be called $x$
+    buffer = io.BytesIO()
+    if tight:
+        figure.tight_layout()
+    figure.savefig(buffer, format="png", metadata={"Software": None})
+    write_bytes(path, buffer.getvalue())

@@ -1,0 +1,73 @@
+"""One cell of a comparison, in whatever process: from a configuration to a result and the files of its memory."""
+
+import platform
+import tempfile
+import time
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+from rich.console import Console
+
+from iid_cl.config import Config, StreamConfig
+from iid_cl.data.datasets import load_dataset
+from iid_cl.data.images import ImageDataset
+from iid_cl.devices import resolve_device
+from iid_cl.report.pictures import save_memory_picture
+from iid_cl.runs.experiment import Result, run_method
+from iid_cl.runs.reporter import Reporter
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What comes back from a worker; ``files`` holds the contents of the memory's files by their suffix."""
+
+    result: Result
+    seconds: float
+    host: str
+    files: dict[str, bytes]
+
+
+def run_cell(config: str, data_root: Path | None) -> Outcome:
+    """Runs the configured memory; writes nothing.
+
+    Args:
+        config: the whole configuration as JSON.
+        data_root: folder of the data sets, on the machine this runs on.
+
+    Raises:
+        UserError: something the user can mend.
+    """
+    start = time.perf_counter()
+    resolved = Config.model_validate_json(config)
+    dataset = dataset_of(resolved, data_root)
+    device = resolve_device(resolved.device)
+    with Reporter(Console(quiet=True)) as reporter:
+        result, memory = run_method(resolved, resolved.memory.method, dataset, device, reporter)
+    files = {}
+    if memory is not None and memory.exemplars is not None:
+        with tempfile.TemporaryDirectory() as folder:
+            memory.save(Path(folder) / "m.safetensors")
+            save_memory_picture(Path(folder) / "m.png", memory.exemplars, dataset.class_names)
+            files = {path.suffix: path.read_bytes() for path in Path(folder).iterdir()}
+    return Outcome(result, time.perf_counter() - start, platform.node(), files)
+
+
+def dataset_of(config: Config, data_root: Path | None) -> ImageDataset:
+    """The configuration's data set, loaded once per process.
+
+    Raises:
+        UserError: it cannot be loaded.
+    """
+    # the seed chooses what is held out, and nothing else
+    return _loaded(config.stream.model_dump_json(), data_root, config.seed if config.stream.validation else 0)
+
+
+def forget_datasets() -> None:
+    """Files may have changed since an earlier comparison in this process."""
+    _loaded.cache_clear()
+
+
+@lru_cache(maxsize=1)
+def _loaded(stream: str, data_root: Path | None, seed: int) -> ImageDataset:
+    return load_dataset(StreamConfig.model_validate_json(stream), data_root, seed)

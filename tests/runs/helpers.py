@@ -1,0 +1,31 @@
+"""A run of a second, shared by the tests of runs and comparisons."""
+
+from typing import Any
+
+from iid_cl.config import Config
+from iid_cl.config_files import parse_config
+
+CLASSES = [[3, 1], [0, 7]]
+BYTES_PER_IMAGE = 8 * 8 + 2  # one grey channel, and a 16-bit label
+
+
+def miniature(**changes: Any) -> Config:
+    """A run of a second on four digits; ``changes`` are sections or keys, merged in."""
+    values: dict[str, Any] = {
+        "name": "mini",
+        "stream": {"dataset": "digits", "classes": CLASSES},
+        "model": {"width": 8, "depth": 2},
+        "train": {"epochs": 2, "memory_epochs": 2, "batch_size": 64},
+        "memory": {"method": "distilled", "ipc": 1},
+        "distill": {
+            "iterations": 3,
+            "real_batch": 8,
+            "embedder": {"width": 8, "depth": 2},
+            "cc": {"weight": 0, "network": {"width": 8, "depth": 2}, "trainings": 1, "epochs": 1, "snapshots": 1},
+            "cm": {"weight": 0},
+        },
+        "device": "cpu",
+    }
+    for key, change in changes.items():
+        values[key] = {**values.get(key, {}), **change} if isinstance(change, dict) else change
+    return parse_config(values, "miniature")
