@@ -18,7 +18,7 @@ METHODS = {
     "distilled": lambda: DistilledBuffer(2, distill=TINY, normalization=NORMALIZATION),
     "herding": lambda: HerdingBuffer(2, normalization=NORMALIZATION),
     "random": lambda: RandomBuffer(2, normalization=NORMALIZATION),
-    "fixed total": lambda: DistilledBuffer(mem_size=8, distill=TINY, normalization=NORMALIZATION),
+    "fixed total": lambda: DistilledBuffer(mem_size=8, shrink="cut", distill=TINY, normalization=NORMALIZATION),
 }
 # Hosts that draw exemplars with a loader of their own and unpack x, y, t.
 WANT_TASK_LABELS = {("ER_ACE", "plain"), ("MemoryNCMUpdate", "plain"), ("MemoryFeCAMUpdate", "plain")}
