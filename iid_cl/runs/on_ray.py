@@ -2,6 +2,7 @@
 
 import logging
 import os
+import socket
 import warnings
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
@@ -60,6 +61,8 @@ def _cluster(ray: Any, how: Launch, threads: int) -> Iterator[None]:
     settings: dict[str, Any] = {"include_dashboard": False}
     if how.workers is not None:
         settings["num_cpus"] = how.workers * threads
+    if how.address is not None:
+        _check_reachable(how.address)
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nobody asked for a report to Ray's makers
     try:
         with warnings.catch_warnings():
@@ -71,8 +74,8 @@ def _cluster(ray: Any, how: Launch, threads: int) -> Iterator[None]:
             )
     except (ConnectionError, ValueError, RuntimeError) as error:
         raise UserError(
-            f"--address {how.address}: no Ray cluster answers there ({' '.join(str(error).split())}); "
-            "start one with ray start --head."
+            f"--address {how.address}: the Ray cluster there does not take us ({' '.join(str(error).split())}); "
+            "if it asks for a token, set RAY_AUTH_MODE=token and see docs/compare.md."
             if how.address is not None
             else f"--launcher ray: Ray does not start on this machine ({' '.join(str(error).split())})."
         ) from None
@@ -80,6 +83,19 @@ def _cluster(ray: Any, how: Launch, threads: int) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+def _check_reachable(address: str) -> None:
+    """Ray itself tries for minutes."""
+    host, colon, port = address.removeprefix("ray://").rpartition(":")
+    if not colon or not port.isdecimal():
+        return  # auto, which Ray finds by itself
+    try:
+        socket.create_connection((host, int(port)), timeout=10).close()
+    except (OSError, OverflowError) as error:
+        raise UserError(
+            f"--address {address}: no Ray cluster answers there ({error}); start one with ray start --head."
+        ) from None
 
 
 def _check_room(ray: Any, threads: int, gpus: float) -> None:

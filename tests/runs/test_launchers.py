@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import signal
+import socket
 import time
 from pathlib import Path
 
@@ -94,3 +95,11 @@ def test_a_missing_ray_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "ray", None)
     with pytest.raises(UserError, match=r"pip install 'iid-cl\[ray\]'"):
         list(launch(job, {"a": (1,)}, Launch("ray")))
+
+
+def test_an_address_where_nobody_answers_is_said_at_once() -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))  # and does not listen
+        address = f"127.0.0.1:{unused.getsockname()[1]}"
+        with pytest.raises(UserError, match=rf"^--address {address}: no Ray cluster answers there"):
+            list(launch(job, {"a": (1,)}, Launch("ray", address=address)))
