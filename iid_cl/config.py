@@ -186,7 +186,8 @@ class MemoryConfig(Section):
     shrink: Literal["cut", "redistil"] = Field(
         "redistil",
         description="Where a fixed total shrinks older distilled classes: cut keeps the first images, redistil "
-        "condenses fewer out of all of them, which takes longer and keeps more.",
+        "condenses fewer out of all of them, which takes longer and keeps more. Images with soft labels, and memories "
+        "that hold real images, are cut in any case.",
     )
 
     @model_validator(mode="after")

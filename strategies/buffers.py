@@ -21,7 +21,7 @@ from iid_cl.memory.exemplars import Exemplars
 from iid_cl.memory.files import save_memory
 from iid_cl.seeding import make_generator
 
-from .samples import as_avalanche, read_experience
+from .samples import LABEL_RANGE, Form, as_avalanche, read_experience
 from .staging import Staging
 from .views import ClassGroups
 
@@ -72,6 +72,7 @@ class MemoryBuffer(ClassGroups, ExemplarsBuffer):
         self.keys: dict[int, tuple[int, int]] = {}
         self.seconds = 0.0
         self.number_samples = False
+        self._form: Form = "bytes"  # of the last experience's raw samples
         self._stands_for: dict[int, int] = {}
         self._updates = 0
         self._staging = Staging()
@@ -116,30 +117,38 @@ class MemoryBuffer(ClassGroups, ExemplarsBuffer):
         if waiting is None:
             return
         images, tasks = waiting
-        normalization = self.normalization or _measure(images.images)
         keys, ids = self._identify(images.labels, tasks)
         arrived = {int(c): images.images[ids == c] for c in ids.unique()}
         classes = set(arrived) | set(self._stands_for)
         room = self.budget.room(len(classes), images.images[0].numel())
-        # from here on it takes long; what it fails at leaves the memory as it was
-        self.normalization = normalization
-        self.exemplars = self.renew(arrived, room, agent_state, make_generator(self.seed, "memory", self._updates))
-        self.keys = keys
+        given_normalization, self.normalization = self.normalization, self.normalization or _measure(images.images)
+        try:
+            exemplars = self.renew(arrived, room, agent_state, make_generator(self.seed, "memory", self._updates))
+            buffer = as_avalanche(exemplars, data, form, self.normalization, keys, self.number_samples)
+        except BaseException:  # what it fails at, or is interrupted in, leaves the memory as it was
+            self.normalization = given_normalization
+            raise
+        self.exemplars, self.buffer, self.keys, self._form = exemplars, buffer, keys, form
         for label, members in arrived.items():
             self._stands_for[label] = self._stands_for.get(label, 0) + len(members)
         self._updates += 1
-        self.buffer = as_avalanche(self.exemplars, data, form, self.normalization, self.keys, self.number_samples)
         if self.budget.key != "mem_size":
             self.max_size = len(self.buffer)
         self.seconds += time.perf_counter() - started
 
     def _identify(self, labels: Tensor, tasks: Tensor) -> tuple[dict[int, tuple[int, int]], Tensor]:
-        """The memory's index of each (class, task), known ones and new ones, and of each sample."""
+        """The memory's index of each (class, task), known ones and new ones, and of each sample.
+
+        Raises:
+            UserError: an index beyond 16 bits.
+        """
         keys = dict(self.keys)
         numbers = {key: number for number, key in keys.items()}
         pairs = list(zip(labels.tolist(), tasks.tolist(), strict=True))
         for key in sorted(set(pairs) - set(numbers)):
-            number = key[0] if key[0] not in keys else max(keys) + 1
+            if not 0 <= key[0] < LABEL_RANGE:
+                raise UserError(f"class index {key[0]}: a memory takes class indices from 0 to {LABEL_RANGE - 1}.")
+            number = key[0] if key[0] not in keys else next(n for n in range(LABEL_RANGE) if n not in keys)
             keys[number], numbers[key] = key, number
         return keys, torch.tensor([numbers[pair] for pair in pairs])
 
@@ -160,9 +169,10 @@ class MemoryBuffer(ClassGroups, ExemplarsBuffer):
         if self.exemplars is not None:
             image_bytes = next(iter(self.exemplars.by_class().values()))[0].numel()
             rows = self.exemplars.fitting(budget.room(len(self._stands_for), image_bytes), charge_all=False)
-            parts = self.exemplars.partition**2
             self.exemplars = self.exemplars.take(rows)
-            self.buffer = self.buffer.subset((rows[:, None] * parts + torch.arange(parts)).flatten().tolist())
+            self.buffer = as_avalanche(
+                self.exemplars, self.buffer, self._form, self.normalization, self.keys, self.number_samples
+            )
         self.budget, self.max_size = budget, new_size
 
     def save(self, path: Path | str) -> None:
@@ -227,12 +237,30 @@ class ClassBuffer(MemoryBuffer):
         return (self.shrink(rest, room, strategy, generator) if self.budget.fixed else rest).merge(condensed)
 
     def paying(self, arrived: ImagesByClass) -> int:
-        """How many classes share what a memory stores once (a header): all, or none where it is there and paid for."""
-        return len(set(arrived) | set(self._stands_for)) if self.budget.fixed or self.exemplars is None else 0
+        """How many classes share what a memory stores once (a header): all of a fixed total.
+
+        In a memory that grows, those that arrive, as one that comes back may have paid; none where all are new and it
+        is there and paid for.
+        """
+        if self.budget.fixed:
+            return len(set(arrived) | set(self._stands_for))
+        new = self.exemplars is not None and not set(arrived) & set(self._stands_for)
+        return 0 if new else len(arrived)
 
     def shrink(self, memory: Exemplars, room: int, strategy: Any, generator: torch.Generator) -> Exemplars:
-        """What is left of older classes, without their real data: the first images of each that fit."""
-        return memory.take(memory.fitting(room, self.budget.in_bytes))
+        """What is left of older classes, without their real data: the first images of each that fit.
+
+        Raises:
+            UserError: a class whose first image does not.
+        """
+        rows = memory.fitting(room, self.budget.in_bytes)
+        lost = set(memory.classes) - set(memory.labels[rows].tolist())
+        if lost:
+            raise UserError(
+                f"memory.{self.budget.key}: {self.budget.amount} leaves {room} bytes to a class, too little for the "
+                f"first image of class {min(lost)}; use more."
+            )
+        return memory.take(rows)
 
 
 def _measure(images: Tensor) -> Normalization:

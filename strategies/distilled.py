@@ -6,14 +6,15 @@ from typing import Any, Literal
 
 import torch
 
-from iid_cl.config import DistillConfig
+from iid_cl.config import DistillConfig, EarlyStoppingConfig
 from iid_cl.data.images import Normalization
-from iid_cl.distill import distill
 from iid_cl.distill.engine import OnStep
+from iid_cl.distill.uneven import distill_each
 from iid_cl.errors import UserError
-from iid_cl.memory.exemplars import Exemplars, ExemplarSet, images_in
+from iid_cl.memory.exemplars import Exemplars, ExemplarSet, distilled_images
 from iid_cl.memory.hybrid import held_out_losses, hold_out, hybrid_memory, significantly_best, suited_partition
-from iid_cl.memory.real import JpegError, Order, ordering, store_jpeg
+from iid_cl.memory.jpeg import JpegError
+from iid_cl.memory.real import Order, ordering, store_jpeg
 from iid_cl.memory.selection import FeaturesFactory
 from iid_cl.seeding import draw_seed, make_generator
 
@@ -36,7 +37,8 @@ class DistilledBuffer(ClassBuffer):
         soft_labels: store class probabilities with each image, see :func:`iid_cl.distill.distill`; budgets in images
             leave them out of account.
         shrink: what becomes of older classes when a fixed total has to hold more of them: ``cut`` keeps the first of
-            their images, ``redistil`` condenses fewer out of all of them.
+            their images, ``redistil`` condenses fewer out of all of them. Images with soft labels, which only real ones
+            teach, and memories that hold real images are cut.
         on_step: called now and then with the iteration and the losses.
 
     The remaining arguments are those of :class:`MemoryBuffer`.
@@ -73,6 +75,13 @@ class DistilledBuffer(ClassBuffer):
         self.on_step = on_step
         self._shrink = shrink
 
+    def renew(self, arrived: ImagesByClass, room: int, strategy: Any, generator: torch.Generator) -> Exemplars:
+        """Distils the classes that arrived and joins them with the others."""
+        memory = super().renew(arrived, room, strategy, generator)
+        if not self.soft_labels or not self.budget.in_bytes:
+            return memory
+        return memory.take(memory.fitting(room))  # joined, all soft labels are as wide as the widest
+
     def condense(
         self,
         images_by_class: ImagesByClass,
@@ -86,24 +95,21 @@ class DistilledBuffer(ClassBuffer):
 
     def shrink(self, memory: Exemplars, room: int, strategy: Any, generator: torch.Generator) -> Exemplars:
         """Fewer images of older classes."""
-        rows = memory.fitting(room, self.budget.in_bytes)
-        if self._shrink == "cut" or len(rows) == len(memory):
-            return memory.take(rows)
-        kept = memory.labels[rows].bincount()
-        parts = memory.decoded().by_class()
-        count = int(kept.max())
-        return self._distilled(parts, {}, count, strategy, generator)
+        fewer = super().shrink(memory, room, strategy, generator)
+        if self._shrink == "cut" or self.soft_labels or len(fewer) == len(memory):
+            return fewer
+        count = int(fewer.labels.bincount().max())
+        # a handful of images has none to hold out
+        config = self.config.model_copy(update={"early_stopping": EarlyStoppingConfig()})
+        return self._distilled(memory.decoded().by_class(), {}, count, strategy, generator, config)
 
     def _count(self, images_by_class: ImagesByClass, room: int) -> int:
         """Images to store of each class."""
-        width = len(images_by_class) if self.soft_labels and self.budget.in_bytes else 0
-        count = images_in(room, next(iter(images_by_class.values()))[0].numel(), width, self.config.factor)
-        if not count:
-            raise UserError(
-                f"memory.{self.budget.key}: {self.budget.amount} leaves {room} bytes to a class, too little for an "
-                "image with its soft labels; use more, or no soft labels."
-            )
-        return count
+        width = len(images_by_class) if self.soft_labels else 0
+        if isinstance(self.exemplars, ExemplarSet) and self.exemplars.soft_labels is not None:
+            width = max(width, self.exemplars.soft_labels.columns.shape[1])  # all are as wide as the widest
+        image_bytes = next(iter(images_by_class.values()))[0].numel()
+        return distilled_images(self.budget, room, image_bytes, width, self.config.factor)
 
     def _distilled(
         self,
@@ -112,31 +118,22 @@ class DistilledBuffer(ClassBuffer):
         count: int,
         strategy: Any,
         generator: torch.Generator,
+        config: DistillConfig | None = None,
     ) -> ExemplarSet:
         """``count`` images of each class, or as many as it has."""
         assert self.normalization is not None  # measured by post_adapt at the latest
-        counts = {label: min(count, len(images)) for label, images in images_by_class.items()}
-        memories = []
-        for same in sorted(set(counts.values()), reverse=True):
-            classes = [label for label in counts if counts[label] == same]
-            memories.append(
-                distill(
-                    {label: images_by_class[label] for label in classes},
-                    self.config,
-                    ipc=same,
-                    generator=generator,
-                    device=self.device if self.device is not None else strategy.device,
-                    normalization=self.normalization,
-                    augmentations=self.augmentations,
-                    weights={label: weights[label] for label in classes if label in weights},
-                    soft_labels=self.soft_labels,
-                    on_step=self.on_step,
-                )
-            )
-        memory = memories[0]
-        for other in memories[1:]:
-            memory = memory.merge(other)
-        return memory
+        return distill_each(
+            images_by_class,
+            config if config is not None else self.config,
+            ipc=count,
+            generator=generator,
+            device=self.device if self.device is not None else strategy.device,
+            normalization=self.normalization,
+            augmentations=self.augmentations,
+            weights=weights,
+            soft_labels=self.soft_labels,
+            on_step=self.on_step,
+        )
 
     def describe(self) -> dict[str, Any]:
         return {**super().describe(), "method": "distilled", "distill": self.config.model_dump(mode="json")}
@@ -175,6 +172,12 @@ class HybridBuffer(DistilledBuffer):
         """Mixes the classes' images."""
         return self._mixed(images_by_class, weights, room, self.share, strategy, draw_seed(generator))
 
+    def shrink(self, memory: Exemplars, room: int, strategy: Any, generator: torch.Generator) -> Exemplars:
+        """Fewer images of older classes; real ones are not distilled."""
+        if self.share == 1:
+            return super().shrink(memory, room, strategy, generator)
+        return ClassBuffer.shrink(self, memory, room, strategy, generator)
+
     def _mixed(
         self, images_by_class: ImagesByClass, weights: ImagesByClass, room: int, share: float, strategy: Any, seed: int
     ) -> ExemplarSet:
@@ -200,7 +203,7 @@ class HybridBuffer(DistilledBuffer):
             "herding",
             self._features(images_by_class, strategy, draws),
             normalization=self.normalization,
-            device=self.device if self.device is not None else strategy.device,
+            device=strategy.device,
             generator=draws,
             weights=weights,
         )
@@ -251,8 +254,9 @@ class AutoBuffer(HybridBuffer):
         self.config = self.config.model_copy(update={"partition": suited_partition(self.config, height, width)})
         rest, held_out = hold_out(images_by_class, make_generator(seed, "held out"))
         if len(images_by_class) == 1 or len(held_out) < 2:
-            self.choice = "share 1"
-            return self._kept(self.choice, images_by_class, weights, room, strategy, seed)
+            memory = self._kept("share 1", images_by_class, weights, room, strategy, seed)
+            self._choose("share 1")
+            return memory
         candidates: dict[str, Exemplars] = {}
         for way in WAYS:
             if way == "share 0.5" and self._count(rest, room) == 1:
@@ -269,14 +273,20 @@ class AutoBuffer(HybridBuffer):
             generator=make_generator(seed, "choice"),
         )
         self.tried = {way: float(each.mean()) for way, each in losses.items()}
-        self.choice = significantly_best(losses)
-        return candidates[self.choice]
+        best = significantly_best(losses)
+        self._choose(best)
+        return candidates[best]
+
+    def _choose(self, way: str) -> None:
+        self.choice = way
+        self.share = 0.0 if way == "jpeg" else float(way.removeprefix("share "))
 
     def _kept(
         self, way: str, images_by_class: ImagesByClass, weights: ImagesByClass, room: int, strategy: Any, seed: int
     ) -> Exemplars:
         if way != "jpeg":
-            return self._mixed(images_by_class, weights, room, float(way.removeprefix("share ")), strategy, seed)
+            share = float(way.removeprefix("share "))
+            return self._mixed(images_by_class, weights, room, share, strategy, seed)
         order = self._order(images_by_class, weights, strategy, seed)
         old = self.exemplars if weights else None
         return store_jpeg(images_by_class, order, room, JPEG_QUALITY, self.paying(images_by_class), old)

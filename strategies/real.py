@@ -8,7 +8,7 @@ from iid_cl.data.images import Normalization
 from iid_cl.errors import UserError
 from iid_cl.memory.exemplars import Exemplars, ExemplarSet, images_in
 from iid_cl.memory.real import ordering, store_jpeg, store_whole
-from iid_cl.memory.selection import FeaturesFactory
+from iid_cl.memory.selection import RULES, FeaturesFactory
 
 from .buffers import ClassBuffer, ImagesByClass, MemoryBuffer
 from .features import features_of_strategy
@@ -31,7 +31,7 @@ class RealBuffer(ClassBuffer):
     The remaining arguments are those of :class:`MemoryBuffer`.
 
     Raises:
-        UserError: both ``downscale`` and ``jpeg``, or one out of range.
+        UserError: an unknown rule, both ``downscale`` and ``jpeg``, or one out of range.
     """
 
     def __init__(
@@ -56,6 +56,8 @@ class RealBuffer(ClassBuffer):
             seed=seed,
             normalization=normalization,
         )
+        if rule not in RULES:
+            raise UserError(f"rule: {rule!r} is unknown; use one of {', '.join(RULES)}.")
         if downscale < 1:
             raise UserError(f"memory.downscale: {downscale} is no part of a side; use 1 or more.")
         if jpeg is not None and (not 1 <= jpeg <= 95 or downscale > 1):
@@ -111,8 +113,8 @@ class HerdingBuffer(RealBuffer):
 class ReservoirBuffer(MemoryBuffer):
     """A memory of real images drawn uniformly from all that has come, whatever their classes.
 
-    With a fixed total each image of the stream is equally likely to be in it (reservoir sampling, Vitter 1985). A
-    growing one takes its share of each experience uniformly from that experience.
+    Each image of the stream is equally likely to be in a fixed total (reservoir sampling, Vitter 1985), which is used
+    up whole. A growing one comes as close as what it has kept so far allows.
     """
 
     def renew(self, arrived: ImagesByClass, room: int, strategy: Any, generator: torch.Generator) -> Exemplars:
@@ -120,12 +122,10 @@ class ReservoirBuffer(MemoryBuffer):
         images = torch.cat(list(arrived.values()))
         labels = torch.tensor([c for c, members in arrived.items() for _ in range(len(members))], dtype=torch.int16)
         old = self.exemplars
-        size = images_in(room, images[0].numel()) * len(set(arrived) | set(self._stands_for))
-        kept = 0 if old is None else len(old)
-        if old is not None and self.budget.fixed:
-            seen = sum(self._stands_for.values())
-            drawn = torch.randperm(seen + len(images), generator=generator)[:size]
-            kept = min(kept, int((drawn < seen).sum()))
+        size = self._size(images[0].numel(), room, len(set(arrived) | set(self._stands_for)))
+        seen = sum(self._stands_for.values())
+        drawn = torch.randperm(seen + len(images), generator=generator)[:size]
+        kept = min(0 if old is None else len(old), int((drawn < seen).sum()))
         new = torch.randperm(len(images), generator=generator)[: max(0, size - kept)]
         images, labels = images[new], labels[new]
         if old is not None:
@@ -133,6 +133,12 @@ class ReservoirBuffer(MemoryBuffer):
             rows = torch.randperm(len(old), generator=generator)[:kept]
             images, labels = torch.cat([old.images[rows], images]), torch.cat([old.labels[rows], labels])
         return ExemplarSet.from_classes({int(c): images[labels == c] for c in labels.unique()})
+
+    def _size(self, image_bytes: int, room: int, classes: int) -> int:
+        """Images in the whole memory."""
+        if self.budget.key == "mem_size":
+            return self.budget.amount
+        return images_in(self.budget.amount if self.budget.fixed else room * classes, image_bytes)
 
     def describe(self) -> dict[str, Any]:
         return {**super().describe(), "method": "reservoir"}

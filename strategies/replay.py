@@ -21,7 +21,7 @@ from .soft_labels import SoftLabelPlugin
 
 
 class MemoryReplayPlugin(ReplayPlugin):
-    """Avalanche's ``ReplayPlugin`` on a memory that grows with the classes.
+    """Avalanche's ``ReplayPlugin`` on a memory of any method and budget.
 
     Args:
         buffer: the memory; of any method.
@@ -67,7 +67,10 @@ class DistilledReplayPlugin(MemoryReplayPlugin):
     """Replay of distilled images: ``MemoryReplayPlugin(DistilledBuffer(...))`` in one call.
 
     Args:
-        ipc: images per class.
+        ipc: images per class; None means 10 where no other budget is given.
+        mem_size: images in total, in place of ``ipc``, see :class:`MemoryBuffer`.
+        mem_bytes: bytes in total, likewise.
+        class_bytes: bytes per class, likewise.
         distill: settings of the distillation.
         soft_labels: store class probabilities with each image; training on them takes a :class:`SoftLabelPlugin`.
         seed: of every random draw of the memory.
@@ -78,8 +81,11 @@ class DistilledReplayPlugin(MemoryReplayPlugin):
 
     def __init__(
         self,
-        ipc: int = 10,
+        ipc: int | None = None,
         *,
+        mem_size: int | None = None,
+        mem_bytes: int | None = None,
+        class_bytes: int | None = None,
         distill: DistillConfig | None = None,
         soft_labels: bool = False,
         seed: int = 0,
@@ -87,7 +93,16 @@ class DistilledReplayPlugin(MemoryReplayPlugin):
         batch_size: int | None = None,
         batch_size_mem: int | None = None,
     ) -> None:
-        buffer = DistilledBuffer(ipc, distill=distill, soft_labels=soft_labels, seed=seed, normalization=normalization)
+        buffer = DistilledBuffer(
+            10 if ipc is mem_size is mem_bytes is class_bytes is None else ipc,
+            mem_size=mem_size,
+            mem_bytes=mem_bytes,
+            class_bytes=class_bytes,
+            distill=distill,
+            soft_labels=soft_labels,
+            seed=seed,
+            normalization=normalization,
+        )
         super().__init__(buffer, batch_size, batch_size_mem)
 
 
@@ -98,7 +113,10 @@ class DistilledReplay(SupervisedTemplate):
         model: the network.
         optimizer: its optimizer.
         criterion: the loss.
-        ipc: images stored per class.
+        ipc: images stored per class; None means 10 where no other budget is given.
+        mem_size: images in total, in place of ``ipc``, see :class:`MemoryBuffer`.
+        mem_bytes: bytes in total, likewise.
+        class_bytes: bytes per class, likewise.
         distill: settings of the distillation.
         soft_labels: store class probabilities with each image and train on them.
         seed: of every random draw of the memory.
@@ -114,7 +132,10 @@ class DistilledReplay(SupervisedTemplate):
         model: nn.Module,
         optimizer: Optimizer,
         criterion: Callable[..., Any],
-        ipc: int = 10,
+        ipc: int | None = None,
+        mem_size: int | None = None,
+        mem_bytes: int | None = None,
+        class_bytes: int | None = None,
         distill: DistillConfig | None = None,
         soft_labels: bool = False,
         seed: int = 0,
@@ -129,7 +150,14 @@ class DistilledReplay(SupervisedTemplate):
         **base_kwargs: Any,
     ) -> None:
         replay = DistilledReplayPlugin(
-            ipc, distill=distill, soft_labels=soft_labels, seed=seed, normalization=normalization
+            ipc,
+            mem_size=mem_size,
+            mem_bytes=mem_bytes,
+            class_bytes=class_bytes,
+            distill=distill,
+            soft_labels=soft_labels,
+            seed=seed,
+            normalization=normalization,
         )
         soft = [SoftLabelPlugin(replay.storage_policy)] if soft_labels else []
         super().__init__(

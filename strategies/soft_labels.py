@@ -46,8 +46,16 @@ class SoftLabelPlugin(SupervisedPlugin):
             return
         scores = strategy.mb_output[rows]
         if exemplars is not self._exemplars or self._targets.shape[1] != scores.shape[1]:
-            self._targets = exemplars.targets(scores.shape[1]).to(scores.device)
+            self._targets = self._of_classes(exemplars, scores.shape[1]).to(scores.device)
             self._exemplars = exemplars
         soft = functional.cross_entropy(scores, self._targets[self._numbers[rows]])
         hard = functional.cross_entropy(scores, strategy.mb_y[rows])
         strategy.loss = strategy.loss + len(rows) / len(self._numbers) * (soft - hard)
+
+    def _of_classes(self, exemplars: ExemplarSet, classes: int) -> Tensor:
+        """Targets (N', classes) over the data's class indices, which several of the memory's may stand for."""
+        keys = self._memory.keys
+        numbered = exemplars.targets(max([classes - 1, *keys]) + 1)
+        labels = torch.tensor([keys[number][0] if number in keys else number for number in range(numbered.shape[1])])
+        used = numbered.any(0)  # others may stand for classes that the network has no output for yet
+        return torch.zeros(len(numbered), classes).index_add_(1, labels[used], numbered[:, used])

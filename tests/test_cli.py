@@ -186,21 +186,28 @@ def validation_that_empties_a_class() -> list[str]:
     return on_folder("stream.validation=0.01")
 
 
-def ipc_larger_than_a_class() -> list[str]:
-    return [*RUN, "--set", "memory.ipc=1000"]
+def settings(*overrides: str) -> list[str]:
+    return [part for override in overrides for part in ("--set", override)]
 
 
-def ipc_larger_than_a_class_for_a_baseline() -> list[str]:
-    sets = ["memory.method=none", "baselines=[random]", "memory.ipc=1000", "train.epochs=1"]
-    return [*RUN, *(part for override in sets for part in ("--set", override))]
+def budget_too_small() -> list[str]:
+    return [*RUN, *settings("memory.ipc=null", "memory.mem_size=9")]
 
 
-def ipc_larger_than_a_class_in_compare() -> list[str]:
-    return [*COMPARE, "--memories", "random", "--set", "memory.method=none", "--set", "memory.ipc=1000"]
+def budget_too_small_for_a_baseline() -> list[str]:
+    return [*RUN, *settings("memory.method=none", "baselines=[random]", "memory.ipc=null", "memory.mem_size=9")]
 
 
-def ipc_larger_than_a_class_in_distill() -> list[str]:
-    return [*DISTILL, "--ipc", "1000"]
+def budget_too_small_in_compare() -> list[str]:
+    return [*COMPARE, "--memories", "random", *settings("memory.method=none", "memory.ipc=null", "memory.mem_size=9")]
+
+
+def budget_too_small_in_distill() -> list[str]:
+    return [*DISTILL, *settings("memory.ipc=null", "memory.class_bytes=65")]
+
+
+def downscale_that_does_not_divide() -> list[str]:
+    return [*RUN, *settings("memory.method=random", "memory.downscale=3")]
 
 
 def more_experiences_than_classes() -> list[str]:
@@ -418,8 +425,9 @@ def study_of_two_axes() -> list[str]:
     return study_file(sweep={"key": "memory.ipc", "values": [1]}, iterations=[0])
 
 
-def study_of_too_many_images() -> list[str]:
-    return study_file("--set", "memory.ipc=1000")
+def study_of_too_few_images() -> list[str]:
+    small = {"memory.ipc": None, "memory.mem_size": 9}
+    return study_file(variants=[{"name": "A"}, {"name": "B", "set": small}])
 
 
 def study_of_a_network_too_deep() -> list[str]:
@@ -500,10 +508,11 @@ MISTAKES = [
     case(differing_image_sizes, "images/train/a/3.png", "9x8", "8x8", "stream.image_size"),
     case(differing_test_image_sizes, "(3, 8, 8)", "(3, 16, 16)", "stream.image_size"),
     case(validation_that_empties_a_class, "stream.validation", "0.01", "'a'"),
-    case(ipc_larger_than_a_class, "memory.ipc", "1000"),
-    case(ipc_larger_than_a_class_for_a_baseline, "memory.ipc", "1000"),
-    case(ipc_larger_than_a_class_in_compare, "memory.ipc", "1000"),
-    case(ipc_larger_than_a_class_in_distill, "memory.ipc", "1000"),
+    case(budget_too_small, "memory.mem_size", "9", "10"),
+    case(budget_too_small_for_a_baseline, "memory.mem_size", "9", "10"),
+    case(budget_too_small_in_compare, "memory.mem_size", "9", "10"),
+    case(budget_too_small_in_distill, "memory.class_bytes", "65", "66"),
+    case(downscale_that_does_not_divide, "memory.downscale", "3", "8x8"),
     case(more_experiences_than_classes, "stream.experiences", "11", "10"),
     case(class_that_does_not_exist, "stream.classes", "10", "0 to 9"),
     case(image_size_of_a_fixed_dataset, "stream.image_size", "16", "'digits'"),
@@ -580,7 +589,7 @@ MISTAKES = [
     case(study_on_an_unknown_device, "variant 'A'", "device: 'gpu'"),
     case(study_of_a_wrong_sweep, "variant 'A'", "memory.ipc: 0 "),
     case(study_of_two_axes, "mini.yaml", "sweep", "iterations"),
-    case(study_of_too_many_images, "memory.ipc", "1000"),
+    case(study_of_too_few_images, "memory.mem_size", "9"),
     case(study_of_a_network_too_deep, "evaluate.network.depth", "4", "8x8"),
     case(study_of_a_further_network_too_deep, "evaluate.transfer.0.depth", "4", "8x8"),
     case(study_of_features_under_a_network_too_deep, "scatter.network.depth", "4", "8x8"),

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from iid_cl.data.images import LabelledImages
-from iid_cl.memory.budget import LABEL_BYTES
+from iid_cl.errors import UserError
+from iid_cl.memory.budget import LABEL_BYTES, Budget
 from iid_cl.memory.partition import expand_bytes
 
 
@@ -248,3 +249,20 @@ def images_in(room: int, image_bytes: int, soft_width: int = 0, partition: int =
     per_class = 2 * soft_width  # which class each column stands for
     per_image = image_bytes + LABEL_BYTES + 2 * soft_width * partition**2
     return max(0, (room - per_class) // per_image)
+
+
+def distilled_images(budget: Budget, room: int, image_bytes: int, soft_width: int, partition: int) -> int:
+    """How many distilled images of a class fit into its ``room`` bytes of a budget, see :func:`images_in`.
+
+    Budgets in images leave soft labels out of account.
+
+    Raises:
+        UserError: none.
+    """
+    count = images_in(room, image_bytes, soft_width if budget.in_bytes else 0, partition)
+    if not count:
+        raise UserError(
+            f"memory.{budget.key}: {budget.amount} leaves {room} bytes to a class, too little for an image with its "
+            "soft labels; use more, or no soft labels."
+        )
+    return count

@@ -16,6 +16,10 @@ from iid_cl.errors import UserError
 START_OF_SCAN = b"\xff\xda"
 
 
+class JpegError(UserError):
+    """Images that cannot be kept as JPEG: not even one fits, or they are neither grey nor colour."""
+
+
 @dataclass(frozen=True)
 class JpegSet:
     """Images as JPEG streams, which share one header: size and tables depend on shape and quality alone.
@@ -39,11 +43,13 @@ class JpegSet:
     metadata: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        bounds = torch.cat([torch.zeros(1, dtype=torch.int32), self.ends])
+        if self.header.ndim != 1 or self.scans.ndim != 1 or self.ends.ndim != 1:
+            raise ValueError("JPEG exemplars are bytes in a row")
         if self.header.dtype != torch.uint8 or self.scans.dtype != torch.uint8 or self.ends.dtype != torch.int32:
             raise ValueError("JPEG exemplars are uint8 bytes with int32 ends")
-        if self.labels.dtype != torch.int16 or self.labels.shape != self.ends.shape or self.ends.ndim != 1:
+        if self.labels.dtype != torch.int16 or self.labels.shape != self.ends.shape:
             raise ValueError(f"{tuple(self.labels.shape)} labels don't fit {tuple(self.ends.shape)} images")
+        bounds = torch.cat([torch.zeros(1, dtype=torch.int32), self.ends])
         if not bool((bounds.diff() > 0).all()) or int(bounds[-1]) != len(self.scans):
             raise ValueError("the ends of the images contradict their bytes")
 
@@ -54,10 +60,16 @@ class JpegSet:
         shape: tuple[int, int, int],
         metadata: Mapping[str, Any] | None = None,
     ) -> "JpegSet":
-        """Joins each class's JPEG files, all of one shape and quality, sorted by class index."""
+        """Joins each class's JPEG files, all of one shape and quality, sorted by class index.
+
+        Raises:
+            ValueError: files of several shapes or qualities.
+        """
         classes = sorted(by_class)
         files = [file for c in classes for file in by_class[c]]
         cut = header_length(files[0])
+        if any(file[:cut] != files[0][:cut] for file in files):
+            raise ValueError("only images of one shape and quality share a header")
         scans = [file[cut:] for file in files]
         labels = torch.tensor([c for c in classes for _ in by_class[c]], dtype=torch.int16)
         ends = torch.tensor([len(scan) for scan in scans]).cumsum(0).to(torch.int32)
@@ -167,10 +179,10 @@ def encode(images: Tensor, quality: int) -> list[bytes]:
     """Each of uint8 images (N, C, H, W), grey or colour, as a JPEG file.
 
     Raises:
-        UserError: another number of channels than 1 or 3.
+        JpegError: another number of channels than 1 or 3.
     """
     if images.shape[1] not in (1, 3):
-        raise UserError(f"memory.jpeg: JPEG takes grey or colour images, not {images.shape[1]} channels; use null.")
+        raise JpegError(f"memory.jpeg: JPEG takes grey or colour images, not {images.shape[1]} channels; use null.")
     return [_encode(image, quality) for image in images]
 
 
@@ -192,7 +204,7 @@ def decode(file: bytes, shape: tuple[int, int, int]) -> Tensor:
             if (len(picture.getbands()), picture.height, picture.width) != shape:
                 raise ValueError(f"a JPEG of {picture.width}x{picture.height} is not of shape {shape}")
             array = np.array(picture)
-    except (UnidentifiedImageError, OSError, SyntaxError) as error:
+    except (UnidentifiedImageError, OSError, SyntaxError, Image.DecompressionBombError) as error:
         raise ValueError(f"an image is no JPEG ({error})") from None
     image = torch.from_numpy(array)
     return image[None] if image.ndim == 2 else image.permute(2, 0, 1).contiguous()

@@ -6,18 +6,13 @@ import torch
 from torch import Tensor
 
 from iid_cl.data.images import Normalization
-from iid_cl.errors import UserError
 from iid_cl.memory.exemplars import Exemplars, ExemplarSet, images_in
-from iid_cl.memory.jpeg import JpegSet, encode, files_in
+from iid_cl.memory.jpeg import JpegError, JpegSet, encode, files_in
 from iid_cl.memory.partition import cut, join, reduce_bytes
 from iid_cl.memory.selection import RULES, FeatureExtractor, features_of
 
 Order = Callable[[int, int], Tensor]
 """From a class and a number of images to the indices of the best ones, best first."""
-
-
-class JpegError(UserError):
-    """Not even one image fits as JPEG."""
 
 
 def ordering(
@@ -94,8 +89,7 @@ def store_jpeg(
     has been done.
 
     Raises:
-        JpegError: not even one image fits.
-        UserError: JPEG cannot hold the images.
+        JpegError: not even one image fits, or JPEG cannot hold the images.
     """
     kept = old.files_by_class() if isinstance(old, JpegSet) else {}
     stored: dict[int, list[bytes]] = {}

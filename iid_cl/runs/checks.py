@@ -5,10 +5,10 @@ from collections.abc import Iterable
 
 import torch
 
-from iid_cl.config import WITHOUT_MEMORY, Config, Method, NetworkConfig
+from iid_cl.config import REAL_METHODS, WITHOUT_MEMORY, Config, Method, NetworkConfig
 from iid_cl.data.images import ImageDataset
 from iid_cl.errors import UserError
-from iid_cl.memory.partition import cut
+from iid_cl.memory.partition import cut, reduce_bytes
 from iid_cl.nets import build_network
 from iid_cl.seeding import make_generator
 
@@ -17,8 +17,8 @@ def check_methods(config: Config, methods: Iterable[Method], dataset: ImageDatas
     """Checks budget and networks of all methods that will run.
 
     Raises:
-        UserError: a class without images, a budget without room for all classes, or a network or partition that does
-            not fit the images.
+        UserError: a class without images, a budget without room for all classes, or a network, partition or
+            downscale that does not fit the images.
     """
     memories = [method for method in methods if method not in WITHOUT_MEMORY]
     classes = list(classes)
@@ -28,6 +28,8 @@ def check_methods(config: Config, methods: Iterable[Method], dataset: ImageDatas
         raise UserError(f"class {dataset.class_names[empty]!r} has no training images; leave it out, or give it some.")
     if memories:
         config.memory.budget.room(len(classes), math.prod(dataset.shape))
+    if set(REAL_METHODS) & set(memories):
+        reduce_bytes(torch.empty(1, *dataset.shape, dtype=torch.uint8), config.memory.downscale)
     if {"hybrid", "auto", "distilled"} & set(memories):
         check_network("distill.embedder", config.distill.embedder, dataset)
         cut(torch.empty(1, *dataset.shape), config.distill.factor)

@@ -17,9 +17,10 @@ from iid_cl.devices import resolve_device
 from iid_cl.distill import distill
 from iid_cl.distill.engine import OnSnapshot
 from iid_cl.distill.trained import train_networks
+from iid_cl.distill.uneven import distill_each
 from iid_cl.errors import UserError
 from iid_cl.evaluate.scratch import Judgement, judge
-from iid_cl.memory.exemplars import Exemplars, images_in
+from iid_cl.memory.exemplars import Exemplars, distilled_images
 from iid_cl.memory.files import load_memory, save_memory
 from iid_cl.memory.real import ordering, store_jpeg, store_whole
 from iid_cl.memory.selection import FeatureExtractor
@@ -188,11 +189,12 @@ def make_memory(
         if config.memory.jpeg is not None:
             return store_jpeg(by_class, order, room, config.memory.jpeg, len(by_class))
         return store_whole(by_class, order, room, config.memory.downscale)
-    width = len(by_class) if config.memory.soft_labels and config.memory.budget.in_bytes else 0
-    return distill(
+    width = len(by_class) if config.memory.soft_labels else 0
+    # snapshots are of all classes at once, so none of them may have fewer images than asked
+    return (distill if snapshots else distill_each)(
         by_class,
         config.distill,
-        ipc=images_in(room, image_bytes, width, config.distill.factor),
+        ipc=distilled_images(config.memory.budget, room, image_bytes, width, config.distill.factor),
         generator=generator,
         device=device,
         normalization=dataset.normalization,

@@ -76,7 +76,7 @@ def shared_memory(
             file.write_bytes(outcome)
             parts[int(key)] = load_memory(file)
             reporter.line(f"{done} of {count} parts distilled")
-    return reduce(Exemplars.merge, (parts[i] for i in range(count)))
+    return reduce(lambda joined, part: joined.merge(part), (parts[i] for i in range(count)))
 
 
 def distil_classes(config: str, data_root: Path | None, classes: list[int]) -> bytes:

@@ -1,11 +1,18 @@
-"""Selection rules: herding against brute force in NumPy, and random draws."""
+"""Selection rules: herding against brute force in NumPy, the others by hand, and random draws."""
 
 import numpy as np
 import pytest
 import torch
 
 from iid_cl.data.images import Normalization
-from iid_cl.memory.selection import herded_images, random_images, select_herding
+from iid_cl.memory.selection import (
+    RULES,
+    features_of,
+    select_closest,
+    select_herding,
+    select_k_centre,
+    select_random,
+)
 
 UNIT = Normalization((0.0,), (1.0,))
 
@@ -87,65 +94,129 @@ def test_features_of_zero_do_not_break_it():
     assert select_herding(torch.zeros(3, 4), 2).tolist() == [0, 1]
 
 
-def test_herded_images_herds_each_class_on_its_own():
-    generator = torch.Generator().manual_seed(1)
-    groups = {c: torch.randint(256, (n, 1, 2, 3), dtype=torch.uint8, generator=generator) for c, n in ((4, 20), (2, 9))}
-    chosen = herded_images(groups, 5, lambda x: x - 0.5, UNIT, "cpu")
-    for label, images in groups.items():
-        features = images.numpy().reshape(len(images), -1) / 255 - 0.5
-        assert torch.equal(chosen[label], images[brute_force(features, 5)])
-
-
-def test_herded_images_extracts_from_normalised_images():
+def test_features_are_extracted_from_normalised_images():
     seen = []
 
     def extract(batch):
         seen.append(batch)
-        return batch.flatten(1)
+        return batch
 
     images = torch.tensor([0, 255], dtype=torch.uint8).view(2, 1, 1, 1).expand(2, 1, 2, 2)
-    herded_images({0: images}, 1, extract, Normalization((0.5,), (0.25,)), "cpu")
+    features = features_of(images, extract, Normalization((0.5,), (0.25,)), "cpu")
+    torch.testing.assert_close(features, torch.tensor([[-2.0] * 4, [2.0] * 4]))
     torch.testing.assert_close(seen[0][:, 0, 0, 0], torch.tensor([-2.0, 2.0]))
 
 
-def test_herded_images_of_a_class_larger_than_a_batch():
-    generator = torch.Generator().manual_seed(2)
-    images = torch.randint(256, (600, 1, 1, 2), dtype=torch.uint8, generator=generator)
-    chosen = herded_images({0: images}, 3, lambda x: x - 0.5, UNIT, "cpu")[0]
-    assert torch.equal(chosen, images[brute_force(images.numpy().reshape(600, 2) / 255 - 0.5, 3)])
+def test_features_of_a_class_larger_than_a_batch():
+    images = torch.randint(256, (600, 1, 1, 2), dtype=torch.uint8, generator=torch.Generator().manual_seed(2))
+    sizes = []
+    features = features_of(images, lambda x: (sizes.append(len(x)), x)[1], UNIT, "cpu")
+    assert sizes == [256, 256, 88]
+    torch.testing.assert_close(features, images.flatten(1) / 255)
+
+
+# --- weights
+
+
+def by_angle(*degrees):
+    angles = torch.tensor(degrees, dtype=torch.float64).deg2rad()
+    return torch.stack([angles.cos(), angles.sin()], 1)
+
+
+@pytest.mark.parametrize("rule", ["herding", "closest", "k_centre"])
+def test_weights_move_the_mean_that_the_first_pick_is_closest_to(rule):
+    features = by_angle(0, 40, 90)  # mean at 43 degrees
+    generator = torch.Generator()
+    even, right = torch.ones(3, dtype=torch.float64), torch.tensor([1.0, 1.0, 30.0], dtype=torch.float64)
+    assert RULES[rule](features, 1, even, generator).tolist() == [1]
+    assert RULES[rule](features, 1, right, generator).tolist() == [2]
+
+
+def test_weights_of_herding_stand_for_copies():
+    features = draw(30, 8, 3)
+    weights = torch.tensor([1, 3, 1, 1, 2, 1, 1, 4], dtype=torch.float64)
+    copies = features.repeat_interleave(weights.long(), 0)
+    units = (copies / copies.norm(dim=1, keepdim=True)).numpy()
+    first = int(select_herding(features, 1, weights))
+    nearest = ((units - units.mean(0)) ** 2).sum(1).argmin()
+    assert first == int(torch.arange(8).repeat_interleave(weights.long())[nearest])
+
+
+# --- closest and k-centre
+
+
+def test_closest_by_hand():
+    # the mean of unit vectors at 0, 90, 40 and 60 degrees points to 47.5: distances 47.5, 42.5, 7.5 and 12.5
+    assert select_closest(by_angle(0, 90, 40, 60), 4).tolist() == [2, 3, 1, 0]
+
+
+def test_closest_takes_ties_in_order():
+    assert select_closest(torch.ones(4, 3), 3).tolist() == [0, 1, 2]
+
+
+def test_k_centre_by_hand():
+    # The mean of 0, 10, 20, 50 and 90 degrees points to 33 degrees: 20 is closest (13 against 17 of 50). Then the
+    # farthest each time: 90 (70 away), 50 (30 from 20), 0 (20 from 20), 10.
+    features = by_angle(0, 10, 20, 50, 90)
+    assert select_k_centre(features, 5).tolist() == [2, 4, 3, 0, 1]
+
+
+def test_k_centre_never_picks_twice_even_among_copies():
+    assert sorted(select_k_centre(torch.ones(4, 2), 4).tolist()) == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_every_rule_picks_distinct_images_and_a_prefix_of_more(rule):
+    features, weights = draw(31, 20, 4), torch.ones(20, dtype=torch.float64)
+    few, many = (RULES[rule](features, n, weights, torch.Generator().manual_seed(4)).tolist() for n in (6, 20))
+    assert few == many[:6]
+    assert sorted(many) == list(range(20))
+
+
+# --- random
 
 
 def numbered(count):
     return torch.arange(count, dtype=torch.uint8).view(-1, 1, 1, 1)
 
 
-def test_random_images_are_distinct_and_of_their_class():
-    groups = {0: numbered(40), 3: 100 + numbered(40)}
-    chosen = random_images(groups, 10, torch.Generator().manual_seed(0))
-    for label, low in ((0, 0), (3, 100)):
-        drawn = chosen[label].flatten().tolist()
-        assert len(set(drawn)) == 10
-        assert set(drawn) <= set(range(low, low + 40))
+def drawn(count, seed, n=40, weights=None):
+    weights = torch.ones(n, dtype=torch.float64) if weights is None else weights
+    return select_random(numbered(n), count, weights, torch.Generator().manual_seed(seed)).tolist()
 
 
-def test_random_images_repeat_for_a_seed_only():
-    first, again, other = (
-        random_images({0: numbered(200)}, 20, torch.Generator().manual_seed(s))[0].flatten().tolist() for s in (1, 1, 2)
-    )
-    assert first == again
-    assert first != other
+def test_random_picks_repeat_for_a_seed_only():
+    assert drawn(20, 1) == drawn(20, 1)
+    assert drawn(20, 1) != drawn(20, 2)
 
 
-def test_random_images_are_uniform():
+def test_random_picks_are_uniform():
     generator = torch.Generator().manual_seed(3)
     counts = np.zeros(8)
     for _ in range(800):
-        counts[random_images({0: numbered(8)}, 2, generator)[0].flatten().numpy()] += 1
+        counts[select_random(numbered(8), 2, torch.ones(8), generator).numpy()] += 1
     assert counts.sum() == 1600
     assert np.abs(counts - 200).max() < 60  # 200 expected each, a standard deviation of about 12
 
 
-def test_random_images_leave_global_randomness():
+def test_random_picks_follow_weights():
+    generator = torch.Generator().manual_seed(5)
+    weights = torch.tensor([6.0, 1.0, 1.0, 1.0, 1.0], dtype=torch.float64)
+    counts = np.zeros(5)
+    for _ in range(1000):
+        counts[select_random(numbered(5), 1, weights, generator).numpy()] += 1
+    assert abs(counts[0] - 600) < 80  # a standard deviation of 15.5
+    assert np.abs(counts[1:] - 100).max() < 50
+
+
+def test_weighted_random_picks_are_distinct():
+    for seed in range(5):
+        weights = torch.tensor([50.0] * 2 + [1.0] * 8, dtype=torch.float64)
+        assert sorted(drawn(10, seed, 10, weights)) == list(range(10))
+
+
+def test_random_picks_leave_global_randomness():
     before = torch.get_rng_state()
-    random_images({0: numbered(9)}, 2, torch.Generator().manual_seed(0))
+    select_random(numbered(9), 2, torch.ones(9), torch.Generator().manual_seed(0))
+    select_random(numbered(9), 2, torch.arange(9) + 1.0, torch.Generator().manual_seed(0))
     assert torch.equal(torch.get_rng_state(), before)

@@ -137,10 +137,19 @@ def test_a_memory_never_holds_a_held_out_image(out: Path) -> None:
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_more_images_than_a_class_has_are_refused(out: Path, method: str) -> None:
+def test_a_class_with_fewer_images_than_asked_keeps_what_it_has(out: Path, method: str) -> None:
     # the smallest class: 174 eights, of which a quarter, 43, are test images
-    with pytest.raises(UserError, match=r"memory\.ipc: 134 is more than class '8' has \(131\)"):
-        condense(out, miniature(method, ipc=134))
+    condense(out, miniature(method, ipc=133))
+    counts = load_memory(out).labels.bincount().tolist()
+    assert counts[8] == 131
+    assert set(counts[:8] + counts[9:]) == {133}
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_budget_without_room_for_every_class_is_refused(out: Path, method: str) -> None:
+    memory = {"method": method, "mem_size": 9}
+    with pytest.raises(UserError, match=r"memory\.mem_size: 9 has no room for one image of each of 10 classes"):
+        condense(out, miniature(memory=memory))
     assert not out.parent.exists()
 
 

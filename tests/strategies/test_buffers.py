@@ -2,7 +2,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from types import SimpleNamespace
 
-import iid_cl.strategies.buffers as buffers_module
+import iid_cl.strategies.distilled as distilled_module
 import pytest
 import torch
 from avalanche.training.plugins import ReplayPlugin
@@ -67,10 +67,10 @@ def test_no_image_of_another_experience_reaches_a_memory(
 
 def test_what_the_engine_is_given_is_the_current_experience_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     given: list[set[int]] = []
-    real = buffers_module.distill
+    real = distilled_module.distill_each
     monkeypatch.setattr(
-        buffers_module,
-        "distill",
+        distilled_module,
+        "distill_each",
         lambda images, *rest, **named: (given.append(set(images)), real(images, *rest, **named))[1],
     )
     fill(make("distilled"))
@@ -115,19 +115,6 @@ def test_task_labels_are_those_the_classes_came_with() -> None:
     assert pairs == [(0, 0), (0, 0), (1, 0), (1, 0), (2, 1), (2, 1), (3, 1), (3, 1)]
 
 
-def test_a_class_that_returns_is_condensed_from_its_newer_images() -> None:
-    buffer = make("random")
-    stream = list(make_benchmark("plain").train_stream)
-    buffer.post_adapt(AGENT, stream[0])
-    newer = Digits("bytes", classes=2, skip=20)
-    from avalanche.benchmarks.utils import as_classification_dataset
-
-    buffer.post_adapt(AGENT, SimpleNamespace(dataset=as_classification_dataset(newer)))
-    pool = {a.tobytes() for a in newer.arrays}
-    assert len(buffer.buffer) == 4
-    assert all(image.numpy().tobytes() in pool for image in buffer.exemplars.images)
-
-
 @pytest.mark.parametrize("method", ["distilled", "herding", "random"])
 def test_it_serves_avalanches_own_replay_plugin(method: str, kind: str, network: torch.nn.Module) -> None:
     buffer = make(method)
@@ -159,12 +146,10 @@ def test_herding_without_a_linear_layer_says_what_to_pass() -> None:
         buffer.post_adapt(SimpleNamespace(model=torch.nn.Conv2d(1, 1, 1), device="cpu"), experience)
 
 
-def test_more_images_than_a_class_has_are_refused_and_nothing_is_kept() -> None:
-    buffer = make("random", ipc=7)
-    with pytest.raises(UserError, match=r"memory\.ipc: 7 images are asked of class 0, which has 6; use at most 6"):
-        fill(buffer)
-    assert buffer.exemplars is None
-    assert len(buffer.buffer) == 0
+@pytest.mark.parametrize("method", ["distilled", "herding", "random"])
+def test_a_class_with_fewer_images_than_asked_keeps_what_it_has(method: str) -> None:
+    buffer = fill(make(method, ipc=7))
+    assert buffer.exemplars.labels.tolist() == [c for c in range(4) for _ in range(6)]
 
 
 def test_a_budget_of_nothing_is_refused() -> None:

@@ -13,6 +13,8 @@ from iid_cl.memory.exemplars import ExemplarSet
 
 from .conftest import FORMS, NORMALIZATION, Digits, make_benchmark
 
+PLAIN = {c: (c, 0) for c in range(4)}  # each of the memory's indices is that of the data, of task 0
+
 
 @pytest.mark.parametrize("form", FORMS)
 def test_images_are_read_before_the_transforms_whatever_their_form(form: str, kind: str) -> None:
@@ -31,7 +33,7 @@ def test_an_exemplar_equal_to_a_real_image_becomes_the_same_sample(form: str, ki
     data = next(iter(make_benchmark(kind, form).train_stream)).dataset
     images, found = read_experience(data, NORMALIZATION)
     memory = ExemplarSet(images.images, images.labels.to(torch.int16))
-    copies = as_avalanche(memory, data, found, NORMALIZATION, {0: 0, 1: 0})
+    copies = as_avalanche(memory, data, found, NORMALIZATION, {0: (0, 0), 1: (1, 0)})
     assert len(copies) == len(data)
     for real, copy in zip(data, copies, strict=True):
         assert len(copy) == len(real) == (3 if kind == "task-aware" else 2)
@@ -47,7 +49,7 @@ def test_the_memory_follows_the_switch_between_training_and_evaluation_transform
         Digits("unit"), transform_groups={"train": lambda x: x + 1, "eval": lambda x: x - 1}
     )
     images, form = read_experience(base, None)
-    memory = as_avalanche(ExemplarSet(images.images, images.labels.to(torch.int16)), base, form, None, {})
+    memory = as_avalanche(ExemplarSet(images.images, images.labels.to(torch.int16)), base, form, None, PLAIN)
     torch.testing.assert_close(memory.train()[3][0], base.train()[3][0])
     torch.testing.assert_close(memory.eval()[3][0], base.eval()[3][0])
     assert (memory.train()[3][0] - memory.eval()[3][0]).mean() == pytest.approx(2)
@@ -57,7 +59,7 @@ def test_nested_transforms_apply_in_order() -> None:
     inner = as_classification_dataset(Digits("unit"), transform_groups={"train": lambda x: x + 1, "eval": None})
     outer = type(inner)([inner], transform_groups={"train": lambda x: x * 10, "eval": None})
     images, form = read_experience(outer, None)
-    memory = as_avalanche(ExemplarSet(images.images, images.labels.to(torch.int16)), outer, form, None, {})
+    memory = as_avalanche(ExemplarSet(images.images, images.labels.to(torch.int16)), outer, form, None, PLAIN)
     torch.testing.assert_close(memory[0][0], outer[0][0])
     torch.testing.assert_close(memory[0][0], (images.images[0] / 255 + 1) * 10)
 
@@ -67,7 +69,7 @@ def test_transforms_fixed_below_a_frozen_one_are_not_applied_twice() -> None:
     fixed = type(inner)([inner], frozen_transform_groups=DefaultTransformGroups((lambda x: 1 - x, None)))
     outer = type(inner)([fixed], transform_groups={"train": lambda x: x * 10, "eval": None})
     images, form = read_experience(outer, None)
-    memory = as_avalanche(ExemplarSet(images.images, images.labels.to(torch.int16)), outer, form, None, {})
+    memory = as_avalanche(ExemplarSet(images.images, images.labels.to(torch.int16)), outer, form, None, PLAIN)
     torch.testing.assert_close(memory[0][0], (images.images[0] / 255) * 10)
     torch.testing.assert_close(memory[0][0], outer[0][0], rtol=0, atol=10 * 0.5 / 255 + 1e-6)  # stored as bytes
 
@@ -114,7 +116,7 @@ def test_exemplars_carry_their_label_as_real_samples_do() -> None:
     tensors, numbers = _plain(images), as_classification_dataset(TensorImages(images, labels))
     memory = ExemplarSet(torch.zeros(2, 1, 2, 2, dtype=torch.uint8), torch.tensor([0, 3], dtype=torch.int16))
     for data, kind in ((tensors, torch.Tensor), (numbers, int)):
-        exemplars = as_avalanche(memory, data, "unit", None, {})
+        exemplars = as_avalanche(memory, data, "unit", None, PLAIN)
         assert isinstance(exemplars[1][1], kind)
         assert isinstance(data[1][1], kind)
         joined = next(iter(ReplayDataLoader(data, exemplars, batch_size=2, batch_size_mem=2)))

@@ -341,8 +341,8 @@ def test_a_memory_without_soft_labels_trains_as_ever(mode: str, kind: str, netwo
 class Swapped(RandomBuffer):
     """Real images that are said to be of the experience's other class."""
 
-    def condense(self, images_by_class: Mapping[int, Tensor], strategy: Any, generator: torch.Generator) -> ExemplarSet:
-        chosen = super().condense(images_by_class, strategy, generator)
+    def condense(self, images_by_class: Mapping[int, Tensor], *rest: Any) -> ExemplarSet:
+        chosen = super().condense(images_by_class, *rest)
         first, second = chosen.classes
         rows = [[0.05, 0.95] if label == first else [0.95, 0.05] for label in chosen.labels.tolist()]
         return chosen.with_soft_labels(torch.tensor(rows), [first, second])

@@ -18,7 +18,7 @@ from iid_cl.errors import UserError
 from iid_cl.evaluate.scratch import judge
 from iid_cl.memory.exemplars import ExemplarSet
 from iid_cl.memory.files import load_memory
-from iid_cl.memory.selection import random_images
+from iid_cl.memory.selection import select_random
 from iid_cl.runs import memories
 from iid_cl.seeding import make_generator
 from iid_cl.studies import run as module
@@ -35,6 +35,14 @@ BYTES_PER_IMAGE = 8 * 8 + 2  # one grey channel, and a 16-bit label
 CPU = torch.device("cpu")
 CONVNET = "convnet (width 4, depth 1)"  # that of the base
 QUICK: dict[str, Any] = {"evaluate.epochs": 1, "evaluate.networks": 1, "memory.ipc": 1}
+
+
+def random_images(images_by_class: dict[int, torch.Tensor], count: int, generator: torch.Generator) -> Any:
+    """The images that the method `random` keeps."""
+    return {
+        label: images[select_random(images, count, torch.ones(len(images)), generator)]
+        for label, images in images_by_class.items()
+    }
 
 
 class Finished:
@@ -299,7 +307,7 @@ def test_variants_with_seeds_of_their_own_have_their_own_splits(
 @pytest.mark.parametrize(
     ("keys", "shown"),
     [
-        ({"memory.ipc": 1000}, r"^memory\.ipc: 1000 is more than class '8'"),
+        ({"memory.ipc": None, "memory.mem_size": 9}, r"^memory\.mem_size: 9 has no room"),
         ({"memory.method": "distilled", "distill.embedder.depth": 4}, r"distill\.embedder\.depth: 4 "),
         ({"memory.ipc": 0}, r"study mini, variant 'b': memory\.ipc: 0 "),
     ],

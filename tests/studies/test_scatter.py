@@ -165,7 +165,7 @@ def test_more_classes_and_images_than_there_are(plane: type[FirstTwo], tmp_path:
     [
         ({"scatter": {"network": {"depth": 4}}}, r"^scatter\.network\.depth: 4 "),
         ({"scatter": {"network": {"name": "resnet18"}}}, r"^scatter\.network\.norm: 'instance' "),
-        ({"dotted": {"memory.ipc": 1000}}, r"^memory\.ipc: 1000 is more than class '8'"),
+        ({"dotted": {"memory.ipc": None, "memory.mem_size": 9}}, r"^memory\.mem_size: 9 has no room"),
     ],
     ids=str,
 )
