@@ -1,8 +1,9 @@
 """The Avalanche side: distilled memories as storage policies, plugins and strategies."""
 
+from .auto import AutoBuffer
 from .buffers import MemoryBuffer
 from .class_accuracy import ClassAccuracyPlugin
-from .distilled import AutoBuffer, DistilledBuffer, HybridBuffer
+from .distilled import DistilledBuffer, HybridBuffer
 from .in_memory import InMemoryPlugin
 from .memory_only import MemoryOnly, MemoryOnlyPlugin
 from .real import HerdingBuffer, RandomBuffer, RealBuffer, ReservoirBuffer

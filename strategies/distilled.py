@@ -1,7 +1,6 @@
 """The distilled memory, and mixtures of distilled and real images."""
 
 from collections.abc import Sequence
-from contextlib import suppress
 from typing import Any, Literal
 
 import torch
@@ -12,17 +11,14 @@ from iid_cl.distill.engine import OnStep
 from iid_cl.distill.uneven import distill_each
 from iid_cl.errors import UserError
 from iid_cl.memory.exemplars import Exemplars, ExemplarSet, distilled_images
-from iid_cl.memory.hybrid import held_out_losses, hold_out, hybrid_memory, significantly_best, suited_partition
-from iid_cl.memory.jpeg import JpegError
-from iid_cl.memory.real import Order, ordering, store_jpeg
+from iid_cl.memory.hybrid import hybrid_memory
+from iid_cl.memory.real import Order, ordering
 from iid_cl.memory.selection import FeaturesFactory
 from iid_cl.seeding import draw_seed, make_generator
 
 from .buffers import ClassBuffer, ImagesByClass
 from .features import features_of_strategy
 
-WAYS = ("share 1", "share 0.5", "share 0", "jpeg")
-JPEG_QUALITY = 50
 AUGMENTATIONS = ("color", "crop", "cutout", "scale", "rotate")
 
 
@@ -210,86 +206,3 @@ class HybridBuffer(DistilledBuffer):
 
     def describe(self) -> dict[str, Any]:
         return {**super().describe(), "method": "hybrid", "share": self.share}
-
-
-class AutoBuffer(HybridBuffer):
-    """The way to spend the bytes that serves the first experience best: distilled, real, half of each, or JPEG.
-
-    A tenth of the first experience's images is held out; memories are made of the others in each way, small networks
-    (that of ``distill.embedder``) are trained on them, and the distilled memory stays unless another one's
-    cross-entropy on the held-out images is lower by more than two standard errors. Later experiences are kept in the
-    same way. Where the configuration names no partition, images whose sides are even and at least 24 are stored at half
-    their size, four in the bytes of one. A first experience of one class, or with fewer than ten images in each, tells
-    nothing apart: its memory is distilled.
-
-    Args:
-        ipc: images per class, or one of ``mem_size``, ``mem_bytes``, ``class_bytes``, see :class:`MemoryBuffer`.
-
-    The remaining arguments are those of :class:`HybridBuffer`, without ``share``.
-
-    Attributes:
-        choice: the way in force, ``share 1``, ``share 0.5``, ``share 0`` or ``jpeg``; None before the first experience.
-        tried: cross-entropy of each way that was tried.
-    """
-
-    def __init__(self, ipc: int | None = None, **arguments: Any) -> None:
-        super().__init__(ipc, **arguments)
-        self.choice: str | None = None
-        self.tried: dict[str, float] = {}
-
-    def condense(
-        self,
-        images_by_class: ImagesByClass,
-        weights: ImagesByClass,
-        room: int,
-        strategy: Any,
-        generator: torch.Generator,
-    ) -> Exemplars:
-        """Stores the classes in the way chosen, and chooses it first where that has not been done."""
-        seed = draw_seed(generator)
-        if self.choice is not None:
-            return self._kept(self.choice, images_by_class, weights, room, strategy, seed)
-        assert self.normalization is not None  # measured by post_adapt at the latest
-        height, width = next(iter(images_by_class.values())).shape[2:]
-        self.config = self.config.model_copy(update={"partition": suited_partition(self.config, height, width)})
-        rest, held_out = hold_out(images_by_class, make_generator(seed, "held out"))
-        if len(images_by_class) == 1 or len(held_out) < 2:
-            memory = self._kept("share 1", images_by_class, weights, room, strategy, seed)
-            self._choose("share 1")
-            return memory
-        candidates: dict[str, Exemplars] = {}
-        for way in WAYS:
-            if way == "share 0.5" and self._count(rest, room) == 1:
-                continue
-            with suppress(JpegError):  # images too small to pay for JPEG's tables
-                candidates[way] = self._kept(way, rest, {}, room, strategy, seed)
-        losses = held_out_losses(
-            candidates,
-            held_out,
-            self.config.embedder,
-            normalization=self.normalization,
-            augmentations=self.augmentations,
-            device=self.device if self.device is not None else strategy.device,
-            generator=make_generator(seed, "choice"),
-        )
-        self.tried = {way: float(each.mean()) for way, each in losses.items()}
-        best = significantly_best(losses)
-        self._choose(best)
-        return candidates[best]
-
-    def _choose(self, way: str) -> None:
-        self.choice = way
-        self.share = 0.0 if way == "jpeg" else float(way.removeprefix("share "))
-
-    def _kept(
-        self, way: str, images_by_class: ImagesByClass, weights: ImagesByClass, room: int, strategy: Any, seed: int
-    ) -> Exemplars:
-        if way != "jpeg":
-            share = float(way.removeprefix("share "))
-            return self._mixed(images_by_class, weights, room, share, strategy, seed)
-        order = self._order(images_by_class, weights, strategy, seed)
-        old = self.exemplars if weights else None
-        return store_jpeg(images_by_class, order, room, JPEG_QUALITY, self.paying(images_by_class), old)
-
-    def describe(self) -> dict[str, Any]:
-        return {**super().describe(), "method": "auto", "choice": self.choice, "tried": self.tried}

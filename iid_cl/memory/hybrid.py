@@ -1,6 +1,7 @@
 """Memories of distilled and real images under one budget, and the choice of the share of each."""
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -15,15 +16,16 @@ from iid_cl.nets import build_network
 from iid_cl.seeding import draw_seed, make_generator
 from iid_cl.training import predict, train_classifier
 
+K = TypeVar("K")
+
 Distil = Callable[[Mapping[int, Tensor], Mapping[int, Tensor], int], ExemplarSet]
 """From images and weights of each class and a number to so many distilled images of each."""
 Ordering = Callable[[Mapping[int, Tensor], Mapping[int, Tensor]], Order]
 """From images and weights of each class to the order in which real ones are picked."""
 
 MOST_HELD_OUT = 200  # images of a class
-NETWORKS = 2
 UPDATES = 100
-BATCH = 64
+BATCH = 32
 
 
 def hybrid_memory(
@@ -81,11 +83,11 @@ def _interleave(first: Tensor, second: Tensor) -> Tensor:
     return torch.cat([first, second])[order]
 
 
-def suited_partition(config: DistillConfig, height: int, width: int) -> int:
-    """The configured partition; without one, with DM, 2 where the parts of an image keep at least 12 pixels a side."""
+def suited_partitions(config: DistillConfig, height: int, width: int) -> list[int]:
+    """Partitions worth a try: the configured one; without one, with DM, 2 where parts keep 12 pixels a side, and 1."""
     if config.partition is not None or config.objective != "dm":
-        return config.factor
-    return 2 if all(side % 2 == 0 and side >= 24 for side in (height, width)) else 1
+        return [config.factor]
+    return [2, 1] if all(side % 2 == 0 and side >= 24 for side in (height, width)) else [1]
 
 
 def hold_out(
@@ -105,23 +107,27 @@ def hold_out(
 
 
 def held_out_losses(
-    candidates: Mapping[str, Exemplars],
+    candidates: Mapping[K, Exemplars],
     held_out: LabelledImages,
     network: NetworkConfig,
     *,
+    beside: Mapping[int, Tensor] | None,
     normalization: Normalization,
     augmentations: Sequence[str],
     device: torch.device | str,
     generator: torch.Generator,
-) -> dict[str, Tensor]:
+) -> dict[K, Tensor]:
     """Cross-entropy of each held-out image, (M,), under networks trained on each candidate.
 
-    The networks of all candidates start with the same weights and see the same draws; losses are their means.
+    Two networks are trained per candidate, with weights and draws that depend on the generator alone; losses are their
+    means. With ``beside`` one of them sees the memory of every other class together with as many real images of the
+    rest, the second one the other way round, as in replay: what tells the memory from real images misleads it there.
 
     Args:
         candidates: memories of the same classes.
         held_out: real images of these classes that no candidate was made from.
         network: what to train.
+        beside: real images of each class, or None for networks that see nothing but the memory.
         normalization: what networks see.
         augmentations: drawn from per image while training.
         device: where to train.
@@ -131,30 +137,50 @@ def held_out_losses(
     images = normalization.apply(held_out.images.to(device))
     labels = held_out.labels.to(device)
     shape = (images.shape[1], images.shape[2], images.shape[3])
-    losses = {name: torch.zeros(len(labels)) for name in candidates}
+    losses = {}
     for name, candidate in candidates.items():
-        memory = candidate.decoded()
-        train_images, train_labels = normalization.apply(memory.images.to(device)), memory.labels.to(device)
-        epochs = max(1, UPDATES // -(-len(memory) // BATCH))
-        for i in range(NETWORKS):
-            one = build_network(network, shape, max(candidate.classes) + 1, make_generator(seed, "weights", i), device)
+        total = torch.zeros(len(labels))
+        for turn in range(2):
+            draws = make_generator(seed, "training", turn)
+            mixed = _beside_real(candidate, beside, turn, draws) if beside is not None else candidate.decoded()
+            one = build_network(
+                network, shape, max(candidate.classes) + 1, make_generator(seed, "weights", turn), device
+            )
             train_classifier(
-                one, train_images, train_labels, epochs=epochs, batch_size=BATCH, lr=0.01, momentum=0.9,
-                weight_decay=5e-4, augmentations=augmentations, generator=make_generator(seed, "training", i),
+                one, normalization.apply(mixed.images.to(device)), mixed.labels.to(device),
+                epochs=max(1, UPDATES // -(-len(mixed) // BATCH)), batch_size=BATCH, lr=0.01, momentum=0.9,
+                weight_decay=5e-4, augmentations=augmentations, generator=draws,
             )  # fmt: skip
             with torch.no_grad():
                 scores = torch.cat(list(predict(one, images)))
-                losses[name] += functional.cross_entropy(scores, labels, reduction="none").cpu() / NETWORKS
+                total += functional.cross_entropy(scores, labels, reduction="none").cpu() / 2
+        losses[name] = total
     return losses
 
 
-def significantly_best(losses: Mapping[str, Tensor]) -> str:
-    """The candidate with the lowest mean loss, if it beats the first one by two standard errors; else the first.
+def _beside_real(
+    memory: Exemplars, real: Mapping[int, Tensor], turn: int, generator: torch.Generator
+) -> LabelledImages:
+    """The memory of every second class, from the first or the second on, and equally many real images of the others."""
+    kept, classes = memory.decoded(), sorted(real)
+    own = kept.of_classes(classes[turn::2])
+    others = classes[1 - turn :: 2]
+    images = torch.cat([real[c] for c in others])
+    labels = torch.cat([torch.full((len(real[c]),), c) for c in others])
+    chosen = torch.randperm(len(images), generator=generator)[: UPDATES * BATCH // 2]
+    again = torch.arange(max(len(chosen), len(own))) % len(own)
+    return LabelledImages(
+        torch.cat([own.images[again], images[chosen]]), torch.cat([own.labels[again], labels[chosen]])
+    )
+
+
+def significantly_best(losses: Mapping[K, Tensor], first: K) -> K:
+    """The candidate with the lowest mean loss, if it beats ``first`` by two standard errors; else ``first``.
 
     Args:
         losses: of each candidate on the same M >= 2 images, (M,).
+        first: the candidate in possession.
     """
-    first = next(iter(losses))
     best = min(losses, key=lambda name: float(losses[name].mean()))
     gain = losses[first] - losses[best]
     error = gain.std() / len(gain) ** 0.5

@@ -49,7 +49,7 @@ def make_buffer(
     if method == "hybrid":
         return HybridBuffer(share=memory.share, features=features, **distilled, **common)
     if method == "auto":
-        return AutoBuffer(features=features, **distilled, **common)
+        return AutoBuffer(replayed=not own_features, features=features, **distilled, **common)
     raise ValueError(f"{method!r} keeps no memory")
 
 

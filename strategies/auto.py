@@ -1,0 +1,138 @@
+"""The memory that chooses how to spend its bytes."""
+
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from iid_cl.memory.exemplars import Exemplars
+from iid_cl.memory.hybrid import held_out_losses, hold_out, significantly_best, suited_partitions
+from iid_cl.memory.jpeg import JpegError
+from iid_cl.memory.real import store_jpeg
+from iid_cl.seeding import draw_seed, make_generator
+
+from .buffers import ImagesByClass
+from .distilled import HybridBuffer
+
+JPEG_QUALITY = 50
+
+
+@dataclass(frozen=True)
+class Way:
+    """How to spend the bytes of a class: a share of distilled images, at a part of their size; None: as JPEG."""
+
+    share: float | None
+    partition: int = 1
+
+    @property
+    def label(self) -> str:
+        """For people, e.g. ``distilled at 1/2 size``."""
+        names = {None: "jpeg", 0.0: "real", 1.0: "distilled"}
+        name = names.get(self.share, f"{self.share:g} distilled" if self.share is not None else "")
+        return name if self.partition == 1 else f"{name} at 1/{self.partition} size"
+
+
+class AutoBuffer(HybridBuffer):
+    """The way to spend the bytes that serves the first experience best: distilled, half distilled, real, or JPEG.
+
+    A tenth of the first experience's images is held out and memories are made of the others in each way. Small networks
+    (that of ``distill.embedder``) are trained on each; where the memory will be replayed beside real images of other
+    classes, half of the classes come from the memory and the others are real, and then the other way round. The
+    distilled memory stays unless another one's cross-entropy on the held-out images is lower by more than two standard
+    errors. Later experiences are kept in the same way.
+
+    Where the configuration names no partition, DM is tried at full size and, if sides are even and at least 24, at half
+    of it, four images in the bytes of one. A first experience of one class, or with fewer than ten images in each,
+    tells nothing apart: its memory is distilled.
+
+    Args:
+        ipc: images per class, or one of ``mem_size``, ``mem_bytes``, ``class_bytes``, see :class:`MemoryBuffer`.
+        replayed: whether the memory will be replayed beside other classes' real images; False where networks are
+            trained on the memory alone.
+
+    The remaining arguments are those of :class:`HybridBuffer`, without ``share``.
+
+    Attributes:
+        choice: the way in force; None before the first experience.
+        tried: cross-entropy of each way that was tried, by its label.
+    """
+
+    def __init__(self, ipc: int | None = None, *, replayed: bool = True, **arguments: Any) -> None:
+        super().__init__(ipc, **arguments)
+        self.replayed = replayed
+        self._configured = self.config
+        self.choice: Way | None = None
+        self.tried: dict[str, float] = {}
+
+    def condense(
+        self,
+        images_by_class: ImagesByClass,
+        weights: ImagesByClass,
+        room: int,
+        strategy: Any,
+        generator: torch.Generator,
+    ) -> Exemplars:
+        """Stores the classes in the way chosen, and chooses it first where that has not been done."""
+        seed = draw_seed(generator)
+        if self.choice is not None:
+            return self._kept(self.choice, images_by_class, weights, room, strategy, seed)
+        height, width = next(iter(images_by_class.values())).shape[2:]
+        partitions = suited_partitions(self._configured, height, width)
+        rest, held_out = hold_out(images_by_class, make_generator(seed, "held out"))
+        if len(images_by_class) == 1 or len(held_out) < 2:
+            way = Way(1.0, partitions[0])
+            memory = self._kept(way, images_by_class, weights, room, strategy, seed)
+            self._choose(way)
+            return memory
+        made: dict[Way, Exemplars] = {}
+        losses: dict[Way, torch.Tensor] = {}
+
+        def attempt(*ways: Way) -> None:
+            for way in ways:
+                with suppress(JpegError):  # images too small to pay for JPEG's tables
+                    made[way] = self._kept(way, rest, {}, room, strategy, seed)
+            new = {way: made[way] for way in ways if way in made}
+            losses.update(self._losses(new, rest, held_out, strategy, seed))
+
+        attempt(*(Way(1.0, partition) for partition in partitions))
+        distilled = min(losses, key=lambda way: float(losses[way].mean()))
+        several = self._count(rest, room) > 1
+        attempt(*([Way(0.5, distilled.partition)] if several else []), Way(0.0), Way(None))
+        self.tried = {way.label: float(each.mean()) for way, each in losses.items()}
+        way = significantly_best(losses, distilled)
+        self._choose(way)
+        return made[way]
+
+    def _losses(
+        self, memories: dict[Way, Exemplars], rest: ImagesByClass, held_out: Any, strategy: Any, seed: int
+    ) -> dict[Way, torch.Tensor]:
+        assert self.normalization is not None  # measured by post_adapt at the latest
+        return held_out_losses(
+            memories,
+            held_out,
+            self.config.embedder,
+            beside=rest if self.replayed else None,
+            normalization=self.normalization,
+            augmentations=self.augmentations,
+            device=self.device if self.device is not None else strategy.device,
+            generator=make_generator(seed, "choice"),
+        )
+
+    def _choose(self, way: Way) -> None:
+        self.choice = way
+        self.share = way.share or 0.0
+
+    def _kept(
+        self, way: Way, images_by_class: ImagesByClass, weights: ImagesByClass, room: int, strategy: Any, seed: int
+    ) -> Exemplars:
+        if way.share is not None:
+            self.config = self.config.model_copy(update={"partition": way.partition})
+            return self._mixed(images_by_class, weights, room, way.share, strategy, seed)
+        order = self._order(images_by_class, weights, strategy, seed)
+        old = self.exemplars if weights else None
+        return store_jpeg(images_by_class, order, room, JPEG_QUALITY, self.paying(images_by_class), old)
+
+    def describe(self) -> dict[str, Any]:
+        choice = None if self.choice is None else self.choice.label
+        return {**super().describe(), "method": "auto", "choice": choice, "tried": self.tried}
