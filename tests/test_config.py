@@ -600,3 +600,43 @@ def test_an_override_is_a_key_and_yaml(text: str, read: tuple[str, Any]) -> None
 def test_an_override_that_reads_otherwise_is_refused(text: str, shown: str) -> None:
     with pytest.raises(UserError, match=rf"^--set {re.escape(repr(text))}: .*{shown}.*\.$"):
         read_override(text)
+
+
+# --- memory: budgets and ways of storing
+
+
+@pytest.mark.parametrize(
+    ("memory", "budget"),
+    [
+        ("{}", ("ipc", 10)),
+        ("{ipc: 3}", ("ipc", 3)),
+        ("{mem_size: 50}", ("mem_size", 50)),
+        ("{mem_bytes: 5000}", ("mem_bytes", 5000)),
+        ("{class_bytes: 700}", ("class_bytes", 700)),
+    ],
+)
+def test_the_budget_in_force(memory: str, budget: tuple[str, int]) -> None:
+    found = load_config(None, [f"memory={memory}"]).memory.budget
+    assert (found.key, found.amount) == budget
+
+
+@pytest.mark.parametrize(
+    ("memory", "shown"),
+    [
+        ("{ipc: 3, mem_size: 50}", "mem_size: 50 contradicts ipc"),
+        ("{mem_bytes: 5000, class_bytes: 700}", "class_bytes: 700 contradicts mem_bytes"),
+        ("{method: random, jpeg: 50, downscale: 2}", "jpeg: 50 contradicts downscale: 2"),
+        ("{method: distilled, downscale: 2}", "downscale: 2 means nothing to 'distilled'"),
+        ("{method: reservoir, jpeg: 50}", "jpeg: 50 means nothing to 'reservoir'"),
+        ("{method: auto, share: 0.2}", "share: 0.2 means nothing to 'auto'"),
+        ("{method: herding, shrink: cut}", "shrink: cut means nothing to 'herding'"),
+        ("{method: hybrid, soft_labels: true}", "soft_labels: true means nothing to 'hybrid'"),
+        ("{method: random, jpeg: 96}", "memory.jpeg: 96"),
+        ("{method: hybrid, share: 1.1}", "memory.share: 1.1"),
+        ("{method: random, downscale: 0}", "memory.downscale: 0"),
+        ("{mem_bytes: 0}", "memory.mem_bytes: 0"),
+        ("{method: nearest}", "memory.method: 'nearest'"),
+    ],
+)
+def test_a_memory_that_contradicts_itself_is_refused(memory: str, shown: str) -> None:
+    assert shown in refusal(f"memory={memory}")

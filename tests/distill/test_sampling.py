@@ -218,3 +218,40 @@ def test_mixed_batches_leave_the_draws_of_each_class():
 def test_the_sampler_knows_how_many_classes_of_which_shape_it_has():
     assert sampler(MIXED).classes == 3
     assert sampler(MIXED).shape == (1, 2, 3)
+
+
+# --- weights
+
+
+def weighted(images_by_class, weights, batch=5, seed=0):
+    return ClassSampler(images_by_class, batch, NAMES, seed, CPU, weights=weights)
+
+
+def test_a_class_with_weights_is_drawn_as_its_images_weigh():
+    groups = {0: numbered(0, 4), 1: numbered(10, 4)}
+    drawing = weighted(groups, {0: torch.tensor([7.0, 1.0, 1.0, 1.0], dtype=torch.float64)})
+    rows = torch.stack([real[:, :, 0, 0, 0] for real, _ in steps_of(drawing, 400)])
+    counts = Counter(rows[:, 0].flatten().tolist())
+    assert sum(counts.values()) == 2000
+    assert abs(counts[0] - 1400) < 90  # a standard deviation of 20
+    assert all(abs(counts[i] - 200) < 60 for i in (1, 2, 3))
+    assert Counter(rows[:, 1].flatten().tolist()) == {10: 500, 11: 500, 12: 500, 13: 500}  # without weights, in passes
+
+
+def test_images_to_start_from_are_distinct_whatever_they_weigh():
+    weights = {0: torch.tensor([100.0] + [1.0] * 7, dtype=torch.float64)}
+    for seed in range(10):
+        start = weighted({0: numbered(0, 8)}, weights, seed=seed).initial(8)
+        assert sorted(start[0, :, 0, 0, 0].tolist()) == list(range(8))
+        repeated = weighted({0: numbered(0, 8)}, weights, seed=seed).initial(16)[0, :, 0, 0, 0]
+        assert set(Counter(repeated.tolist()).values()) == {2}
+
+
+def test_mixed_images_follow_the_weights_of_all_classes():
+    groups = {0: numbered(0, 2), 1: numbered(10, 2)}
+    drawing = weighted(groups, {0: torch.tensor([5.0, 1.0], dtype=torch.float64)})
+    images, labels = drawing.mixed(4000, torch.Generator().manual_seed(0))
+    counts = Counter(images[:, 0, 0, 0].tolist())
+    for value, expected in {0: 2500, 1: 500, 10: 500, 11: 500}.items():
+        assert abs(counts[value] - expected) < 150  # standard deviations of 31 and 21
+    assert ((images[:, 0, 0, 0] >= 10) == (labels == 1)).all()

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from iid_cl.strategies import DistilledBuffer, HerdingBuffer
+from iid_cl.strategies import DistilledBuffer, RealBuffer
 from PIL import Image
 from rich.console import Console
 from torch.utils.data import DataLoader
@@ -316,12 +316,12 @@ def test_several_networks_are_trained_on_one_memory(
 ) -> None:
     condensed = []
 
-    class Counted(HerdingBuffer if method == "herding" else DistilledBuffer):  # type: ignore[misc]
+    class Counted(RealBuffer if method == "herding" else DistilledBuffer):  # type: ignore[misc]
         def condense(self, images_by_class: Any, *rest: Any) -> Any:
             condensed.append(sorted(images_by_class))
             return super().condense(images_by_class, *rest)
 
-    monkeypatch.setattr(f"iid_cl.runs.condense.{method.capitalize()}Buffer", Counted)
+    monkeypatch.setattr(f"iid_cl.runs.condense.{Counted.__base__.__name__}", Counted)
     done = []
     for networks in (1, 3):
         train = {"mode": "memory_only", "memory_epochs": 8, "lr": 0.1, "networks": networks}

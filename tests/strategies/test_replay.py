@@ -7,6 +7,8 @@ from avalanche.core import SupervisedPlugin
 from avalanche.training.supervised import Naive
 from iid_cl.strategies import DistilledReplay, DistilledReplayPlugin, MemoryReplayPlugin, RandomBuffer
 
+from iid_cl.errors import UserError
+
 from .conftest import NORMALIZATION, TINY, make_benchmark
 
 
@@ -122,3 +124,34 @@ def test_memory_images_are_no_parameters(network: torch.nn.Module) -> None:
     optimised = sum(p.numel() for group in strategy.optimizer.param_groups for p in group["params"])
     assert optimised == sum(p.numel() for p in network.parameters())
     assert not strategy.memory.exemplars.images.requires_grad
+
+
+@pytest.mark.parametrize(
+    ("budget", "expected"),
+    [
+        ({}, ("ipc", 10)),
+        ({"ipc": 3}, ("ipc", 3)),
+        ({"mem_size": 8}, ("mem_size", 8)),
+        ({"mem_bytes": 700}, ("mem_bytes", 700)),
+        ({"class_bytes": 99}, ("class_bytes", 99)),
+    ],
+    ids=str,
+)
+def test_any_budget_can_be_given(budget: dict[str, int], expected: tuple[str, int], network: torch.nn.Module) -> None:
+    strategy = replay(network, [], **{"ipc": None, **budget})
+    for memory in (strategy.memory, DistilledReplayPlugin(**budget).storage_policy):
+        assert (memory.budget.key, memory.budget.amount) == expected
+
+
+def test_two_budgets_are_refused(network: torch.nn.Module) -> None:
+    with pytest.raises(UserError, match="ipc: 2, mem_size: 8"):
+        replay(network, [], ipc=2, mem_size=8)
+
+
+def test_a_fixed_total_is_replayed_and_never_exceeded(kind: str, network: torch.nn.Module) -> None:
+    batches = Batches()
+    strategy = replay(network, [batches], ipc=None, mem_size=5)
+    for experience in make_benchmark(kind).train_stream:
+        strategy.train(experience)
+    assert strategy.memory.exemplars.labels.tolist() == [0, 1, 2, 3]
+    assert all(batch[0] + batch[1] == 6 for batch in batches.labels[1])
