@@ -71,13 +71,46 @@ def table(name: str) -> str:
         elif goal:
             goal += f" {one['unit']}"
         lines.append(f"| {one['name']} | {value} | {goal} |")
-    first = rows[0]
-    versions = first["versions"]
-    origin = (
-        f"`{first['command']}`, {first.get('seeds', 'one seed')}, {first['machine']}, {first['device']}, "
-        f"torch {versions['torch']}, commit {first['commit']}, {first['seconds']:.0f} s."
+    return "\n".join([*lines, "", _origin(rows[0])])
+
+
+def comparison(name: str) -> str:
+    """The rows of a comparison as a Markdown table: a line per mode and budget, a column per method.
+
+    In brackets the first method's gain over each other one, in bold where it is not what was aimed at.
+    """
+    rows = json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
+    places = list(dict.fromkeys((one["mode"], one["budget"]) for one in rows))
+    labels = list(dict.fromkeys(one["label"] for one in rows))
+    lines = [f"| | {' | '.join(labels)} | bytes |", "|---|" + "---:|" * (len(labels) + 1)]
+    for mode, budget in places:
+        here = {
+            (one["label"], one.get("against")): one for one in rows if (one["mode"], one["budget"]) == (mode, budget)
+        }
+        cells = []
+        for label in labels:
+            text = _spread(here[label, None])
+            gain = here.get((label, label))
+            if gain is not None:
+                shown = f"({_spread(gain, '+')})"
+                text += f" **{shown}**" if missed([gain]) else f" {shown}"
+            cells.append(text)
+        weights = [here[label, None]["bytes"] for label in labels]
+        least = "" if min(weights) == max(weights) else f"{min(weights):,} to "
+        lines.append(f"| {mode.replace('_', ' ')}, {budget} | {' | '.join(cells)} | {least}{max(weights):,} |")
+    return "\n".join([*lines, "", _origin(rows[0])])
+
+
+def _spread(one: dict[str, Any], sign: str = "") -> str:
+    half = f" ± {one['ci95']:.1f}" if "ci95" in one else ""
+    return f"{one['value']:{sign}.1f}{half}"
+
+
+def _origin(row: dict[str, Any]) -> str:
+    return (
+        f"`{row['command']}`, {row.get('seeds', 'one seed')}, {row['machine']}, {row['device']}, "
+        f"torch {row['versions']['torch']}, commit {row['commit']}, {row['seconds']:.0f} s."
     )
-    return "\n".join([*lines, "", origin])
 
 
 def _number(value: float, unit: str) -> str:
@@ -87,12 +120,13 @@ def _number(value: float, unit: str) -> str:
 
 
 def update(text: str) -> str:
-    """Replaces what stands between ``<!-- results: NAME -->`` and ``<!-- end -->`` by that table."""
+    """Replaces what stands between ``<!-- results: NAME -->`` (or ``comparison``) and ``<!-- end -->`` by that table."""
+    kinds = {"results": table, "comparison": comparison}
 
     def made(match: re.Match[str]) -> str:
-        return f"<!-- results: {match[1]} -->\n{table(match[1])}\n<!-- end -->"
+        return f"<!-- {match[1]}: {match[2]} -->\n{kinds[match[1]](match[2])}\n<!-- end -->"
 
-    return re.sub(r"<!-- results: ([\w-]+) -->\n.*?<!-- end -->", made, text, flags=re.DOTALL)
+    return re.sub(r"<!-- (results|comparison): ([\w-]+) -->\n.*?<!-- end -->", made, text, flags=re.DOTALL)
 
 
 def main() -> int:
