@@ -120,7 +120,7 @@ def _number(value: float, unit: str) -> str:
 
 
 def update(text: str) -> str:
-    """Replaces what stands between ``<!-- results: NAME -->`` (or ``comparison``) and ``<!-- end -->`` by that table."""
+    """Replaces what stands between ``<!-- results: NAME -->``, or ``comparison``, and ``<!-- end -->`` by that table."""
     kinds = {"results": table, "comparison": comparison}
 
     def made(match: re.Match[str]) -> str:
