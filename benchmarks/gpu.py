@@ -61,7 +61,7 @@ def whole_run(device: torch.device, config: Config, classes: int = 100, count: i
         result, _ = run_method(config, "distilled", dataset, device, reporter)
     minutes = (time.perf_counter() - start) / 60
     return ledger.row(
-        f"{classes} classes in {config.stream.experiences} experiences, IPC {config.memory.ipc}, "
+        f"{classes} classes in {config.stream.experiences} experiences, IPC {config.memory.budget.amount}, "
         f"{config.distill.iterations} iterations each ({result.condense_seconds / 60:.1f} min of it distillation)",
         [minutes], "min", target=WHOLE_RUN_MINUTES, better="lower",
     )  # fmt: skip

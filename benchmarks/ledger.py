@@ -120,7 +120,7 @@ def _number(value: float, unit: str) -> str:
 
 
 def update(text: str) -> str:
-    """Replaces what stands between ``<!-- results: NAME -->``, or ``comparison``, and ``<!-- end -->`` by that table."""
+    """Puts the tables of ``<!-- results: NAME -->`` and ``<!-- comparison: NAME -->`` up to their ``<!-- end -->``."""
     kinds = {"results": table, "comparison": comparison}
 
     def made(match: re.Match[str]) -> str:
