@@ -41,7 +41,7 @@ METHODS = {
     "herding": ("memory.method=herding",),
     "distilled": ("memory.method=distilled",),
     "half-size herding": ("memory.method=herding", "memory.downscale=2"),
-    "random JPEG": ("memory.method=random", "memory.jpeg=50"),
+    "random JPEG": ("memory.method=random", "memory.jpeg=25"),
 }
 GAINS = {
     "herding": 8.0,

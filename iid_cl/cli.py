@@ -123,8 +123,8 @@ def compare(
 def distill(
     dataset: Annotated[str, typer.Argument(help="Name of a data set, e.g. digits, cifar10, image_folder.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Memory file to write (.safetensors).")],
-    ipc: Annotated[int, typer.Option(help="Images per class.")] = 10,
-    method: Annotated[str, typer.Option(help="distilled, herding or random.")] = "distilled",
+    ipc: Annotated[int | None, typer.Option(help="Images per class. Default: the configuration's, or 10.")] = None,
+    method: Annotated[str, typer.Option(help="distilled, herding, random, k_centre or closest.")] = "distilled",
     config: Annotated[str | None, typer.Option(help="Configuration to take the `distill` section from.")] = None,
     workers: WorkersOption = None,
     threads: ThreadsOption = None,
@@ -136,7 +136,8 @@ def distill(
     data_root: DataRootOption = None,
 ) -> None:
     """Condense a whole data set into a memory file, and draw it beside."""
-    shortcuts = [f"stream.dataset={dataset}", f"memory.ipc={ipc}", f"memory.method={method}"]
+    shortcuts = [f"stream.dataset={dataset}", f"memory.method={method}"]
+    shortcuts += [] if ipc is None else [f"memory.ipc={ipc}"]
     resolved = _resolve(config, [*shortcuts, *(set_ or [])], seed, device)
     from iid_cl.runs.launchers import Launch
     from iid_cl.runs.memories import condense_dataset

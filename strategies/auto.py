@@ -15,7 +15,7 @@ from iid_cl.seeding import draw_seed, make_generator
 from .buffers import ImagesByClass
 from .distilled import HybridBuffer
 
-JPEG_QUALITY = 50
+JPEG_QUALITY = 25
 
 
 @dataclass(frozen=True)

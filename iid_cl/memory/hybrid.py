@@ -24,7 +24,7 @@ Ordering = Callable[[Mapping[int, Tensor], Mapping[int, Tensor]], Order]
 """From images and weights of each class to the order in which real ones are picked."""
 
 MOST_HELD_OUT = 200  # images of a class
-UPDATES = 100
+UPDATES = 300
 BATCH = 32
 
 

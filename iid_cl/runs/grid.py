@@ -17,8 +17,8 @@ BUDGETS = tuple(CompareBudgets.model_fields)
 VARIANTS: dict[str, dict[str, Any]] = {
     "random_half": {"memory.method": "random", "memory.downscale": 2},
     "herding_half": {"memory.method": "herding", "memory.downscale": 2},
-    "random_jpeg": {"memory.method": "random", "memory.jpeg": 50},
-    "herding_jpeg": {"memory.method": "herding", "memory.jpeg": 50},
+    "random_jpeg": {"memory.method": "random", "memory.jpeg": 25},
+    "herding_jpeg": {"memory.method": "herding", "memory.jpeg": 25},
     "distilled_half": {"memory.method": "distilled", "distill.partition": 2},
 }
 Budget = tuple[str, int]

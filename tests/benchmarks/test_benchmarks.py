@@ -299,6 +299,13 @@ def protocol_rows(**changes: Any) -> dict[int, list[dict[str, Any]]]:
     return protocol.main(None, **{**given, **changes})
 
 
+@pytest.fixture
+def without_jpeg(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Digits are smaller than JPEG's tables."""
+    monkeypatch.delitem(protocol.METHODS, "random JPEG")
+
+
+@pytest.mark.usefixtures("without_jpeg")
 def test_the_protocol_in_miniature(results: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rows = protocol_rows()
     printed = re.findall(r"(\d+) steps, order (\d), ([\w -]+): ([\d. ]+) %", capsys.readouterr().out)
@@ -325,6 +332,7 @@ def test_the_protocol_in_miniature(results: Path, capsys: pytest.CaptureFixture[
         assert stored[0]["command"].startswith(f"python -m benchmarks.protocol --data DATA --steps {steps} --orders 2")
 
 
+@pytest.mark.usefixtures("without_jpeg")
 def test_the_protocol_stops_when_time_is_up(results: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rows = protocol_rows(orders=3, minutes=1e-6, steps=[5])
     assert "class order 1 is left out" in capsys.readouterr().out
