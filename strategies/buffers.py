@@ -132,6 +132,7 @@ class MemoryBuffer(ClassGroups, ExemplarsBuffer):
         for label, members in arrived.items():
             self._stands_for[label] = self._stands_for.get(label, 0) + len(members)
         self._updates += 1
+        self._staging.clear()
         if self.budget.key != "mem_size":
             self.max_size = len(self.buffer)
         self.seconds += time.perf_counter() - started

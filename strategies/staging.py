@@ -34,12 +34,16 @@ class Staging:
 
         Returns:
             All images set aside and these, with their task labels, at the end of a task and for an experience that
-            says nothing of tasks; None while the task goes on.
+            says nothing of tasks; None while the task goes on. Images set aside stay so until :meth:`clear`, so that
+            the last part of a task can come again where condensing it failed.
         """
-        self._parts.append((images, tasks))
-        if self._task_goes_on(experience):
+        arrived = self._arrived_with(experience)
+        # Avalanche 0.6 marks no sub-experience as the last where the size divides the experience, so they are counted
+        if arrived and not (experience.is_last_subexp or arrived == experience.sub_stream_length):
+            self._parts.append((images, tasks))
+            self._arrived = arrived
             return None
-        parts, self._parts = self._parts, []
+        parts = [*self._parts, (images, tasks)]
         if len(parts) == 1:
             return parts[0]
         joined = LabelledImages(
@@ -48,9 +52,13 @@ class Staging:
         )
         return joined, torch.cat([labels for _, labels in parts])
 
-    def _task_goes_on(self, experience: Any) -> bool:
+    def clear(self) -> None:
+        """Forgets the images set aside: the memory has what it needs of them."""
+        self._parts = []
+        self._arrived = 0
+
+    def _arrived_with(self, experience: Any) -> int:
+        """Sub-experiences of the task, this one included; 0 where nothing is known of tasks."""
         if not getattr(experience, "access_task_boundaries", False):
-            return False
-        self._arrived = 1 if experience.is_first_subexp else self._arrived + 1
-        # Avalanche 0.6 marks no sub-experience as the last where the size divides the experience, so they are counted
-        return not (experience.is_last_subexp or self._arrived == experience.sub_stream_length)
+            return 0
+        return 1 if experience.is_first_subexp else self._arrived + 1

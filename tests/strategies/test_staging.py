@@ -44,6 +44,7 @@ def test_a_task_is_condensed_at_its_end(marked: bool) -> None:
     assert arrived is not None
     assert arrived[0].labels.tolist() == arrived[0].images.flatten().tolist() == [5, 6, 5, 7]
     assert arrived[1].tolist() == [0, 1, 0, 2]
+    staging.clear()
     assert staging.nbytes == 0
     assert staging.collect(part(True, False, 2), images([9]), torch.tensor([0])) is None
 
@@ -76,3 +77,36 @@ def test_a_memory_waits_for_the_end_of_the_task(kind: str, size: int) -> None:
     waiting = [size * (i + 1) * (64 + 2) for i in range(parts - 1)]
     assert staged == [*waiting, 0, *waiting, 0]
     assert memory.nbytes == 8 * (64 + 2)
+
+
+def test_what_was_set_aside_stays_until_it_is_cleared() -> None:
+    """A task's last part may come twice, as where condensing it failed; it counts once."""
+    staging = Staging()
+    staging.collect(part(True, False, 2), images([5]), torch.tensor([0]))
+    for _ in range(2):
+        arrived = staging.collect(part(False, False, 2), images([6]), torch.tensor([0]))
+        assert arrived is not None
+        assert arrived[0].labels.tolist() == [5, 6]
+        assert staging.nbytes == 3
+    staging.clear()
+    assert staging.nbytes == 0
+
+
+def test_a_task_whose_memory_fails_at_its_end_is_not_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    parts = iter(
+        split_online_stream(
+            make_benchmark("plain").train_stream, experience_size=4, access_task_boundaries=True, seed=0
+        )
+    )
+    first, second, third = (next(parts) for _ in range(3))
+    memory = RandomBuffer(100)
+    for experience in (first, second):
+        memory.post_adapt(AGENT, experience)
+    with monkeypatch.context() as patch:
+        patch.setattr(RandomBuffer, "condense", lambda *rest: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            memory.post_adapt(AGENT, third)
+    assert memory.staged_bytes == 8 * (64 + 2)
+    memory.post_adapt(AGENT, third)
+    assert len(memory.exemplars) == 12
+    assert memory.staged_bytes == 0
