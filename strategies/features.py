@@ -24,7 +24,7 @@ def features_of_strategy(
     extractor = getattr(model, "feature_extractor", None)
     layers = [module for module in model.modules() if isinstance(module, nn.Linear)]
     if not isinstance(extractor, nn.Module) and not layers:
-        raise UserError("herding needs a model with a linear layer; pass `features` for another kind of model.")
+        raise UserError("features need a model with a linear layer; pass `features` for another kind of model.")
 
     def extract(images: Tensor) -> Tensor:
         training = model.training
@@ -55,5 +55,5 @@ def _input_of_last(layers: list[nn.Linear], model: nn.Module, images: Tensor) ->
         for handle in handles:
             handle.remove()
     if not seen:
-        raise UserError("herding found no linear layer at work in the model; pass `features` for this kind of model.")
+        raise UserError("no linear layer at work was found in the model; pass `features` for this kind of model.")
     return seen[-1]

@@ -114,7 +114,8 @@ class ReservoirBuffer(MemoryBuffer):
     """A memory of real images drawn uniformly from all that has come, whatever their classes.
 
     Each image of the stream is equally likely to be in a fixed total (reservoir sampling, Vitter 1985), which is used
-    up whole. A growing one comes as close as what it has kept so far allows.
+    up whole. One that grows draws as many older images as a uniform draw from the whole stream would, or all that it
+    has kept where that would be more; the experience's own images fill it up.
     """
 
     def renew(self, arrived: ImagesByClass, room: int, strategy: Any, generator: torch.Generator) -> Exemplars:
