@@ -1,13 +1,16 @@
 """The memory that chooses how to spend its bytes."""
 
+import math
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 
+from iid_cl.config import DistillConfig
+from iid_cl.errors import UserError
 from iid_cl.memory.exemplars import Exemplars
-from iid_cl.memory.hybrid import held_out_losses, hold_out, significantly_best, suited_partitions
+from iid_cl.memory.hybrid import held_out_losses, hold_out, mean_loss, significantly_best, suited_partitions
 from iid_cl.memory.jpeg import JpegError
 from iid_cl.memory.real import store_jpeg
 from iid_cl.seeding import draw_seed, make_generator
@@ -55,15 +58,27 @@ class AutoBuffer(HybridBuffer):
 
     Attributes:
         choice: the way in force; None before the first experience.
-        tried: cross-entropy of each way that was tried, by its label.
+        tried: cross-entropy of each way that was tried, by its label; None where the networks diverged.
     """
 
     def __init__(self, ipc: int | None = None, *, replayed: bool = True, **arguments: Any) -> None:
         super().__init__(ipc, **arguments)
         self.replayed = replayed
-        self._configured = self.config
         self.choice: Way | None = None
-        self.tried: dict[str, float] = {}
+        self.tried: dict[str, float | None] = {}
+
+    def post_adapt(self, agent_state: Any, exp: Any) -> None:
+        """Renews the memory; a choice stands only with the memory it was made for.
+
+        Raises:
+            UserError: see :meth:`MemoryBuffer.post_adapt`.
+        """
+        before = self.config, self.share, self.choice, self.tried
+        try:
+            super().post_adapt(agent_state, exp)
+        except BaseException:
+            self.config, self.share, self.choice, self.tried = before
+            raise
 
     def condense(
         self,
@@ -73,12 +88,23 @@ class AutoBuffer(HybridBuffer):
         strategy: Any,
         generator: torch.Generator,
     ) -> Exemplars:
-        """Stores the classes in the way chosen, and chooses it first where that has not been done."""
+        """Stores the classes in the way chosen, and chooses it first where that has not been done.
+
+        Raises:
+            UserError: JPEG was chosen, and not one image of a class fits.
+        """
         seed = draw_seed(generator)
         if self.choice is not None:
-            return self._kept(self.choice, images_by_class, weights, room, strategy, seed)
+            try:
+                return self._kept(self.choice, images_by_class, weights, room, strategy, seed)
+            except JpegError:
+                raise UserError(
+                    f"memory.{self.budget.key}: {self.budget.amount} leaves {room} bytes to a class, too little for an "
+                    "image of each as JPEG, which auto chose on the first experience; use more, or another "
+                    "memory.method than auto."
+                ) from None
         height, width = next(iter(images_by_class.values())).shape[2:]
-        partitions = suited_partitions(self._configured, height, width)
+        partitions = suited_partitions(self.config, height, width)
         rest, held_out = hold_out(images_by_class, make_generator(seed, "held out"))
         if len(images_by_class) == 1 or len(held_out) < 2:
             way = Way(1.0, partitions[0])
@@ -96,10 +122,11 @@ class AutoBuffer(HybridBuffer):
             losses.update(self._losses(new, rest, held_out, strategy, seed))
 
         attempt(*(Way(1.0, partition) for partition in partitions))
-        distilled = min(losses, key=lambda way: float(losses[way].mean()))
+        distilled = min(losses, key=lambda way: mean_loss(losses[way]))
         several = self._count(rest, room) > 1
         attempt(*([Way(0.5, distilled.partition)] if several else []), Way(0.0), Way(None))
-        self.tried = {way.label: float(each.mean()) for way, each in losses.items()}
+        means = {way.label: mean_loss(each) for way, each in losses.items()}
+        self.tried = {label: mean if math.isfinite(mean) else None for label, mean in means.items()}
         way = significantly_best(losses, distilled)
         self._choose(way)
         return made[way]
@@ -122,13 +149,17 @@ class AutoBuffer(HybridBuffer):
     def _choose(self, way: Way) -> None:
         self.choice = way
         self.share = way.share or 0.0
+        self.config = self._config_of(way)
+
+    def _config_of(self, way: Way) -> DistillConfig:
+        return self.config.model_copy(update={"partition": way.partition})
 
     def _kept(
         self, way: Way, images_by_class: ImagesByClass, weights: ImagesByClass, room: int, strategy: Any, seed: int
     ) -> Exemplars:
         if way.share is not None:
-            self.config = self.config.model_copy(update={"partition": way.partition})
-            return self._mixed(images_by_class, weights, room, way.share, strategy, seed)
+            config = self._config_of(way)
+            return self._mixed(images_by_class, weights, room, way.share, config, strategy, seed)
         order = self._order(images_by_class, weights, strategy, seed)
         old = self.exemplars if weights else None
         return store_jpeg(images_by_class, order, room, JPEG_QUALITY, self.paying(images_by_class), old)

@@ -166,7 +166,7 @@ class HybridBuffer(DistilledBuffer):
         generator: torch.Generator,
     ) -> Exemplars:
         """Mixes the classes' images."""
-        return self._mixed(images_by_class, weights, room, self.share, strategy, draw_seed(generator))
+        return self._mixed(images_by_class, weights, room, self.share, self.config, strategy, draw_seed(generator))
 
     def shrink(self, memory: Exemplars, room: int, strategy: Any, generator: torch.Generator) -> Exemplars:
         """Fewer images of older classes; real ones are not distilled."""
@@ -175,18 +175,26 @@ class HybridBuffer(DistilledBuffer):
         return ClassBuffer.shrink(self, memory, room, strategy, generator)
 
     def _mixed(
-        self, images_by_class: ImagesByClass, weights: ImagesByClass, room: int, share: float, strategy: Any, seed: int
+        self,
+        images_by_class: ImagesByClass,
+        weights: ImagesByClass,
+        room: int,
+        share: float,
+        config: DistillConfig,
+        strategy: Any,
+        seed: int,
     ) -> ExemplarSet:
+        """A share of images distilled as ``config`` says, and herded ones stored like them."""
         return hybrid_memory(
             images_by_class,
             weights,
             self._count(images_by_class, room),
             share,
             distil=lambda images, each, count: self._distilled(
-                images, each, count, strategy, make_generator(seed, "distilling")
+                images, each, count, strategy, make_generator(seed, "distilling"), config
             ),
             ordering=lambda images, each: self._order(images, each, strategy, seed),
-            partition=self.config.factor,
+            partition=config.factor,
             old=self.exemplars if weights else None,
         )
 

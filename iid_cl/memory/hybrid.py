@@ -1,5 +1,6 @@
 """Memories of distilled and real images under one budget, and the choice of the share of each."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
@@ -168,20 +169,29 @@ def _beside_real(
     images = torch.cat([real[c] for c in others])
     labels = torch.cat([torch.full((len(real[c]),), c) for c in others])
     chosen = torch.randperm(len(images), generator=generator)[: UPDATES * BATCH // 2]
-    again = torch.arange(max(len(chosen), len(own))) % len(own)
+    number = torch.arange(max(len(chosen), len(own)))  # the fewer ones come again
+    again, chosen = number % len(own), chosen[number % len(chosen)]
     return LabelledImages(
         torch.cat([own.images[again], images[chosen]]), torch.cat([own.labels[again], labels[chosen]])
     )
+
+
+def mean_loss(losses: Tensor) -> float:
+    """The mean, infinite instead of NaN where networks diverged: what they were trained on is no good."""
+    mean = float(losses.mean())
+    return math.inf if math.isnan(mean) else mean
 
 
 def significantly_best(losses: Mapping[K, Tensor], first: K) -> K:
     """The candidate with the lowest mean loss, if it beats ``first`` by two standard errors; else ``first``.
 
     Args:
-        losses: of each candidate on the same M >= 2 images, (M,).
+        losses: of each candidate on the same M >= 2 images, (M,); NaN where networks diverged, which any other beats.
         first: the candidate in possession.
     """
-    best = min(losses, key=lambda name: float(losses[name].mean()))
+    best = min([first, *losses], key=lambda name: mean_loss(losses[name]))
+    if math.isinf(mean_loss(losses[first])):
+        return best
     gain = losses[first] - losses[best]
     error = gain.std() / len(gain) ** 0.5
     return best if float(gain.mean()) > 2 * float(error) else first
