@@ -109,6 +109,10 @@ def compare(
         "baseline": baseline,
     }
     changed = {key: value for key, value in options.items() if value is not None}
+    before = [_name(method) for method in resolved.compare.methods]
+    if memories is not None and baseline is None and resolved.compare.baseline in before:
+        now = [_name(method) for method in changed["methods"]]
+        changed |= {} if resolved.compare.baseline in now else {"baseline": None}  # it left with the others
     section = parse_section(CompareConfig, {**resolved.compare.model_dump(), **changed}, "compare")
     from iid_cl.runs.compare import compare as run_comparison
     from iid_cl.runs.launchers import Launch
@@ -228,6 +232,10 @@ def _numbers(key: str, text: str) -> list[int]:
         return [int(part) for part in _listed(text)]
     except ValueError:
         raise UserError(f"--{key.replace('_', '-')}: {text!r} must be whole numbers such as 1,5,10.") from None
+
+
+def _name(method: str | CompareMethod) -> str:
+    return method.name if isinstance(method, CompareMethod) else method
 
 
 def _chosen(section: CompareConfig, text: str) -> list[str | CompareMethod]:
