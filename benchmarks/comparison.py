@@ -2,10 +2,10 @@
 
     python -m benchmarks.comparison CONFIG --out DIR [--data DATA] [--set KEY=VALUE ...] [--seeds N] [--workers N]
 
-CONFIG has a ``compare`` section whose first method is the memory in question. DIR keeps finished cells: the same command
-goes on where it stopped. Writes ``results/NAME.json``, its cells as CSV and ``docs/images/NAME.png``. Each worker has
-one thread. With ``--target`` the first method has to be level with every other one, and ahead by more than the interval
-at budgets of up to 5.
+CONFIG has a ``compare`` section whose first method is the memory in question. DIR keeps finished cells: the same
+command goes on where it stopped. Writes ``results/NAME.json``, its cells as CSV and ``docs/images/NAME.png``. Each
+worker has one thread. With ``--target`` the first method has to be level with every other one, and ahead by more than
+the interval at budgets of up to 5.
 """
 
 import argparse
