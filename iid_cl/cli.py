@@ -4,7 +4,7 @@ import sys
 import warnings
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -108,7 +108,11 @@ def compare(
         "seeds": seeds,
         "baseline": baseline,
     }
-    changed = {key: value for key, value in options.items() if value is not None}
+    changed: dict[str, Any] = {key: value for key, value in options.items() if value is not None}
+    before = [_name(method) for method in resolved.compare.methods]
+    if memories is not None and baseline is None and resolved.compare.baseline in before:
+        now = [_name(method) for method in changed["methods"]]
+        changed |= {} if resolved.compare.baseline in now else {"baseline": None}  # it left with the others
     section = parse_section(CompareConfig, {**resolved.compare.model_dump(), **changed}, "compare")
     from iid_cl.runs.compare import compare as run_comparison
     from iid_cl.runs.launchers import Launch
@@ -229,6 +233,10 @@ def _numbers(key: str, text: str) -> list[int]:
         return [int(part) for part in _listed(text)]
     except ValueError:
         raise UserError(f"--{key.replace('_', '-')}: {text!r} must be whole numbers such as 1,5,10.") from None
+
+
+def _name(method: str | CompareMethod) -> str:
+    return method.name if isinstance(method, CompareMethod) else method
 
 
 def _chosen(section: CompareConfig, text: str) -> list[str | CompareMethod]:

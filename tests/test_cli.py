@@ -782,8 +782,8 @@ def test_a_studys_overrides_apply_in_their_order(cli: Callable[[Sequence[str]], 
     assert [row["images"] for row in study_rows("out")] == ["30", "20"]
 
 
-def comparison_file() -> str:
-    """A comparison of a second, with a method of its own."""
+def comparison_file(**changes: Any) -> str:
+    """A comparison of a second, with a method of its own; ``changes`` of its section."""
     section = {
         "methods": ["none", "random", {"name": "mine", "set": {"distill.iterations": 1}}],
         "seeds": 3,
@@ -802,7 +802,7 @@ def comparison_file() -> str:
             "cm": {"weight": 0},
         },
         "device": "cpu",
-        "compare": section,
+        "compare": {**section, **changes},
     }
     Path("mini.yaml").write_text(yaml.safe_dump(values))
     return "mini.yaml"
@@ -827,6 +827,37 @@ def test_a_comparisons_options_are_heard(cli: Callable[[Sequence[str]], Answer],
         for mode in ("replay", "memory_only")
         for ipc in (1, 2)
     }
+
+
+@pytest.mark.parametrize(
+    ("named", "options", "expected"),
+    [
+        ("random", ["--memories", "mine,none"], None),  # it left with its method
+        ("random", ["--memories", "mine,random"], "random"),
+        ("random", [], "random"),
+        ("mine", ["--memories", "random"], None),
+        ("random", ["--memories", "mine", "--baseline", "mine"], "mine"),
+        ("herding", ["--memories", "mine"], "herding"),  # a mistake in the file stays one
+    ],
+    ids=str,
+)
+def test_memories_on_the_command_line_leave_a_baseline_behind(
+    cli: Callable[[Sequence[str]], Answer],
+    in_tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    named: str,
+    options: list[str],
+    expected: str | None,
+) -> None:
+    seen = []
+
+    def spy(config: Any, *rest: object) -> tuple[Path, list[str]]:
+        seen.append(config.compare.baseline)
+        return in_tmp_path, []
+
+    monkeypatch.setattr("iid_cl.runs.compare.compare", spy)
+    answer = cli(["compare", comparison_file(baseline=named), *options])
+    assert (answer.code, seen) == (0, [expected])
 
 
 def test_a_failed_cell_ends_in_exit_code_1(

@@ -2,6 +2,7 @@
 
 import io
 import json
+import math
 import re
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from PIL import Image
 from rich.console import Console
 
 from benchmarks import (
+    comparison,
     engine,
     gpu,
     ledger,
@@ -357,6 +359,94 @@ def test_the_protocol_needs_a_gpu_unless_told_otherwise(
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert protocol_rows(device_name="cuda") == {}
     assert "not measured" in capsys.readouterr().out
+    assert not results.exists()
+
+
+def cell(label: str, mode: str | None, ipc: int | None, accuracies: list[float], weight: int) -> list[dict[str, Any]]:
+    """Finished cells of seeds 3, 4, ..."""
+    return [
+        {
+            "label": label,
+            "mode": mode,
+            "budget": None if ipc is None else {"ipc": ipc},
+            "seed": 3 + index,
+            "result": {"final_accuracy": accuracy, "memory_bytes": weight - index},
+        }
+        for index, accuracy in enumerate(accuracies)
+    ]
+
+
+def test_a_comparisons_rows_by_hand() -> None:
+    cells = [
+        *cell("none", None, None, [0.1, 0.1], 1),
+        *(one for ipc in (5, 10) for one in cell("auto", "replay", ipc, [0.5, 0.7], 100 * ipc)),
+        *(one for ipc in (5, 10) for one in cell("herding", "replay", ipc, [0.4, 0.4], 99)),
+        *cell("auto", "memory_only", 5, [0.5, 0.7], 100),
+        *cell("herding", "memory_only", 5, [0.55, 0.75], 100),
+    ]
+    rows = {row["name"]: row for row in comparison.ledger_rows(cells, target=True)}
+    assert list(rows) == [
+        "none",
+        "replay, ipc 5: auto", "replay, ipc 5: herding", "replay, ipc 5: auto minus herding",
+        "replay, ipc 10: auto", "replay, ipc 10: herding", "replay, ipc 10: auto minus herding",
+        "memory only, ipc 5: auto", "memory only, ipc 5: herding", "memory only, ipc 5: auto minus herding",
+    ]  # fmt: skip
+    assert {row["seeds"] for row in rows.values()} == {"seeds 3 to 4"}
+    # gains of 10 and 30: two values, standard error 10, and the t quantile of one degree of freedom is tan(0.475 pi)
+    wide = 10 * math.tan(0.475 * math.pi)
+    for ipc, target in ((5, wide), (10, 0.0)):
+        one = rows[f"replay, ipc {ipc}: auto"]
+        assert (one["value"], one["ci95"], one["bytes"]) == pytest.approx((60, wide, 100 * ipc))
+        assert "target" not in one
+        gain = rows[f"replay, ipc {ipc}: auto minus herding"]
+        assert (gain["value"], gain["ci95"], gain["target"]) == pytest.approx((20, wide, target))
+        assert (gain["better"], gain["against"]) == ("higher", "herding")
+    level = rows["memory only, ipc 5: auto minus herding"]  # behind by 5 with both seeds
+    assert (level["value"], level["ci95"], level["target"]) == pytest.approx((-5, 0, 0), abs=1e-9)
+    assert [line.split(":")[0] for line in ledger.missed(list(rows.values()))] == [
+        "replay, ipc 5",
+        "memory only, ipc 5",
+    ]
+    assert not any("target" in row for row in comparison.ledger_rows(cells, target=False))
+
+
+def test_one_seed_has_differences_without_intervals() -> None:
+    cells = [*cell("auto", "replay", 5, [0.5], 10), *cell("random", "replay", 5, [0.25], 10)]
+    rows = comparison.ledger_rows(cells, target=True)
+    assert [row["value"] for row in rows] == [50, 25, 25]
+    assert not any("ci95" in row for row in rows)
+    assert rows[2]["target"] == 0
+
+
+def test_a_comparison_in_miniature(in_tmp_path: Path, results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ledger, "ROOT", in_tmp_path)
+    (in_tmp_path / "docs").mkdir()
+    section = "compare={methods: [distilled, random, none], modes: [memory_only], budgets: {ipc: [1]}, seeds: 2}"
+    keys = [*TINY_DISTILL, section, "memory.method=distilled", "model.width=4", "train.epochs=1"]
+    config = load_config("compare_digits.yaml", [*keys, "train.memory_updates=1", "device=cpu", "name=tiny"])
+    rows = comparison.main(config, None, in_tmp_path / "out", 1, True, "compare_digits.yaml --out DIR")
+    names = [
+        "memory only, ipc 1: distilled",
+        "memory only, ipc 1: random",
+        "memory only, ipc 1: distilled minus random",
+    ]
+    assert [row["name"] for row in rows] == [*names, "none"]
+    stored = json.loads((results / "tiny.json").read_text())
+    assert [row["name"] for row in stored] == [*names, "none"]
+    assert all(row["seeds"] == "seeds 0 to 1" and row["workers"] == 1 and row["commit"] for row in stored)
+    assert stored[0]["command"] == "python -m benchmarks.comparison compare_digits.yaml --out DIR"
+    assert rows[0]["bytes"] == rows[1]["bytes"] == 10 * (64 + 2)
+    assert rows[2]["value"] == pytest.approx(rows[0]["value"] - rows[1]["value"])
+    assert len((results / "tiny.csv").read_text().splitlines()) == 1 + 6
+    assert (in_tmp_path / "docs" / "images" / "tiny.png").stat().st_size > 5000
+
+
+def test_a_comparison_with_failed_cells_is_no_measurement(
+    in_tmp_path: Path, results: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(comparison, "compare", lambda *rest: (in_tmp_path, ["one", "another"]))
+    with pytest.raises(SystemExit, match="2 cells failed"):
+        comparison.main(load_config("compare_digits.yaml", ["device=cpu"]), None, in_tmp_path, 1, False, "")
     assert not results.exists()
 
 

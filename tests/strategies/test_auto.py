@@ -261,15 +261,14 @@ def test_a_choice_that_fails_is_not_made(monkeypatch: pytest.MonkeyPatch, where:
 
 
 def test_a_class_without_room_as_jpeg_has_a_way_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Flat images are a few bytes of JPEG, noise is many; nobody asked auto for a quality."""
-    plain = {c: torch.full((20, 1, 24, 24), 100 * c, dtype=torch.uint8) for c in (0, 1)}
-    memory = auto(monkeypatch, Judge({Way(None): 1.0}), class_bytes=IMAGE)
+    """Flat images are a few bytes of JPEG, black and white noise is many; nobody asked auto for a quality."""
+    plain = {c: torch.full((20, 1, 17, 17), 100 * c, dtype=torch.uint8) for c in (0, 1)}
+    memory = auto(monkeypatch, Judge({Way(None): 1.0}), class_bytes=None, mem_bytes=3 * 291)
     memory.post_adapt(AGENT, experience(plain))
     assert memory.choice == Way(None)
     kept = memory.exemplars
-    with pytest.raises(
-        UserError, match=rf"memory\.class_bytes: {IMAGE} .* auto chose .* use more, or another"
-    ) as found:
-        memory.post_adapt(AGENT, experience({2: noise(20, side=24)}))
+    shown = r"memory\.mem_bytes: 873 leaves 291 bytes .* auto chose .* use more, or another memory\.method"
+    with pytest.raises(UserError, match=shown) as found:
+        memory.post_adapt(AGENT, experience({2: noise(20, side=17) // 128 * 255}))
     assert "quality" not in str(found.value)
     assert (memory.exemplars, memory.choice) == (kept, Way(None))

@@ -1,6 +1,7 @@
 """Classes that come back, classes of the same index in several tasks, and memories that draw from all alike."""
 
 from collections import Counter
+from math import comb
 from types import SimpleNamespace
 from typing import Any
 
@@ -247,3 +248,17 @@ def test_a_reservoir_holds_distinct_images_of_their_classes() -> None:
     found = [image.numpy().tobytes() for image in memory.exemplars.images]
     assert len(set(found)) == 12
     assert [truth[image] for image in found] == memory.exemplars.labels.tolist()
+
+
+def test_a_growing_reservoir_draws_from_the_whole_stream_as_far_as_it_can() -> None:
+    """Six of 20 images; as many older ones as there would be among six of all, but it has kept three only."""
+    cases = [(k, comb(10, k) * comb(10, 6 - k) / comb(20, 6)) for k in range(7)]
+    expected = sum(share * min(3, k) for k, share in cases)
+    assert expected == pytest.approx(2.61, abs=0.01)  # what it would be if it kept all it has: 3
+    older = []
+    for seed in range(150):
+        memory = reservoir(seed, [{0: flat(1, 10)}, {1: flat(2, 10)}], ipc=3)
+        older.append(memory.exemplars.labels.tolist().count(0))
+        assert len(memory.exemplars) == 6
+    assert max(older) == 3
+    assert sum(older) / 150 == pytest.approx(expected, abs=0.2)  # a standard error of 0.05

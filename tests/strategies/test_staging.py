@@ -93,9 +93,12 @@ def test_what_was_set_aside_stays_until_it_is_cleared() -> None:
 
 
 def test_a_task_whose_memory_fails_at_its_end_is_not_lost(monkeypatch: pytest.MonkeyPatch) -> None:
-    first, second, third = split_online_stream(
-        make_benchmark("plain").train_stream, experience_size=4, access_task_boundaries=True, seed=0
-    )[:3]
+    parts = iter(
+        split_online_stream(
+            make_benchmark("plain").train_stream, experience_size=4, access_task_boundaries=True, seed=0
+        )
+    )
+    first, second, third = (next(parts) for _ in range(3))
     memory = RandomBuffer(100)
     for experience in (first, second):
         memory.post_adapt(AGENT, experience)
