@@ -161,9 +161,9 @@ def test_a_memory_larger_than_what_is_beside_it_meets_each_real_image_again():
 
 
 def test_no_more_real_images_are_seen_than_the_updates_have_room_for():
-    real = {0: torch.zeros(9, 1, 8, 8, dtype=torch.uint8), 1: torch.zeros(2000, 1, 8, 8, dtype=torch.uint8)}
+    real = {0: torch.zeros(9, 1, 8, 8, dtype=torch.uint8), 1: torch.zeros(5000, 1, 8, 8, dtype=torch.uint8)}
     mixed = _beside_real(ExemplarSet.from_classes({0: flat(1), 1: flat(2)}), real, 0, torch.Generator().manual_seed(0))
-    assert mixed.labels.bincount().tolist() == [1600, 1600]  # 100 updates of 32, by halves
+    assert mixed.labels.bincount().tolist() == [4800, 4800]  # 300 updates of 32, by halves
 
 
 def test_memory_alone_is_all_that_networks_see_where_it_is_not_replayed():
