@@ -21,7 +21,7 @@ from torch import Tensor
 from benchmarks import ledger, machine
 from benchmarks.reference import PlainDraw, plain_network, reference_distill, reference_gradient
 from iid_cl.acceleration import EAGER, Arithmetic, choose, measure
-from iid_cl.config import CentralizationConfig, CovarianceConfig, DistillConfig, EmbedderConfig
+from iid_cl.config_distill import CentralizationConfig, CovarianceConfig, DistillConfig, EmbedderConfig
 from iid_cl.data.images import Normalization
 from iid_cl.devices import resolve_device
 from iid_cl.distill import distill

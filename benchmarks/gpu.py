@@ -20,7 +20,8 @@ import torch
 from rich.console import Console
 
 from benchmarks import engine, ledger, protocol, quality, scaling, time_to_accuracy, training
-from iid_cl.config import Config, NetworkConfig, StreamConfig
+from iid_cl.config import Config, StreamConfig
+from iid_cl.config_distill import NetworkConfig
 from iid_cl.config_files import parse_config
 from iid_cl.data.datasets import load_dataset
 from iid_cl.data.images import ImageDataset, LabelledImages, Normalization

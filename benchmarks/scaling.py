@@ -19,7 +19,7 @@ from typing import Any
 
 from benchmarks import ledger, machine
 from benchmarks.engine import NAMES, NORMALIZATION, made_images
-from iid_cl.config import DistillConfig, EmbedderConfig
+from iid_cl.config_distill import DistillConfig, EmbedderConfig
 from iid_cl.devices import resolve_device
 from iid_cl.distill import distill
 from iid_cl.runs.provenance import provenance

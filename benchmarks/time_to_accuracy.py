@@ -19,7 +19,8 @@ import torch
 from benchmarks import ledger, machine
 from benchmarks.quality import interval
 from benchmarks.reference import reference_distill
-from iid_cl.config import DistillConfig, EmbedderConfig, EvaluateConfig, NetworkConfig, StreamConfig
+from iid_cl.config import EvaluateConfig, StreamConfig
+from iid_cl.config_distill import DistillConfig, EmbedderConfig, NetworkConfig
 from iid_cl.data.datasets import load_dataset
 from iid_cl.data.images import ImageDataset
 from iid_cl.devices import resolve_device

@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from torchvision import transforms
 
 from benchmarks import ledger
-from iid_cl.config import NetworkConfig
+from iid_cl.config_distill import NetworkConfig
 from iid_cl.data.images import Normalization
 from iid_cl.data.tensors import TensorImages
 from iid_cl.data.transforms import random_crop, random_flip

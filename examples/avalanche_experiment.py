@@ -23,7 +23,7 @@ from sklearn.model_selection import train_test_split
 from torch.utils.data import Dataset
 from torchvision.transforms import Compose, Normalize, RandomAffine, ToTensor
 
-from iid_cl.config import DistillConfig, EmbedderConfig
+from iid_cl.config_distill import DistillConfig, EmbedderConfig
 
 
 class Digits(Dataset):

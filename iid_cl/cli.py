@@ -4,7 +4,7 @@ import sys
 import warnings
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.console import Console
@@ -101,19 +101,19 @@ def compare(
     """Compare memories at equal bytes: same class orders, initial weights and updates, several seeds."""
     resolved = _resolve(config, set_, seed, device)
     budgets = {"ipc": ipc, "mem_size": mem_size, "mem_bytes": mem_bytes, "class_bytes": class_bytes}
+    methods = resolved.compare.methods if memories is None else _chosen(resolved.compare, memories)
+    kept = resolved.compare.baseline
+    if kept in [_name(method) for method in resolved.compare.methods] and kept not in [_name(each) for each in methods]:
+        kept = None  # it left with its method
     options = {
-        "methods": None if memories is None else _chosen(resolved.compare, memories),
+        "methods": methods,
         "modes": None if modes is None else _listed(modes),
         "budgets": {key: _numbers(key, text) for key, text in budgets.items() if text is not None} or None,
         "seeds": seeds,
-        "baseline": baseline,
+        "baseline": kept if baseline is None else baseline,
     }
-    changed: dict[str, Any] = {key: value for key, value in options.items() if value is not None}
-    before = [_name(method) for method in resolved.compare.methods]
-    if memories is not None and baseline is None and resolved.compare.baseline in before:
-        now = [_name(method) for method in changed["methods"]]
-        changed |= {} if resolved.compare.baseline in now else {"baseline": None}  # it left with the others
-    section = parse_section(CompareConfig, {**resolved.compare.model_dump(), **changed}, "compare")
+    changed = {key: value for key, value in options.items() if value is not None}
+    section = parse_section(CompareConfig, {**resolved.compare.model_dump(), "baseline": None, **changed}, "compare")
     from iid_cl.runs.compare import compare as run_comparison
     from iid_cl.runs.launchers import Launch
 

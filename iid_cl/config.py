@@ -3,11 +3,12 @@
 Imports neither torch nor Avalanche, so that commands which only look at a configuration answer at once.
 """
 
-import re
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
+from iid_cl.config_base import Fraction, Positive, Rate, Section, Seed, Weight
+from iid_cl.config_distill import DistillConfig, NetworkConfig
 from iid_cl.memory.budget import Budget
 
 Dataset = Literal["digits", "mnist", "fashion_mnist", "svhn", "cifar10", "cifar100", "tiny_imagenet", "image_folder"]
@@ -26,28 +27,6 @@ Method = Literal[
 ]
 REAL_METHODS = ("random", "herding", "k_centre", "closest")
 WITHOUT_MEMORY: tuple[Method, ...] = ("none", "joint", "cumulative")  # the bounds
-Augmentation = Literal["color", "crop", "cutout", "flip", "scale", "rotate"]
-
-
-def _read_exponent(value: Any) -> Any:
-    """YAML 1.1 takes 1e-4 for text because it has no dot; a person means the number."""
-    if isinstance(value, str) and re.fullmatch(r"\d+[eE][+-]?\d+", value):
-        return float(value)
-    return value
-
-
-Positive = Annotated[int, Field(ge=1)]
-Seed = Annotated[int, Field(ge=0, lt=2**32)]
-Fraction = Annotated[float, Field(ge=0.0, lt=1.0), BeforeValidator(_read_exponent)]
-Number = Annotated[int | float, BeforeValidator(_read_exponent)]
-Rate = Annotated[float, Field(gt=0.0, allow_inf_nan=False), BeforeValidator(_read_exponent)]
-Weight = Annotated[float, Field(ge=0.0, allow_inf_nan=False), BeforeValidator(_read_exponent)]
-
-
-class Section(BaseModel):
-    """Base of all sections: immutable, unknown keys refused, no silent conversion of types."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
 class StreamConfig(Section):
@@ -76,38 +55,6 @@ class StreamConfig(Section):
         description="Fraction of each class's training images held out and evaluated on instead of the "
         "test set; use it whenever something is chosen.",
     )
-
-
-class NetworkConfig(Section):
-    """A network. Width, depth, activation and pooling belong to the ConvNet; an MLP and LeNet have no norm."""
-
-    name: Literal["convnet", "alexnet", "vgg11", "resnet18", "mlp", "lenet"] = Field(
-        "convnet", description="Architecture."
-    )
-    width: Positive = Field(128, description="Channels of each ConvNet block.")
-    depth: Positive = Field(3, description="Number of ConvNet blocks, each halving the image's side.")
-    norm: Literal["instance", "group", "batch", "none"] = Field("instance", description="Normalisation.")
-    activation: Literal["relu", "leaky_relu", "sigmoid"] = Field("relu", description="The ConvNet's activation.")
-    pooling: Literal["avg", "max"] = Field("avg", description="The ConvNet's 2x2 pooling.")
-
-    @model_validator(mode="after")
-    def _own_keys(self) -> "NetworkConfig":
-        """A key that the architecture would ignore is a mistake."""
-        foreign = {"width", "depth", "activation", "pooling"} if self.name != "convnet" else set()
-        foreign |= {"norm"} if self.name in ("mlp", "lenet") else set()
-        for key in sorted(foreign):
-            value = getattr(self, key)
-            if value != type(self).model_fields[key].default:
-                raise ValueError(f"{key}: {value!r} means nothing to {self.name!r}; leave it out")
-        return self
-
-    @property
-    def label(self) -> str:
-        """The architecture with what differs from its defaults, e.g. ``convnet (width 64)``."""
-        fields = NetworkConfig.model_fields
-        odd = [f"{key} {getattr(self, key)}" for key in fields if getattr(self, key) != fields[key].default]
-        odd = [text for text in odd if not text.startswith("name ")]
-        return f"{self.name} ({', '.join(odd)})" if odd else self.name
 
 
 class TrainConfig(Section):
@@ -218,155 +165,6 @@ class MemoryConfig(Section):
         none = self.mem_size is None and self.mem_bytes is None and self.class_bytes is None
         ipc = 10 if self.ipc is None and none else self.ipc
         return Budget(ipc=ipc, mem_size=self.mem_size, mem_bytes=self.mem_bytes, class_bytes=self.class_bytes)
-
-
-class EmbedderConfig(NetworkConfig):
-    """The randomly initialised embedding network; it must normalise per sample."""
-
-    norm: Literal["instance", "group", "none"] = Field("instance", description="Normalisation per sample.")
-
-
-class CentralizationConfig(Section):
-    """Class centralization (CC) and the trained networks it needs."""
-
-    weight: Weight = Field(
-        0.0, description="Weight lambda_CC, e.g. 0.005; 0 leaves the term out and trains no networks for it."
-    )
-    form: Literal["quadratic", "exponential"] = Field(
-        "quadratic",
-        description="With d the squared distance to the class mean: quadratic, the sum of d; exponential, the sum "
-        "of max(0, exp(alpha d) - beta), which leaves images alone that are close enough.",
-    )
-    alpha: Rate = Field(1.0, description="alpha of the exponential form.")
-    beta: Annotated[float, Field(ge=1.0, allow_inf_nan=False), BeforeValidator(_read_exponent)] = Field(
-        2.0, description="beta of the exponential form, 1 or more."
-    )
-    network: NetworkConfig = Field(
-        default_factory=lambda: NetworkConfig(),
-        description="Network trained on the current experience's real images.",
-    )
-    trainings: Positive = Field(2, description="Independent trainings per experience.")
-    epochs: Positive = Field(10, description="Epochs of each training.")
-    snapshots: Positive = Field(5, description="Snapshots kept along each training, evenly spaced.")
-
-
-class CovarianceConfig(Section):
-    """Covariance matching (CM)."""
-
-    weight: Weight = Field(0.3, description="Weight lambda_CM; 0 leaves the term out.")
-
-
-class QueueConfig(Section):
-    """The queue of embedders trained on the fly (IDM)."""
-
-    size: Positive = Field(100, description="Networks it holds; the oldest leaves when it is full.")
-    every: Positive = Field(30, description="Iterations between two fresh networks.")
-    networks: Positive = Field(2, description="Networks trained in each iteration.")
-    steps: Positive = Field(10, description="SGD steps of each of them.")
-    batch_size: Positive = Field(256, description="Real images per such step.")
-    cross_entropy: Weight = Field(
-        0.01,
-        description="Weight of the class-aware cross-entropy, times the network's training accuracy (in [0, 1]; in "
-        "percent with the published scale, where 0.5 was published).",
-    )
-
-
-class CharacteristicConfig(Section):
-    """Matching of characteristic functions (NCFM)."""
-
-    frequencies: Positive = Field(1024, description="Frequencies drawn in each iteration.")
-    amplitude: Annotated[float, Field(ge=0.0, le=1.0)] = Field(
-        0.5, description="Share of the amplitude in the loss; the phase has the rest."
-    )
-
-
-class EarlyStoppingConfig(Section):
-    """When to stop before the last iteration."""
-
-    patience: Positive | None = Field(
-        None,
-        description="Checks in a row without a better matching loss on a tenth of each class's images, which is held "
-        "out for this, before the distillation stops; null: never.",
-    )
-    every: Positive = Field(25, description="Iterations between two checks.")
-
-
-class DistillConfig(Section):
-    """How a class is condensed."""
-
-    objective: Literal["dm", "idm", "ncfm"] = Field(
-        "dm",
-        description="Matching base: dm (means of features), idm (the same on partitioned images, with trained "
-        "embedders and cross-entropy), ncfm (characteristic functions of features, otherwise as idm).",
-    )
-    partition: Positive | None = Field(
-        None,
-        description="A stored image holds a grid of partition x partition smaller ones; null: 1 with dm, else 2.",
-    )
-    embedders: Literal["fresh", "queue"] | None = Field(
-        None,
-        description="fresh: a randomly initialised network in each iteration; queue: one of a queue of networks "
-        "trained on the fly; null: fresh with dm, else queue.",
-    )
-    iterations: Annotated[int, Field(ge=0)] = Field(
-        1000, description="Steps on the synthetic images; 0 stores the real images they start from."
-    )
-    real_batch: Annotated[int, Field(ge=2)] = Field(128, description="Real images per class and draw (published: 256).")
-    sampling: Literal["uniform", "representative"] = Field(
-        "uniform",
-        description="Real batches: uniform, or representative, one image from each of `real_batch` equal groups of "
-        "similar images.",
-    )
-    steps_per_draw: Positive = Field(
-        1, description="Iterations that share one draw of embedder, real batch and augmentation."
-    )
-    lr: Rate = Field(0.05, description="Learning rate of SGD on the images, in the unit of `scale`.")
-    lr_schedule: Literal["cosine", "constant"] = Field(
-        "cosine", description="cosine: the rate falls to 0 over the iterations; constant: as published."
-    )
-    momentum: Fraction = Field(0.5, description="Momentum of SGD on the images.")
-    augment: list[Augmentation] | None = Field(
-        None,
-        description="Siamese augmentations, one drawn per class and iteration; null takes the data set's.",
-    )
-    early_stopping: EarlyStoppingConfig = Field(
-        default_factory=lambda: EarlyStoppingConfig(), description="Early stopping; best with a constant rate."
-    )
-    precision: Literal["auto", "float32", "bfloat16"] = Field(
-        "auto",
-        description="Format of the networks' passes; losses are float32. auto: bfloat16 on a GPU that has it and, "
-        "compiled, on a CPU that has it.",
-    )
-    compile: bool | None = Field(
-        None,
-        description="Compile the networks' passes, which takes half a minute; null: where the distillation is long "
-        "enough to pay for it.",
-    )
-    scale: Literal["relative", "published"] = Field(
-        "relative",
-        description="Unit of the losses. relative: the real features' spread and covariance norm, per image and "
-        "pixel, so that one learning rate and one set of weights hold across networks, images per class and "
-        "data sets. published: plain sums, whose settings (lr 1, cc 0.05, cm 0.01) are tied to the paper's networks.",
-    )
-    embedder: EmbedderConfig = Field(default_factory=lambda: EmbedderConfig(), description="Embedding network.")
-    queue: QueueConfig = Field(default_factory=lambda: QueueConfig(), description="The queue of embedders.")
-    characteristic: CharacteristicConfig = Field(
-        default_factory=lambda: CharacteristicConfig(), description="Characteristic functions."
-    )
-    cc: CentralizationConfig = Field(
-        default_factory=lambda: CentralizationConfig(), description="Class centralization."
-    )
-    cm: CovarianceConfig = Field(default_factory=lambda: CovarianceConfig(), description="Covariance matching.")
-
-    @property
-    def factor(self) -> int:
-        """The partition in force: stored images are grids of factor x factor."""
-        return self.partition if self.partition is not None else 1 if self.objective == "dm" else 2
-
-    @property
-    def embedder_source(self) -> Literal["fresh", "queue"]:
-        """Where embedders come from, in force."""
-        return self.embedders if self.embedders is not None else "fresh" if self.objective == "dm" else "queue"
 
 
 class EvaluateConfig(Section):

@@ -9,7 +9,8 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from iid_cl.config import Config, Section
+from iid_cl.config import Config
+from iid_cl.config_base import Section
 from iid_cl.errors import UserError
 
 SectionT = TypeVar("SectionT", bound=Section)

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from iid_cl.config import DistillConfig
+from iid_cl.config_distill import DistillConfig
 from iid_cl.errors import UserError
 from iid_cl.memory.exemplars import Exemplars
 from iid_cl.memory.hybrid import held_out_losses, hold_out, mean_loss, significantly_best, suited_partitions

@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 import torch
 
-from iid_cl.config import DistillConfig, EarlyStoppingConfig
+from iid_cl.config_distill import DistillConfig, EarlyStoppingConfig
 from iid_cl.data.images import Normalization
 from iid_cl.distill.engine import OnStep
 from iid_cl.distill.uneven import distill_each

@@ -24,7 +24,7 @@ from iid_cl.acceleration import (
     classes_per_chunk,
     measure,
 )
-from iid_cl.config import NetworkConfig
+from iid_cl.config_distill import NetworkConfig
 from iid_cl.errors import UserError
 from iid_cl.nets import Network, build_network
 

@@ -11,7 +11,8 @@ import pytest
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from iid_cl.config import Config, DistillConfig, NetworkConfig, StreamConfig
+from iid_cl.config import Config, StreamConfig
+from iid_cl.config_distill import DistillConfig, NetworkConfig
 from iid_cl.config_files import (
     dump_config,
     load_config,

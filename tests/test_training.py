@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from iid_cl.config import NetworkConfig
+from iid_cl.config_distill import NetworkConfig
 from iid_cl.nets import Network, build_network
 from iid_cl.training import accuracy, predict, train_classifier
 

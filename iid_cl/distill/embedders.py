@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from iid_cl.acceleration import EAGER, Arithmetic
-from iid_cl.config import QueueConfig
+from iid_cl.config_distill import QueueConfig
 from iid_cl.nets import Network, initialize
 
 

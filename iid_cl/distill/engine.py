@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from iid_cl.acceleration import Arithmetic, Cost, choose, classes_per_chunk, measure
-from iid_cl.config import DistillConfig
+from iid_cl.config_distill import DistillConfig
 from iid_cl.data.images import Normalization
 from iid_cl.distill.draws import draws, make_embedders
 from iid_cl.distill.plateau import Plateau, hold_out

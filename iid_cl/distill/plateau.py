@@ -6,7 +6,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from iid_cl.config import DistillConfig
+from iid_cl.config_distill import DistillConfig
 from iid_cl.data.images import Normalization
 from iid_cl.distill.losses import matching_terms, real_statistics
 from iid_cl.errors import UserError

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from iid_cl.acceleration import EAGER, Arithmetic
-from iid_cl.config import CentralizationConfig
+from iid_cl.config_distill import CentralizationConfig
 from iid_cl.data.images import Normalization
 from iid_cl.distill.objectives import spread
 from iid_cl.memory.exemplars import ExemplarSet

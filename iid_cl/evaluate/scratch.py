@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import torch
 
-from iid_cl.config import EvaluateConfig, NetworkConfig
+from iid_cl.config import EvaluateConfig
+from iid_cl.config_distill import NetworkConfig
 from iid_cl.data.images import LabelledImages, Normalization
 from iid_cl.memory.exemplars import Exemplars
 from iid_cl.nets import build_network

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from iid_cl.config import DistillConfig, NetworkConfig
+from iid_cl.config_distill import DistillConfig, NetworkConfig
 from iid_cl.data.images import LabelledImages, Normalization
 from iid_cl.memory.budget import LABEL_BYTES
 from iid_cl.memory.exemplars import Exemplars, ExemplarSet

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import torch
 
-from iid_cl.config import NetworkConfig
+from iid_cl.config_distill import NetworkConfig
 from iid_cl.errors import UserError
 from iid_cl.nets.alexnet import AlexNet
 from iid_cl.nets.base import Network, initialize

@@ -5,7 +5,8 @@ from collections.abc import Iterable
 
 import torch
 
-from iid_cl.config import REAL_METHODS, WITHOUT_MEMORY, Config, Method, NetworkConfig
+from iid_cl.config import REAL_METHODS, WITHOUT_MEMORY, Config, Method
+from iid_cl.config_distill import NetworkConfig
 from iid_cl.data.images import ImageDataset
 from iid_cl.errors import UserError
 from iid_cl.memory.partition import cut, reduce_bytes

@@ -10,7 +10,9 @@ from pydantic import TypeAdapter, ValidationError
 from rich.console import Console
 from torch import Tensor
 
-from iid_cl.config import REAL_METHODS, Config, NetworkConfig, Seed, StreamConfig
+from iid_cl.config import REAL_METHODS, Config, StreamConfig
+from iid_cl.config_base import Seed
+from iid_cl.config_distill import NetworkConfig
 from iid_cl.data.datasets import load_dataset
 from iid_cl.data.images import ImageDataset
 from iid_cl.devices import resolve_device

@@ -4,7 +4,8 @@ from typing import Annotated, Any
 
 from pydantic import Field, model_validator
 
-from iid_cl.config import NetworkConfig, Number, Positive, Section
+from iid_cl.config_base import Number, Positive, Section
+from iid_cl.config_distill import NetworkConfig
 
 Overrides = dict[str, Any]
 

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.text import Text
 from torch import Tensor
 
-from iid_cl.config import CentralizationConfig
+from iid_cl.config_distill import CentralizationConfig
 from iid_cl.data.datasets import load_dataset
 from iid_cl.data.images import ImageDataset
 from iid_cl.devices import resolve_device

@@ -27,7 +27,7 @@ from benchmarks import (
     training,
 )
 from benchmarks.reference import PlainDraw, plain_network, reference_distill, reference_gradient
-from iid_cl.config import DistillConfig, EmbedderConfig, NetworkConfig
+from iid_cl.config_distill import DistillConfig, EmbedderConfig, NetworkConfig
 from iid_cl.config_files import load_config, parse_config
 from iid_cl.data.augmentation import UNIFORMS, make_parameters
 from iid_cl.data.datasets import load_dataset

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from iid_cl.acceleration import EAGER
-from iid_cl.config import CharacteristicConfig, EmbedderConfig, QueueConfig
+from iid_cl.config_distill import CharacteristicConfig, EmbedderConfig, QueueConfig
 from iid_cl.distill.draws import draws, make_embedders
 from iid_cl.distill.embedders import EmbedderQueue, FreshEmbedders
 from iid_cl.distill.sampling import ClassSampler

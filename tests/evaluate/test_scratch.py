@@ -9,7 +9,8 @@ import pytest
 import torch
 from sklearn.datasets import load_digits
 
-from iid_cl.config import EvaluateConfig, NetworkConfig
+from iid_cl.config import EvaluateConfig
+from iid_cl.config_distill import NetworkConfig
 from iid_cl.data.images import LabelledImages, Normalization
 from iid_cl.evaluate import scratch
 from iid_cl.evaluate.scratch import Judgement, judge

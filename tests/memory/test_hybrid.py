@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from iid_cl.config import DistillConfig, NetworkConfig
+from iid_cl.config_distill import DistillConfig, NetworkConfig
 from iid_cl.data.images import LabelledImages, Normalization
 from iid_cl.memory.exemplars import ExemplarSet
 from iid_cl.memory.hybrid import (

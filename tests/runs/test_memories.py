@@ -10,7 +10,8 @@ import torch
 from PIL import Image
 from rich.console import Console
 
-from iid_cl.config import Config, EvaluateConfig, NetworkConfig
+from iid_cl.config import Config, EvaluateConfig
+from iid_cl.config_distill import NetworkConfig
 from iid_cl.config_files import parse_config
 from iid_cl.data.datasets import load_dataset
 from iid_cl.data.images import LabelledImages

@@ -11,7 +11,7 @@ import torch
 from iid_cl.strategies import AutoBuffer
 from iid_cl.strategies.auto import Way
 
-from iid_cl.config import DistillConfig
+from iid_cl.config_distill import DistillConfig
 from iid_cl.data.images import LabelledImages
 from iid_cl.errors import UserError
 from iid_cl.memory.exemplars import Exemplars

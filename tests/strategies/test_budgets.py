@@ -292,7 +292,7 @@ def test_redistilling_changes_images_and_cutting_does_not() -> None:
 
 
 def test_redistilling_a_handful_of_images_holds_none_out() -> None:
-    from iid_cl.config import EarlyStoppingConfig
+    from iid_cl.config_distill import EarlyStoppingConfig
 
     stopping = TINY.model_copy(update={"early_stopping": EarlyStoppingConfig(patience=1, every=1)})
     memory = DistilledBuffer(mem_size=8, distill=stopping)

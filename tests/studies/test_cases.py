@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from iid_cl.config import NetworkConfig
+from iid_cl.config_distill import NetworkConfig
 from iid_cl.config_files import parse_config
 from iid_cl.data.datasets import load_dataset
 from iid_cl.errors import UserError

@@ -10,7 +10,7 @@ import pytest
 import torch
 from rich.console import Console
 
-from iid_cl.config import NetworkConfig
+from iid_cl.config_distill import NetworkConfig
 from iid_cl.config_files import parse_config, with_overrides
 from iid_cl.data.datasets import load_dataset
 from iid_cl.distill import distill
