@@ -5,7 +5,7 @@
 CONFIG has a ``compare`` section whose first method is the memory in question. DIR keeps finished cells: the same
 command goes on where it stopped. Writes ``results/NAME.json``, its cells as CSV and ``docs/images/NAME.png``. Each
 worker has one thread. With ``--target`` the first method has to be level with every other one, and ahead by more than
-the interval at budgets of up to 5.
+the interval at up to 5 images per class.
 """
 
 import argparse
@@ -27,7 +27,7 @@ from iid_cl.runs.compare import compare
 from iid_cl.runs.launchers import Launch
 from iid_cl.runs.provenance import provenance
 
-AHEAD_UP_TO = 5  # images per class
+AHEAD_AT = [f"ipc {count}" for count in range(1, 6)]
 
 
 def ledger_rows(cells: list[dict[str, Any]], target: bool) -> list[dict[str, Any]]:
@@ -53,7 +53,7 @@ def ledger_rows(cells: list[dict[str, Any]], target: bool) -> list[dict[str, Any
             rows.append({"name": name, "value": 100 * mean, **_half(half), "bytes": weight, **common})
             gain = paired_difference(methods[first], values) if label != first and mode else None
             if gain is not None:
-                ahead = 100 * (gain[1] or 0.0) if int(budget.split()[-1]) <= AHEAD_UP_TO else 0.0
+                ahead = 100 * (gain[1] or 0.0) if budget in AHEAD_AT else 0.0
                 goal = {"target": ahead, "better": "higher"} if target else {}
                 name = f"{where}: {first} minus {label}"
                 rows.append(

@@ -62,7 +62,7 @@ class AutoBuffer(HybridBuffer):
     """
 
     def __init__(self, ipc: int | None = None, *, replayed: bool = True, **arguments: Any) -> None:
-        super().__init__(ipc, **arguments)
+        super().__init__(ipc, share=0.5, **arguments)  # until one is chosen
         self.replayed = replayed
         self.choice: Way | None = None
         self.tried: dict[str, float | None] = {}

@@ -67,10 +67,12 @@ def mix(distilled: ExemplarSet | None, real: ExemplarSet | None) -> ExemplarSet:
     Raises:
         ValueError: neither of them, or two that are stored in different ways.
     """
-    if distilled is None or real is None:
-        if distilled is None and real is None:
+    if distilled is None:
+        if real is None:
             raise ValueError("a memory needs images of one kind at least")
-        return distilled or real  # type: ignore[return-value]
+        return real
+    if real is None:
+        return distilled
     if distilled.partition != real.partition:
         raise ValueError("only memories stored in the same way can be mixed")
     first, second = distilled.by_class(), real.by_class()

@@ -272,3 +272,8 @@ def test_a_class_without_room_as_jpeg_has_a_way_out(monkeypatch: pytest.MonkeyPa
         memory.post_adapt(AGENT, experience({2: noise(20, side=12) // 128 * 255}))
     assert "quality" not in str(found.value)
     assert (memory.exemplars, memory.choice) == (kept, Way(None))
+
+
+def test_a_share_cannot_be_given_to_what_chooses_it() -> None:
+    with pytest.raises(TypeError, match="share"):
+        AutoBuffer(1, share=0.2)
