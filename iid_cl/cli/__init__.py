@@ -1,0 +1,49 @@
+"""The command line; thin. What trains is imported when it is called, so that help answers at once."""
+
+import sys
+import warnings
+from typing import Annotated
+
+import typer
+
+from iid_cl import __version__
+from iid_cl.cli import help as help_commands
+from iid_cl.cli import train
+from iid_cl.errors import UserError
+
+app = typer.Typer(
+    name="iid-cl",
+    help="Continual learning whose memory is distilled.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+for command in (train.run, train.compare, train.distill, train.evaluate, train.study, help_commands.configs):
+    app.command()(command)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(f"iid-cl {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Continual learning whose memory is distilled."""
+
+
+def main() -> None:
+    """Entry point: mistakes of the user end in one sentence and exit code 2."""
+    if not sys.warnoptions:  # a user's terminal is no place for other libraries' deprecations
+        warnings.simplefilter("ignore")
+    try:
+        app()
+    except UserError as error:
+        print("iid-cl:", " ".join(str(error).splitlines()), file=sys.stderr)
+        sys.exit(2)

@@ -1,0 +1,50 @@
+"""Arguments and options that commands share."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from iid_cl.config import Config
+from iid_cl.config_files import load_config
+
+ConfigArgument = Annotated[
+    str, typer.Argument(metavar="CONFIG", help="A YAML file, or a shipped configuration's name.")
+]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Override a key, e.g. memory.ipc=5. Repeatable."),
+]
+SeedOption = Annotated[int | None, typer.Option(help="Seed of every random draw.")]
+DeviceOption = Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N.")]
+DataRootOption = Annotated[
+    Path | None,
+    typer.Option(
+        help="Folder of the data sets; of the images for image_folder. Default: $IID_CL_DATA, ~/.cache/iid-cl."
+    ),
+]
+
+
+class Launcher(StrEnum):
+    """Where independent jobs run."""
+
+    local = "local"
+    ray = "ray"
+
+
+LauncherOption = Annotated[Launcher, typer.Option(help="Processes of this machine, or a Ray cluster.")]
+WorkersOption = Annotated[int | None, typer.Option(min=1, help="Jobs at a time. Default: 1; on Ray all that fit.")]
+ThreadsOption = Annotated[
+    int | None, typer.Option(min=1, help="Threads of a job. Default: the cores shared among the workers.")
+]
+AddressOption = Annotated[str | None, typer.Option(help="Address of a running Ray cluster. Default: start one here.")]
+OutOption = Annotated[Path | None, typer.Option(help="Run directory to make. Default: runs/NAME.")]
+
+
+def resolve(source: str | None, overrides: list[str] | None, seed: int | None, device: str | None) -> Config:
+    """The configuration with the command's options applied; without a source, the defaults."""
+    options = [*(overrides or [])]
+    options += [] if seed is None else [f"seed={seed}"]
+    options += [] if device is None else [f"device={device}"]
+    return load_config(source, options)
