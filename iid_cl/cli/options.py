@@ -8,6 +8,8 @@ import typer
 
 from iid_cl.config import Config
 from iid_cl.config_files import load_config
+from iid_cl.errors import UserError
+from iid_cl.screen import Mode, Screen
 
 ConfigArgument = Annotated[
     str, typer.Argument(metavar="CONFIG", help="A YAML file, or a shipped configuration's name.")
@@ -39,6 +41,8 @@ ThreadsOption = Annotated[
     int | None, typer.Option(min=1, help="Threads of a job. Default: the cores shared among the workers.")
 ]
 AddressOption = Annotated[str | None, typer.Option(help="Address of a running Ray cluster. Default: start one here.")]
+QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but results.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print events as JSON, one a line, in place of text.")]
 OutOption = Annotated[Path | None, typer.Option(help="Run directory to make. Default: runs/NAME.")]
 
 
@@ -48,3 +52,14 @@ def resolve(source: str | None, overrides: list[str] | None, seed: int | None, d
     options += [] if seed is None else [f"seed={seed}"]
     options += [] if device is None else [f"device={device}"]
     return load_config(source, options)
+
+
+def screen(quiet: bool, json: bool) -> Screen:
+    """Where the command prints.
+
+    Raises:
+        UserError: two modes at once.
+    """
+    if quiet and json:
+        raise UserError("--quiet and --json exclude each other; choose one.")
+    return Screen(Mode.quiet if quiet else Mode.json if json else Mode.full)

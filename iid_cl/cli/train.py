@@ -11,14 +11,17 @@ from iid_cl.cli.options import (
     ConfigArgument,
     DataRootOption,
     DeviceOption,
+    JsonOption,
     Launcher,
     LauncherOption,
     OutOption,
+    QuietOption,
     SeedOption,
     SetOption,
     ThreadsOption,
     WorkersOption,
     resolve,
+    screen,
 )
 from iid_cl.config import CompareConfig, CompareMethod
 from iid_cl.config_files import parse_section, read_override
@@ -33,12 +36,14 @@ def run(
     device: DeviceOption = None,
     data_root: DataRootOption = None,
     out: OutOption = None,
+    quiet: QuietOption = False,
+    json: JsonOption = False,
 ) -> None:
     """Train class by class with a memory and show what it won."""
     resolved = resolve(config, set_, seed, device)
     from iid_cl.runs.run import run as run_config
 
-    run_config(resolved, data_root, out, Console())
+    run_config(resolved, data_root, out, screen(quiet, json))
 
 
 def compare(
@@ -65,6 +70,8 @@ def compare(
     out: Annotated[
         Path | None, typer.Option(help="Directory to make, or of a comparison to go on with. Default: runs/NAME.")
     ] = None,
+    quiet: QuietOption = False,
+    json: JsonOption = False,
 ) -> None:
     """Compare memories at equal bytes: same class orders, initial weights and updates, several seeds."""
     resolved = resolve(config, set_, seed, device)
@@ -86,7 +93,9 @@ def compare(
     from iid_cl.runs.launchers import Launch
 
     how = Launch(launcher.value, workers, threads, address, gpus_per_cell)
-    _, failed = run_comparison(resolved.model_copy(update={"compare": section}), data_root, out, Console(), how)
+    _, failed = run_comparison(
+        resolved.model_copy(update={"compare": section}), data_root, out, screen(quiet, json), how
+    )
     if failed:
         raise typer.Exit(1)
 
@@ -105,6 +114,8 @@ def distill(
     seed: SeedOption = None,
     device: DeviceOption = None,
     data_root: DataRootOption = None,
+    quiet: QuietOption = False,
+    json: JsonOption = False,
 ) -> None:
     """Condense a whole data set into a memory file, and draw it beside."""
     shortcuts = [f"stream.dataset={dataset}", f"memory.method={method}"]
@@ -115,7 +126,7 @@ def distill(
 
     how = Launch(launcher.value, workers, threads, address)
     alone = launcher is Launcher.local and (workers or 1) == 1
-    condense_dataset(resolved, data_root, out, Console(), None if alone else how)
+    condense_dataset(resolved, data_root, out, screen(quiet, json), None if alone else how)
 
 
 def evaluate(
@@ -125,12 +136,14 @@ def evaluate(
     seed: SeedOption = None,
     device: DeviceOption = None,
     data_root: DataRootOption = None,
+    quiet: QuietOption = False,
+    json: JsonOption = False,
 ) -> None:
     """Judge a memory: train fresh networks on it alone, test them on real images."""
     resolved = resolve(config, set_, seed, device)
     from iid_cl.runs.memories import evaluate_memory
 
-    evaluate_memory(memory, resolved, data_root, Console())
+    evaluate_memory(memory, resolved, data_root, screen(quiet, json))
 
 
 def study(

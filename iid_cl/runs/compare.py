@@ -40,12 +40,11 @@ from iid_cl.runs.launchers import Failure, Launch, launch
 from iid_cl.runs.provenance import provenance
 from iid_cl.runs.reporter import Reporter
 from iid_cl.runs.run import headline
+from iid_cl.screen import emit
 
 IN_CELLS = {"seed", "compare", "baselines", "train.mode", "memory.method", *(f"memory.{key}" for key in BUDGETS)}
 
 NESTED = {"mode", "seed", "class_order", "matrix", "class_accuracies", "network_matrices", "test_sizes"}
-
-WIDE = 110  # columns of a terminal that has room for the full table
 
 _RESULT = TypeAdapter(Result)
 
@@ -109,13 +108,14 @@ def compare(
         title = f"{config.name}: {seeds}, mean ± 95 % confidence interval"
         if rows:
             save_comparison_figure(path / "comparison.png", rows, title)
-            console.print(comparison_table(rows, baseline, flagged, title, full=console.width >= WIDE))
+            console.print(comparison_table(rows, baseline, flagged, title, width=console.width))
             log = Console(file=directory.log, width=160, color_system=None)
             log.print(comparison_table(rows, baseline, flagged, title))
         with Reporter(console, directory.log) as reporter:
             for line in [*_remarks(rows, flagged), *_failures(failed)]:
-                reporter.line(line)
+                reporter.result(line)
     console.print(Text(f"Everything is in {path}"), soft_wrap=True)
+    emit(console, "finished", directory=str(path), baseline=baseline, rows=[asdict(row) for row in rows], failed=failed)
     return path, list(failed)
 
 
@@ -141,6 +141,7 @@ def _run_missing(
         return failed
     jobs = {name: (cell.config.model_dump_json(), data_root) for name, cell in missing.items()}
     start = time.monotonic()
+    reporter.stage(done, len(grid), "cells")
     with closing(launch(run_cell, jobs, how)) as outcomes:
         for count, (name, outcome) in enumerate(outcomes, start=1):
             if isinstance(outcome, Failure):
@@ -152,6 +153,10 @@ def _run_missing(
             else:
                 _keep(missing[name], outcome, folder, how.threads_each)
                 said = f"{100 * outcome.result.final_accuracy:.1f} %, {outcome.seconds:.1f} s"
+            failure = failed.get(name)
+            accuracy = None if isinstance(outcome, Failure) else outcome.result.final_accuracy
+            reporter.event("cell", name=name, final_accuracy=accuracy, failure=failure)
+            reporter.stage(done + count, len(grid), "cells")
             left = len(missing) - count
             minutes = (time.monotonic() - start) / count * left / 60
             reporter.line(f"{name}: {said}" + (f"  ({left} left, about {minutes:.1f} min)" if left else ""))

@@ -234,6 +234,7 @@ def _train_and_evaluate(
     seconds = 0.0
     for index, experience in enumerate(benchmark.train_stream):
         last = len(sizes) - 1 if joint else index
+        reporter.stage(index, 1 if joint else len(sizes), memory_bytes=None if memory is None else memory.nbytes)
         where = f"{prefix}all experiences" if joint else f"{prefix}experience {index + 1}/{len(sizes)}"
         of_classes = []
         for number, (strategy, matrix) in enumerate(zip(strategies, matrices, strict=True), start=1):
@@ -303,7 +304,11 @@ class _ProgressPlugin(SupervisedPlugin):
         self._done += 1
         self.updates += 1
         self._reporter.progress(
-            self.label("training"), self._done, self._total, lambda: {"loss": float(strategy.loss.detach())}
+            self.label("training"),
+            self._done,
+            self._total,
+            lambda: {"loss": float(strategy.loss.detach())},
+            images=len(strategy.mb_x),
         )
 
 

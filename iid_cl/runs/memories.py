@@ -67,10 +67,14 @@ def condense_dataset(
         save_memory(out, memory, memory_metadata(config, dataset, device, seconds))
         picture = out.with_suffix(".png")
         save_memory_picture(picture, memory, dataset.class_names)
-        reporter.line(
+        reporter.result(
             f"{out}: {len(memory):,} images of {len(memory.classes)} classes ({config.memory.method}), "
             f"{memory.nbytes:,} bytes, {seconds:.1f} s; picture in {picture}"
         )
+        reporter.event(
+            "finished", file=str(out), picture=str(picture), method=config.memory.method, images=len(memory),
+            memory_bytes=memory.nbytes, condense_seconds=seconds,
+        )  # fmt: skip
 
 
 def memory_metadata(config: Config, dataset: ImageDataset, device: torch.device, seconds: float) -> dict[str, Any]:
@@ -125,8 +129,16 @@ def evaluate_memory(path: Path, config: Config, data_root: Path | None, console:
         stored = f"{len(memory):,} images, {memory.nbytes:,} bytes"
         reporter.line(f"{path}: {stored}; {networks} ({names}), {judged.epochs} epochs each, {images}")
 
+        trained = 0
+        total = judged.networks * (1 + len(judged.transfer))
+        reporter.stage(trained, total, "networks", memory.nbytes)
+
         def on_network(network: NetworkConfig, number: int, accuracy: float) -> None:
+            nonlocal trained
+            trained += 1
             reporter.line(f"  {network.label} {number}: {100 * accuracy:.1f} %")
+            reporter.event("network", network=network.label, number=number, accuracy=accuracy)
+            reporter.stage(trained, total, "networks", memory.nbytes)
 
         judgements = judge(
             memory,
@@ -142,7 +154,8 @@ def evaluate_memory(path: Path, config: Config, data_root: Path | None, console:
             drop = 100 * (judgements[0].mean - one.mean)
             side = "below" if drop >= 0 else "above"
             against = "" if one is judgements[0] else f", {abs(drop):.1f} points {side} {judged.network.label}"
-            reporter.line(f"{one.network.label}: accuracy {percent(one.accuracies)} %{against}")
+            reporter.result(f"{one.network.label}: accuracy {percent(one.accuracies)} %{against}")
+            reporter.event("result", network=one.network.label, accuracies=one.accuracies, mean=one.mean)
     return judgements
 
 

@@ -21,6 +21,9 @@ from iid_cl.runs.directory import RunDirectory, free_directory
 from iid_cl.runs.experiment import Result, run_method
 from iid_cl.runs.provenance import provenance
 from iid_cl.runs.reporter import Reporter
+from iid_cl.screen import emit
+
+WIDE = 76  # columns of a terminal that has room for the full table
 
 
 def run(config: Config, data_root: Path | None, out: Path | None, console: Console) -> Path:
@@ -69,6 +72,7 @@ def _run_and_keep(
 
     def keep(record: Any) -> None:
         directory.add_metrics({"method": method, "seed": config.seed, **record})
+        reporter.event("experience", method=method, seed=config.seed, **record)
 
     result, memory = run_method(config, method, dataset, device, reporter, prefix=prefix, on_experience=keep)
     if memory is not None and memory.exemplars is not None:
@@ -91,7 +95,9 @@ def _finish(
     directory: RunDirectory, results: Sequence[Result], device: torch.device, console: Console, title: str
 ) -> None:
     directory.write_summary("run.json", {**provenance(device), "results": [asdict(result) for result in results]})
-    table = results_table(results, title)
-    console.print(table)
-    Console(file=directory.log, width=110, color_system=None).print(table)
+    for result in results:
+        emit(console, "result", **asdict(result))
+    console.print(results_table(results, title, full=console.width >= WIDE))
+    Console(file=directory.log, width=110, color_system=None).print(results_table(results, title))
     console.print(Text(f"Everything is in {directory.path}"), soft_wrap=True)
+    emit(console, "finished", directory=str(directory.path))

@@ -1,0 +1,50 @@
+"""Where a command prints: a console with a mode, and JSON events in place of text."""
+
+import json
+import sys
+import time
+from enum import StrEnum
+from typing import Any
+
+from rich.console import Console
+
+
+class Mode(StrEnum):
+    """How much a command says."""
+
+    full = "full"
+    quiet = "quiet"  # results and errors
+    json = "json"  # events, a JSON object per line
+
+
+class Screen(Console):
+    """A rich console of a mode; in ``json`` it prints events only, see :func:`emit`."""
+
+    def __init__(self, mode: Mode = Mode.full) -> None:
+        super().__init__(quiet=mode is Mode.json)
+        self.mode = mode
+        self.started = time.monotonic()
+
+
+def mode_of(console: Console) -> Mode:
+    """The console's mode; that of any other console is ``full``."""
+    return console.mode if isinstance(console, Screen) else Mode.full
+
+
+def emit(console: Console, event: str, **values: Any) -> None:
+    """Prints a line of JSON, ``{"event": ..., "seconds": since the start, ...}``, where JSON is asked for.
+
+    Numbers that JSON does not know (NaN, infinities) become null.
+    """
+    if isinstance(console, Screen) and console.mode is Mode.json:
+        record = {"event": event, "seconds": round(time.monotonic() - console.started, 3), **values}
+        sys.stdout.write(json.dumps(_finite(record), default=str) + "\n")
+        sys.stdout.flush()
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if value - value == 0 else None
+    if isinstance(value, dict):
+        return {str(key): _finite(each) for key, each in value.items()}
+    return [_finite(each) for each in value] if isinstance(value, list | tuple) else value
