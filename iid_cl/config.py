@@ -243,6 +243,11 @@ class Config(Section):
         default_factory=list,
         description="Methods that `iid-cl run` trains beside the memory's, with the same seed and bytes.",
     )
+    loggers: list[Literal["tensorboard", "csv", "wandb"]] = Field(
+        default_factory=list,
+        description="Avalanche's loggers of `iid-cl run`, in the run directory: tensorboard, csv, and wandb (Weights & "
+        "Biases), the only one that sends anything anywhere, and not with WANDB_MODE=offline.",
+    )
     compare: CompareConfig = Field(default_factory=lambda: CompareConfig(), description="The comparison.")
     device: str = Field("auto", description="auto, cpu, cuda or cuda:N.", pattern=r"^(auto|cpu|cuda(:\d+)?)$")
     seed: Seed = Field(0, description="Seed of every random draw.")

@@ -143,8 +143,8 @@ def _sentence(error: ValidationError, kind: type[BaseModel]) -> str:
     finding = error.errors()[0]
     key = ".".join(str(part) for part in finding["loc"])
     if finding["type"] == "extra_forbidden":
-        same_name = [k for k in _keys(kind) if k.split(".")[-1] == key.split(".")[-1]]
-        nearest = difflib.get_close_matches(key, same_name or list(_keys(kind)), n=1, cutoff=0.0)[0]
+        same_name = [k for k in dotted_keys(kind) if k.split(".")[-1] == key.split(".")[-1]]
+        nearest = difflib.get_close_matches(key, same_name or list(dotted_keys(kind)), n=1, cutoff=0.0)[0]
         return f"unknown key {key!r}; did you mean {nearest!r}?"
     message = finding["msg"].removeprefix("Value error, ")
     if finding["type"] == "string_pattern_mismatch":
@@ -158,9 +158,9 @@ def _sentence(error: ValidationError, kind: type[BaseModel]) -> str:
     return f"{key}: {finding['input']!r} is not accepted: {message[0].lower()}{message[1:]}."
 
 
-def _keys(section: type[BaseModel], prefix: str = "") -> Iterator[str]:
+def dotted_keys(section: type[BaseModel], prefix: str = "") -> Iterator[str]:
     """All keys of a section, dotted."""
     for name, field in section.model_fields.items():
         yield prefix + name
         if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            yield from _keys(field.annotation, f"{prefix}{name}.")
+            yield from dotted_keys(field.annotation, f"{prefix}{name}.")

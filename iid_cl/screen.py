@@ -7,6 +7,9 @@ from enum import StrEnum
 from typing import Any
 
 from rich.console import Console
+from rich.table import Table
+
+PAGE = 160  # columns of a file or pipe
 
 
 class Mode(StrEnum):
@@ -40,6 +43,21 @@ def emit(console: Console, event: str, **values: Any) -> None:
         record = {"event": event, "seconds": round(time.monotonic() - console.started, 3), **values}
         sys.stdout.write(json.dumps(_finite(record), default=str) + "\n")
         sys.stdout.flush()
+
+
+def width_of(console: Console) -> int:
+    """Columns to print in: the terminal's, or those of a page where there is none."""
+    return console.width if console.is_terminal else PAGE
+
+
+def print_table(console: Console, table: Table) -> None:
+    """Prints a table within :func:`width_of`."""
+    console.print(table, width=width_of(console))
+
+
+def printable(text: str) -> str:
+    """Without the control characters that a stranger's file may hold: they drive a terminal."""
+    return "".join(letter if letter.isprintable() else "?" for letter in text)
 
 
 def _finite(value: Any) -> Any:

@@ -8,7 +8,7 @@ import typer
 
 from iid_cl import __version__
 from iid_cl.cli import help as help_commands
-from iid_cl.cli import train
+from iid_cl.cli import look, train
 from iid_cl.errors import UserError
 
 app = typer.Typer(
@@ -19,8 +19,21 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-for command in (train.run, train.compare, train.distill, train.evaluate, train.study, help_commands.configs):
-    app.command()(command)
+for command in (
+    train.run,
+    train.compare,
+    train.distill,
+    train.evaluate,
+    train.study,
+    look.show,
+    look.export,
+    look.list_,
+    help_commands.configs,
+    help_commands.check,
+    help_commands.schema,
+    help_commands.doctor,
+):
+    app.command(command.__name__.rstrip("_"))(command)
 
 
 def _version(wanted: bool) -> None:

@@ -1,5 +1,6 @@
 """Arguments and options that commands share."""
 
+from collections.abc import Iterable
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -7,19 +8,61 @@ from typing import Annotated
 import typer
 
 from iid_cl.config import Config
-from iid_cl.config_files import load_config
+from iid_cl.config_files import dotted_keys, load_config, shipped_configs
 from iid_cl.errors import UserError
 from iid_cl.screen import Mode, Screen
+from iid_cl.studies.cases import shipped_studies
+
+
+def complete_config(incomplete: str) -> list[str]:
+    """Shipped configurations, and YAML files."""
+    return _beginning(incomplete, shipped_configs())
+
+
+def complete_study(incomplete: str) -> list[str]:
+    """Shipped studies, and YAML files."""
+    return _beginning(incomplete, shipped_studies())
+
+
+def complete_key(incomplete: str) -> list[str]:
+    """Keys of the configuration that hold a value."""
+    keys = list(dotted_keys(Config))
+    return [f"{key}=" for key in keys if key.startswith(incomplete) and f"{key}." not in " ".join(keys)]
+
+
+def complete_device(incomplete: str) -> list[str]:
+    """Kinds of devices."""
+    return [name for name in ("auto", "cpu", "cuda") if name.startswith(incomplete)]
+
+
+def _beginning(incomplete: str, shipped: Iterable[str]) -> list[str]:
+    path = Path(incomplete)
+    folder = path if incomplete.endswith("/") else path.parent
+    try:
+        near = sorted(entry for entry in folder.iterdir() if entry.is_dir() or entry.suffix in (".yaml", ".yml"))
+    except OSError:
+        near = []
+    files = [f"{entry}/" if entry.is_dir() else str(entry) for entry in near if not entry.name.startswith(".")]
+    return [name for name in dict.fromkeys([*shipped, *files]) if name.startswith(incomplete)]
+
 
 ConfigArgument = Annotated[
-    str, typer.Argument(metavar="CONFIG", help="A YAML file, or a shipped configuration's name.")
+    str,
+    typer.Argument(
+        metavar="CONFIG", help="A YAML file, or a shipped configuration's name.", autocompletion=complete_config
+    ),
 ]
 SetOption = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Override a key, e.g. memory.ipc=5. Repeatable."),
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        help="Override a key, e.g. memory.ipc=5. Repeatable.",
+        autocompletion=complete_key,
+    ),
 ]
 SeedOption = Annotated[int | None, typer.Option(help="Seed of every random draw.")]
-DeviceOption = Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N.")]
+DeviceOption = Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N.", autocompletion=complete_device)]
 DataRootOption = Annotated[
     Path | None,
     typer.Option(

@@ -20,6 +20,8 @@ from iid_cl.cli.options import (
     SetOption,
     ThreadsOption,
     WorkersOption,
+    complete_config,
+    complete_study,
     resolve,
     screen,
 )
@@ -105,7 +107,10 @@ def distill(
     out: Annotated[Path, typer.Option("--out", "-o", help="Memory file to write (.safetensors).")],
     ipc: Annotated[int | None, typer.Option(help="Images per class. Default: the configuration's, or 10.")] = None,
     method: Annotated[str, typer.Option(help="distilled, herding, random, k_centre or closest.")] = "distilled",
-    config: Annotated[str | None, typer.Option(help="Configuration to take the `distill` section from.")] = None,
+    config: Annotated[
+        str | None,
+        typer.Option(help="Configuration to take the `distill` section from.", autocompletion=complete_config),
+    ] = None,
     workers: WorkersOption = None,
     threads: ThreadsOption = None,
     launcher: LauncherOption = Launcher.local,
@@ -131,7 +136,10 @@ def distill(
 
 def evaluate(
     memory: Annotated[Path, typer.Argument(metavar="FILE", help="A memory written by iid-cl.")],
-    config: Annotated[str | None, typer.Option(help="Configuration to take the `evaluate` section from.")] = None,
+    config: Annotated[
+        str | None,
+        typer.Option(help="Configuration to take the `evaluate` section from.", autocompletion=complete_config),
+    ] = None,
     set_: SetOption = None,
     seed: SeedOption = None,
     device: DeviceOption = None,
@@ -147,7 +155,12 @@ def evaluate(
 
 
 def study(
-    study: Annotated[str, typer.Argument(metavar="STUDY", help="A study's YAML file, or a shipped study's name.")],
+    study: Annotated[
+        str,
+        typer.Argument(
+            metavar="STUDY", help="A study's YAML file, or a shipped study's name.", autocompletion=complete_study
+        ),
+    ],
     set_: SetOption = None,
     seeds: Annotated[int | None, typer.Option(min=1, help="Number of seeds. Default: the study's.")] = None,
     device: DeviceOption = None,

@@ -42,7 +42,15 @@ from iid_cl.runs.reporter import Reporter
 from iid_cl.runs.run import headline
 from iid_cl.screen import emit
 
-IN_CELLS = {"seed", "compare", "baselines", "train.mode", "memory.method", *(f"memory.{key}" for key in BUDGETS)}
+IN_CELLS = {
+    "seed",
+    "compare",
+    "baselines",
+    "loggers",
+    "train.mode",
+    "memory.method",
+    *(f"memory.{key}" for key in BUDGETS),
+}
 
 NESTED = {"mode", "seed", "class_order", "matrix", "class_accuracies", "network_matrices", "test_sizes"}
 
