@@ -72,9 +72,7 @@ def section(name: str, command: Any) -> str:
     lines += ["| argument or option | meaning |", "|---|---|"]
     lines += [f"| `{named[each.name]}` | {meaning(each)} |" for each in arguments]
     for option in options:
-        choices = getattr(option.type, "choices", None)
-        kind = " or ".join(str(getattr(choice, "value", choice)) for choice in choices) if choices else "VALUE"
-        value = "" if option.is_flag else f" {option.metavar or kind}"
+        value = "" if option.is_flag else f" {option.metavar or 'VALUE'}"
         names = ", ".join([*option.opts, *option.secondary_opts])
         lines.append(f"| `{names}{value}` | {meaning(option)} |")
     return "\n".join(lines)

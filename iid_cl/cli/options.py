@@ -78,7 +78,9 @@ class Launcher(StrEnum):
     ray = "ray"
 
 
-LauncherOption = Annotated[Launcher, typer.Option(help="Processes of this machine, or a Ray cluster.")]
+LauncherOption = Annotated[
+    Launcher, typer.Option(metavar="WHERE", help="local: processes of this machine; ray: a cluster.")
+]
 WorkersOption = Annotated[int | None, typer.Option(min=1, help="Jobs at a time. Default: 1; on Ray all that fit.")]
 ThreadsOption = Annotated[
     int | None, typer.Option(min=1, help="Threads of a job. Default: the cores shared among the workers.")
