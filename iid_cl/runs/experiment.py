@@ -25,6 +25,7 @@ from iid_cl.data.streams import class_order, make_benchmark
 from iid_cl.evaluate.metrics import mean_by_class, mean_row, seen_accuracy, summary
 from iid_cl.nets import build_network
 from iid_cl.runs.condense import make_buffer
+from iid_cl.runs.loggers import Loggers
 from iid_cl.runs.reporter import Reporter
 from iid_cl.seeding import derive_seed, make_generator
 from iid_cl.strategies import (
@@ -88,6 +89,7 @@ def run_method(
     *,
     prefix: str = "",
     on_experience: OnExperience | None = None,
+    loggers: Loggers | None = None,
 ) -> tuple[Result, MemoryBuffer | None]:
     """Trains and evaluates one learner over the whole stream; ``train.networks`` of them on one memory.
 
@@ -101,6 +103,7 @@ def run_method(
         reporter: shows progress.
         prefix: put before each phase's name.
         on_experience: called after each evaluation with its record.
+        loggers: log the first network, and the memory.
 
     Raises:
         UserError: the stream, the network or the memory's size does not fit the data.
@@ -111,6 +114,8 @@ def run_method(
         progress = _ProgressPlugin(reporter, prefix)
         counts = ClassAccuracyPlugin()
         strategies, memory = _make_strategies(config, method, dataset, device, counts, progress, reporter)
+        if loggers is not None:
+            loggers.attach(strategies[0], memory)
         benchmark = make_benchmark(dataset, order)
         sizes = [len(experience.dataset) for experience in benchmark.test_stream]
         matrices, class_accuracies, train_seconds = _train_and_evaluate(

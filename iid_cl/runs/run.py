@@ -19,6 +19,7 @@ from iid_cl.report.tables import results_table
 from iid_cl.runs.checks import check_methods, check_network
 from iid_cl.runs.directory import RunDirectory, free_directory
 from iid_cl.runs.experiment import Result, run_method
+from iid_cl.runs.loggers import Loggers, check_loggers
 from iid_cl.runs.provenance import provenance
 from iid_cl.runs.reporter import Reporter
 from iid_cl.screen import emit
@@ -50,6 +51,7 @@ def run(config: Config, data_root: Path | None, out: Path | None, console: Conso
 
 def _prepare(config: Config, methods: Sequence[Method], data_root: Path | None) -> tuple[torch.device, ImageDataset]:
     """Device and data, and everything checked that can be before anything is written."""
+    check_loggers(config)
     device = resolve_device(config.device)
     dataset = load_dataset(config.stream, data_root, config.seed)
     order = class_order(config.stream, len(dataset.class_names), config.seed)
@@ -74,7 +76,10 @@ def _run_and_keep(
         directory.add_metrics({"method": method, "seed": config.seed, **record})
         reporter.event("experience", method=method, seed=config.seed, **record)
 
-    result, memory = run_method(config, method, dataset, device, reporter, prefix=prefix, on_experience=keep)
+    with Loggers(config, method, directory.path, dataset.class_names) as loggers:
+        result, memory = run_method(
+            config, method, dataset, device, reporter, prefix=prefix, on_experience=keep, loggers=loggers
+        )
     if memory is not None and memory.exemplars is not None:
         memory.save(directory.path / f"{stem}.safetensors")
         save_memory_picture(directory.path / f"{stem}.png", memory.exemplars, dataset.class_names)
