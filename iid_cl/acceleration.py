@@ -124,6 +124,11 @@ def choose(precision: str, compiling: bool | None, device: torch.device, flops: 
     return Arithmetic(torch.bfloat16 if fast else torch.float32, compiled)
 
 
+def compiler_problem(device_type: str) -> str | None:
+    """Why the compiler does not work on this machine's ``cpu`` or ``cuda``, or None; it is tried once."""
+    return _try_compiler(device_type)
+
+
 def classes_per_chunk(bytes_per_class: int, device: torch.device) -> int:
     """How many classes fit into memory at a time, at least 1."""
     if device.type != "cuda":
