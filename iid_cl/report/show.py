@@ -1,5 +1,6 @@
 """``iid-cl show``: a memory file's metadata as a table and its images in the terminal."""
 
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -7,7 +8,9 @@ from typing import Any
 import numpy as np
 from PIL import Image
 from rich import box
+from rich.color import Color
 from rich.console import Console
+from rich.style import Style
 from rich.table import Table
 from rich.text import Text
 from torch import Tensor
@@ -116,20 +119,41 @@ def _table(facts: Mapping[str, Any]) -> Table:
 
 def _draw(images: Mapping[str, Tensor], console: Console) -> None:
     """A line of images per class, as many as the terminal is wide."""
-    from textual_image.renderable import HalfcellImage, SixelImage, TGPImage
-    from textual_image.renderable import Image as Best  # asks the terminal what it can
-
-    kind = Best if Best in (SixelImage, TGPImage) and console.is_terminal else HalfcellImage
+    picture = _picture_kind(console)
     for name, of_class in images.items():
         side = of_class.shape[3]
-        each = min(side, BLOCK_COLUMNS) if kind is HalfcellImage else PIXEL_COLUMNS
+        each = min(side, BLOCK_COLUMNS) if picture is None else PIXEL_COLUMNS
         fit = max(1, (min(console.width, 120) - 1) // (each + 1))
         rest = len(of_class) - fit
-        console.print(Text(printable(name), style="bold").append(f"  and {rest} more" if rest > 0 else "", style="dim"))
-        scale = max(1, -(-96 // side)) if kind is not HalfcellImage else 1
-        sheet = _row(of_class[:fit], each if kind is HalfcellImage else None, scale)
-        columns = min(console.width - 1, min(fit, len(of_class)) * (each + 1))
-        console.print(kind(sheet, width=columns, height="auto"))
+        more = f"  and {rest} more" if rest > 0 else ""
+        console.print(Text(printable(name), style="bold").append(more, style="dim"))
+        if picture is None:
+            console.print(_half_blocks(_row(of_class[:fit], each, 1)), no_wrap=True, crop=True)
+        else:
+            sheet = _row(of_class[:fit], None, max(1, -(-96 // side)))
+            columns = min(console.width - 1, min(fit, len(of_class)) * (each + 1))
+            console.print(picture(sheet, width=columns, height="auto"))
+
+
+def _picture_kind(console: Console) -> Any:
+    """What draws real pixels where the terminal shows pictures (Kitty's protocol, or Sixel); else None."""
+    if not (console.is_terminal and sys.stdout.isatty() and sys.stdin.isatty()):
+        return None
+    from textual_image.renderable import Image, SixelImage, TGPImage  # asks the terminal what it can
+
+    return Image if Image in (SixelImage, TGPImage) else None
+
+
+def _half_blocks(sheet: Image.Image) -> Text:
+    """A picture of characters, each of which shows two pixels, one above the other."""
+    pixels = np.asarray(sheet)
+    text = Text()
+    for upper, lower in zip(pixels[::2], pixels[1::2], strict=True):
+        for above, below in zip(upper.tolist(), lower.tolist(), strict=True):
+            text.append("▀", Style(color=Color.from_rgb(*above), bgcolor=Color.from_rgb(*below)))
+        text.append("\n")
+    text.rstrip()
+    return text
 
 
 def _row(images: Tensor, side: int | None, scale: int) -> Image.Image:

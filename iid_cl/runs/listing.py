@@ -91,7 +91,7 @@ def _entries(folder: Path) -> Iterator[Entry]:
     }
     try:
         read = {"run": _run, "comparison": _comparison, "study": _study}[kind]
-        rows = list(read(folder, json.loads(summary.read_text(encoding="utf-8")) if summary.is_file() else None))
+        rows = list(read(folder, _object(summary) if summary.is_file() else None))
     except (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError, yaml.YAMLError, RecursionError):
         yield Entry(**common, state="damaged")
         return
@@ -156,6 +156,13 @@ def _comparison(folder: Path, summary: Any) -> Iterator[dict[str, Any]]:
 
 def _study(folder: Path, summary: Any) -> Iterator[dict[str, Any]]:
     yield {"state": "finished" if summary is not None else "unfinished"}
+
+
+def _object(path: Path) -> dict[str, Any]:
+    found = json.loads(path.read_text(encoding="utf-8"))
+    if not isinstance(found, dict):
+        raise ValueError("a summary holds keys")
+    return found
 
 
 def _config(folder: Path) -> Mapping[str, Any]:
