@@ -122,7 +122,9 @@ def _compute(device: str) -> None:
     assert images.grad is not None  # after a backward pass
     inner, corner = float(images.grad[0, 0, 4, 4]), float(images.grad[0, 0, 0, 0])
     if not (bool((out == 27).all()) and inner == 9 * 4 and corner == 4):
-        raise ArithmeticError(f"a convolution of ones gives {float(out.max())} and gradients of {inner} and {corner}")
+        raise ArithmeticError(
+            f"a convolution of ones gives {float(out.detach().max())} and gradients of {inner} and {corner}"
+        )
 
 
 def _data(data_root: Path | None) -> Iterator[Finding]:

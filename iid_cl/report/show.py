@@ -57,7 +57,8 @@ def show_memory(path: Path, out: Path | None, classes: Sequence[str] | None, con
     elif console.is_terminal and console.color_system is not None:
         _draw({names[c]: memory.by_class()[c] for c in chosen[:MOST_CLASSES]}, console)
         if len(chosen) > MOST_CLASSES:
-            console.print(f"and {len(chosen) - MOST_CLASSES} classes more; name some with --class, or draw all: --out")
+            rest = len(chosen) - MOST_CLASSES
+            console.print(Text(f"and {rest} classes more; name some with --class, or draw all: --out"))
     else:
         console.print(Text("No colours here to draw in; --out FILE.png writes the picture."), soft_wrap=True)
 

@@ -52,17 +52,17 @@ def plan(config: Config, method: Method, dataset: ImageDataset, order: Sequence[
     train, test = (part.labels.bincount(minlength=len(dataset.class_names)) for part in (dataset.train, dataset.test))
     steps: list[Step] = []
     seen: list[int] = []
-    before = 0  # decoded images in the memory
     for index, classes in enumerate(order):
         old, seen = list(seen), [*seen, *classes]
         counts = [int(train[c]) for c in seen]
         arrived = sum(counts[len(old) :])
-        per_class, room = (0, 0) if method in WITHOUT_MEMORY else _per_class(config, method, dataset, len(seen))
+        widest = max(len(group) for group in order[: index + 1])  # soft labels are as wide as that
+        per_class, room = (0, 0) if method in WITHOUT_MEMORY else _per_class(config, method, dataset, len(seen), widest)
         kept = sum(min(per_class, count) for count in counts) * _parts(config, method)
         if method == "cumulative":
             updates = _batches(sum(counts), config.train.batch_size) * config.train.epochs
         else:
-            updates = _updates(config, method, arrived, before, kept)
+            updates = _updates(config, method, arrived, kept)
         steps.append(
             Step(
                 classes=tuple(classes),
@@ -73,18 +73,17 @@ def plan(config: Config, method: Method, dataset: ImageDataset, order: Sequence[
                 distillations=tuple(_distillations(config, method, dataset, index, len(old), len(classes), per_class)),
             )
         )
-        before = kept
     return steps
 
 
-def _per_class(config: Config, method: Method, dataset: ImageDataset, classes: int) -> tuple[int, int]:
-    """Stored images of a class, and the bytes of its share."""
+def _per_class(config: Config, method: Method, dataset: ImageDataset, classes: int, widest: int) -> tuple[int, int]:
+    """Stored images of a class, and the bytes of its share; soft labels are of ``widest`` classes at most."""
     memory, image_bytes = config.memory, math.prod(dataset.shape)
     room = memory.budget.room(classes, image_bytes)
     if method in REAL_METHODS or method == "reservoir":
         factor = memory.downscale if method == config.memory.method else 1
         return room // (image_bytes // factor**2 + LABEL_BYTES), room
-    width = classes if memory.soft_labels else 0
+    width = widest if memory.soft_labels else 0
     return distilled_images(memory.budget, room, image_bytes, width, config.distill.factor), room
 
 
@@ -97,15 +96,13 @@ def _batches(images: int, size: int) -> int:
     return -(-images // size)
 
 
-def _updates(config: Config, method: Method, arrived: int, before: int, after: int) -> int:
+def _updates(config: Config, method: Method, arrived: int, kept: int) -> int:
     train = config.train
     if train.mode == "memory_only" and method not in WITHOUT_MEMORY:
         if train.memory_updates is not None:
             return train.memory_updates
-        return train.memory_epochs * _batches(after, train.batch_size)
-    # the memory is replayed beside current data, and whichever is longer sets the number of mini-batches
-    replayed = _batches(before, train.memory_batch_size or train.batch_size) if before else 0
-    return train.epochs * max(_batches(arrived, train.batch_size), replayed)
+        return train.memory_epochs * _batches(kept, train.batch_size)
+    return train.epochs * _batches(arrived, train.batch_size)  # the memory is replayed beside them
 
 
 def _distillations(
@@ -125,4 +122,5 @@ def _distillations(
 
 
 def _fewer(config: Config, method: Method, dataset: ImageDataset, old: int, new: int) -> bool:
-    return _per_class(config, method, dataset, old + new)[0] < _per_class(config, method, dataset, old)[0]
+    before, after = (_per_class(config, method, dataset, count, 0)[0] for count in (old, old + new))
+    return after < before

@@ -86,9 +86,8 @@ def test_jpeg_memories_are_decoded(tmp_path: Path) -> None:
     from iid_cl.memory.real import store_jpeg
 
     by_class = {0: torch.full((3, 3, 16, 16), 200, dtype=torch.uint8)}
-    file = stored(
-        tmp_path / "m.safetensors", store_jpeg(by_class, lambda label, count: torch.arange(count), 5000, 50, 1)
-    )
+    memory = store_jpeg(by_class, lambda label, count: torch.arange(count), 5000, 50, 1)
+    file = stored(tmp_path / "m.safetensors", memory)
     assert export_memory(file, tmp_path / "out") == 3
     with Image.open(tmp_path / "out" / "0" / "000.png") as image:
         assert abs(image.getpixel((3, 3))[0] - 200) <= 2
