@@ -129,6 +129,7 @@ class DistilledBuffer(ClassBuffer):
             weights=weights,
             soft_labels=self.soft_labels,
             on_step=self.on_step,
+            journal=self.journal,
         )
 
     def describe(self) -> dict[str, Any]:

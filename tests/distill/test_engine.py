@@ -639,7 +639,7 @@ def queues(monkeypatch):
     seen = []
 
     class Recorded(draws.EmbedderQueue):
-        def __init__(self, config, make, batch, generator, arithmetic):
+        def __init__(self, config, make, batch, generator, arithmetic, sources):
             self.batches, self.drawn = [], []
             seen.append(self)
 
@@ -648,7 +648,7 @@ def queues(monkeypatch):
                 self.batches.append((GREY.invert(images), labels.clone()))
                 return images, labels
 
-            super().__init__(config, make, recorded, generator, arithmetic)
+            super().__init__(config, make, recorded, generator, arithmetic, sources)
 
         def draw(self):
             self.drawn.append(super().draw())
@@ -1028,12 +1028,13 @@ def drawn(monkeypatch):
     """Every draw that a distillation takes."""
     seen = []
 
-    def recorded(*arguments):
-        for one in draws.draws(*arguments):
-            seen.append(one)
-            yield one
+    class Recorded(draws.Draws):
+        def __iter__(self):
+            for one in super().__iter__():
+                seen.append(one)
+                yield one
 
-    monkeypatch.setattr(engine, "draws", recorded)
+    monkeypatch.setattr(engine, "Draws", Recorded)
     return seen
 
 
