@@ -250,10 +250,10 @@ class Distillation:
         broken = (~self.synthetic.detach().flatten(1).isfinite().all(1)).nonzero()
         if len(broken):
             exponential = self._use_cc and self._config.cc.form == "exponential"
+            alpha = " or a smaller distill.cc.alpha" if exponential else ""
             raise DivergedError(
                 f"distill.lr: {self._config.lr} makes the images diverge (class {self._classes[int(broken[0])]}, by "
-                f"iteration {self._iteration}); use a smaller rate{' or a smaller distill.cc.alpha' if exponential else ''}"
-                ", or set distill.retry."
+                f"iteration {self._iteration}); use a smaller rate{alpha}, or set distill.retry."
             )
 
     def state_dict(self) -> dict[str, Any]:

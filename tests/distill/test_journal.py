@@ -8,7 +8,7 @@ import torch
 
 from iid_cl.config_files import parse_config
 from iid_cl.data.images import Normalization
-from iid_cl.distill import distill, engine, losses
+from iid_cl.distill import engine, losses
 from iid_cl.distill.journal import Journal
 from iid_cl.distill.uneven import distill_each
 from iid_cl.errors import UserError
