@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test lint bench crashtest clean
 
 # A stamp per installed set, renewed only when the dependencies change; the install is editable.
 $(VENV)/.installed: pyproject.toml
@@ -36,3 +36,7 @@ bench: $(VENV)/.installed-test
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info
+
+# Runs killed at random moments: each has to end as if nothing had happened. A quarter of an hour on two cores.
+crashtest: $(VENV)/.installed-test
+	$(BIN)/python -m benchmarks.crashtest

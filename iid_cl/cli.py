@@ -13,6 +13,7 @@ from iid_cl import __version__
 from iid_cl.config import CompareConfig, CompareMethod, Config
 from iid_cl.config_files import load_config, parse_section, read_override, shipped_configs
 from iid_cl.errors import UserError
+from iid_cl.stopping import Stopped, stops_at_signals
 from iid_cl.studies.cases import load_study, shipped_studies
 
 app = typer.Typer(
@@ -70,6 +71,16 @@ def run(
     from iid_cl.runs.run import run as run_config
 
     run_config(resolved, data_root, out, Console())
+
+
+@app.command()
+def resume(
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="Directory of an unfinished run.")],
+) -> None:
+    """Let an interrupted run go on where its last checkpoint is."""
+    from iid_cl.runs.run import resume as resume_run
+
+    resume_run(directory, Console())
 
 
 @app.command()
@@ -250,7 +261,11 @@ def main() -> None:
     if not sys.warnoptions:  # a user's terminal is no place for other libraries' deprecations
         warnings.simplefilter("ignore")
     try:
-        app()
+        with stops_at_signals():
+            app()
     except UserError as error:
         print("iid-cl:", " ".join(str(error).splitlines()), file=sys.stderr)
         sys.exit(2)
+    except Stopped as stopped:
+        print(f"iid-cl: stopped by {stopped}", file=sys.stderr)
+        sys.exit(stopped.exit_code)

@@ -182,6 +182,16 @@ class EvaluateConfig(Section):
     )
 
 
+class CheckpointConfig(Section):
+    """How a run keeps what it has done, to go on after an interruption. It is always saved after an experience, too."""
+
+    every: Annotated[float, Field(ge=0.0, allow_inf_nan=False)] = Field(
+        30.0,
+        description="Seconds from one save to the next inside training and distillation; more where saving would take "
+        "over 2 % of the time.",
+    )
+
+
 class CompareMethod(Section):
     """A method of a comparison that the shipped table does not name."""
 
@@ -244,6 +254,9 @@ class Config(Section):
         description="Methods that `iid-cl run` trains beside the memory's, with the same seed and bytes.",
     )
     compare: CompareConfig = Field(default_factory=lambda: CompareConfig(), description="The comparison.")
+    checkpoint: CheckpointConfig = Field(
+        default_factory=lambda: CheckpointConfig(), description="How `iid-cl run` keeps what it has done."
+    )
     device: str = Field("auto", description="auto, cpu, cuda or cuda:N.", pattern=r"^(auto|cpu|cuda(:\d+)?)$")
     seed: Seed = Field(0, description="Seed of every random draw.")
 

@@ -374,7 +374,7 @@ def captured(monkeypatch):
 
     def capture(self, function, device):
         names.append(function.__name__)
-        # group norm decomposed, as the compiler does: torch 2.14 traces it whole with strides that a CPU doesn't give it
+        # group norm decomposed, as the compiler does: whole, torch 2.14 traces it with strides that no CPU gives it
         return torch.compile(function, fullgraph=True, dynamic=False, backend="aot_eager_decomp_partition")
 
     torch._dynamo.reset()
