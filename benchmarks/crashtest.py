@@ -4,8 +4,8 @@
 
 Every third run is killed once more while it goes on. What it then stores (metrics, memories, results without times) is
 compared byte for byte with an uninterrupted run of the same configuration. Runs are forked from one process that has
-imported everything, so that the time is spent in runs. Writes ``results/crashtest.json``; exit code 1 where a run differs
-or does not go on.
+imported everything, so that the time is spent in runs. Writes ``results/crashtest.json``; exit code 1 where a run
+differs or does not go on.
 """
 
 import argparse

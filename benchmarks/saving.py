@@ -3,12 +3,14 @@
     python -m benchmarks.saving [--data CIFAR]
 
 Runs the demo at the default interval, and, where CIFAR is an image folder of CIFAR-10, two experiences of it with a
-ResNet-18 as learner and IDM's queue of embedders, saved every 5 seconds: a state of some 100 MB. Writes
-``results/saving.json``.
+ResNet-18 as learner and IDM's queue of embedders, saved every 5 seconds: a state of some 100 MB. Also how long the
+demo takes from SIGTERM to its end. Writes ``results/saving.json``.
 """
 
 import argparse
 import json
+import signal
+import subprocess
 import sys
 import tempfile
 import time
@@ -54,12 +56,27 @@ def measure(name: str, config: Config, data: Path | None) -> list[dict[str, Any]
     ]
 
 
+def stop(delay: float) -> float:
+    """Seconds from SIGTERM to the end of the demo, sent so many seconds after it was begun."""
+    with tempfile.TemporaryDirectory() as folder:
+        words = [sys.executable, "-c", "from iid_cl.cli import main; main()", "run", "split_digits.yaml"]
+        process = subprocess.Popen([*words, "--out", str(Path(folder) / "run")], stdout=subprocess.DEVNULL)
+        time.sleep(delay)
+        process.send_signal(signal.SIGTERM)
+        began = time.perf_counter()
+        if process.wait() != 128 + signal.SIGTERM:
+            raise SystemExit(f"the demo ended with {process.returncode} before it was stopped")
+        return time.perf_counter() - began
+
+
 def main(cifar: Path | None) -> list[dict[str, Any]]:
     """Measures and writes ``results/saving.json``."""
     began = time.perf_counter()
     rows = measure("split digits", load_config("split_digits.yaml"), None)
     if cifar is not None:
         rows += measure("CIFAR-10, ResNet-18 and IDM", load_config("split_cifar10.yaml", LARGE), cifar)
+    seconds = [stop(12 + 2 * number) for number in range(5)]
+    rows.append(ledger.row("SIGTERM to the end, the longest of 5", [max(seconds)], "s", target=5.0, better="lower"))
     arguments = "" if cifar is None else "--data CIFAR"
     ledger.write("saving", rows, provenance(resolve_device("auto")), time.perf_counter() - began, arguments)
     return rows

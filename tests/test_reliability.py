@@ -70,20 +70,18 @@ def test_sigterm_saves_and_stops_and_meanwhile_nobody_else_may_write(tmp_path: P
     out = tmp_path / "run"
     process = start(out)
     wait_for(lambda: bool(checkpoints(out)), process)
+    process.send_signal(signal.SIGSTOP)
     other = finish("run", "split_digits.yaml", "--out", str(out), *SETTINGS)
-    if process.poll() is None:  # it may be done by now on a fast machine
-        assert (other.returncode, other.stdout) == (2, "")
-        assert f"process {process.pid} on " in other.stderr
-        assert "is writing there; wait for it, or choose another --out" in other.stderr
+    assert (other.returncode, other.stdout) == (2, "")
+    assert f"process {process.pid} on " in other.stderr
+    assert "is writing there; wait for it, or choose another --out" in other.stderr
     process.send_signal(signal.SIGKILL)
     process.communicate()
 
     process = start(out)
     wait_for(lambda: "goes on" in (process.stdout.readline() if process.stdout else ""), process)
     process.send_signal(signal.SIGTERM)
-    began = time.monotonic()
-    printed, errors = process.communicate(timeout=PATIENCE)
-    assert time.monotonic() - began < 5
+    printed, errors = process.communicate(timeout=PATIENCE)  # how long it takes: benchmarks/saving.py
     assert process.returncode == 143, errors
     assert f"stopped; iid-cl resume {out} goes on" in printed
     done = finish("resume", str(out))
@@ -134,7 +132,7 @@ def test_a_full_disk_ends_with_one_sentence_and_the_run_goes_on_elsewhere(
     assert line.startswith("iid-cl: ")
     assert "No space left on device" in line or "the disk is full" in line
     out = copy / "run"
-    assert not [file for file in out.rglob("*.tmp")]
+    assert not list(out.rglob("*.tmp"))
     resumed = finish("resume", str(out))
     assert resumed.returncode == 0, resumed.stderr
     assert stored(out) == whole

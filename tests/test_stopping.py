@@ -13,12 +13,17 @@ from iid_cl import stopping
 from iid_cl.stopping import Stopped, stop_request, stops_at_signals
 
 
+def signalled(number: signal.Signals) -> None:
+    """Signals this process and lets it wait."""
+    os.kill(os.getpid(), number)
+    time.sleep(5)
+
+
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_is_raised_with_its_exit_code(number: signal.Signals, code: int) -> None:
     before = signal.getsignal(number)
     with pytest.raises(Stopped, match=number.name) as stopped, stops_at_signals():
-        os.kill(os.getpid(), number)
-        time.sleep(5)
+        signalled(number)
     assert stopped.value.exit_code == code
     assert not isinstance(stopped.value, Exception)  # nothing that mends errors swallows it
     assert signal.getsignal(number) is before
@@ -38,8 +43,7 @@ def test_a_request_is_noted_and_the_program_goes_on() -> None:
 def test_a_request_that_is_not_met_in_time_is_raised(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stopping, "PATIENCE", 0.05)
     with pytest.raises(Stopped, match="SIGINT"), stop_request():
-        os.kill(os.getpid(), signal.SIGINT)
-        time.sleep(5)
+        signalled(signal.SIGINT)
 
 
 def test_in_another_thread_signals_are_left_alone() -> None:
