@@ -261,7 +261,7 @@ class Config(Section):
     seed: Seed = Field(0, description="Seed of every random draw.")
     deterministic: bool = Field(
         False,
-        description="On a GPU, use algorithms that repeat where PyTorch has them, and say where it has none; slower. "
+        description="On a GPU, use algorithms that repeat where PyTorch has them, and say where it has none; these tend to be slower. "
         "A CPU repeats in any case.",
     )
 

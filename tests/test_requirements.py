@@ -35,7 +35,8 @@ def bound(requirement: Requirement, operator: str) -> Version:
 
 
 IMPORTED = requirements([*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["ray"]])
-ALL = requirements([*PROJECT["dependencies"], *sum(PROJECT["optional-dependencies"].values(), [])])
+EXTRAS = PROJECT["optional-dependencies"].values()
+ALL = requirements([*PROJECT["dependencies"], *(line for extra in EXTRAS for line in extra)])
 
 
 @pytest.mark.parametrize("name", ALL)

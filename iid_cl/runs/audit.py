@@ -10,7 +10,7 @@ import json
 import math
 import struct
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -78,9 +78,7 @@ class Audit:
         for number, digest in enumerate(digests(images)):
             if not left.get(digest):
                 what = self._explain(digest, label)
-                raise RuntimeError(
-                    f"{where}: image {number} of {len(images)} that reached the memory {what}; {REPORT}."
-                )
+                raise RuntimeError(f"{where}: image {number} of {len(images)} that it was given {what}; {REPORT}.")
             found.append(left[digest].pop(0))
         return found
 

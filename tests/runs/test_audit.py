@@ -63,14 +63,12 @@ def test_equal_images_are_told_apart_by_their_number() -> None:
     audit = Audit(DATASET, ORDER)
     audit.check("random", 0, {0: stacked(10, 10)})
     assert indices(audit) == {"random/0/0": [0, 4]}
-    with pytest.raises(RuntimeError, match="image 2 of 3 .* came more often than training image 0"):
+    with pytest.raises(RuntimeError, match=r"image 2 of 3 .* came more often than training image 0"):
         audit.check("random", 0, {0: stacked(10, 10, 10)})
 
 
 def test_a_test_image_ends_the_run() -> None:
-    with pytest.raises(
-        RuntimeError, match=r"random, experience 1, class 'zero': image 1 of 2 .* is test image 0; this"
-    ):
+    with pytest.raises(RuntimeError, match=r"random, experience 1, class 'zero': image 1 of 2 .* is test image 0;"):
         Audit(DATASET, ORDER).check("random", 0, {0: stacked(10, 30)})
 
 
@@ -197,7 +195,7 @@ def test_a_memory_is_weighed_against_each_budget(tmp_path: Path, budget: Budget,
 @pytest.mark.parametrize("budget", [Budget(class_bytes=5), Budget(mem_size=2), Budget(mem_bytes=17)])
 def test_a_memory_beyond_its_budget_ends_the_run(tmp_path: Path, budget: Budget) -> None:
     save(tmp_path / "m.safetensors", 0, 1, 2)
-    with pytest.raises(RuntimeError, match="holds 18 bytes, more than the 1[257] of its budget"):
+    with pytest.raises(RuntimeError, match=r"holds 18 bytes, more than the 1[257] of its budget"):
         check_bytes(tmp_path / "m.safetensors", 18, budget, PIXELS)
 
 
