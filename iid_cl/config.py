@@ -261,8 +261,8 @@ class Config(Section):
     seed: Seed = Field(0, description="Seed of every random draw.")
     deterministic: bool = Field(
         False,
-        description="On a GPU, use algorithms that repeat where PyTorch has them, and say where it has none; these tend to be slower. "
-        "A CPU repeats in any case.",
+        description="On a GPU, use algorithms that repeat where PyTorch has them, and say where it has none; they tend "
+        "to be slower. A CPU repeats in any case.",
     )
 
     @model_validator(mode="after")

@@ -11,6 +11,7 @@ import torch
 
 WORKSPACE = "CUBLAS_WORKSPACE_CONFIG"
 FIXED = ":4096:8"  # one of the two sizes with which NVIDIA says that cuBLAS repeats; the other one is slower
+_MEMORY: Any = torch.utils.deterministic  # a module of properties, which type checkers take for an empty one
 _COMPLAINT = re.compile(r"(?P<operation>\S+) does not have a deterministic implementation")
 
 
@@ -39,7 +40,7 @@ def deterministic(wanted: bool, say: Callable[[str], None]) -> Iterator[None]:
     said: set[str] = set()
     try:
         torch.use_deterministic_algorithms(True, warn_only=True)
-        torch.utils.deterministic.fill_uninitialized_memory = False  # it is for programs that read what none wrote
+        _MEMORY.fill_uninitialized_memory = False  # it is for programs that read what none wrote
         torch.backends.cudnn.benchmark = False
         torch.backends.cudnn.deterministic = True
         with _complaints(lambda text: _tell(text, said, say)):
@@ -54,7 +55,7 @@ def _mode() -> tuple[bool, bool, bool, bool, bool]:
     return (
         torch.are_deterministic_algorithms_enabled(),
         torch.is_deterministic_algorithms_warn_only_enabled(),
-        torch.utils.deterministic.fill_uninitialized_memory,
+        _MEMORY.fill_uninitialized_memory,
         torch.backends.cudnn.benchmark,
         torch.backends.cudnn.deterministic,
     )
@@ -62,7 +63,7 @@ def _mode() -> tuple[bool, bool, bool, bool, bool]:
 
 def _restore(algorithms: bool, warn_only: bool, fill: bool, benchmark: bool, cudnn: bool) -> None:
     torch.use_deterministic_algorithms(algorithms, warn_only=warn_only)
-    torch.utils.deterministic.fill_uninitialized_memory = fill
+    _MEMORY.fill_uninitialized_memory = fill
     torch.backends.cudnn.benchmark = benchmark
     torch.backends.cudnn.deterministic = cudnn
 
