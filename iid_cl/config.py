@@ -259,6 +259,11 @@ class Config(Section):
     )
     device: str = Field("auto", description="auto, cpu, cuda or cuda:N.", pattern=r"^(auto|cpu|cuda(:\d+)?)$")
     seed: Seed = Field(0, description="Seed of every random draw.")
+    deterministic: bool = Field(
+        False,
+        description="On a GPU, use algorithms that repeat where PyTorch has them, and say where it has none; they tend "
+        "to be slower. A CPU repeats in any case.",
+    )
 
     @model_validator(mode="after")
     def _explicit_classes(self) -> "Config":

@@ -6,7 +6,7 @@ A policy fits every Avalanche plugin that takes one, for example
 
 import time
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,8 @@ from .staging import Staging
 from .views import ClassGroups
 
 ImagesByClass = Mapping[int, Tensor]
+OnImages = Callable[[Any, ImagesByClass], None]
+"""From an experience and the uint8 images (n_c, C, H, W) of each class that the memory is about to condense."""
 
 
 class MemoryBuffer(ClassGroups, ExemplarsBuffer):
@@ -54,6 +56,7 @@ class MemoryBuffer(ClassGroups, ExemplarsBuffer):
         keys: the class index and task label of each class of ``exemplars``.
         seconds: time spent making the memory so far.
         number_samples: labels of samples carry the exemplar's number; set by :class:`SoftLabelPlugin`.
+        on_images: called with what each experience brings before it is condensed; what it raises stops that.
         updates: how often it has been renewed.
         journal: keeps what an update has got done where it may be interrupted and begun again.
     """
@@ -76,6 +79,7 @@ class MemoryBuffer(ClassGroups, ExemplarsBuffer):
         self.keys: dict[int, tuple[int, int]] = {}
         self.seconds = 0.0
         self.number_samples = False
+        self.on_images: OnImages | None = None
         self._form: Form = "bytes"  # of the last experience's raw samples
         self._stands_for: dict[int, int] = {}
         self.updates = 0
@@ -126,6 +130,8 @@ class MemoryBuffer(ClassGroups, ExemplarsBuffer):
         arrived = {int(c): images.images[ids == c] for c in ids.unique()}
         classes = set(arrived) | set(self._stands_for)
         room = self.budget.room(len(classes), images.images[0].numel())
+        if self.on_images is not None:
+            self.on_images(exp, arrived)
         given_normalization, self.normalization = self.normalization, self.normalization or _measure(images.images)
         if self.journal is not None:
             self.journal.begin_update()

@@ -138,6 +138,7 @@ def _run_missing(
     done = len(grid) - len(missing)
     reporter.line(f"{len(grid)} cells" + (f", {done} of them finished before" if done else ""))
     failed: dict[str, str] = {}
+    remarked: set[str] = set()
     if not missing:
         return failed
     jobs = {name: (cell.config.model_dump_json(), data_root) for name, cell in missing.items()}
@@ -152,6 +153,10 @@ def _run_missing(
                     reporter.log.write(outcome.traceback)
             else:
                 _keep(missing[name], outcome, folder, how.threads_each)
+                for remark in outcome.remarks:
+                    if remark not in remarked:
+                        reporter.line(remark)
+                remarked.update(outcome.remarks)
                 said = f"{100 * outcome.result.final_accuracy:.1f} %, {outcome.seconds:.1f} s"
             left = len(missing) - count
             minutes = (time.monotonic() - start) / count * left / 60
@@ -173,6 +178,7 @@ def _keep(cell: Cell, outcome: Outcome, folder: Path, threads: int) -> None:
         "threads": threads,
         "seconds": round(outcome.seconds, 3),
         "result": asdict(outcome.result),
+        "checks": outcome.checks,
     }
     write_bytes(folder / f"{cell.name}.json", (json.dumps(record, indent=2) + "\n").encode())
     (folder / f"{cell.name}.error.txt").unlink(missing_ok=True)

@@ -27,6 +27,7 @@ from iid_cl.runs.position import (
 from iid_cl.runs.reporter import Reporter
 from iid_cl.runs.saver import Saver
 from iid_cl.strategies import ClassAccuracyPlugin, MemoryBuffer
+from iid_cl.strategies.buffers import OnImages
 from iid_cl.strategies.memory_only import MemoryOnlyPlugin
 
 OnExperience = Callable[[Mapping[str, Any]], None]
@@ -78,6 +79,7 @@ def run_method(
     *,
     prefix: str = "",
     on_experience: OnExperience | None = None,
+    on_images: OnImages | None = None,
     saver: Saver | None = None,
     kept: Mapping[str, Any] | None = None,
 ) -> tuple[Result, MemoryBuffer | None]:
@@ -93,6 +95,7 @@ def run_method(
         reporter: shows progress.
         prefix: put before each phase's name.
         on_experience: called after each evaluation with its record.
+        on_images: called with the images that reach the memory.
         saver: saves the state of the run, this method's included, after each experience and in its training.
         kept: this method's part of a saved state, to go on from.
 
@@ -101,6 +104,8 @@ def run_method(
     """
     with _global_randomness(config.seed):
         course = _Course(config, method, dataset, device, reporter, prefix, saver)
+        if course.memory is not None:
+            course.memory.on_images = on_images
         if kept is not None:
             course.load_state_dict(kept)
         if saver is not None:

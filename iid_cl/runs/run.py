@@ -19,10 +19,12 @@ from iid_cl.data.datasets import load_dataset
 from iid_cl.data.fingerprint import fingerprint
 from iid_cl.data.images import ImageDataset
 from iid_cl.data.streams import class_order
+from iid_cl.deterministic import deterministic
 from iid_cl.devices import resolve_device
 from iid_cl.errors import UserError
 from iid_cl.report.pictures import save_memory_picture
 from iid_cl.report.tables import results_table
+from iid_cl.runs.audit import Audit, remark
 from iid_cl.runs.checkpoint import Checkpoints, State
 from iid_cl.runs.checks import check_methods, check_network
 from iid_cl.runs.directory import RunDirectory, free_directory, is_used
@@ -121,6 +123,8 @@ class _Run:
             )
         self._before = None if before is None else before["provenance"]
         self._results: list[Result] = []
+        self._audit = Audit(self._dataset, class_order(config.stream, len(self._dataset.class_names), config.seed))
+        self._checks: dict[Method, Any] = {}  # what was found of each method's memory
         self._directory = RunDirectory(path, again=unfinished)
         self._checkpoints = Checkpoints(path / STATE)
         if not unfinished:
@@ -139,7 +143,11 @@ class _Run:
         """Runs what has not been run, and reports on all."""
         config = self._config
         try:
-            with stop_request() as stop, Reporter(self._console, self._directory.log) as reporter:
+            with (
+                stop_request() as stop,
+                Reporter(self._console, self._directory.log) as reporter,
+                deterministic(config.deterministic, reporter.line),
+            ):
                 kept = self._kept(reporter) if self._before is not None else None
                 saver = Saver(self._checkpoints, config.checkpoint.every, stop, self._state)
                 if kept is None:
@@ -168,6 +176,8 @@ class _Run:
         if state is None:
             return None
         self._results = [_RESULT.validate_python(result) for result in state["results"]]
+        self._audit.load_state_dict(state["audit"])
+        self._checks = state["checks"]
         method: Mapping[str, Any] | None = state["method"]
         done = f"{len(self._results)} of {len(self._methods)} methods done"
         where = "" if method is None else f", experience {method['index'] + 1}"
@@ -176,7 +186,9 @@ class _Run:
 
     def _state(self, of_method: State | None) -> State:
         results = [asdict(result) for result in self._results]
-        return {"sizes": self._directory.sizes(), "results": results, "method": of_method}
+        audit = self._audit.state_dict()
+        sizes = self._directory.sizes()
+        return {"sizes": sizes, "results": results, "checks": self._checks, "audit": audit, "method": of_method}
 
     def _one_method(self, method: Method, reporter: Reporter, saver: Saver, kept: Mapping[str, Any] | None) -> Result:
         """Runs one method; its metrics, memory and picture go to the directory."""
@@ -194,24 +206,31 @@ class _Run:
             reporter,
             prefix=prefix,
             on_experience=keep,
+            on_images=self._audit.watch(method),
             saver=saver,
             kept=kept,
         )
         if memory is not None and memory.exemplars is not None:
             stem = "memory" if method == config.memory.method else f"memory-{method}"
-            memory.save(directory.path / f"{stem}.safetensors")
-            save_memory_picture(directory.path / f"{stem}.png", memory.exemplars, dataset.class_names)
+            path = directory.path / f"{stem}.safetensors"
+            memory.save(path)
+            save_memory_picture(path.with_suffix(".png"), memory.exemplars, dataset.class_names)
+            self._checks[method] = self._audit.checked(method, path, result.memory_bytes, config.memory.budget)
+            reporter.line(f"{prefix}{remark(self._checks[method])}")
         return result
 
     def _finish(self, saver: Saver) -> None:
         """Writes ``run.json``, with which the run is finished and its checkpoints are of no more use."""
         config, directory = self._config, self._directory
+        if self._checks:
+            self._audit.save_sources(directory.path / "sources.json")
         directory.write_summary(
             "run.json",
             {
                 **provenance(self._device),
                 "data": _begun(self._path)["data"],
                 "results": [asdict(result) for result in self._results],
+                "checks": self._checks,
                 "checkpoints": {"saves": saver.saves, "seconds": round(saver.seconds, 3)},
             },
         )
