@@ -1,15 +1,24 @@
 """Our memories in everything of Avalanche's that keeps exemplars in a storage policy, on both kinds of benchmark."""
 
 import warnings
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import pytest
 import torch
 from avalanche.benchmarks import split_online_stream
 from avalanche.training.plugins import bic
-from iid_cl.strategies import DistilledBuffer, HerdingBuffer, MemoryBuffer, RandomBuffer, TaskLabelled
+from iid_cl.strategies import (
+    DistilledBuffer,
+    HerdingBuffer,
+    MemoryBuffer,
+    RandomBuffer,
+    SoftLabelPlugin,
+    TaskLabelled,
+)
 from torch import Tensor
+
+from iid_cl.errors import UserError
 
 from ..conftest import NORMALIZATION, TINY, make_benchmark
 from .hosts import HOSTS, Extractor
@@ -169,3 +178,35 @@ def test_bic_would_work_with_a_newer_scheduler_call(monkeypatch: pytest.MonkeyPa
     watch, old = train(strategy, "task-aware", policy)
     assert sorted(policy.buffer.targets) == [0, 0, 1, 1, 2, 2, 3, 3]
     assert watch.seen[1] & old
+
+
+# Hosts whose mini-batches hold exemplars as samples to classify.
+LEARN_SOFT_LABELS = {"ReplayPlugin", "Replay", "GDumbPlugin"}
+
+
+@pytest.mark.parametrize("wrap", [lambda policy: policy, TaskLabelled], ids=["itself", "task-labelled"])
+@pytest.mark.parametrize("host", sorted(LEARN_SOFT_LABELS))
+def test_a_host_learns_by_soft_labels(host: str, wrap: Callable[[MemoryBuffer], Any]) -> None:
+    weights = []
+    for soft in (True, False):
+        torch.manual_seed(0)
+        policy = DistilledBuffer(2, distill=TINY, normalization=NORMALIZATION, soft_labels=True)
+        strategy = HOSTS[host](wrap(policy))
+        if soft:
+            strategy.plugins.append(SoftLabelPlugin(policy))
+        torch.manual_seed(1)
+        train(strategy, "task-aware")
+        weights.append(torch.cat([parameter.detach().flatten() for parameter in strategy.model.parameters()]))
+    assert not torch.equal(*weights)
+
+
+@pytest.mark.filterwarnings("ignore:Avalanche is transitioning")  # LaMAML
+@pytest.mark.parametrize("host", [host for host in HOSTS if host not in LEARN_SOFT_LABELS])
+def test_the_other_hosts_refuse_soft_labels(host: str) -> None:
+    """Before they begin: they would take a hidden number for a class, some without an error."""
+    policy = DistilledBuffer(2, distill=TINY, normalization=NORMALIZATION, soft_labels=True)
+    strategy = HOSTS[host](policy)
+    strategy.plugins.append(SoftLabelPlugin(policy))
+    with pytest.raises(UserError, match=r"^SoftLabelPlugin: in this \w+ .* give it to ReplayPlugin, .*\.$"):
+        train(strategy, "task-aware")
+    assert policy.exemplars is None
