@@ -130,11 +130,11 @@ class MemoryConfig(Section):
     jpeg: Annotated[int, Field(ge=1, le=95)] | None = Field(
         None, description="Store real images as JPEG of this quality; more of them fit."
     )
-    shrink: Literal["cut", "redistil"] = Field(
+    shrink: Literal["cut", "nested", "redistil"] = Field(
         "redistil",
-        description="Where a fixed total shrinks older distilled classes: cut keeps the first images, redistil "
-        "condenses fewer out of all of them, which takes longer and keeps more. Images with soft labels, and memories "
-        "that hold real images, are cut in any case.",
+        description="Where a fixed total shrinks older distilled classes: cut keeps the first images, nested the "
+        "first in herding's order, redistil condenses fewer out of all of them, which takes longer and keeps more. "
+        "Images with soft labels, and memories that hold real images, are cut in any case.",
     )
 
     @model_validator(mode="after")

@@ -61,7 +61,7 @@ def distill(
         normalization: what networks see; images are optimised in this space.
         augmentations: transformations to draw from where the configuration names none.
         weights: how many images each image of a class stands for, (n_c,) floating point; classes that are left out
-            hold images that stand for themselves. Class centralization's networks count each image once.
+            hold images that stand for themselves.
         embedder: a network of your own in place of ``config.embedder``, drawn afresh in each iteration, see
             :class:`iid_cl.nets.NamedLayer`; it moves to ``device`` and its weights are frozen.
         trained: networks for class centralization and soft labels; without any they are trained here as
@@ -171,6 +171,7 @@ class Distillation:
                 device=device,
                 normalization=normalization,
                 augmentations=names,
+                weights=weights,
                 arithmetic=self._arithmetic,
             )
         self._teachers = (trained or []) if soft_labels else None
