@@ -130,11 +130,15 @@ def compiler_problem(device_type: str) -> str | None:
 
 
 def classes_per_chunk(bytes_per_class: int, device: torch.device) -> int:
-    """How many classes fit into memory at a time, at least 1."""
+    """How many classes fit into memory at a time, at least 1.
+
+    The number changes the last digits of sums: a run that has to repeat goes by all of the device's memory.
+    """
     if device.type != "cuda":
         return max(1, CPU_MEMORY // bytes_per_class)
-    free, _ = torch.cuda.mem_get_info(device)
-    return max(1, int(free * DEVICE_SHARE) // bytes_per_class)
+    free, total = torch.cuda.mem_get_info(device)
+    usable = total if torch.are_deterministic_algorithms_enabled() else free
+    return max(1, int(usable * DEVICE_SHARE) // bytes_per_class)
 
 
 def _embed(network: Network, images: Tensor, dtype: torch.dtype) -> Tensor:

@@ -130,11 +130,11 @@ class MemoryConfig(Section):
     jpeg: Annotated[int, Field(ge=1, le=95)] | None = Field(
         None, description="Store real images as JPEG of this quality; more of them fit."
     )
-    shrink: Literal["cut", "redistil"] = Field(
+    shrink: Literal["cut", "nested", "redistil"] = Field(
         "redistil",
-        description="Where a fixed total shrinks older distilled classes: cut keeps the first images, redistil "
-        "condenses fewer out of all of them, which takes longer and keeps more. Images with soft labels, and memories "
-        "that hold real images, are cut in any case.",
+        description="Where a fixed total shrinks older distilled classes: cut keeps the first images, nested the "
+        "first in herding's order, redistil condenses fewer out of all of them, which takes longer and keeps more. "
+        "Images with soft labels, and memories that hold real images, are cut in any case.",
     )
 
     @model_validator(mode="after")
@@ -179,6 +179,16 @@ class EvaluateConfig(Section):
     networks: Positive = Field(5, description="Number of networks trained, each from its own seed.")
     transfer: list[NetworkConfig] = Field(
         default_factory=list, description="Further architectures to train, compared with `network`."
+    )
+
+
+class CheckpointConfig(Section):
+    """How a run keeps what it has done, to go on after an interruption. It is always saved after an experience, too."""
+
+    every: Annotated[float, Field(ge=0.0, allow_inf_nan=False)] = Field(
+        30.0,
+        description="Seconds from one save to the next inside training and distillation; more where saving would take "
+        "over 2 % of the time.",
     )
 
 
@@ -249,8 +259,16 @@ class Config(Section):
         "Biases), the only one that sends anything anywhere, and not with WANDB_MODE=offline.",
     )
     compare: CompareConfig = Field(default_factory=lambda: CompareConfig(), description="The comparison.")
+    checkpoint: CheckpointConfig = Field(
+        default_factory=lambda: CheckpointConfig(), description="How `iid-cl run` keeps what it has done."
+    )
     device: str = Field("auto", description="auto, cpu, cuda or cuda:N.", pattern=r"^(auto|cpu|cuda(:\d+)?)$")
     seed: Seed = Field(0, description="Seed of every random draw.")
+    deterministic: bool = Field(
+        False,
+        description="On a GPU, use algorithms that repeat where PyTorch has them, and say where it has none; they tend "
+        "to be slower. A CPU repeats in any case.",
+    )
 
     @model_validator(mode="after")
     def _explicit_classes(self) -> "Config":

@@ -146,6 +146,9 @@ class DistillConfig(Section):
         "cosine", description="cosine: the rate falls to 0 over the iterations; constant: as published."
     )
     momentum: Fraction = Field(0.5, description="Momentum of SGD on the images.")
+    retry: Annotated[float, Field(gt=0.0, lt=1.0)] | None = Field(
+        None, description="Where the images diverge, begin once more with `lr` times this; null: stop."
+    )
     augment: list[Augmentation] | None = Field(
         None,
         description="Siamese augmentations, one drawn per class and iteration; null takes the data set's.",

@@ -1,7 +1,7 @@
 """Configurations as YAML: reading, ``--set`` overrides, and every mistake as one sentence."""
 
 import difflib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any, TypeVar
@@ -59,6 +59,22 @@ def shipped_configs() -> list[str]:
 def dump_config(config: Config) -> str:
     """The resolved configuration as YAML that :func:`load_config` reads back unchanged."""
     return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
+
+
+def first_difference(before: Config, now: Config) -> str | None:
+    """The first key in which two configurations differ, and both values; None where they are the same."""
+    ours, theirs = flat(now.model_dump(mode="json")), flat(before.model_dump(mode="json"))
+    found = next((key for key in ours if ours[key] != theirs[key]), None)
+    return None if found is None else f"{found}: {theirs[found]!r} there, {ours[found]!r} here"
+
+
+def flat(values: Mapping[str, Any], whole: Collection[str] = (), prefix: str = "") -> dict[str, Any]:
+    """Nested sections as one, keys dotted; sections of ``whole`` are left as they are."""
+    found: dict[str, Any] = {}
+    for key, value in values.items():
+        section = isinstance(value, dict) and f"{prefix}{key}" not in whole
+        found |= flat(value, whole, f"{prefix}{key}.") if section else {f"{prefix}{key}": value}
+    return found
 
 
 class _UniqueKeys(yaml.SafeLoader):

@@ -23,7 +23,7 @@ NEEDED = ("torch", "torchvision", "avalanche-lib", "numpy", "scipy", "scikit-lea
 IMPORTED = ("torch", "torchvision", "avalanche", "sklearn", "matplotlib")
 OPTIONAL = {
     "ray": "runs comparisons on a cluster; pip install 'iid-cl[ray]'",
-    "nvidia-ml-py": "shows how busy a GPU is; pip install 'iid-cl[gpu]'",
+    "nvidia-ml-py": "shows how busy a GPU is; pip install nvidia-ml-py",
     "tensorboard": "a logger; pip install tensorboard",
     "wandb": "a logger; pip install wandb",
 }

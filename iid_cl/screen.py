@@ -34,7 +34,7 @@ def mode_of(console: Console) -> Mode:
     return console.mode if isinstance(console, Screen) else Mode.full
 
 
-def emit(console: Console, event: str, **values: Any) -> None:
+def emit(console: Console, event: str, /, **values: Any) -> None:
     """Prints a line of JSON, ``{"event": ..., "seconds": since the start, ...}``, where JSON is asked for.
 
     Numbers that JSON does not know (NaN, infinities) become null.

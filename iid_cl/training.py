@@ -1,6 +1,7 @@
 """Training a classifier on tensors: the one loop behind scratch evaluation and class centralization."""
 
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -24,6 +25,7 @@ def train_classifier(
     augmentations: Sequence[str],
     generator: torch.Generator,
     lr_drop: bool = True,
+    weights: Tensor | None = None,
     arithmetic: Arithmetic = EAGER,
     after_epoch: Callable[[int], None] | None = None,
 ) -> None:
@@ -36,6 +38,8 @@ def train_classifier(
         lr_drop: multiply the learning rate by 0.1 half way (the published protocol).
         augmentations: transformations to draw from, one per image and step.
         generator: on the CPU; draws the order and the augmentations.
+        weights: (N,) floating point, on the CPU: each epoch draws N images with replacement, each as often as it
+            weighs, in place of a pass over all.
         arithmetic: of the passes.
         after_epoch: called with the number of epochs done.
     """
@@ -45,8 +49,11 @@ def train_classifier(
         if lr_drop and epoch == (epochs + 1) // 2:
             for group in optimizer.param_groups:
                 group["lr"] = lr * 0.1
-        order = torch.randperm(len(images), generator=generator).to(images.device)
-        for index in order.split(batch_size):
+        if weights is None:
+            order = torch.randperm(len(images), generator=generator)
+        else:
+            order = torch.multinomial(weights, len(images), replacement=True, generator=generator)
+        for index in order.to(images.device).split(batch_size):
             batch = augment_each(images[index], augmentations, generator)
             loss = functional.cross_entropy(arithmetic.scores(network, batch), labels[index])
             optimizer.zero_grad(set_to_none=True)
@@ -68,3 +75,8 @@ def accuracy(network: Network, images: Tensor, labels: Tensor) -> float:
     """Share of ``images`` classified as ``labels``, in [0, 1]."""
     scores = torch.cat(list(predict(network, images)))
     return float((scores.argmax(1) == labels).float().mean())
+
+
+def schedule_state(schedule: torch.optim.lr_scheduler.LRScheduler) -> dict[str, Any]:
+    """What a learning rate schedule has counted; its settings stay where it was made."""
+    return {key: schedule.state_dict()[key] for key in ("last_epoch", "_step_count", "_last_lr")}

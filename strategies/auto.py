@@ -1,6 +1,7 @@
 """The memory that chooses how to spend its bytes."""
 
 import math
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -37,7 +38,7 @@ class Way:
 
 
 class AutoBuffer(HybridBuffer):
-    """The way to spend the bytes that serves the first experience best: distilled, half distilled, real, or JPEG.
+    """The way to spend the bytes that serves an early experience best: distilled, half distilled, real, or JPEG.
 
     A tenth of the first experience's images is held out and memories are made of the others in each way. Small networks
     (that of ``distill.embedder``) are trained on each; where the memory will be replayed beside real images of other
@@ -46,8 +47,9 @@ class AutoBuffer(HybridBuffer):
     errors. Later experiences are kept in the same way.
 
     Where the configuration names no partition, DM is tried at full size and, if sides are even and at least 24, at half
-    of it, four images in the bytes of one. A first experience of one class, or with fewer than ten images in each,
-    tells nothing apart: its memory is distilled.
+    of it, four images in the bytes of one. An experience with fewer than two new classes, or with fewer than ten images
+    in each, tells nothing apart. Where that is the first one its memory is distilled, and the first experience that
+    does decides among the ways that store images as those are: distilled, half distilled and real ones.
 
     Args:
         ipc: images per class, or one of ``mem_size``, ``mem_bytes``, ``class_bytes``, see :class:`MemoryBuffer`.
@@ -58,7 +60,8 @@ class AutoBuffer(HybridBuffer):
 
     Attributes:
         choice: the way in force; None before the first experience.
-        tried: cross-entropy of each way that was tried, by its label; None where the networks diverged.
+        tried: cross-entropy of each way that was tried, by its label; None where the networks diverged. Empty until an
+            experience has decided.
     """
 
     def __init__(self, ipc: int | None = None, *, replayed: bool = True, **arguments: Any) -> None:
@@ -88,29 +91,19 @@ class AutoBuffer(HybridBuffer):
         strategy: Any,
         generator: torch.Generator,
     ) -> Exemplars:
-        """Stores the classes in the way chosen, and chooses it first where that has not been done.
+        """Stores the classes in the way chosen, and chooses it first where that has not been done and can be.
 
         Raises:
             UserError: JPEG was chosen, and not one image of a class fits.
         """
         seed = draw_seed(generator)
-        if self.choice is not None:
-            try:
-                return self._kept(self.choice, images_by_class, weights, room, strategy, seed)
-            except JpegError:
-                raise UserError(
-                    f"memory.{self.budget.key}: {self.budget.amount} leaves {room} bytes to a class, too little for an "
-                    "image of each as JPEG, which auto chose on the first experience; use more, or another "
-                    "memory.method than auto."
-                ) from None
+        new = {label: images for label, images in images_by_class.items() if label not in weights}
+        judging = not self.tried and len(new) > 1
+        rest, held_out = hold_out(new, make_generator(seed, "held out")) if judging else ({}, ())
         height, width = next(iter(images_by_class.values())).shape[2:]
         partitions = suited_partitions(self.config, height, width)
-        rest, held_out = hold_out(images_by_class, make_generator(seed, "held out"))
-        if len(images_by_class) == 1 or len(held_out) < 2:
-            way = Way(1.0, partitions[0])
-            memory = self._kept(way, images_by_class, weights, room, strategy, seed)
-            self._choose(way)
-            return memory
+        if len(held_out) < 2:
+            return self._as_before(partitions[0], images_by_class, weights, room, strategy, seed)
         made: dict[Way, Exemplars] = {}
         losses: dict[Way, torch.Tensor] = {}
 
@@ -124,12 +117,36 @@ class AutoBuffer(HybridBuffer):
         attempt(*(Way(1.0, partition) for partition in partitions))
         distilled = min(losses, key=lambda way: mean_loss(losses[way]))
         several = self._count(rest, room) > 1
-        attempt(*([Way(0.5, distilled.partition)] if several else []), Way(0.0), Way(None))
+        # beside older classes, whose images are stored already, only what is stored like them
+        real = [Way(0.0, distilled.partition)] if self.exemplars is not None else [Way(0.0), Way(None)]
+        attempt(*([Way(0.5, distilled.partition)] if several else []), *real)
         means = {way.label: mean_loss(each) for way, each in losses.items()}
         self.tried = {label: mean if math.isfinite(mean) else None for label, mean in means.items()}
         way = significantly_best(losses, distilled)
         self._choose(way)
-        return made[way]
+        return self._kept(way, images_by_class, weights, room, strategy, seed) if weights else made[way]
+
+    def _as_before(
+        self,
+        partition: int,
+        images_by_class: ImagesByClass,
+        weights: ImagesByClass,
+        room: int,
+        strategy: Any,
+        seed: int,
+    ) -> Exemplars:
+        """The classes in the way in force; in the first experience distilled, at this partition."""
+        way = self.choice if self.choice is not None else Way(1.0, partition)
+        try:
+            memory = self._kept(way, images_by_class, weights, room, strategy, seed)
+        except JpegError:
+            raise UserError(
+                f"memory.{self.budget.key}: {self.budget.amount} leaves {room} bytes to a class, too little for an "
+                "image of each as JPEG, which auto chose on the first experience; use more, or another "
+                "memory.method than auto."
+            ) from None
+        self._choose(way)
+        return memory
 
     def _losses(
         self, memories: dict[Way, Exemplars], rest: ImagesByClass, held_out: Any, strategy: Any, seed: int
@@ -145,6 +162,18 @@ class AutoBuffer(HybridBuffer):
             device=self.device if self.device is not None else strategy.device,
             generator=make_generator(seed, "choice"),
         )
+
+    def state_dict(self) -> dict[str, Any]:
+        """The memory, and the way chosen for it."""
+        choice = None if self.choice is None else {"share": self.choice.share, "partition": self.choice.partition}
+        return {**super().state_dict(), "choice": choice, "tried": self.tried}
+
+    def load_state_dict(self, state: Mapping[str, Any], like: Any) -> None:
+        """Takes over both."""
+        super().load_state_dict(state, like)
+        if state["choice"] is not None:
+            self._choose(Way(**state["choice"]))
+        self.tried = dict(state["tried"])
 
     def _choose(self, way: Way) -> None:
         self.choice = way

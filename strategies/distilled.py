@@ -8,6 +8,7 @@ import torch
 from iid_cl.config_distill import DistillConfig, EarlyStoppingConfig
 from iid_cl.data.images import Normalization
 from iid_cl.distill.engine import OnStep
+from iid_cl.distill.nested import nested
 from iid_cl.distill.uneven import distill_each
 from iid_cl.errors import UserError
 from iid_cl.memory.exemplars import Exemplars, ExemplarSet, distilled_images
@@ -33,8 +34,8 @@ class DistilledBuffer(ClassBuffer):
         soft_labels: store class probabilities with each image, see :func:`iid_cl.distill.distill`; budgets in images
             leave them out of account.
         shrink: what becomes of older classes when a fixed total has to hold more of them: ``cut`` keeps the first of
-            their images, ``redistil`` condenses fewer out of all of them. Images with soft labels, which only real ones
-            teach, and memories that hold real images are cut.
+            their images, ``nested`` the first in herding's order, ``redistil`` condenses fewer out of all of them.
+            Images with soft labels, which only real ones teach, and memories that hold real images are cut.
         on_step: called now and then with the iteration and the losses.
 
     The remaining arguments are those of :class:`MemoryBuffer`.
@@ -51,7 +52,7 @@ class DistilledBuffer(ClassBuffer):
         device: torch.device | str | None = None,
         augmentations: Sequence[str] = AUGMENTATIONS,
         soft_labels: bool = False,
-        shrink: Literal["cut", "redistil"] = "redistil",
+        shrink: Literal["cut", "nested", "redistil"] = "redistil",
         on_step: OnStep | None = None,
         seed: int = 0,
         normalization: Normalization | None = None,
@@ -92,7 +93,7 @@ class DistilledBuffer(ClassBuffer):
     def shrink(self, memory: Exemplars, room: int, strategy: Any, generator: torch.Generator) -> Exemplars:
         """Fewer images of older classes."""
         fewer = super().shrink(memory, room, strategy, generator)
-        if self._shrink == "cut" or self.soft_labels or len(fewer) == len(memory):
+        if self._shrink != "redistil" or self.soft_labels or len(fewer) == len(memory):
             return fewer
         count = int(fewer.labels.bincount().max())
         # a handful of images has none to hold out
@@ -118,18 +119,24 @@ class DistilledBuffer(ClassBuffer):
     ) -> ExemplarSet:
         """``count`` images of each class, or as many as it has."""
         assert self.normalization is not None  # measured by post_adapt at the latest
-        return distill_each(
+        config = config if config is not None else self.config
+        device = self.device if self.device is not None else strategy.device
+        memory = distill_each(
             images_by_class,
-            config if config is not None else self.config,
+            config,
             ipc=count,
             generator=generator,
-            device=self.device if self.device is not None else strategy.device,
+            device=device,
             normalization=self.normalization,
             augmentations=self.augmentations,
             weights=weights,
             soft_labels=self.soft_labels,
             on_step=self.on_step,
+            journal=self.journal,
         )
+        if self._shrink != "nested" or not self.budget.fixed:
+            return memory
+        return nested(memory, config.embedder, normalization=self.normalization, device=device, generator=generator)
 
     def describe(self) -> dict[str, Any]:
         return {**super().describe(), "method": "distilled", "distill": self.config.model_dump(mode="json")}

@@ -3,10 +3,12 @@
 from typing import Any
 
 import torch
-from avalanche.training.plugins import SupervisedPlugin
+from avalanche.training.plugins import GDumbPlugin, ReplayPlugin, SupervisedPlugin
+from avalanche.training.supervised import SCR
 from torch import Tensor
 from torch.nn import functional
 
+from iid_cl.errors import UserError
 from iid_cl.memory.exemplars import Exemplars, ExemplarSet
 
 from .buffers import MemoryBuffer
@@ -18,7 +20,7 @@ class SoftLabelPlugin(SupervisedPlugin):
 
     Avalanche's mini-batches carry a class index and nothing else, so the memory hides each exemplar's number in it
     and this plugin takes it out again before the step. Samples without one, and a memory without soft labels, are
-    trained as ever.
+    trained as ever. Hosts that draw exemplars into mini-batches of their own would take the number for a class.
 
     Args:
         memory: a buffer that stores soft labels.
@@ -31,6 +33,21 @@ class SoftLabelPlugin(SupervisedPlugin):
         self._exemplars: Exemplars | None = None
         self._targets = torch.empty(0)
         self._numbers = torch.empty(0, dtype=torch.int64)
+
+    def before_training(self, strategy: Any, **kwargs: Any) -> None:
+        """Makes sure that exemplars come in the strategy's own mini-batches and are trained by cross-entropy.
+
+        Raises:
+            UserError: another host has the memory.
+        """
+        held = [plugin.storage_policy for plugin in strategy.plugins if isinstance(plugin, ReplayPlugin | GDumbPlugin)]
+        joined = any(policy is self._memory or getattr(policy, "memory", None) is self._memory for policy in held)
+        if not joined or isinstance(strategy, SCR):  # which trains on no class scores
+            raise UserError(
+                f"SoftLabelPlugin: in this {type(strategy).__name__} the memory does not come with current data in one "
+                "mini-batch of classified samples, so its soft labels cannot be learned; give it to ReplayPlugin, "
+                "MemoryReplayPlugin, GDumbPlugin or MemoryOnly, or leave the plugin out."
+            )
 
     def before_training_iteration(self, strategy: Any, **kwargs: Any) -> None:
         """Parts class and exemplar number."""

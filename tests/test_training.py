@@ -1,5 +1,7 @@
 """The training loop against softmax regression in NumPy, and what it draws from its generator."""
 
+from collections import Counter
+
 import numpy as np
 import pytest
 import torch
@@ -149,6 +151,34 @@ def test_every_epoch_has_its_own_order():
     first, second = batches(network)
     assert not torch.equal(first, second)
     assert not torch.equal(first, images.flatten(1))
+
+
+def test_weighted_images_are_shown_as_they_weigh():
+    """An epoch still shows twelve images, on average 6, 3 and 3 times those that weigh 2, 1 and 1, and no other."""
+    images, labels = data()
+    network = linear()
+    weights = torch.zeros(12, dtype=torch.float64)
+    weights[[4, 7, 9]] = torch.tensor([2.0, 1.0, 1.0], dtype=torch.float64)
+    train(network, images, labels, epochs=200, batch_size=5, weights=weights)
+    assert [len(batch) for batch in batches(network)] == [5, 5, 2] * 200
+    shown = Counter(tuple(image) for batch in batches(network) for image in batch.tolist())
+    counts = [shown.pop(tuple(images[row].flatten().tolist())) for row in (4, 7, 9)]
+    assert not shown
+    # binomial: standard deviations of 24.5, 21.2 and 21.2
+    np.testing.assert_allclose(counts, [1200, 600, 600], atol=100)
+
+
+def test_a_step_on_weighted_images_is_one_on_those_drawn():
+    """With all the weight on one image, it is descent on that image alone."""
+    images, labels = data()
+    network, alone = linear(), linear()
+    weights = torch.zeros(12)
+    weights[8] = 3.0
+    expected = regression(network, images[8:9], labels[8:9], [0.1, 0.1])
+    train(network, images, labels, epochs=2, batch_size=12, lr_drop=False, weights=weights)
+    train(alone, images[8:9], labels[8:9], epochs=2, batch_size=1, lr_drop=False)
+    assert_trained_as(network, expected)
+    assert_trained_as(alone, expected)
 
 
 def test_labels_travel_with_their_images():

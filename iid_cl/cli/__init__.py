@@ -10,6 +10,7 @@ from iid_cl import __version__
 from iid_cl.cli import help as help_commands
 from iid_cl.cli import look, train
 from iid_cl.errors import UserError
+from iid_cl.stopping import Stopped, stops_at_signals
 
 app = typer.Typer(
     name="iid-cl",
@@ -21,6 +22,7 @@ app = typer.Typer(
 
 for command in (
     train.run,
+    train.resume,
     train.compare,
     train.distill,
     train.evaluate,
@@ -56,7 +58,11 @@ def main() -> None:
     if not sys.warnoptions:  # a user's terminal is no place for other libraries' deprecations
         warnings.simplefilter("ignore")
     try:
-        app()
+        with stops_at_signals():
+            app()
     except UserError as error:
         print("iid-cl:", " ".join(str(error).splitlines()), file=sys.stderr)
         sys.exit(2)
+    except Stopped as stopped:
+        print(f"iid-cl: stopped by {stopped}", file=sys.stderr)
+        sys.exit(stopped.exit_code)

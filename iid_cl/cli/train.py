@@ -48,6 +48,17 @@ def run(
     run_config(resolved, data_root, out, screen(quiet, json))
 
 
+def resume(
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="Directory of an unfinished run.")],
+    quiet: QuietOption = False,
+    json: JsonOption = False,
+) -> None:
+    """Let an interrupted run go on where its last checkpoint is."""
+    from iid_cl.runs.run import resume as resume_run
+
+    resume_run(directory, screen(quiet, json))
+
+
 def compare(
     config: ConfigArgument,
     memories: Annotated[str | None, typer.Option(help="Comma-separated methods, in place of compare.methods.")] = None,

@@ -35,6 +35,7 @@ def train_networks(
     device: torch.device,
     normalization: Normalization,
     augmentations: Sequence[str],
+    weights: Mapping[int, Tensor] | None = None,
     arithmetic: Arithmetic = EAGER,
 ) -> list[TrainedNetwork]:
     """Trains networks for class centralization on the current experience's real images and nothing else.
@@ -45,6 +46,8 @@ def train_networks(
     Args:
         images_by_class: uint8 images (n_c, C, H, W) of each class of the current experience.
         config: architecture, trainings, epochs, snapshots.
+        weights: how many images each image of a class stands for, (n_c,) floating point; classes that are left out
+            hold images that stand for themselves. With any, an epoch draws images by them.
         arithmetic: of the trainings.
 
     Returns:
@@ -55,7 +58,9 @@ def train_networks(
     counts = torch.tensor([len(images_by_class[c]) for c in classes])
     labels = torch.arange(len(classes)).repeat_interleave(counts).to(device)
     shape = (images.shape[1], images.shape[2], images.shape[3])
-    samples = [normalization.apply(images_by_class[c][:SPREAD_IMAGES].to(device)) for c in classes]
+    given = weights or {}
+    every = [given.get(c, torch.ones(len(images_by_class[c]), dtype=torch.float64)) for c in classes]
+    samples = [normalization.apply(_sample(images_by_class[c], given.get(c)).to(device)) for c in classes]
     kept_epochs = {round(config.epochs * (i + 1) / config.snapshots) for i in range(config.snapshots)}
     pool: list[TrainedNetwork] = []
 
@@ -71,9 +76,18 @@ def train_networks(
         train_classifier(
             network, images, labels, epochs=config.epochs, batch_size=64, lr=0.01, momentum=0.9, weight_decay=5e-4,
             augmentations=augmentations, generator=make_generator(seed, "training", training), lr_drop=False,
-            arithmetic=arithmetic, after_epoch=keep,
+            weights=torch.cat(every) if given else None, arithmetic=arithmetic, after_epoch=keep,
         )  # fmt: skip
     return pool
+
+
+def _sample(images: Tensor, weights: Tensor | None) -> Tensor:
+    """The images that measure a class's spread: the first ones, or by evenly spaced steps through the weights (n,)."""
+    if weights is None:
+        return images[:SPREAD_IMAGES]
+    ends = weights.double().cumsum(0)
+    steps = (torch.arange(SPREAD_IMAGES, dtype=torch.float64) + 0.5) * (ends[-1] / SPREAD_IMAGES)
+    return images[torch.searchsorted(ends, steps)]
 
 
 @torch.no_grad()

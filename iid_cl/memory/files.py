@@ -61,7 +61,7 @@ def load_memory(path: Path) -> Exemplars:
             partition = header.get("partition", 1)
             if type(partition) is not int:
                 raise KeyError("partition")
-            memory = _memory(tensors, header, partition)
+            memory = _memory(tensors, header, partition, header.get("shape"))
             if header["sha256"] != _digest(_tensors(memory), partition):
                 raise UserError(f"{path}: is damaged, its contents don't match their checksum; make it anew.")
             if isinstance(memory, JpegSet) and len(memory):
@@ -75,6 +75,22 @@ def load_memory(path: Path) -> Exemplars:
     if not len(memory) or int(memory.labels.min()) < 0:
         raise UserError(f"{path}: is not a usable memory: it is empty or has negative labels.")
     return memory
+
+
+def memory_state(memory: Exemplars) -> dict[str, Any]:
+    """A memory as nested plain values and tensors, for a checkpoint."""
+    shape = list(memory.shape) if isinstance(memory, JpegSet) else None
+    return {
+        "tensors": _tensors(memory),
+        "metadata": json.dumps(dict(memory.metadata)),
+        "partition": memory.partition,
+        "shape": shape,
+    }
+
+
+def memory_of_state(state: Mapping[str, Any]) -> Exemplars:
+    """The memory that :func:`memory_state` describes."""
+    return _memory(state["tensors"], json.loads(state["metadata"]), state["partition"], state["shape"])
 
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str] | None = None) -> None:
@@ -104,13 +120,13 @@ def write_bytes(path: Path, data: bytes) -> None:
             temporary.unlink(missing_ok=True)
 
 
-def _memory(tensors: Mapping[str, Tensor], header: Mapping[str, Any], partition: int) -> Exemplars:
+def _memory(tensors: Mapping[str, Tensor], metadata: Mapping[str, Any], partition: int, shape: Any) -> Exemplars:
     if "scans" not in tensors:
         soft = SoftLabels(tensors["soft_labels"], tensors["soft_classes"]) if "soft_labels" in tensors else None
-        return ExemplarSet(tensors["images"], tensors["labels"], header, partition, soft)
-    channels, height, width = header["shape"]
-    shape = (int(channels), int(height), int(width))
-    return JpegSet(tensors["header"], tensors["scans"], tensors["ends"], tensors["labels"], shape, header)
+        return ExemplarSet(tensors["images"], tensors["labels"], metadata, partition, soft)
+    channels, height, width = shape
+    size = (int(channels), int(height), int(width))
+    return JpegSet(tensors["header"], tensors["scans"], tensors["ends"], tensors["labels"], size, metadata)
 
 
 def _tensors(memory: Exemplars) -> dict[str, Tensor]:

@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.text import Text
 
 from iid_cl.config import Config
-from iid_cl.config_files import load_config
+from iid_cl.config_files import flat, load_config
 from iid_cl.data.streams import class_order
 from iid_cl.devices import resolve_device
 from iid_cl.errors import UserError
@@ -41,6 +41,7 @@ from iid_cl.runs.provenance import provenance
 from iid_cl.runs.reporter import Reporter
 from iid_cl.runs.run import headline
 from iid_cl.screen import emit
+from iid_cl.stopping import Stopped
 
 IN_CELLS = {
     "seed",
@@ -104,7 +105,7 @@ def compare(
             reporter.line(headline(config, dataset, where))
             try:
                 failed = _run_missing(grid, path / "cells", data_root, how, reporter)
-            except KeyboardInterrupt:
+            except (KeyboardInterrupt, Stopped):
                 reporter.line(f"stopped; the same command with --out {path} goes on")
                 raise
         kept = [(cell, found) for cell in grid if (found := read_cell(path / "cells", cell)) is not None]
@@ -145,6 +146,7 @@ def _run_missing(
     done = len(grid) - len(missing)
     reporter.line(f"{len(grid)} cells" + (f", {done} of them finished before" if done else ""))
     failed: dict[str, str] = {}
+    remarked: set[str] = set()
     if not missing:
         return failed
     jobs = {name: (cell.config.model_dump_json(), data_root) for name, cell in missing.items()}
@@ -160,6 +162,10 @@ def _run_missing(
                     reporter.log.write(outcome.traceback)
             else:
                 _keep(missing[name], outcome, folder, how.threads_each)
+                for remark in outcome.remarks:
+                    if remark not in remarked:
+                        reporter.line(remark)
+                remarked.update(outcome.remarks)
                 said = f"{100 * outcome.result.final_accuracy:.1f} %, {outcome.seconds:.1f} s"
             failure = failed.get(name)
             accuracy = None if isinstance(outcome, Failure) else outcome.result.final_accuracy
@@ -185,6 +191,7 @@ def _keep(cell: Cell, outcome: Outcome, folder: Path, threads: int) -> None:
         "threads": threads,
         "seconds": round(outcome.seconds, 3),
         "result": asdict(outcome.result),
+        "checks": outcome.checks,
     }
     write_bytes(folder / f"{cell.name}.json", (json.dumps(record, indent=2) + "\n").encode())
     (folder / f"{cell.name}.error.txt").unlink(missing_ok=True)
@@ -192,22 +199,14 @@ def _keep(cell: Cell, outcome: Outcome, folder: Path, threads: int) -> None:
 
 def _check_same(path: Path, config: Config) -> None:
     """A directory of another comparison is refused; seeds, methods, modes and budgets may differ."""
-    before, now = (_flat(one.model_dump(mode="json")) for one in (load_config(str(path / "config.yaml")), config))
+    there = load_config(str(path / "config.yaml"))
+    before, now = (flat(one.model_dump(mode="json"), IN_CELLS) for one in (there, config))
     for key in now:
         if key not in IN_CELLS and before.get(key) != now[key]:
             raise UserError(
                 f"{path}: holds another comparison ({key}: {before.get(key)!r} there, {now[key]!r} here); choose "
                 "another --out."
             )
-
-
-def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested keys, dotted; what cells set is left whole."""
-    flat: dict[str, Any] = {}
-    for key, value in values.items():
-        whole = not isinstance(value, dict) or f"{prefix}{key}" in IN_CELLS
-        flat |= {f"{prefix}{key}": value} if whole else _flat(value, f"{prefix}{key}.")
-    return flat
 
 
 def _write_results(

@@ -15,6 +15,7 @@ from iid_cl.config_base import Seed
 from iid_cl.config_distill import NetworkConfig
 from iid_cl.data.datasets import load_dataset
 from iid_cl.data.images import ImageDataset
+from iid_cl.deterministic import deterministic
 from iid_cl.devices import resolve_device
 from iid_cl.distill import distill
 from iid_cl.distill.engine import OnSnapshot
@@ -57,7 +58,7 @@ def condense_dataset(
         check_shards(config)
     dataset = load_dataset(config.stream, data_root, config.seed)
     check_methods(config, [config.memory.method], dataset, range(len(dataset.class_names)))
-    with Reporter(console) as reporter:
+    with Reporter(console) as reporter, deterministic(config.deterministic, reporter.line):
         started = time.perf_counter()
         if how is None:
             memory = make_memory(config, dataset, device, reporter)
@@ -122,7 +123,7 @@ def evaluate_memory(path: Path, config: Config, data_root: Path | None, console:
     check_network("evaluate.network", judged.network, dataset)
     for index, network in enumerate(judged.transfer):
         check_network(f"evaluate.transfer.{index}", network, dataset)
-    with Reporter(console) as reporter:
+    with Reporter(console) as reporter, deterministic(config.deterministic, reporter.line):
         networks = f"{judged.networks} network{'s' if judged.networks > 1 else ''}"
         names = ", ".join(network.label for network in (judged.network, *judged.transfer))
         images = f"{len(dataset.test):,} {'held-out training' if stream.validation else 'test'} images"

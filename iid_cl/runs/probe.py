@@ -92,7 +92,7 @@ def _trainings(config: Config, method: Method) -> int:
 
 def _timed(step: Callable[[], object], device: torch.device) -> Speed:
     """Repeats a step until that tells something."""
-    times = []
+    times: list[float] = []
     while len(times) <= LEAST or (sum(times[1:]) < SECONDS and len(times) <= MOST):
         start = time.perf_counter()
         step()

@@ -74,7 +74,7 @@ class Reporter:
         else:
             self.line(text)
 
-    def event(self, name: str, **values: object) -> None:
+    def event(self, name: str, /, **values: object) -> None:
         """What JSON mode prints, and no other."""
         emit(self._console, name, **values)
 

@@ -60,10 +60,11 @@ def reported_terms(config, groups=None, **options):
     return seen
 
 
-def pool(groups, **options):
+def pool(groups, weights=None, **options):
     network = NetworkConfig(**SMALL)
     config = CentralizationConfig(**{"network": network, "trainings": 2, "epochs": 2, "snapshots": 2} | options)
-    return train_networks(groups, config, seed=5, device=CPU, normalization=GREY, augmentations=["crop", "scale"])
+    names = ["crop", "scale"]
+    return train_networks(groups, config, seed=5, device=CPU, normalization=GREY, augmentations=names, weights=weights)
 
 
 def feature_spread(network, images):

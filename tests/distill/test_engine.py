@@ -639,7 +639,7 @@ def queues(monkeypatch):
     seen = []
 
     class Recorded(draws.EmbedderQueue):
-        def __init__(self, config, make, batch, generator, arithmetic):
+        def __init__(self, config, make, batch, generator, arithmetic, sources):
             self.batches, self.drawn = [], []
             seen.append(self)
 
@@ -648,7 +648,7 @@ def queues(monkeypatch):
                 self.batches.append((GREY.invert(images), labels.clone()))
                 return images, labels
 
-            super().__init__(config, make, recorded, generator, arithmetic)
+            super().__init__(config, make, recorded, generator, arithmetic, sources)
 
         def draw(self):
             self.drawn.append(super().draw())
@@ -881,6 +881,19 @@ def test_an_own_embedder_takes_the_place_of_the_configured_one():
     assert changed_share(condense(groups, other).images, expected) > 0.1
 
 
+def test_networks_of_class_centralization_know_what_images_stand_for(monkeypatch):
+    import iid_cl.distill.engine as module
+
+    given = []
+    real = module.train_networks
+    monkeypatch.setattr(
+        module, "train_networks", lambda *rest, **named: (given.append(named["weights"]), real(*rest, **named))[1]
+    )
+    weights = {5: torch.linspace(1, 9, 30, dtype=torch.float64)}
+    condense(images_of(2, 5), settings(cc=0.1), weights=weights)
+    assert given == [weights]
+
+
 def test_weights_of_an_own_embedder_are_drawn_anew():
     groups = images_of(2, 5)
     first, second = (condense(groups, settings(), embedder=own_embedder(seed)).images for seed in (3, 4))
@@ -1028,12 +1041,13 @@ def drawn(monkeypatch):
     """Every draw that a distillation takes."""
     seen = []
 
-    def recorded(*arguments):
-        for one in draws.draws(*arguments):
-            seen.append(one)
-            yield one
+    class Recorded(draws.Draws):
+        def __iter__(self):
+            for one in super().__iter__():
+                seen.append(one)
+                yield one
 
-    monkeypatch.setattr(engine, "draws", recorded)
+    monkeypatch.setattr(engine, "Draws", Recorded)
     return seen
 
 

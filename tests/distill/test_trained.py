@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from iid_cl.distill.trained import TrainedNetwork, add_soft_labels
+from iid_cl.distill.trained import TrainedNetwork, _sample, add_soft_labels
 from iid_cl.memory.exemplars import ExemplarSet
 from tests.distill.helpers import CPU, GREY, feature_spread, images_of, pool
 
@@ -45,6 +45,54 @@ def test_networks_of_the_pool_have_learned_their_classes():
         for index, images in enumerate(groups.values())
     ]
     assert min(hits) > 0.8
+
+
+# --- images that stand for several
+
+
+def doubles(*values):
+    return torch.tensor(values, dtype=torch.float64)
+
+
+def test_the_spread_is_that_of_what_images_stand_for():
+    """Two images that stand for three and one: as if there were 192 and 64 of them, in the other class as ever."""
+    groups = {2: images_of(2)[2][:2], 5: images_of(5)[5]}
+    for trained in pool(groups, weights={2: doubles(3.0, 1.0)}):
+        stood_for = torch.cat([groups[2][:1].expand(192, -1, -1, -1), groups[2][1:].expand(64, -1, -1, -1)])
+        expected = [feature_spread(trained.network, stood_for), feature_spread(trained.network, groups[5])]
+        np.testing.assert_allclose(trained.spread.numpy(), expected, rtol=1e-4)
+        # by hand: (3/4) (1/4) d^2 of two points that are d apart
+        first, second = trained.network.features(GREY.apply(groups[2])).detach().double()
+        np.testing.assert_allclose(float(trained.spread[0]), 3 / 16 * float((first - second).square().sum()), rtol=1e-4)
+
+
+def test_the_spread_of_many_images_is_taken_evenly_through_the_weights():
+    """Ten exemplars that stand for 50 each, then 500 new images: half of what is looked at are exemplars."""
+    old, new = images_of(2, count=10)[2], images_of(5, count=100)[5].repeat(5, 1, 1, 1)
+    weights = torch.cat([torch.full((10,), 50.0), torch.ones(500)]).double()
+    looked_at = _sample(torch.cat([old, new]), weights)
+    assert len(looked_at) == 256
+    counts = [int((looked_at == image).flatten(1).all(1).sum()) for image in old]
+    assert sum(counts) == 128
+    assert set(counts) <= {12, 13}  # 12.8 each
+
+
+def test_networks_learn_an_image_as_often_as_it_weighs():
+    """Digit 0 is in both classes; whom it belongs to is decided by what its images stand for."""
+    shared = images_of(0)[0]
+    groups = {3: torch.cat([shared, images_of(3)[3]]), 4: torch.cat([shared, images_of(4)[4]])}
+    heavy, light = torch.cat([doubles(*[20.0] * 30), doubles(*[1.0] * 30)]), torch.ones(60, dtype=torch.float64)
+    for index, label in enumerate((3, 4)):
+        weights = {3: light, 4: light} | {label: heavy}
+        (trained,) = pool(groups, weights, trainings=1, snapshots=1, epochs=10)
+        assert (trained.network(GREY.apply(shared)).argmax(1) == index).float().mean() > 0.9
+
+
+def test_no_weights_are_passes_over_all_images():
+    groups = images_of(2, 5)
+    plain, none = pool(groups), pool(groups, weights={})
+    for a, b in zip(plain, none, strict=True):
+        assert all(torch.equal(x, y) for x, y in zip(a.network.parameters(), b.network.parameters(), strict=True))
 
 
 def test_snapshots_are_evenly_spaced_along_a_training():

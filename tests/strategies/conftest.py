@@ -52,9 +52,11 @@ class Digits(Dataset):
         return self._make(self.arrays[index]), self.targets[index]
 
 
-def make_benchmark(kind: str, form: str = "bytes", task_labels: bool = False, experiences: int = 2) -> CLScenario:
+def make_benchmark(
+    kind: str, form: str = "bytes", task_labels: bool = False, experiences: int = 2, per_class: int = 6
+) -> CLScenario:
     """``kind``: ``task-aware`` samples are (x, y, t), ``plain`` ones (x, y)."""
-    train, test, transform = Digits(form), Digits(form, skip=10), FORMS[form][1]
+    train, test, transform = Digits(form, per_class=per_class), Digits(form, skip=10), FORMS[form][1]
     if kind == "task-aware":
         return nc_benchmark(
             as_classification_dataset(train),

@@ -1,4 +1,4 @@
-"""The memory that chooses its way of storing on the first experience."""
+"""The memory that chooses its way of storing on the first experience that tells something."""
 
 from pathlib import Path
 from typing import Any
@@ -223,6 +223,47 @@ def test_one_class_or_few_images_tell_nothing_apart(monkeypatch: pytest.MonkeyPa
         assert memory.describe()["choice"] == "distilled at 1/2 size"
         memory.post_adapt(AGENT, experience(SECOND))
         assert (judge.calls, memory.exemplars.partition) == ([], 2)
+
+
+@pytest.mark.parametrize("way", [HALF, Way(0.5, 2), Way(0.0, 2)], ids=str)
+def test_the_first_experience_that_tells_something_decides(monkeypatch: pytest.MonkeyPatch, way: Way) -> None:
+    """Among the ways that store images as the older classes' are, which stay what they were."""
+    judge = Judge({way: 1.0})
+    memory = auto(monkeypatch, judge)
+    for undecided in (SECOND, {6: noise(9, 3, side=24), 7: noise(9, 4, side=24)}):
+        memory.post_adapt(AGENT, experience(undecided))
+    before = memory.exemplars
+    assert (memory.choice, memory.tried, before.classes) == (HALF, {}, [5, 6, 7])
+    memory.post_adapt(AGENT, experience(FIRST))
+    assert [call["ways"] for call in judge.calls] == [[HALF], [Way(0.5, 2), Way(0.0, 2)]]
+    assert (memory.choice, memory.share) == (way, way.share)
+    assert memory.tried == pytest.approx({one.label: 1.0 if one == way else 5.0 for one in judge.candidates})
+    now = memory.exemplars.by_class()
+    assert list(now) == [0, 3, 5, 6, 7]
+    for label, images in [*before.by_class().items(), *judge.candidates[way].by_class().items()]:
+        assert torch.equal(now[label], images)
+    memory.post_adapt(AGENT, experience({8: noise(20, 5, side=24), 9: noise(20, 6, side=24)}))
+    assert len(judge.calls) == 2  # decided once
+    assert memory.choice == way
+
+
+def test_exemplars_of_a_class_that_comes_back_judge_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """New classes alone are held out of and tried on; the choice then holds for all, old exemplars and all images."""
+    judge = Judge({Way(0.0, 2): 1.0})
+    memory = auto(monkeypatch, judge)
+    memory.post_adapt(AGENT, experience(SECOND))
+    again = {5: noise(20, 7, side=24)}
+    memory.post_adapt(AGENT, experience({**again, 0: FIRST[0]}))
+    assert judge.calls == []  # one new class
+    old = memory.exemplars.by_class()[5]
+    memory.post_adapt(AGENT, experience({**again, 3: FIRST[3], 4: noise(20, 8, side=24)}))
+    for call in judge.calls:
+        assert call["held_out"].labels.tolist() == [3, 3, 4, 4]
+        assert {c: len(images) for c, images in call["beside"].items()} == {3: 18, 4: 18}
+    assert memory.choice == Way(0.0, 2)
+    assert memory.exemplars.classes == [0, 3, 4, 5]
+    assert memory.nbytes == 4 * 4 * IMAGE
+    assert not torch.equal(memory.exemplars.by_class()[5], old)
 
 
 def stop(*rest: Any, **named: Any) -> Any:

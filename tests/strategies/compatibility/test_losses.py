@@ -114,6 +114,20 @@ def test_si_runs_without_effect_on_a_cpu_whatever_the_memory(replay: str, kind: 
     assert distance(plain, penalised) == 0
 
 
+def test_si_works_once_it_copies_what_it_keeps(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The fault is in Avalanche: ``parameter.detach().cpu().flatten()`` copies on a GPU only."""
+
+    def extract(model: nn.Module, target: Any, excluded: set[str]) -> None:
+        for name, parameter in SynapticIntelligencePlugin.allowed_parameters(model, excluded):
+            target[name].data = parameter.detach().clone().flatten()
+
+    monkeypatch.setattr(SynapticIntelligencePlugin, "extract_weights", extract)
+    plain = train_with(REPLAYS["ours"](), [], kind)
+    penalised = train_with(REPLAYS["ours"](), [SynapticIntelligencePlugin(si_lambda=1e6)], kind)
+    assert distance(plain, penalised) > 1e-6
+    assert all(parameter.isfinite().all() for parameter in penalised)
+
+
 def focal(scores: Tensor, labels: Tensor) -> Tensor:
     """Focal loss (Lin et al. 2017) with gamma 2."""
     each = functional.cross_entropy(scores, labels, reduction="none")

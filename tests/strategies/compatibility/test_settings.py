@@ -1,7 +1,7 @@
 """Each setting of continual learning trains two experiences, and its memory holds what it should."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
@@ -14,10 +14,13 @@ from iid_cl.strategies import (
     DistilledBuffer,
     DistilledReplay,
     HerdingBuffer,
+    HybridBuffer,
     InMemoryPlugin,
     MemoryBuffer,
     MemoryOnly,
     RandomBuffer,
+    RealBuffer,
+    ReservoirBuffer,
 )
 from torch import nn
 
@@ -163,11 +166,30 @@ def test_growing_heads(buffer: MemoryBuffer, kind: str) -> None:
     check(buffer, pairs([0, 1, 2, 3]), (1, 8, 8), kind)
 
 
-def test_loader_processes(kind: str) -> None:
-    memory = METHODS["distilled"]()
+@pytest.mark.parametrize(
+    ("make", "each"),
+    [
+        (METHODS["distilled"], {(c, 0): IPC for c in range(4)}),
+        (lambda: HybridBuffer(mem_bytes=8 * 66, distill=TINY), {(c, 0): IPC for c in range(4)}),
+        (lambda: RealBuffer(1, rule="k_centre", downscale=2), {(c, 0): 4 for c in range(4)}),
+        (lambda: RandomBuffer(class_bytes=1500, jpeg=50), {(c, 0): 4 for c in range(4)}),
+        (lambda: ReservoirBuffer(mem_size=16), {(c, 0): 4 for c in range(4)}),
+    ],
+    ids=["distilled", "hybrid in bytes", "half size", "JPEG", "reservoir"],
+)
+def test_loader_processes(make: Callable[[], MemoryBuffer], each: dict[tuple[int, int], int], kind: str) -> None:
+    """Memories reach the network through processes as they are; a class has four images."""
+    torch.manual_seed(0)
+    memory = make()
     deliveries = train(memory, make_stream(kind, NEW_CLASSES), num_workers=2)
-    check(memory, pairs([0, 1, 2, 3]), (1, 8, 8), kind)
-    assert deliveries.counts[1] == {(0, 0): 4, (1, 0): 4, (2, 0): 4, (3, 0): 4}
+    assert Counter((int(sample[1]), int((*sample, 0)[2])) for sample in memory.buffer) == each
+    # 8 current images in batches of 4, and as many of the memory
+    assert sorted(deliveries.counts[1]) == sorted(each)
+    assert sum(n for (label, _), n in deliveries.counts[1].items() if label < 2) == 8
+    for batch in deliveries.images[1]:
+        assert batch.shape == (8, 1, 8, 8)
+        assert batch.dtype == torch.float32
+        assert 0 <= float(batch.min()) <= float(batch.max()) <= 1
 
 
 def test_with_data_in_memory(buffer: MemoryBuffer, kind: str) -> None:
