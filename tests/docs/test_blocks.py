@@ -20,7 +20,7 @@ from .blocks import LANGUAGES, PAGES, ROOT, Block, blocks, commands, inline_comm
 from .setups import SETUPS
 
 # Appended to a command so that it runs in a second or two: settings, not a different path through the program.
-SMALL_STREAM = ["stream.train_limit=12", "stream.test_limit=4"]
+SMALL_STREAM = ["stream.first_classes=4", "stream.experiences=2", "stream.train_limit=12", "stream.test_limit=4"]
 SMALL_DISTILLATION = ["distill.iterations=1", "distill.real_batch=4", "distill.embedder.width=4"]
 SMALL_TRAINING = ["train.epochs=1", "train.memory_epochs=1", "model.width=4"]
 SMALL_EVALUATION = ["evaluate.epochs=1", "evaluate.networks=1", "evaluate.network.width=4"]
@@ -32,7 +32,7 @@ MINIATURE = {
     "evaluate": [*SMALL_EVALUATION, "stream.test_limit=4"],
     "study": [*SMALL_STREAM, *SMALL_DISTILLATION, *SMALL_EVALUATION],
 }
-FEWER = {"compare": ["--seeds", "1", "--workers", "1", "--threads", "1"], "study": ["--seeds", "1"]}
+FEWER = {"compare": ["--seeds", "1", "--ipc", "1", "--workers", "1", "--threads", "1"], "study": ["--seeds", "1"]}
 
 # Only parsed (command, options and their types exist), and why.
 NOT_RUN = {
@@ -40,22 +40,18 @@ NOT_RUN = {
     "iid-cl evaluate cifar10.safetensors": "a download",
     "iid-cl distill cifar10 -o m.safetensors --workers 4 --set distill.cc.weight=0": "a download",
     "iid-cl run split_cifar100.yaml": "a download, and a GPU to be quick",
-    "iid-cl compare split_digits.yaml --launcher ray --workers 2": "a Ray cluster; tests/runs/test_launchers.py has one",
+    "iid-cl compare split_digits.yaml --launcher ray --workers 2": "a Ray cluster, as in tests/runs",
     "iid-cl compare split_cifar100.yaml --launcher ray --address FIRST:6379 --threads 4 --out runs/cifar100": (
         "a download and a Ray cluster"
     ),
 }
 # Commands of other programs, and who tries them.
 OTHERS = {
-    "git clone": "where the repository is, only its reader knows",
-    "cd": "see git clone",
     "make": "its target is there; CI runs make test, which a clean clone is installed for",
     "pip install": "an installation",
     "python -m venv": "an installation",
     ".": "an installation",
-    "python -m benchmarks": "a measurement, by hand; tests/benchmarks runs each in its smoke form",
     "python examples/": "tests/examples",
-    "python docs/": "pictures and tables, by hand",
     "ray": "a Ray cluster",
     "export RAY_AUTH_MODE": "a Ray cluster",
 }
@@ -71,7 +67,7 @@ def of_page(language: str) -> list[Any]:
 
 
 def test_every_block_is_of_a_kind_that_is_tested() -> None:
-    odd = [f"{block.where}: {block.language or 'no language'}" for block in EVERY_BLOCK if block.language not in LANGUAGES]
+    odd = [f"{block.where}: {block.language!r}" for block in EVERY_BLOCK if block.language not in LANGUAGES]
     assert not odd, f"name one of {sorted(LANGUAGES)} after the fence: {odd}"
 
 
@@ -100,7 +96,7 @@ def test_yaml_blocks_are_configurations(page: Path, in_tmp_path: Path) -> None:
 def test_commands_run_in_miniature(
     page: Path, in_tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """In the order of their page and in one folder, where DATA is an image folder of three classes."""
+    """In the order of their page and in one folder, where DATA is an image folder of four classes."""
     _image_folder(in_tmp_path / "DATA")
     for block, command in COMMANDS:
         if block.page == page and command.startswith("iid-cl ") and command not in NOT_RUN:
@@ -126,6 +122,7 @@ def test_commands_in_the_text_name_what_there_is() -> None:
 
 
 def test_other_programs_commands_are_accounted_for() -> None:
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     for block, command in COMMANDS:
         if not command.startswith("iid-cl "):
             assert any(command == known or command.startswith(known) for known in OTHERS), (
@@ -133,7 +130,7 @@ def test_other_programs_commands_are_accounted_for() -> None:
             )
             words = command.split()
             if words[0] == "make":
-                assert re.search(rf"^{words[1]}:", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE), command
+                assert re.search(rf"^{words[1]}:", makefile, re.MULTILINE), command
             if words[0] == "python" and words[1].endswith(".py"):
                 assert (ROOT / words[1]).is_file(), command
 
@@ -155,7 +152,7 @@ def _in_miniature(words: list[str]) -> list[str]:
 def _image_folder(root: Path) -> None:
     generator = np.random.default_rng(0)
     for part, count in (("train", 12), ("test", 2)):
-        for name in ("cat", "dog", "fox"):
+        for name in ("ant", "bee", "cat", "dog"):
             folder = root / part / name
             folder.mkdir(parents=True)
             for i in range(count):
@@ -164,11 +161,8 @@ def _image_folder(root: Path) -> None:
 
 def _parse(command: str) -> None:
     """Has the command line read the command as it would before it runs it."""
-    root = typer.main.get_command(app)
-    with root.make_context("iid-cl", shlex.split(command)[1:]) as context:
-        name, subcommand, rest = root.resolve_command(context, context.protected_args + context.args)  # type: ignore
-        assert subcommand is not None
-        subcommand.make_context(name, rest, parent=context)
+    name, *rest = shlex.split(command)[1:]
+    typer.main.get_command(app).commands[name].make_context(name, rest)  # type: ignore[attr-defined]
 
 
 def _named(command: str, page: Path) -> None:
@@ -187,6 +181,15 @@ def test_a_block_without_a_language_would_fail(tmp_path: Path) -> None:
     first, second = blocks(page)
     assert first.language not in LANGUAGES
     assert (second.setups, second.tested, second.line) == (["tiny"], "x = 1\n", 6)
+
+
+def test_other_fences_hold_nothing_but_tested_files() -> None:
+    """``~~~`` is for the examples, which have tests of their own."""
+    for page in PAGES:
+        for inside in re.findall(
+            r"^ *~~~\w+\n(.*?)^ *~~~$", page.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE
+        ):
+            assert re.fullmatch(r'--8<-- "examples/\w+\.py"', inside.strip()), page
 
 
 def test_a_mark_that_replaces_nothing_is_a_mistake(tmp_path: Path) -> None:
