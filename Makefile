@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 EXTRAS := dev,docs
 
-.PHONY: demo test test-oldest lint bench crashtest constraints clean
+.PHONY: demo test test-oldest lint docs bench crashtest constraints clean
 
 # A stamp per installed set, renewed only when the dependencies change; the install is editable. Versions are the tested
 # ones of constraints.txt.
@@ -38,6 +38,10 @@ test: lint
 test-oldest: .venv-oldest/.installed
 	.venv-oldest/bin/python -m pytest -n 2
 
+# The documentation into site/; a warning or a broken link is an error.
+docs: $(VENV)/.installed-test
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
+
 # Speed, on this machine: a quarter of an hour on two cores. Accuracy and GPUs: see benchmarks/.
 bench: $(VENV)/.installed-test
 	$(BIN)/python -m benchmarks.engine
@@ -56,7 +60,7 @@ constraints:
 	rm -rf .venv-constraints
 
 clean:
-	rm -rf $(VENV) .venv-oldest build dist *.egg-info
+	rm -rf $(VENV) .venv-oldest build site dist *.egg-info
 
 # Runs killed at random moments: each has to end as if nothing had happened. A quarter of an hour on two cores.
 crashtest: $(VENV)/.installed-test
