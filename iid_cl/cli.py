@@ -12,7 +12,7 @@ from rich.console import Console
 from iid_cl import __version__
 from iid_cl.config import CompareConfig, CompareMethod, Config
 from iid_cl.config_files import load_config, parse_section, read_override, shipped_configs
-from iid_cl.errors import UserError
+from iid_cl.errors import UserError, is_printable, one_line, shown
 from iid_cl.studies.cases import load_study, shipped_studies
 
 app = typer.Typer(
@@ -250,7 +250,10 @@ def main() -> None:
     if not sys.warnoptions:  # a user's terminal is no place for other libraries' deprecations
         warnings.simplefilter("ignore")
     try:
+        odd = next((argument for argument in sys.argv[1:] if not is_printable(argument)), None)
+        if odd is not None:  # it would reach the terminal, the log and the pictures
+            raise UserError(f"the argument {shown(odd)} holds a line break or a control character; leave it out.")
         app()
     except UserError as error:
-        print("iid-cl:", " ".join(str(error).splitlines()), file=sys.stderr)
+        print("iid-cl:", one_line(error), file=sys.stderr)
         sys.exit(2)

@@ -18,6 +18,8 @@ from rich.progress import (
 )
 from rich.text import Text
 
+from iid_cl.errors import printable
+
 PLAIN_INTERVAL = 10.0  # seconds between progress lines where there is no terminal
 LIVE_INTERVAL = 0.1
 
@@ -69,6 +71,7 @@ class Reporter:
 
     def line(self, text: str = "") -> None:
         """One line for the person and the log."""
+        text = printable(text)
         self._console.print(Text(text), soft_wrap=True)
         self._write_log(text)
 
