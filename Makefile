@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test lint bench fuzz clean
 
 # A stamp per installed set, renewed only when the dependencies change; the install is editable.
 $(VENV)/.installed: pyproject.toml
@@ -33,6 +33,10 @@ bench: $(VENV)/.installed-test
 	$(BIN)/python -m benchmarks.scaling
 	$(BIN)/python -m benchmarks.training
 	$(BIN)/python -m benchmarks.startup
+
+# Ten thousand bad inputs: none may end in a traceback, hang, or change a file. Some ten minutes.
+fuzz: $(VENV)/.installed-test
+	$(BIN)/python -m benchmarks.fuzz
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info

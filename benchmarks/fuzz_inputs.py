@@ -305,7 +305,7 @@ def _forged(random_: random.Random, memory: Exemplars) -> bytes:
         elif change == 5:
             del tensors[name]
         elif change == 6:
-            tensors[random_.choice(TEXTS).encode("utf-8", "replace").decode()] = tensor
+            tensors[random_.choice(TEXTS).encode("utf-8", "replace").decode()] = tensor.clone()
         else:
             flat = tensor.flatten().clone()
             flat[random_.randrange(len(flat))] = random_.choice((0, 1, 100))

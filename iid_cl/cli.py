@@ -48,9 +48,11 @@ class Launcher(StrEnum):
 
 
 LauncherOption = Annotated[Launcher, typer.Option(help="Processes of this machine, or a Ray cluster.")]
-WorkersOption = Annotated[int | None, typer.Option(min=1, help="Jobs at a time. Default: 1; on Ray all that fit.")]
+WorkersOption = Annotated[
+    int | None, typer.Option(min=1, max=1024, help="Jobs at a time. Default: 1; on Ray all that fit.")
+]
 ThreadsOption = Annotated[
-    int | None, typer.Option(min=1, help="Threads of a job. Default: the cores shared among the workers.")
+    int | None, typer.Option(min=1, max=1024, help="Threads of a job. Default: the cores shared among the workers.")
 ]
 AddressOption = Annotated[str | None, typer.Option(help="Address of a running Ray cluster. Default: start one here.")]
 OutOption = Annotated[Path | None, typer.Option(help="Run directory to make. Default: runs/NAME.")]
@@ -88,7 +90,7 @@ def compare(
     launcher: LauncherOption = Launcher.local,
     address: AddressOption = None,
     gpus_per_cell: Annotated[
-        float | None, typer.Option(min=0.0, help="On Ray: GPUs of a cell, 0.25 for four at a time on one.")
+        float | None, typer.Option(min=0.0, max=1024.0, help="On Ray: GPUs of a cell, 0.25 for four at a time on one.")
     ] = None,
     set_: SetOption = None,
     seed: SeedOption = None,
