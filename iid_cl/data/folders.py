@@ -73,7 +73,9 @@ def _images_below(folder: Path, start: Path) -> Iterator[Path]:
         here, depth = waiting.pop()
         if depth > DEEPEST:
             raise UserError(f"{start}: its folders lie more than {DEEPEST} deep; put the images further up.")
-        for entry in os.scandir(here):
+        with os.scandir(here) as scan:
+            entries = list(scan)
+        for entry in entries:
             path = here / entry.name
             image = path.suffix.lower() in SUFFIXES and not entry.name.startswith(".")
             if entry.is_symlink() and (image or entry.is_dir()):

@@ -233,3 +233,31 @@ def test_ends_of_another_form_are_found(path):
     files.save_tensors(path, tensors, {"iid_cl": json.dumps(header)})
     with pytest.raises(UserError, match="is not a usable memory"):
         load_memory(path)
+
+
+def test_a_long_header_is_found(path):
+    memory = stored()
+    with pytest.raises(ValueError, match="too long"):
+        dataclasses.replace(memory, header=torch.zeros(5000, dtype=torch.uint8))
+
+
+def test_ends_that_overflow_are_found():
+    """As 32-bit numbers, their differences would all be positive."""
+    memory = stored()
+    ends = torch.tensor([2**31 - 1, -(2**31), -1, 10, len(memory.scans)], dtype=torch.int32)
+    with pytest.raises(ValueError, match="contradict"):
+        dataclasses.replace(memory, ends=ends)
+
+
+@pytest.mark.parametrize("shape", [[3, 10**6, 10**6], [3, -16, 24], [3, 16, 1e400], [True, 16, 24], [0, 0, 0]], ids=str)
+def test_a_shape_that_no_machine_holds_is_found(path, shape):
+    rewritten(path, stored(), shape=shape)
+    with pytest.raises(UserError, match=r"m\.safetensors: is "):
+        load_memory(path)
+
+
+def test_a_progressive_jpeg_is_none():
+    buffer = io.BytesIO()
+    Image.new("RGB", (24, 16)).save(buffer, "JPEG", progressive=True)
+    with pytest.raises(ValueError, match="progressive"):
+        decode(buffer.getvalue(), (3, 16, 24))
