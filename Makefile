@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 EXTRAS := dev,docs
 
-.PHONY: demo test test-oldest lint docs bench crashtest constraints clean
+.PHONY: demo test test-oldest lint docs bench fuzz crashtest constraints clean
 
 # A stamp per installed set, renewed only when the dependencies change; the install is editable. Versions are the tested
 # ones of constraints.txt.
@@ -58,6 +58,9 @@ constraints:
 	echo '# The versions that the suite passes with; made by `make constraints`, not by hand.' > constraints.txt
 	.venv-constraints/bin/python -m pip freeze --all --exclude pip --exclude-editable >> constraints.txt
 	rm -rf .venv-constraints
+# Ten thousand bad inputs: none may end in a traceback, hang, or change a file. Some ten minutes.
+fuzz: $(VENV)/.installed-test
+	$(BIN)/python -m benchmarks.fuzz
 
 clean:
 	rm -rf $(VENV) .venv-oldest build site dist *.egg-info
