@@ -175,7 +175,7 @@ def _digest(tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> str:
     digest = hashlib.sha256(json.dumps(rest, sort_keys=True).encode())
     for name, tensor in tensors.items():
         digest.update(f"\n{name} {tensor.dtype} {list(tensor.shape)}\n".encode())
-        digest.update(tensor.contiguous().numpy())
+        digest.update(tensor.contiguous().numpy().data)
     return digest.hexdigest()
 
 
@@ -183,7 +183,7 @@ def _old_digest(tensors: Mapping[str, Tensor], partition: int) -> str:
     """The checksum of formats 1 to 3: of the tensors' bytes and the partition."""
     digest = hashlib.sha256()
     for tensor in tensors.values():
-        digest.update(tensor.contiguous().numpy())
+        digest.update(tensor.contiguous().numpy().data)
     if partition != 1:  # format 1 knew no other
         digest.update(f"partition {partition}".encode())
     return digest.hexdigest()
