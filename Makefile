@@ -2,19 +2,27 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+EXTRAS := dev,docs
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test test-oldest lint docs bench fuzz crashtest constraints clean
 
-# A stamp per installed set, renewed only when the dependencies change; the install is editable.
-$(VENV)/.installed: pyproject.toml
+# A stamp per installed set, renewed only when the dependencies change; the install is editable. Versions are the tested
+# ones of constraints.txt.
+$(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --editable .
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable .
 	touch $@
 
-$(VENV)/.installed-test: pyproject.toml
+$(VENV)/.installed-test: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --editable '.[test]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[test]'
 	touch $(VENV)/.installed $@
+
+# A second environment of 6 GB, with the oldest versions that pyproject.toml allows.
+.venv-oldest/.installed: pyproject.toml constraints-oldest.txt
+	$(PYTHON) -m venv .venv-oldest
+	.venv-oldest/bin/python -m pip install --quiet --constraint constraints-oldest.txt --editable '.[test]'
+	touch $@
 
 demo: $(VENV)/.installed
 	$(BIN)/iid-cl run split_digits.yaml
@@ -27,6 +35,13 @@ lint: $(VENV)/.installed-test
 test: lint
 	$(BIN)/python -m pytest -n 2
 
+test-oldest: .venv-oldest/.installed
+	.venv-oldest/bin/python -m pytest -n 2
+
+# The documentation into site/; a warning or a broken link is an error.
+docs: $(VENV)/.installed-test
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
+
 # Speed, on this machine: a quarter of an hour on two cores. Accuracy and GPUs: see benchmarks/.
 bench: $(VENV)/.installed-test
 	$(BIN)/python -m benchmarks.engine
@@ -34,5 +49,22 @@ bench: $(VENV)/.installed-test
 	$(BIN)/python -m benchmarks.training
 	$(BIN)/python -m benchmarks.startup
 
+# The tested versions, anew: what a fresh environment gets of everything that any extra needs. Run it after a change of
+# dependencies, then the tests.
+constraints:
+	rm -rf .venv-constraints
+	$(PYTHON) -m venv .venv-constraints
+	.venv-constraints/bin/python -m pip install --quiet --editable '.[$(EXTRAS)]'
+	echo '# The versions that the suite passes with; made by `make constraints`, not by hand.' > constraints.txt
+	.venv-constraints/bin/python -m pip freeze --all --exclude pip --exclude-editable >> constraints.txt
+	rm -rf .venv-constraints
+# Ten thousand bad inputs: none may end in a traceback, hang, or change a file. Some ten minutes.
+fuzz: $(VENV)/.installed-test
+	$(BIN)/python -m benchmarks.fuzz
+
 clean:
-	rm -rf $(VENV) build dist *.egg-info
+	rm -rf $(VENV) .venv-oldest build site dist *.egg-info
+
+# Runs killed at random moments: each has to end as if nothing had happened. A quarter of an hour on two cores.
+crashtest: $(VENV)/.installed-test
+	$(BIN)/python -m benchmarks.crashtest

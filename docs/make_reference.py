@@ -1,4 +1,4 @@
-"""Writes the table of configuration keys into configuration.md.
+"""Writes what documents itself: the table of keys in configuration.md, commands.md, and the JSON schemas.
 
 python docs/make_reference.py [--check]
 """
@@ -8,13 +8,16 @@ import sys
 import types
 import typing
 from pathlib import Path
+from typing import Any
 
+import typer
 from pydantic import BaseModel
 
+from iid_cl.cli import app
 from iid_cl.config import Config
+from iid_cl.config_schema import config_schema, study_schema, to_text
 
-PAGE = Path(__file__).with_name("configuration.md")
-BEGIN, END = "<!-- keys -->", "<!-- end keys -->"
+BEGIN, END = "<!-- generated -->", "<!-- end of what is generated -->"
 
 
 def rows(section: type[BaseModel], prefix: str = "") -> list[str]:
@@ -46,15 +49,63 @@ def values(kind: object) -> str:
     return names[kind]
 
 
-def made(page: str) -> str:
+def configuration(page: str) -> str:
     """The page with its table made anew."""
-    table = "\n".join(["| key | values | default | meaning |", "|---|---|---|---|", *rows(Config)])
+    return between(page, "\n".join(["| key | values | default | meaning |", "|---|---|---|---|", *rows(Config)]))
+
+
+def commands(page: str) -> str:
+    """The page with a section per command made anew: how it is called, what it does, its arguments and options."""
+    group = typer.main.get_command(app)
+    assert isinstance(group, typer.core.TyperGroup)
+    sections = [section(f"iid-cl {name}", command) for name, command in group.commands.items()]
+    return between(page, "\n\n".join(sections))
+
+
+def section(name: str, command: Any) -> str:
+    """A command's section; click's own words differ from version to version."""
+    arguments = [parameter for parameter in command.params if parameter.param_type_name == "argument"]
+    options = [parameter for parameter in command.params if parameter.param_type_name == "option"]
+    named = {argument.name: (argument.metavar or argument.name).upper() for argument in arguments}
+    usage = [named[each.name] if each.required else f"[{named[each.name]}]" for each in arguments]
+    lines = [f"## `{name}`", "", command.help or "", "", "```", " ".join([name, *usage, "[OPTIONS]"]), "```", ""]
+    lines += ["| argument or option | meaning |", "|---|---|"]
+    lines += [f"| `{named[each.name]}` | {meaning(each)} |" for each in arguments]
+    for option in options:
+        value = "" if option.is_flag else f" {option.metavar or 'VALUE'}"
+        names = ", ".join([*option.opts, *option.secondary_opts])
+        lines.append(f"| `{names}{value}` | {meaning(option)} |")
+    return "\n".join(lines)
+
+
+def meaning(parameter: Any) -> str:
+    """Its help and, where there is one to speak of, its default."""
+    default = parameter.default
+    told = default is not None and not parameter.required and default is not False and default is not True
+    return f"{parameter.help} Default: {getattr(default, 'value', default)}." if told else str(parameter.help)
+
+
+def between(page: str, text: str) -> str:
+    """The page with ``text`` between its marks."""
     head, rest = page.split(BEGIN)
-    return f"{head}{BEGIN}\n{table}\n{END}{rest.split(END)[1]}"
+    return f"{head}{BEGIN}\n{text}\n{END}{rest.split(END)[1]}"
+
+
+def pages() -> dict[Path, str]:
+    """Every generated file as it should be."""
+    docs = Path(__file__).parent
+    found = {docs / f"{make.__name__}.md": make for make in (configuration, commands)}
+    configs = docs.parent / "configs"
+    return {
+        **{path: make(path.read_text(encoding="utf-8")) for path, make in found.items()},
+        configs / "schema.json": to_text(config_schema()),
+        configs / "studies" / "schema.json": to_text(study_schema()),
+    }
 
 
 if __name__ == "__main__":
-    text = PAGE.read_text(encoding="utf-8")
+    stale = [path for path, text in pages().items() if not path.is_file() or path.read_text(encoding="utf-8") != text]
     if "--check" in sys.argv:
-        sys.exit(int(made(text) != text))
-    PAGE.write_text(made(text), encoding="utf-8")
+        sys.exit(f"run python docs/make_reference.py: {', '.join(path.name for path in stale)}" if stale else 0)
+    for path in stale:
+        path.write_text(pages()[path], encoding="utf-8")

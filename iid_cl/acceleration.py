@@ -101,7 +101,7 @@ def choose(precision: str, compiling: bool | None, device: torch.device, flops: 
         compiling: whether to compile; None where it pays.
         device: where it runs.
         flops: floating-point operations of the whole job.
-        own: the network is a module of the user's; it is compiled on demand only.
+        own: the network or the objective is the user's; it is compiled on demand only.
 
     Raises:
         UserError: ``distill.compile`` is true and the compiler does not work.
@@ -124,12 +124,21 @@ def choose(precision: str, compiling: bool | None, device: torch.device, flops: 
     return Arithmetic(torch.bfloat16 if fast else torch.float32, compiled)
 
 
+def compiler_problem(device_type: str) -> str | None:
+    """Why the compiler does not work on this machine's ``cpu`` or ``cuda``, or None; it is tried once."""
+    return _try_compiler(device_type)
+
+
 def classes_per_chunk(bytes_per_class: int, device: torch.device) -> int:
-    """How many classes fit into memory at a time, at least 1."""
+    """How many classes fit into memory at a time, at least 1.
+
+    The number changes the last digits of sums: a run that has to repeat goes by all of the device's memory.
+    """
     if device.type != "cuda":
         return max(1, CPU_MEMORY // bytes_per_class)
-    free, _ = torch.cuda.mem_get_info(device)
-    return max(1, int(free * DEVICE_SHARE) // bytes_per_class)
+    free, total = torch.cuda.mem_get_info(device)
+    usable = total if torch.are_deterministic_algorithms_enabled() else free
+    return max(1, int(usable * DEVICE_SHARE) // bytes_per_class)
 
 
 def _embed(network: Network, images: Tensor, dtype: torch.dtype) -> Tensor:

@@ -1,7 +1,7 @@
 """Configurations as YAML: reading, ``--set`` overrides, and every mistake as one sentence."""
 
 import difflib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any, TypeVar
@@ -11,9 +11,12 @@ from pydantic import BaseModel, ValidationError
 
 from iid_cl.config import Config
 from iid_cl.config_base import Section
-from iid_cl.errors import UserError
+from iid_cl.errors import UserError, shown
+from iid_cl.plain_yaml import MOST_BYTES, parse_yaml
 
 SectionT = TypeVar("SectionT", bound=Section)
+
+DEEPEST_KEY = 10  # sections in one another; there are at most 4
 
 
 def load_config(source: str | None, overrides: Sequence[str] = ()) -> Config:
@@ -61,16 +64,20 @@ def dump_config(config: Config) -> str:
     return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
 
 
-class _UniqueKeys(yaml.SafeLoader):
-    """A safe loader that refuses a key given twice: the later one would win in silence."""
+def first_difference(before: Config, now: Config) -> str | None:
+    """The first key in which two configurations differ, and both values; None where they are the same."""
+    ours, theirs = flat(now.model_dump(mode="json")), flat(before.model_dump(mode="json"))
+    found = next((key for key in ours if ours[key] != theirs[key]), None)
+    return None if found is None else f"{found}: {theirs[found]!r} there, {ours[found]!r} here"
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        """The mapping, if its keys differ."""
-        names = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
-        twice = next((name for name in names if names.count(name) > 1), None)
-        if twice is not None:
-            raise yaml.constructor.ConstructorError(None, None, f"the key {twice!r} is given twice", node.start_mark)
-        return super().construct_mapping(node, deep)
+
+def flat(values: Mapping[str, Any], whole: Collection[str] = (), prefix: str = "") -> dict[str, Any]:
+    """Nested sections as one, keys dotted; sections of ``whole`` are left as they are."""
+    found: dict[str, Any] = {}
+    for key, value in values.items():
+        section = isinstance(value, dict) and f"{prefix}{key}" not in whole
+        found |= flat(value, whole, f"{prefix}{key}.") if section else {f"{prefix}{key}": value}
+    return found
 
 
 def read_yaml(source: str, kind: str, shipped: Sequence[str], package: str) -> dict[str, Any]:
@@ -82,23 +89,32 @@ def read_yaml(source: str, kind: str, shipped: Sequence[str], package: str) -> d
     path = Path(source)
     try:
         if path.is_file():
-            text = path.read_text(encoding="utf-8")
+            text = _read_text(path)
         elif path.name == source and source in shipped:
             text = (resources.files(package) / source).read_text(encoding="utf-8")
         else:
             raise UserError(
                 f"{source}: no such file, and no shipped {kind} of that name (shipped: {', '.join(shipped)})."
             )
-        values = yaml.load(text, _UniqueKeys)
+        values = parse_yaml(text)
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{source}: cannot be read as a text file ({error}).") from None
-    except (yaml.YAMLError, RecursionError, ValueError) as error:
-        raise UserError(f"{source}: is not valid YAML ({' '.join(str(error).split())}).") from None
+    except ValueError as error:
+        raise UserError(f"{source}: is not valid YAML ({error}).") from None
     if values is None:
         return {}
     if not isinstance(values, dict):
         raise UserError(f"{source}: holds a {type(values).__name__}; it must hold keys such as 'stream:'.")
     return values
+
+
+def _read_text(path: Path) -> str:
+    """A file's text, which may be endless: no more than a configuration has is read of it."""
+    with path.open("rb") as file:
+        data = file.read(MOST_BYTES + 1)
+    if len(data) > MOST_BYTES:
+        raise UserError(f"{path}: is larger than {MOST_BYTES // 2**10} KiB, too much for a configuration.")
+    return data.decode("utf-8")
 
 
 def with_overrides(values: Mapping[str, Any], overrides: Iterable[tuple[str, Any]]) -> dict[str, Any]:
@@ -107,10 +123,12 @@ def with_overrides(values: Mapping[str, Any], overrides: Iterable[tuple[str, Any
     Sections on the way are copied, so that what YAML's aliases share elsewhere stays as it is.
 
     Raises:
-        UserError: a dotted key leads into a value that is no section.
+        UserError: a dotted key leads into a value that is no section, or deeper than any section lies.
     """
     result = dict(values)
     for key, value in overrides:
+        if key.count(".") >= DEEPEST_KEY:
+            raise UserError(f"{key[:60]}...: leads {key.count('.')} sections deep; no key lies so deep.")
         section = result
         *parents, last = key.split(".")
         for parent in parents:
@@ -131,20 +149,20 @@ def read_override(override: str) -> tuple[str, Any]:
     """
     key, equals, text = override.partition("=")
     if not equals or not key:
-        raise UserError(f"--set {override!r}: must read key=value, for example memory.ipc=5.")
+        raise UserError(f"--set {shown(override)}: must read key=value, for example memory.ipc=5.")
     try:
-        return key, yaml.safe_load(text)
-    except (yaml.YAMLError, RecursionError, ValueError):
-        raise UserError(f"--set {override!r}: the value {text!r} is not valid YAML.") from None
+        return key, parse_yaml(text)
+    except ValueError:
+        raise UserError(f"--set {shown(override)}: the value {shown(text)} is not valid YAML.") from None
 
 
 def _sentence(error: ValidationError, kind: type[BaseModel]) -> str:
     """The first of pydantic's findings as one sentence with the full key and the value."""
     finding = error.errors()[0]
-    key = ".".join(str(part) for part in finding["loc"])
+    key = ".".join(str(part) for part in finding["loc"])[:200]  # long ones would take long to compare
     if finding["type"] == "extra_forbidden":
-        same_name = [k for k in _keys(kind) if k.split(".")[-1] == key.split(".")[-1]]
-        nearest = difflib.get_close_matches(key, same_name or list(_keys(kind)), n=1, cutoff=0.0)[0]
+        same_name = [k for k in dotted_keys(kind) if k.split(".")[-1] == key.split(".")[-1]]
+        nearest = difflib.get_close_matches(key, same_name or list(dotted_keys(kind)), n=1, cutoff=0.0)[0]
         return f"unknown key {key!r}; did you mean {nearest!r}?"
     message = finding["msg"].removeprefix("Value error, ")
     if finding["type"] == "string_pattern_mismatch":
@@ -155,12 +173,12 @@ def _sentence(error: ValidationError, kind: type[BaseModel]) -> str:
         message = "It must hold keys of its own"
     if not key:
         return f"{message}."
-    return f"{key}: {finding['input']!r} is not accepted: {message[0].lower()}{message[1:]}."
+    return f"{key}: {shown(finding['input'])} is not accepted: {message[0].lower()}{message[1:]}."
 
 
-def _keys(section: type[BaseModel], prefix: str = "") -> Iterator[str]:
+def dotted_keys(section: type[BaseModel], prefix: str = "") -> Iterator[str]:
     """All keys of a section, dotted."""
     for name, field in section.model_fields.items():
         yield prefix + name
         if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            yield from _keys(field.annotation, f"{prefix}{name}.")
+            yield from dotted_keys(field.annotation, f"{prefix}{name}.")

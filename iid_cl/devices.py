@@ -1,4 +1,4 @@
-"""Which device a run uses."""
+"""Which device a run uses, and how busy it is."""
 
 import torch
 
@@ -20,3 +20,22 @@ def resolve_device(name: str) -> torch.device:
             "use --device cpu or --device auto."
         )
     return device
+
+
+def gpu_state() -> str:
+    """Memory in use on the current GPU and, where NVIDIA's ``pynvml`` is installed, how busy it is, in words.
+
+    Empty where this process uses no GPU.
+    """
+    if not torch.cuda.is_initialized():
+        return ""
+    free, total = torch.cuda.mem_get_info()
+    memory = f"GPU {(total - free) / 2**30:.1f} of {total / 2**30:.0f} GiB"
+    try:
+        return f"{memory}, {torch.cuda.utilization()} % busy"
+    except (ModuleNotFoundError, RuntimeError, OSError):
+        return memory
+    except Exception as error:  # pynvml's own errors, whose class cannot be named without it
+        if type(error).__module__.split(".")[0] == "pynvml":
+            return memory
+        raise

@@ -1,6 +1,7 @@
 """Training a classifier on tensors: the one loop behind scratch evaluation and class centralization."""
 
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -74,3 +75,8 @@ def accuracy(network: Network, images: Tensor, labels: Tensor) -> float:
     """Share of ``images`` classified as ``labels``, in [0, 1]."""
     scores = torch.cat(list(predict(network, images)))
     return float((scores.argmax(1) == labels).float().mean())
+
+
+def schedule_state(schedule: torch.optim.lr_scheduler.LRScheduler) -> dict[str, Any]:
+    """What a learning rate schedule has counted; its settings stay where it was made."""
+    return {key: schedule.state_dict()[key] for key in ("last_epoch", "_step_count", "_last_lr")}

@@ -1,6 +1,6 @@
 """Training augmentation of whole mini-batches, current data and memory alike."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -28,3 +28,11 @@ class BatchAugmentationPlugin(SupervisedPlugin):
     def before_training_iteration(self, strategy: Any, **kwargs: Any) -> None:
         """Replaces the mini-batch's images; labels and task labels stay."""
         strategy.mbatch[0] = augment_each(strategy.mbatch[0], self._augmentations, self._generator)
+
+    def state_dict(self) -> dict[str, Any]:
+        """What the draws to come depend on."""
+        return {"generator": self._generator.get_state()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Goes on from there."""
+        self._generator.set_state(state["generator"])

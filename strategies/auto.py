@@ -1,6 +1,7 @@
 """The memory that chooses how to spend its bytes."""
 
 import math
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -161,6 +162,18 @@ class AutoBuffer(HybridBuffer):
             device=self.device if self.device is not None else strategy.device,
             generator=make_generator(seed, "choice"),
         )
+
+    def state_dict(self) -> dict[str, Any]:
+        """The memory, and the way chosen for it."""
+        choice = None if self.choice is None else {"share": self.choice.share, "partition": self.choice.partition}
+        return {**super().state_dict(), "choice": choice, "tried": self.tried}
+
+    def load_state_dict(self, state: Mapping[str, Any], like: Any) -> None:
+        """Takes over both."""
+        super().load_state_dict(state, like)
+        if state["choice"] is not None:
+            self._choose(Way(**state["choice"]))
+        self.tried = dict(state["tried"])
 
     def _choose(self, way: Way) -> None:
         self.choice = way

@@ -6,19 +6,21 @@ A policy fits every Avalanche plugin that takes one, for example
 
 import time
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
+from avalanche.benchmarks.utils import AvalancheDataset
 from avalanche.training.storage_policy import ExemplarsBuffer
 from torch import Tensor
 
 from iid_cl.data.images import Normalization
+from iid_cl.distill.journal import Journal
 from iid_cl.errors import UserError
 from iid_cl.memory.budget import Budget
 from iid_cl.memory.exemplars import Exemplars
-from iid_cl.memory.files import save_memory
+from iid_cl.memory.files import memory_of_state, memory_state, save_memory
 from iid_cl.seeding import make_generator
 
 from .samples import LABEL_RANGE, Form, as_avalanche, read_experience
@@ -26,6 +28,8 @@ from .staging import Staging
 from .views import ClassGroups
 
 ImagesByClass = Mapping[int, Tensor]
+OnImages = Callable[[Any, ImagesByClass], None]
+"""From an experience and the uint8 images (n_c, C, H, W) of each class that the memory is about to condense."""
 
 
 class MemoryBuffer(ClassGroups, ExemplarsBuffer):
@@ -52,6 +56,9 @@ class MemoryBuffer(ClassGroups, ExemplarsBuffer):
         keys: the class index and task label of each class of ``exemplars``.
         seconds: time spent making the memory so far.
         number_samples: labels of samples carry the exemplar's number; set by :class:`SoftLabelPlugin`.
+        on_images: called with what each experience brings before it is condensed; what it raises stops that.
+        updates: how often it has been renewed.
+        journal: keeps what an update has got done where it may be interrupted and begun again.
     """
 
     def __init__(
@@ -72,9 +79,11 @@ class MemoryBuffer(ClassGroups, ExemplarsBuffer):
         self.keys: dict[int, tuple[int, int]] = {}
         self.seconds = 0.0
         self.number_samples = False
+        self.on_images: OnImages | None = None
         self._form: Form = "bytes"  # of the last experience's raw samples
         self._stands_for: dict[int, int] = {}
-        self._updates = 0
+        self.updates = 0
+        self.journal: Journal | None = None
         self._staging = Staging()
 
     @abstractmethod
@@ -121,9 +130,13 @@ class MemoryBuffer(ClassGroups, ExemplarsBuffer):
         arrived = {int(c): images.images[ids == c] for c in ids.unique()}
         classes = set(arrived) | set(self._stands_for)
         room = self.budget.room(len(classes), images.images[0].numel())
+        if self.on_images is not None:
+            self.on_images(exp, arrived)
         given_normalization, self.normalization = self.normalization, self.normalization or _measure(images.images)
+        if self.journal is not None:
+            self.journal.begin_update()
         try:
-            exemplars = self.renew(arrived, room, agent_state, make_generator(self.seed, "memory", self._updates))
+            exemplars = self.renew(arrived, room, agent_state, make_generator(self.seed, "memory", self.updates))
             buffer = as_avalanche(exemplars, data, form, self.normalization, keys, self.number_samples)
         except BaseException:  # what it fails at, or is interrupted in, leaves the memory as it was
             self.normalization = given_normalization
@@ -131,7 +144,9 @@ class MemoryBuffer(ClassGroups, ExemplarsBuffer):
         self.exemplars, self.buffer, self.keys, self._form = exemplars, buffer, keys, form
         for label, members in arrived.items():
             self._stands_for[label] = self._stands_for.get(label, 0) + len(members)
-        self._updates += 1
+        self.updates += 1
+        if self.journal is not None:
+            self.journal.end_update()
         self._staging.clear()
         if self.budget.key != "mem_size":
             self.max_size = len(self.buffer)
@@ -175,6 +190,48 @@ class MemoryBuffer(ClassGroups, ExemplarsBuffer):
                 self.exemplars, self.buffer, self._form, self.normalization, self.keys, self.number_samples
             )
         self.budget, self.max_size = budget, new_size
+
+    def state_dict(self) -> dict[str, Any]:
+        """The memory and all that its next updates depend on, as nested plain values and tensors.
+
+        Raises:
+            UserError: images of an online stream wait for the end of their task.
+        """
+        if self.staged_bytes:
+            raise UserError("the memory is in the middle of a task of an online stream; save its state at the end.")
+        return {
+            "exemplars": None if self.exemplars is None else memory_state(self.exemplars),
+            "keys": {number: list(key) for number, key in self.keys.items()},
+            "form": self._form,
+            "stands_for": self._stands_for,
+            "updates": self.updates,
+            "max_size": self.max_size,
+            "budget": self.budget.amount,
+            "normalization": None
+            if self.normalization is None
+            else [list(self.normalization.mean), list(self.normalization.std)],
+            "seconds": self.seconds,
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any], like: AvalancheDataset | None) -> None:
+        """Takes over the state of a buffer that was made with the same arguments.
+
+        Args:
+            state: of :meth:`state_dict`.
+            like: data set of the last experience that the memory was renewed from; exemplars take its transforms.
+        """
+        self.keys = {number: (key[0], key[1]) for number, key in state["keys"].items()}
+        self._form, self._stands_for, self.updates = state["form"], dict(state["stands_for"]), state["updates"]
+        self.max_size, self.seconds = state["max_size"], state["seconds"]
+        self.budget = Budget(**{self.budget.key: state["budget"]})
+        if state["normalization"] is not None:
+            mean, std = state["normalization"]
+            self.normalization = Normalization(tuple(mean), tuple(std))
+        if state["exemplars"] is not None and like is not None:
+            self.exemplars = memory_of_state(state["exemplars"])
+            self.buffer = as_avalanche(
+                self.exemplars, like, self._form, self.normalization, self.keys, self.number_samples
+            )
 
     def save(self, path: Path | str) -> None:
         """Writes the memory as safetensors.

@@ -6,7 +6,7 @@ selection of their rows, transformed at once.
 """
 
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -66,6 +66,14 @@ class InMemoryPlugin(SupervisedPlugin):
     def before_eval_exp(self, strategy: Any, **kwargs: Any) -> None:
         """Replaces the data loader; see :meth:`before_training_epoch`."""
         self._serve(strategy, "eval_transform", self._eval_transform)
+
+    def state_dict(self) -> dict[str, Any]:
+        """What the orders to come depend on."""
+        return {"generator": self._generator.get_state()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Goes on from there."""
+        self._generator.set_state(state["generator"])
 
     def _serve(self, strategy: Any, argument: str, given: Batched | None) -> None:
         if isinstance(strategy.dataloader, TensorLoader):

@@ -1,6 +1,6 @@
 """Mini-batches as rows of tensors, in the sizes and by the rules of Avalanche's own loaders."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -71,6 +71,9 @@ class TensorLoader:
         self._shuffle = shuffle
         self._drop_last = drop_last
         self._generator = generator
+        self._started = generator.get_state()  # before the epoch at hand
+        self._served = 0  # mini-batches of it
+        self._skip = 0
 
     def __len__(self) -> int:
         lead = self._sources[self._lead]
@@ -78,6 +81,8 @@ class TensorLoader:
         return whole + (rest > 0 and not self._drop_last)
 
     def __iter__(self) -> Iterator[list[Tensor]]:
+        self._started, self._served = self._generator.get_state(), 0
+        skip, self._skip = self._skip, 0
         passes = [self._pass(source) for source in self._sources]
         for _ in range(len(self)):
             chosen: list[tuple[Source, Tensor]] = []
@@ -88,7 +93,18 @@ class TensorLoader:
                     samples = next(passes[number], None)
                 if samples is not None:
                     chosen.append((source, samples))
-            yield _batch(chosen)
+            self._served += 1
+            if self._served > skip:
+                yield _batch(chosen)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where in an epoch it is."""
+        return {"started": self._started, "served": self._served}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Lets the next iteration be the rest of that epoch."""
+        self._generator.set_state(state["started"])
+        self._skip = state["served"]
 
     def _pass(self, source: Source) -> Iterator[Tensor]:
         """One pass over a source: the numbers of each mini-batch's samples."""

@@ -1,6 +1,6 @@
 """The memory-only mode: after each experience a fresh network is trained on the memory alone (GDumb)."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -23,16 +23,19 @@ class MemoryOnlyPlugin(GDumbPlugin):
     Args:
         buffer: the memory.
         fill: whether this plugin puts the classes there; otherwise another strategy has done so before.
+
+    Attributes:
+        fill: the same; it may change between experiences.
     """
 
     def __init__(self, buffer: MemoryBuffer, fill: bool = True) -> None:
         super().__init__(mem_size=buffer.max_size)
         self.storage_policy = buffer
-        self._fill = fill
+        self.fill = fill
 
     def after_train_dataset_adaptation(self, strategy: Any, **kwargs: Any) -> None:
         """Replaces the experience's data by the memory."""
-        if self._fill:
+        if self.fill:
             self.storage_policy.update(strategy, **kwargs)
         if len(self.storage_policy.buffer):
             strategy.adapted_dataset = self.storage_policy.buffer
@@ -64,6 +67,14 @@ class UpdateLimitPlugin(SupervisedPlugin):
     def after_training_exp(self, strategy: Any, **kwargs: Any) -> None:
         """Avalanche forgets a stop only when another pass begins: the next experience's would not."""
         strategy._stop_training = False
+
+    def state_dict(self) -> dict[str, Any]:
+        """Mini-batches of the experience so far."""
+        return {"done": self._done}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Goes on from there."""
+        self._done = state["done"]
 
 
 class MemoryOnly(SupervisedTemplate):

@@ -243,6 +243,15 @@ def test_on_a_gpu_a_share_of_what_is_free_is_filled(monkeypatch):
         assert (chunk + 1) * size > share
 
 
+def test_on_a_gpu_that_has_to_repeat_it_does_not_matter_what_is_free(monkeypatch):
+    monkeypatch.setattr(torch, "are_deterministic_algorithms_enabled", lambda: True)
+    chunks = set()
+    for free in (10_000_000, 20_000_000):
+        monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device, free=free: (free, 80_000_000))
+        chunks.add(classes_per_chunk(1_000_000, CUDA))
+    assert chunks == {int(DEVICE_SHARE * 80)}
+
+
 # --- passes
 
 

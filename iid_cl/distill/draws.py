@@ -1,8 +1,9 @@
 """What each draw of a distillation consists of: real batch, augmentation and networks."""
 
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -32,16 +33,7 @@ class Draw:
     phi: TrainedNetwork | None  # network of class centralization
 
 
-def draws(
-    config: DistillConfig,
-    sampler: ClassSampler,
-    embedders: FreshEmbedders | EmbedderQueue,
-    pool: Sequence[TrainedNetwork],
-    features: int,
-    seed: int,
-    device: torch.device,
-    in_place: bool,
-) -> Iterator[Draw]:
+class Draws:
     """One draw after the other, as many as the iterations take.
 
     Args:
@@ -50,27 +42,63 @@ def draws(
         seed: of the streams that networks and frequencies are drawn from.
         in_place: hand out networks at one and the same address, as a replayed CUDA graph needs them.
     """
-    frequency_draws = make_generator(seed, "frequencies", device=device)
-    phi_draws = make_generator(seed, "trained")
-    places: dict[str, Network] = {}
 
-    def place(role: str, network: Network) -> Network:
-        if not in_place:
+    def __init__(
+        self,
+        config: DistillConfig,
+        sampler: ClassSampler,
+        embedders: FreshEmbedders | EmbedderQueue,
+        pool: Sequence[TrainedNetwork],
+        features: int,
+        seed: int,
+        device: torch.device,
+        in_place: bool,
+    ) -> None:
+        self._config = config
+        self._sampler = sampler
+        self._embedders = embedders
+        self._pool = pool
+        self._features = features
+        self._frequency_draws = make_generator(seed, "frequencies", device=device)
+        self._phi_draws = make_generator(seed, "trained")
+        self._in_place = in_place
+        self._places: dict[str, Network] = {}
+
+    def __iter__(self) -> Iterator[Draw]:
+        for rows, parameters in self._sampler.draws(-(-self._config.iterations // self._config.steps_per_draw)):
+            psi, accuracy = self._embedders.draw()
+            frequencies, phi = None, None
+            if self._config.objective == "ncfm":
+                count = self._config.characteristic.frequencies
+                frequencies = draw_frequencies(count, self._features, self._frequency_draws)
+            if self._pool:
+                chosen = self._pool[int(torch.randint(len(self._pool), (1,), generator=self._phi_draws))]
+                phi = TrainedNetwork(self._place("phi", chosen.network), chosen.spread)
+            yield Draw(rows, parameters, self._place("psi", psi), accuracy, frequencies, phi)
+
+    def _place(self, role: str, network: Network) -> Network:
+        if not self._in_place:
             return network
-        if role not in places:
-            places[role] = copy.deepcopy(network)
-        places[role].load_state_dict(network.state_dict())
-        return places[role]
+        if role not in self._places:
+            self._places[role] = copy.deepcopy(network)
+        self._places[role].load_state_dict(network.state_dict())
+        return self._places[role]
 
-    for rows, parameters in sampler.draws(-(-config.iterations // config.steps_per_draw)):
-        psi, accuracy = embedders.draw()
-        frequencies, phi = None, None
-        if config.objective == "ncfm":
-            frequencies = draw_frequencies(config.characteristic.frequencies, features, frequency_draws)
-        if pool:
-            chosen = pool[int(torch.randint(len(pool), (1,), generator=phi_draws))]
-            phi = TrainedNetwork(place("phi", chosen.network), chosen.spread)
-        yield Draw(rows, parameters, place("psi", psi), accuracy, frequencies, phi)
+    def state_dict(self) -> dict[str, Any]:
+        """What the draws to come depend on; that of networks for class centralization is their seed."""
+        return {
+            "sampler": self._sampler.state_dict(),
+            "embedders": self._embedders.state_dict(),
+            "frequencies": self._frequency_draws.get_state(),
+            "trained": self._phi_draws.get_state(),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Lets the iteration go on from there."""
+        self._sampler.load_state_dict(state["sampler"])
+        self._embedders.load_state_dict(state["embedders"])
+        self._frequency_draws.set_state(state["frequencies"])
+        self._phi_draws.set_state(state["trained"])
 
 
 def make_embedders(
@@ -113,4 +141,4 @@ def make_embedders(
         return augment_each(normalization.apply(images), augmentations, batch_draws), labels
 
     choice = make_generator(seed, "embedders", "choice")
-    return EmbedderQueue(config.queue, make, batch, choice, arithmetic)
+    return EmbedderQueue(config.queue, make, batch, choice, arithmetic, (architecture_draws, batch_draws))

@@ -1,8 +1,9 @@
 """Sources of embedding networks: one drawn afresh in each iteration, or a queue trained on the fly."""
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -30,6 +31,14 @@ class FreshEmbedders:
         initialize(self._network, self._generator)
         return self._network, None
 
+    def state_dict(self) -> dict[str, Any]:
+        """What the networks to come depend on."""
+        return {"generator": self._generator.get_state()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Goes on from there."""
+        self._generator.set_state(state["generator"])
+
 
 @dataclass
 class _Member:
@@ -51,6 +60,7 @@ class EmbedderQueue:
         batch: draws ``n`` augmented real images (n, c, H, W) and their class indices (n,).
         generator: on the CPU; decides which networks train and which is drawn.
         arithmetic: of the training.
+        sources: generators that ``make`` and ``batch`` draw from, which belong to the queue's state.
     """
 
     def __init__(
@@ -60,12 +70,14 @@ class EmbedderQueue:
         batch: Callable[[int], tuple[Tensor, Tensor]],
         generator: torch.Generator,
         arithmetic: Arithmetic = EAGER,
+        sources: Sequence[torch.Generator] = (),
     ) -> None:
         self._config = config
         self._make = make
         self._batch = batch
         self._generator = generator
         self._arithmetic = arithmetic
+        self._generators = (generator, *sources)
         self._members: deque[_Member] = deque(maxlen=config.size)
         self._iteration = 0
 
@@ -109,3 +121,32 @@ class EmbedderQueue:
             correct.append((scores.argmax(1) == labels).float().mean())
         member.accuracy = torch.stack(correct).mean().detach()
         member.network.requires_grad_(False)
+
+    def state_dict(self) -> dict[str, Any]:
+        """All networks with their optimizers, and what the draws to come depend on."""
+        return {
+            "iteration": self._iteration,
+            "generators": [generator.get_state() for generator in self._generators],
+            "members": [
+                {
+                    "network": member.network.state_dict(),
+                    "optimizer": member.optimizer.state_dict(),
+                    "born": member.born,
+                    "accuracy": member.accuracy,
+                }
+                for member in self._members
+            ],
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Goes on from there."""
+        for kept in state["members"]:
+            self._push()
+            member = self._members[-1]
+            member.network.load_state_dict(kept["network"])
+            member.optimizer.load_state_dict(kept["optimizer"])
+            member.born = kept["born"]
+            member.accuracy = kept["accuracy"].to(next(member.network.parameters()).device)
+        for generator, kept in zip(self._generators, state["generators"], strict=True):
+            generator.set_state(kept)
+        self._iteration = state["iteration"]

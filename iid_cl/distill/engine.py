@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -9,7 +10,9 @@ from torch import Tensor
 from iid_cl.acceleration import Arithmetic, Cost, choose, classes_per_chunk, measure
 from iid_cl.config_distill import DistillConfig
 from iid_cl.data.images import Normalization
-from iid_cl.distill.draws import draws, make_embedders
+from iid_cl.distill.draws import Draws, make_embedders
+from iid_cl.distill.journal import Journal
+from iid_cl.distill.losses import Objective
 from iid_cl.distill.plateau import Plateau, hold_out
 from iid_cl.distill.sampling import ClassSampler
 from iid_cl.distill.step import ImageStep
@@ -19,6 +22,7 @@ from iid_cl.memory.exemplars import ExemplarSet
 from iid_cl.memory.partition import pack
 from iid_cl.nets import Network, build_network
 from iid_cl.seeding import draw_seed, make_generator
+from iid_cl.training import schedule_state
 
 REPORTS = 50  # how often the losses are read back to the host during one distillation
 
@@ -37,11 +41,13 @@ def distill(
     augmentations: Sequence[str] = (),
     weights: Mapping[int, Tensor] | None = None,
     embedder: Network | None = None,
+    objective: Objective | None = None,
     trained: Sequence[TrainedNetwork] | None = None,
     soft_labels: bool = False,
     on_step: OnStep | None = None,
     on_snapshot: OnSnapshot | None = None,
     snapshots: Collection[int] = (),
+    journal: Journal | None = None,
 ) -> ExemplarSet:
     """Condenses each class into ``ipc`` stored images by matching feature distributions.
 
@@ -60,12 +66,16 @@ def distill(
             hold images that stand for themselves.
         embedder: a network of your own in place of ``config.embedder``, drawn afresh in each iteration, see
             :class:`iid_cl.nets.NamedLayer`; it moves to ``device`` and its weights are frozen.
+        objective: a matching loss of your own in place of ``config.objective``'s; all else is as configured. In the
+            relative scale the learning rate expects it in units of the real features' spread, see
+            :func:`iid_cl.distill.objectives.spread`. Early stopping watches the means' distance all the same.
         trained: networks for class centralization and soft labels; without any they are trained here as
             ``config.cc`` says.
         soft_labels: store with each decoded image the class probabilities that the trained networks see in it.
         on_step: called now and then with the iteration (from 1) and the mean loss terms per class.
         on_snapshot: called with the iteration and the images so far, at each iteration of ``snapshots``; 0 stands
             for the images at the start. The schedule is that of all iterations.
+        journal: takes the state of the distillation where it wants it, and gives back that of an interrupted one.
 
     Returns:
         The exemplars as stored, uint8; their metadata say after how many iterations, and by which arithmetic.
@@ -75,86 +85,216 @@ def distill(
             embedder of your own where the configuration asks for a queue.
     """
     _check(images_by_class, ipc)
-    device = torch.device(device)
     seed = draw_seed(generator)
-    names = config.augment if config.augment is not None else list(augmentations)
-    held_out: dict[int, Tensor] = {}
-    if config.early_stopping.patience is not None:
-        weights = hold_out(weights, seed)[0] if weights else None  # the same images: the draw depends on their number
-        images_by_class, held_out = hold_out(images_by_class, seed)
-        _check(images_by_class, ipc)
-    representative = config.sampling == "representative"
-    sampler = ClassSampler(images_by_class, config.real_batch, names, seed, device, representative, weights)
-    shown = ipc * config.factor**2
-    start = normalization.apply(sampler.initial(shown))
-    synthetic = pack(start.flatten(0, 1), config.factor).unflatten(0, (len(start), ipc)).requires_grad_()
-    black, white = normalization.limits(device)
-    with torch.no_grad():
-        synthetic.clamp_(black, white)
+    finished = None if journal is None else journal.finished()
+    if finished is not None:
+        return finished
+    kept = None if journal is None else journal.under_way()
 
-    iteration = 0
-
-    def stored() -> ExemplarSet:
-        images = normalization.invert(synthetic.detach()).cpu()
-        by_class = dict(zip(sorted(images_by_class), images, strict=True))
-        settings = config.model_dump(mode="json")
-        done = {"iterations_done": iteration, "arithmetic": arithmetic.label}
-        metadata = {"method": "distilled", "ipc": ipc, "distill": settings, **done}
-        memory = ExemplarSet.from_classes(by_class, metadata, partition=config.factor)
-        return add_soft_labels(memory, trained or [], normalization, device) if soft_labels else memory
-
-    def snapshot(iteration: int) -> None:
-        if on_snapshot is not None and iteration in snapshots:
-            on_snapshot(iteration, stored())
-
-    # A single image has no deviation from its class mean. One class alone gives a network nothing to learn.
-    use_cc = config.cc.weight > 0 and ipc * config.factor > 1 and config.iterations > 0
-    probe = embedder if embedder is not None else build_network(config.embedder, sampler.shape, 1, make_generator(0))
-    cost = measure(probe.to(device), sampler.shape, device)
-    arithmetic = _arithmetic(config, cost, sampler, shown, device, embedder is not None)
-    if not trained and (use_cc or soft_labels) and len(images_by_class) > 1:
-        trained = train_networks(
+    def attempt(settings: DistillConfig, kept: Mapping[str, Any] | None) -> ExemplarSet:
+        job = Distillation(
             images_by_class,
-            config.cc,
+            settings,
+            ipc=ipc,
             seed=seed,
-            device=device,
+            device=torch.device(device),
             normalization=normalization,
-            augmentations=names,
+            augmentations=augmentations,
             weights=weights,
-            arithmetic=arithmetic,
+            embedder=embedder,
+            objective=objective,
+            trained=trained,
+            soft_labels=soft_labels,
         )
-    pool = trained or () if use_cc else ()
-    embedders = make_embedders(config, sampler, embedder, arithmetic, names, seed, normalization, device)
-    in_place = arithmetic.captures(device)
-    drawn = draws(config, sampler, embedders, pool, cost.feature_bytes // 4, seed, device, in_place)
-    step = ImageStep(config, sampler, normalization, arithmetic, _chunk(config, cost, sampler, shown, pool, device))
-    plateau = Plateau(held_out, config, seed, normalization, device, embedder) if held_out else None
-    optimizer = torch.optim.SGD([synthetic], lr=config.lr, momentum=config.momentum)
-    schedule = _schedule(optimizer, config)
-    every = max(1, config.iterations // REPORTS)
+        return job.run(on_step or (lambda *_: None), on_snapshot, snapshots, journal, kept)
 
-    snapshot(0)
-    for iteration in range(1, config.iterations + 1):
-        if (iteration - 1) % config.steps_per_draw == 0:
-            draw = next(drawn)
-        terms = step.gradient(synthetic, draw)
-        optimizer.step()
-        schedule.step()
+    slower = None if config.retry is None else config.model_copy(update={"lr": config.lr * config.retry, "retry": None})
+    if slower is not None and kept is not None and kept["lr"] == slower.lr:
+        memory = attempt(slower, kept)
+    else:
+        try:
+            memory = attempt(config, kept)
+        except DivergedError:
+            if slower is None:
+                raise
+            memory = attempt(slower, None)
+    if journal is not None:
+        journal.finish(memory)
+    return memory
+
+
+class DivergedError(UserError):
+    """Synthetic images that are no longer finite."""
+
+
+class Distillation:
+    """Synthetic images of all classes on their way, see :func:`distill`; ``seed`` is the source of all randomness."""
+
+    def __init__(
+        self,
+        images_by_class: Mapping[int, Tensor],
+        config: DistillConfig,
+        *,
+        ipc: int,
+        seed: int,
+        device: torch.device,
+        normalization: Normalization,
+        augmentations: Sequence[str],
+        weights: Mapping[int, Tensor] | None,
+        embedder: Network | None,
+        objective: Objective | None,
+        trained: Sequence[TrainedNetwork] | None,
+        soft_labels: bool,
+    ) -> None:
+        self._config, self._ipc, self._device, self._normalization = config, ipc, device, normalization
+        self._objective = objective
+        names = config.augment if config.augment is not None else list(augmentations)
+        held_out: dict[int, Tensor] = {}
+        if config.early_stopping.patience is not None:
+            weights = hold_out(weights, seed)[0] if weights else None  # the same images: the draw depends on the number
+            images_by_class, held_out = hold_out(images_by_class, seed)
+            _check(images_by_class, ipc)
+        self._classes = sorted(images_by_class)
+        representative = config.sampling == "representative"
+        sampler = ClassSampler(images_by_class, config.real_batch, names, seed, device, representative, weights)
+        shown = ipc * config.factor**2
+        start = normalization.apply(sampler.initial(shown))
+        self.synthetic = pack(start.flatten(0, 1), config.factor).unflatten(0, (len(start), ipc)).requires_grad_()
+        self._black, self._white = normalization.limits(device)
         with torch.no_grad():
-            synthetic.clamp_(black, white)  # storage knows nothing below black or above white
-        last = iteration == config.iterations or (
-            plateau is not None and plateau.reached(iteration, synthetic.detach())
-        )
-        if on_step is not None and (iteration % every == 0 or last):
-            on_step(iteration, {name: float(term.mean()) for name, term in terms.items()})
-        snapshot(iteration)
-        if last:
-            break
+            self.synthetic.clamp_(self._black, self._white)
 
-    if not bool(synthetic.isfinite().all()):
-        alpha = " or a smaller distill.cc.alpha" if use_cc and config.cc.form == "exponential" else ""
-        raise UserError(f"distill.lr: {config.lr} makes the images diverge; use a smaller rate{alpha}.")
-    return stored()
+        # A single image has no deviation from its class mean. One class alone gives a network nothing to learn.
+        self._use_cc = config.cc.weight > 0 and ipc * config.factor > 1 and config.iterations > 0
+        probe = embedder
+        if probe is None:
+            probe = build_network(config.embedder, sampler.shape, 1, make_generator(0))
+        cost = measure(probe.to(device), sampler.shape, device)
+        own = embedder is not None or objective is not None
+        self._arithmetic = _arithmetic(config, cost, sampler, shown, device, own)
+        if not trained and (self._use_cc or soft_labels) and len(images_by_class) > 1:
+            trained = train_networks(
+                images_by_class,
+                config.cc,
+                seed=seed,
+                device=device,
+                normalization=normalization,
+                augmentations=names,
+                weights=weights,
+                arithmetic=self._arithmetic,
+            )
+        self._teachers = (trained or []) if soft_labels else None
+        pool = trained or () if self._use_cc else ()
+        embedders = make_embedders(config, sampler, embedder, self._arithmetic, names, seed, normalization, device)
+        in_place = self._arithmetic.captures(device)
+        self._draws = Draws(config, sampler, embedders, pool, cost.feature_bytes // 4, seed, device, in_place)
+        chunk = _chunk(config, cost, sampler, shown, pool, device)
+        self._step = ImageStep(config, sampler, normalization, self._arithmetic, chunk, objective)
+        self._plateau = Plateau(held_out, config, seed, normalization, device, embedder) if held_out else None
+        self._optimizer = torch.optim.SGD([self.synthetic], lr=config.lr, momentum=config.momentum)
+        self._schedule = _schedule(self._optimizer, config)
+        self._iteration = 0
+
+    def run(
+        self,
+        on_step: OnStep,
+        on_snapshot: OnSnapshot | None,
+        snapshots: Collection[int],
+        journal: Journal | None,
+        kept: Mapping[str, Any] | None,
+    ) -> ExemplarSet:
+        """All iterations, or those after the state ``kept``.
+
+        Raises:
+            DivergedError: images are not finite any more; found when losses are reported or a state is kept.
+        """
+        config, every = self._config, max(1, self._config.iterations // REPORTS)
+
+        def snapshot() -> None:
+            if on_snapshot is not None and self._iteration in snapshots:
+                on_snapshot(self._iteration, self.stored())
+
+        if kept is None:
+            snapshot()
+        else:
+            self.load_state_dict(kept)
+        drawn = iter(self._draws)
+        last = self._iteration >= config.iterations
+        while not last:
+            if self._iteration % config.steps_per_draw == 0:
+                draw = next(drawn)
+            terms = self._step.gradient(self.synthetic, draw)
+            self._optimizer.step()
+            self._schedule.step()
+            with torch.no_grad():
+                self.synthetic.clamp_(self._black, self._white)  # storage knows nothing below black or above white
+            self._iteration += 1
+            last = self._iteration == config.iterations or (
+                self._plateau is not None and self._plateau.reached(self._iteration, self.synthetic.detach())
+            )
+            if self._iteration % every == 0 or last:
+                self._check_finite()
+                on_step(self._iteration, {name: float(term.mean()) for name, term in terms.items()})
+            snapshot()
+            if journal is not None and not last and self._iteration % config.steps_per_draw == 0:
+                journal.keep(self.state_dict)
+        return self.stored()
+
+    def stored(self) -> ExemplarSet:
+        """The images so far, as a memory."""
+        images = self._normalization.invert(self.synthetic.detach()).cpu()
+        by_class = dict(zip(self._classes, images, strict=True))
+        metadata = {
+            "method": "distilled",
+            "ipc": self._ipc,
+            "distill": self._config.model_dump(mode="json"),
+            "iterations_done": self._iteration,
+            "arithmetic": self._arithmetic.label,
+        }
+        if self._objective is not None:
+            metadata["own_objective"] = getattr(self._objective, "__name__", type(self._objective).__name__)
+        memory = ExemplarSet.from_classes(by_class, metadata, partition=self._config.factor)
+        if self._teachers is None:
+            return memory
+        return add_soft_labels(memory, self._teachers, self._normalization, self._device)
+
+    def _check_finite(self) -> None:
+        broken = (~self.synthetic.detach().flatten(1).isfinite().all(1)).nonzero()
+        if len(broken):
+            exponential = self._use_cc and self._config.cc.form == "exponential"
+            alpha = " or a smaller distill.cc.alpha" if exponential else ""
+            raise DivergedError(
+                f"distill.lr: {self._config.lr} makes the images diverge (class {self._classes[int(broken[0])]}, by "
+                f"iteration {self._iteration}); use a smaller rate{alpha}, or set distill.retry."
+            )
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that the iterations to come depend on, but for what follows from the seed.
+
+        Raises:
+            DivergedError: the images are no state to go on from.
+        """
+        self._check_finite()
+        return {
+            "iteration": self._iteration,
+            "lr": self._config.lr,
+            "images": self.synthetic.detach(),
+            "optimizer": self._optimizer.state_dict(),
+            "schedule": schedule_state(self._schedule),
+            "draws": self._draws.state_dict(),
+            "plateau": None if self._plateau is None else self._plateau.state_dict(),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Goes on from there."""
+        with torch.no_grad():
+            self.synthetic.copy_(state["images"])
+        self._optimizer.load_state_dict(state["optimizer"])
+        self._schedule.load_state_dict(state["schedule"])
+        self._draws.load_state_dict(state["draws"])
+        if self._plateau is not None:
+            self._plateau.load_state_dict(state["plateau"])
+        self._iteration = state["iteration"]
 
 
 def _arithmetic(

@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -100,3 +101,11 @@ class Plateau:
         self._failures = 0 if loss < self._best else self._failures + 1
         self._best = min(self._best, loss)
         return self._failures == self._config.early_stopping.patience
+
+    def state_dict(self) -> dict[str, Any]:
+        """What the checks so far have found."""
+        return {"best": self._best, "failures": self._failures}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Goes on from there."""
+        self._best, self._failures = state["best"], state["failures"]

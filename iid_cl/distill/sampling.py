@@ -1,6 +1,7 @@
 """Random draws per class: each class has a stream of its own, so that its images don't depend on the others'."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -50,6 +51,9 @@ class ClassSampler:
         ]
         self._batch = batch
         self._augmentations = augmentations
+        self._begun = 0  # draws before the block at hand
+        self._handed_out = 0  # of the block at hand
+        self._before_block = self._streams()
 
     @property
     def classes(self) -> int:
@@ -96,14 +100,31 @@ class ClassSampler:
 
     def draws(self, count: int) -> Iterator[tuple[Tensor, Parameters]]:
         """``count`` pairs of real batches, as rows (K, B) for :meth:`real`, and augmentation parameters of K groups."""
-        for start in range(0, count, BLOCK):
-            length = min(BLOCK, count - start)
+        while self._begun < count:
+            length = min(BLOCK, count - self._begun)
+            self._before_block = self._streams()
             rows = torch.stack([self._walk(k, length) for k in range(self.classes)], dim=1)
             rows = rows.to(self._images.device)
             uniforms = torch.stack([torch.rand(length, UNIFORMS, generator=g) for g in self._generators], dim=1)
             parameters = make_parameters(uniforms, self._augmentations, self.shape[1:]).to(self._images.device)
-            for step in range(length):
-                yield rows[step], parameters[step]
+            while self._handed_out < length:
+                self._handed_out += 1
+                yield rows[self._handed_out - 1], parameters[self._handed_out - 1]
+            self._begun, self._handed_out = self._begun + length, 0
+
+    def _streams(self) -> dict[str, Any]:
+        return {"generators": [g.get_state() for g in self._generators], "rests": list(self._rests)}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where :meth:`draws` is: the streams before the block at hand, and how much of it has been handed out."""
+        return {**self._before_block, "begun": self._begun, "handed_out": self._handed_out}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Lets :meth:`draws`, called anew with the same count, go on from there."""
+        for generator, kept in zip(self._generators, state["generators"], strict=True):
+            generator.set_state(kept)
+        self._rests = list(state["rests"])
+        self._begun, self._handed_out = state["begun"], state["handed_out"]
 
     def _walk(self, k: int, length: int) -> Tensor:
         """The next ``length`` batches of class number ``k``, (length, batch), as rows of the images.

@@ -11,6 +11,7 @@ from rich.text import Text
 from iid_cl.report.statistics import interval, paired_difference, percent_interval
 from iid_cl.runs.experiment import Result
 
+FULL, MIDDLING = 110, 76  # columns that the tables of all figures, and of fewer, need
 TOLERANCE = 0.05  # of bytes below the others'
 
 Spread = tuple[float, float | None]
@@ -119,17 +120,19 @@ def unequal_updates(rows: Sequence[Row]) -> list[str]:
 
 
 def comparison_table(
-    rows: Sequence[Row], baseline: str | None, flagged: Mapping[Row, str], title: str, *, full: bool = True
+    rows: Sequence[Row], baseline: str | None, flagged: Mapping[Row, str], title: str, *, width: int = 160
 ) -> Table:
     """A section per mode and budget, the bounds last; ``*`` marks bytes that are not equal, ``n`` fewer seeds.
 
-    A table that is not ``full`` fits 80 columns, without average accuracy and forgetting.
+    Without room for them in ``width`` columns, average accuracy and forgetting are left out (below 110), and all but
+    final accuracy and bytes (below 76).
     """
     table = Table(title=Text(title), title_justify="left", title_style="bold", box=box.SIMPLE, pad_edge=False)
     table.add_column("memory", no_wrap=True)
-    against = [] if baseline is None else [f"vs {baseline}"]
-    more = ["average %", "forgetting"] if full else []
-    for heading in ["final %", *against, *more, "bytes", "updates", "seconds"]:
+    headings = ["final %", f"vs {baseline}", "average %", "forgetting", "bytes", "updates", "seconds"]
+    left_out = set() if baseline is not None else {1}
+    left_out |= set() if width >= FULL else {2, 3} if width >= MIDDLING else {1, 2, 3, 5, 6}
+    for heading in (heading for i, heading in enumerate(headings) if i not in left_out):
         table.add_column(heading, justify="right", no_wrap=True)
     shown: tuple[str | None, tuple[str, int] | None] | None = None
     most = max((len(row.seeds) for row in rows), default=0)
@@ -139,15 +142,17 @@ def comparison_table(
             table.add_section()
             table.add_row(Text(place(*shown), style="bold"))
         fewer = "" if len(row.seeds) == most else f" (n={len(row.seeds)})"
-        table.add_row(
-            Text(f"  {row.label}{fewer}"),
+        cells = [
             percent_interval(row.final),
-            *([] if baseline is None else [percent_interval(row.difference, signed=True)]),
-            *([percent_interval(row.average), percent_interval(row.forgetting)] if full else []),
+            percent_interval(row.difference, signed=True),
+            percent_interval(row.average),
+            percent_interval(row.forgetting),
             _range(row.bytes) + ("*" if row in flagged else ""),
             _range(row.updates),
             f"{row.seconds:.1f}",
-        )
+        ]
+        shown_cells = (cell for i, cell in enumerate(cells) if i not in left_out)
+        table.add_row(Text(f"  {row.label}{fewer}"), *shown_cells)
     return table
 
 

@@ -15,17 +15,22 @@ SHOWN_PER_CLASS = 20
 
 
 def save_memory_picture(path: Path, memory: Exemplars, class_names: Sequence[str]) -> None:
-    """Writes the memory as a PNG: a row per class in ascending order, at most 20 images of each.
+    """Writes :func:`memory_picture` to a file.
+
+    Raises:
+        UserError: the file cannot be written.
+    """
+    write_bytes(path, memory_picture(memory, class_names))
+
+
+def memory_picture(memory: Exemplars, class_names: Sequence[str]) -> bytes:
+    """The memory as a PNG: a row per class in ascending order, at most 20 images of each.
 
     A memory of many classes with few images is turned on its side, a column per class.
 
     Args:
-        path: file to write.
         memory: the exemplars.
         class_names: name of each class index.
-
-    Raises:
-        UserError: the file cannot be written.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -55,7 +60,7 @@ def save_memory_picture(path: Path, memory: Exemplars, class_names: Sequence[str
         spine.set_visible(False)
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", metadata={"Software": None})
-    write_bytes(path, buffer.getvalue())
+    return buffer.getvalue()
 
 
 def _tile(rows: Sequence[Tensor], sideways: bool) -> Tensor:

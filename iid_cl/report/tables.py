@@ -15,8 +15,11 @@ if TYPE_CHECKING:
     from iid_cl.studies.run import Row
 
 
-def results_table(results: Sequence[Result], title: str) -> Table:
-    """One row per method: accuracies, forgetting, backward transfer, bytes, seconds; of several seeds mean ± std."""
+def results_table(results: Sequence[Result], title: str, full: bool = True) -> Table:
+    """One row per method: accuracies, forgetting, backward transfer, bytes, seconds; of several seeds mean ± std.
+
+    For narrow terminals, not ``full``: final accuracy and bytes only.
+    """
     table = Table(
         title=Text(title),
         title_justify="left",
@@ -26,12 +29,13 @@ def results_table(results: Sequence[Result], title: str) -> Table:
         padding=(0, 1, 0, 0),
     )
     table.add_column("memory", no_wrap=True)
-    for heading in ("final %", "average %", "forgetting", "bwt", "bytes", "memory s", "train s"):
+    headings = ["final %", "average %", "forgetting", "bwt", "bytes", "memory s", "train s"]
+    shown = [i for i, heading in enumerate(headings) if full or heading in ("final %", "bytes")]
+    for heading in (headings[i] for i in shown):
         table.add_column(heading, justify="right", no_wrap=True)
     for method in dict.fromkeys(result.method for result in results):
         runs = [result for result in results if result.method == method]
-        table.add_row(
-            method,
+        cells = [
             percent([r.final_accuracy for r in runs]),
             percent([r.average_accuracy for r in runs if r.average_accuracy is not None]),
             percent([r.forgetting for r in runs if r.forgetting is not None]),
@@ -39,7 +43,8 @@ def results_table(results: Sequence[Result], title: str) -> Table:
             f"{runs[0].memory_bytes:,}",
             f"{mean(r.condense_seconds for r in runs):.1f}",
             f"{mean(r.train_seconds for r in runs):.1f}",
-        )
+        ]
+        table.add_row(method, *(cells[i] for i in shown))
     return table
 
 

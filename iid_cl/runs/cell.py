@@ -3,29 +3,41 @@
 import platform
 import tempfile
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
 from iid_cl.config import Config, StreamConfig
 from iid_cl.data.datasets import load_dataset
 from iid_cl.data.images import ImageDataset
+from iid_cl.data.streams import class_order
+from iid_cl.deterministic import deterministic
 from iid_cl.devices import resolve_device
 from iid_cl.report.pictures import save_memory_picture
+from iid_cl.runs.audit import Audit
 from iid_cl.runs.experiment import Result, run_method
 from iid_cl.runs.reporter import Reporter
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What comes back from a worker; ``files`` holds the contents of the memory's files by their suffix."""
+    """What comes back from a worker.
+
+    Attributes:
+        files: the contents of the memory's files, by their suffix.
+        checks: what was found of the memory, see :meth:`iid_cl.runs.audit.Audit.checked`; None without one.
+        remarks: lines for a person.
+    """
 
     result: Result
     seconds: float
     host: str
     files: dict[str, bytes]
+    checks: dict[str, Any] | None = None
+    remarks: list[str] = field(default_factory=list)
 
 
 def run_cell(config: str, data_root: Path | None) -> Outcome:
@@ -42,15 +54,19 @@ def run_cell(config: str, data_root: Path | None) -> Outcome:
     resolved = Config.model_validate_json(config)
     dataset = dataset_of(resolved, data_root)
     device = resolve_device(resolved.device)
-    with Reporter(Console(quiet=True)) as reporter:
-        result, memory = run_method(resolved, resolved.memory.method, dataset, device, reporter)
-    files = {}
+    method = resolved.memory.method
+    audit = Audit(dataset, class_order(resolved.stream, len(dataset.class_names), resolved.seed))
+    remarks: list[str] = []
+    with Reporter(Console(quiet=True)) as reporter, deterministic(resolved.deterministic, remarks.append):
+        result, memory = run_method(resolved, method, dataset, device, reporter, on_images=audit.watch(method))
+    files, checks = {}, None
     if memory is not None and memory.exemplars is not None:
         with tempfile.TemporaryDirectory() as folder:
             memory.save(Path(folder) / "m.safetensors")
+            checks = audit.checked(method, Path(folder) / "m.safetensors", result.memory_bytes, resolved.memory.budget)
             save_memory_picture(Path(folder) / "m.png", memory.exemplars, dataset.class_names)
             files = {path.suffix: path.read_bytes() for path in Path(folder).iterdir()}
-    return Outcome(result, time.perf_counter() - start, platform.node(), files)
+    return Outcome(result, time.perf_counter() - start, platform.node(), files, checks, remarks)
 
 
 def dataset_of(config: Config, data_root: Path | None) -> ImageDataset:

@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.text import Text
 
 from iid_cl.config import Config
-from iid_cl.config_files import load_config
+from iid_cl.config_files import flat, load_config
 from iid_cl.data.streams import class_order
 from iid_cl.devices import resolve_device
 from iid_cl.errors import UserError
@@ -40,12 +40,22 @@ from iid_cl.runs.launchers import Failure, Launch, launch
 from iid_cl.runs.provenance import provenance
 from iid_cl.runs.reporter import Reporter
 from iid_cl.runs.run import headline
+from iid_cl.screen import emit
+from iid_cl.stopping import Stopped
 
-IN_CELLS = {"seed", "compare", "baselines", "train.mode", "memory.method", *(f"memory.{key}" for key in BUDGETS)}
+IN_CELLS = {
+    "seed",
+    "compare",
+    "baselines",
+    "loggers",
+    "train.mode",
+    "memory.method",
+    *(f"memory.{key}" for key in BUDGETS),
+}
 
 NESTED = {"mode", "seed", "class_order", "matrix", "class_accuracies", "network_matrices", "test_sizes"}
 
-WIDE = 110  # columns of a terminal that has room for the full table
+LARGEST_CELL = 2**25  # bytes; one of a hundred experiences of a thousand classes has three million
 
 _RESULT = TypeAdapter(Result)
 
@@ -88,6 +98,8 @@ def compare(
     path = out if out is not None else free_directory(f"{config.name}-compare")
     again = (path / "config.yaml").is_file() and (path / "cells").is_dir()
     if again:
+        if (path / "cells").is_symlink():
+            raise UserError(f"{path / 'cells'}: is a link, and cells would be written elsewhere; choose another --out.")
         _check_same(path, config)
     with RunDirectory(path, again=again) as directory:
         directory.write_config(config)
@@ -97,7 +109,7 @@ def compare(
             reporter.line(headline(config, dataset, where))
             try:
                 failed = _run_missing(grid, path / "cells", data_root, how, reporter)
-            except KeyboardInterrupt:
+            except (KeyboardInterrupt, Stopped):
                 reporter.line(f"stopped; the same command with --out {path} goes on")
                 raise
         kept = [(cell, found) for cell in grid if (found := read_cell(path / "cells", cell)) is not None]
@@ -109,24 +121,44 @@ def compare(
         title = f"{config.name}: {seeds}, mean ± 95 % confidence interval"
         if rows:
             save_comparison_figure(path / "comparison.png", rows, title)
-            console.print(comparison_table(rows, baseline, flagged, title, full=console.width >= WIDE))
+            console.print(comparison_table(rows, baseline, flagged, title, width=console.width))
             log = Console(file=directory.log, width=160, color_system=None)
             log.print(comparison_table(rows, baseline, flagged, title))
         with Reporter(console, directory.log) as reporter:
             for line in [*_remarks(rows, flagged), *_failures(failed)]:
-                reporter.line(line)
+                reporter.result(line)
     console.print(Text(f"Everything is in {path}"), soft_wrap=True)
+    emit(console, "finished", directory=str(path), baseline=baseline, rows=[asdict(row) for row in rows], failed=failed)
     return path, list(failed)
 
 
 def read_cell(folder: Path, cell: Cell) -> dict[str, Any] | None:
-    """What ``folder`` holds of a finished cell; None where it has not run with exactly these settings."""
+    """What ``folder`` holds of a finished cell; None where it has not run with exactly these settings.
+
+    A damaged file counts as none: the cell runs again.
+    """
+    path = folder / f"{cell.name}.json"
     try:
-        found = json.loads((folder / f"{cell.name}.json").read_text(encoding="utf-8"))
-        _RESULT.validate_python(found["result"])
-    except (OSError, ValueError, KeyError, TypeError, ValidationError):
+        if not path.is_file() or path.stat().st_size > LARGEST_CELL:
+            return None
+        found = json.loads(path.read_text(encoding="utf-8"))
+        kept = {key: found[key] for key in ("label", "mode", "budget", "seed", "digest", "host", "threads", "seconds")}
+        kept["result"] = asdict(_RESULT.validate_python(found["result"]))
+        if kept["digest"] != cell.digest or type(kept["host"]) is not str or not _countable(kept):
+            return None
+        kept["seconds"] = float(kept["seconds"])
+    except (OSError, ValueError, KeyError, TypeError, RecursionError, ValidationError):
         return None
-    return found if found.get("digest") == cell.digest else None
+    return kept
+
+
+def _countable(value: Any) -> bool:
+    """Whether all numbers in plain data are finite and of a size that can be averaged."""
+    if isinstance(value, Mapping):
+        return all(_countable(each) for each in value.values())
+    if isinstance(value, list):
+        return all(_countable(each) for each in value)
+    return not isinstance(value, int | float) or abs(value) < 2**63
 
 
 def _run_missing(
@@ -137,10 +169,12 @@ def _run_missing(
     done = len(grid) - len(missing)
     reporter.line(f"{len(grid)} cells" + (f", {done} of them finished before" if done else ""))
     failed: dict[str, str] = {}
+    remarked: set[str] = set()
     if not missing:
         return failed
     jobs = {name: (cell.config.model_dump_json(), data_root) for name, cell in missing.items()}
     start = time.monotonic()
+    reporter.stage(done, len(grid), "cells")
     with closing(launch(run_cell, jobs, how)) as outcomes:
         for count, (name, outcome) in enumerate(outcomes, start=1):
             if isinstance(outcome, Failure):
@@ -151,7 +185,15 @@ def _run_missing(
                     reporter.log.write(outcome.traceback)
             else:
                 _keep(missing[name], outcome, folder, how.threads_each)
+                for remark in outcome.remarks:
+                    if remark not in remarked:
+                        reporter.line(remark)
+                remarked.update(outcome.remarks)
                 said = f"{100 * outcome.result.final_accuracy:.1f} %, {outcome.seconds:.1f} s"
+            failure = failed.get(name)
+            accuracy = None if isinstance(outcome, Failure) else outcome.result.final_accuracy
+            reporter.event("cell", name=name, final_accuracy=accuracy, failure=failure)
+            reporter.stage(done + count, len(grid), "cells")
             left = len(missing) - count
             minutes = (time.monotonic() - start) / count * left / 60
             reporter.line(f"{name}: {said}" + (f"  ({left} left, about {minutes:.1f} min)" if left else ""))
@@ -172,6 +214,7 @@ def _keep(cell: Cell, outcome: Outcome, folder: Path, threads: int) -> None:
         "threads": threads,
         "seconds": round(outcome.seconds, 3),
         "result": asdict(outcome.result),
+        "checks": outcome.checks,
     }
     write_bytes(folder / f"{cell.name}.json", (json.dumps(record, indent=2) + "\n").encode())
     (folder / f"{cell.name}.error.txt").unlink(missing_ok=True)
@@ -179,22 +222,14 @@ def _keep(cell: Cell, outcome: Outcome, folder: Path, threads: int) -> None:
 
 def _check_same(path: Path, config: Config) -> None:
     """A directory of another comparison is refused; seeds, methods, modes and budgets may differ."""
-    before, now = (_flat(one.model_dump(mode="json")) for one in (load_config(str(path / "config.yaml")), config))
+    there = load_config(str(path / "config.yaml"))
+    before, now = (flat(one.model_dump(mode="json"), IN_CELLS) for one in (there, config))
     for key in now:
         if key not in IN_CELLS and before.get(key) != now[key]:
             raise UserError(
                 f"{path}: holds another comparison ({key}: {before.get(key)!r} there, {now[key]!r} here); choose "
                 "another --out."
             )
-
-
-def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested keys, dotted; what cells set is left whole."""
-    flat: dict[str, Any] = {}
-    for key, value in values.items():
-        whole = not isinstance(value, dict) or f"{prefix}{key}" in IN_CELLS
-        flat |= {f"{prefix}{key}": value} if whole else _flat(value, f"{prefix}{key}.")
-    return flat
 
 
 def _write_results(

@@ -1,46 +1,38 @@
 """One run: a learner goes through the stream with one method, evaluated after each experience."""
 
-import random
 import re
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
 import torch
-from avalanche.benchmarks import CLScenario
-from avalanche.core import SupervisedPlugin
-from avalanche.evaluation.metrics import accuracy_metrics
 from avalanche.training.determinism.rng_manager import RNGManager
-from avalanche.training.plugins import EvaluationPlugin, LRSchedulerPlugin
-from avalanche.training.supervised import Cumulative, JointTraining, Naive
-from avalanche.training.templates import SupervisedTemplate
-from torch.nn import CrossEntropyLoss
 
-from iid_cl.config import WITHOUT_MEMORY, Config, Method
+from iid_cl.config import Config, Method
 from iid_cl.data.images import ImageDataset
 from iid_cl.data.streams import class_order, make_benchmark
+from iid_cl.distill.journal import Journal
 from iid_cl.evaluate.metrics import mean_by_class, mean_row, seen_accuracy, summary
-from iid_cl.nets import build_network
-from iid_cl.runs.condense import make_buffer
-from iid_cl.runs.reporter import Reporter
-from iid_cl.seeding import derive_seed, make_generator
-from iid_cl.strategies import (
-    ClassAccuracyPlugin,
-    InMemoryPlugin,
-    MemoryBuffer,
-    MemoryOnly,
-    MemoryReplayPlugin,
-    SoftLabelPlugin,
+from iid_cl.runs.learners import ProgressPlugin, make_memory_buffer, make_strategy
+from iid_cl.runs.loggers import Loggers
+from iid_cl.runs.position import (
+    PositionPlugin,
+    global_state,
+    load_global_state,
+    load_strategy,
+    prepare_strategy,
+    strategy_state,
 )
-from iid_cl.strategies.augmentation import BatchAugmentationPlugin
-from iid_cl.strategies.memory_only import UpdateLimitPlugin
-
-EVAL_BATCH = 500
+from iid_cl.runs.reporter import Reporter
+from iid_cl.runs.saver import Saver
+from iid_cl.strategies import ClassAccuracyPlugin, MemoryBuffer
+from iid_cl.strategies.buffers import OnImages
+from iid_cl.strategies.memory_only import MemoryOnlyPlugin
 
 OnExperience = Callable[[Mapping[str, Any]], None]
+State = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -88,6 +80,10 @@ def run_method(
     *,
     prefix: str = "",
     on_experience: OnExperience | None = None,
+    on_images: OnImages | None = None,
+    saver: Saver | None = None,
+    kept: Mapping[str, Any] | None = None,
+    loggers: Loggers | None = None,
 ) -> tuple[Result, MemoryBuffer | None]:
     """Trains and evaluates one learner over the whole stream; ``train.networks`` of them on one memory.
 
@@ -101,173 +97,205 @@ def run_method(
         reporter: shows progress.
         prefix: put before each phase's name.
         on_experience: called after each evaluation with its record.
+        on_images: called with the images that reach the memory.
+        saver: saves the state of the run, this method's included, after each experience and in its training.
+        kept: this method's part of a saved state, to go on from.
+        loggers: log the first network and the memory.
 
     Raises:
-        UserError: the stream, the network or the memory's size does not fit the data.
+        UserError: the stream, the network or the memory's size does not fit the data, or training diverges.
     """
-    order = class_order(config.stream, len(dataset.class_names), config.seed)
     with _global_randomness(config.seed):
-        started = time.perf_counter()
-        progress = _ProgressPlugin(reporter, prefix)
-        counts = ClassAccuracyPlugin()
-        strategies, memory = _make_strategies(config, method, dataset, device, counts, progress, reporter)
-        benchmark = make_benchmark(dataset, order)
-        sizes = [len(experience.dataset) for experience in benchmark.test_stream]
-        matrices, class_accuracies, train_seconds = _train_and_evaluate(
-            strategies, memory, benchmark, sizes, order, counts, progress, reporter, prefix, on_experience
-        )
-        total = time.perf_counter() - started
-    condense_seconds = 0.0 if memory is None else memory.seconds
-    result = Result(
-        method=method,
-        mode=config.train.mode,
-        seed=config.seed,
-        class_order=order,
-        matrix=[mean_row(rows) for rows in zip(*matrices, strict=True)],
-        memory_images=0 if memory is None else len(memory.buffer),
-        memory_bytes=0 if memory is None else memory.nbytes,
-        condense_seconds=condense_seconds,
-        train_seconds=train_seconds - condense_seconds,
-        total_seconds=total,
-        class_accuracies=class_accuracies,
-        network_matrices=matrices,
-        test_sizes=sizes,
-        **summary(matrices, sizes),
-        updates=progress.updates,
-    )
-    return result, memory
+        course = _Course(config, method, dataset, device, reporter, prefix, saver)
+        if course.memory is not None:
+            course.memory.on_images = on_images
+        if loggers is not None:
+            course.log_to(loggers)
+        if kept is not None:
+            course.load_state_dict(kept)
+        if saver is not None:
+            saver.of_method = course.state_dict
+        try:
+            course.run(on_experience)
+        finally:
+            if saver is not None:
+                saver.of_method = None
+    return course.result(), course.memory
 
 
-def _make_strategies(
-    config: Config,
-    method: Method,
-    dataset: ImageDataset,
-    device: torch.device,
-    counts: ClassAccuracyPlugin,
-    progress: "_ProgressPlugin",
-    reporter: Reporter,
-) -> tuple[list[SupervisedTemplate], MemoryBuffer | None]:
-    """The Avalanche strategy of each network, and the memory they share if the method has one."""
-    memory = None
-    if method not in WITHOUT_MEMORY:
+class _Course:
+    """The way of a method's networks through the stream; ``index`` and ``number`` say which experience and network."""
 
-        def on_step(iteration: int, losses: Mapping[str, float]) -> None:
-            label = progress.label("distilling")
-            reporter.progress(label, iteration, config.distill.iterations, lambda: losses)
+    def __init__(
+        self,
+        config: Config,
+        method: Method,
+        dataset: ImageDataset,
+        device: torch.device,
+        reporter: Reporter,
+        prefix: str,
+        saver: Saver | None,
+    ) -> None:
+        self._started = time.perf_counter()
+        self._config, self._method, self._reporter, self._prefix, self._saver = config, method, reporter, prefix, saver
+        self.order = class_order(config.stream, len(dataset.class_names), config.seed)
+        self._counts = ClassAccuracyPlugin()
+        self._progress = ProgressPlugin(reporter, prefix)
+        self.memory = make_memory_buffer(config, method, dataset, self._progress, reporter)
+        last = [self._counts, self._progress]
+        self._strategies = [
+            make_strategy(config, method, dataset, device, self.memory, last, number)
+            for number in range(config.train.networks)
+        ]
+        self._positions = [PositionPlugin(saver) for _ in self._strategies]
+        for strategy, position in zip(self._strategies, self._positions, strict=True):
+            strategy.plugins.append(position)
+        self._journal = None
+        if saver is not None:
+            self._journal = Journal(saver.due, saver.save)
+            if self.memory is not None:
+                self.memory.journal = self._journal
+        self._benchmark = make_benchmark(dataset, self.order)
+        self._sizes = [len(experience.dataset) for experience in self._benchmark.test_stream]
+        self._joint = method == "joint"
+        self._index = self._number = 0
+        self._matrices: list[list[list[float]]] = [[] for _ in self._strategies]
+        self._class_accuracies: list[dict[int, float]] = []
+        self._of_classes: list[dict[int, float]] = []  # of the networks that are done with the experience at hand
+        self._train_seconds = self._seconds_before = 0.0
 
-        own_features = config.train.mode == "memory_only"
-        memory = make_buffer(config, method, dataset, own_features=own_features, on_step=on_step)
-    last = [counts, progress]
-    numbers = range(config.train.networks)
-    return [_make_strategy(config, method, dataset, device, memory, last, number) for number in numbers], memory
+    def log_to(self, loggers: Loggers) -> None:
+        """Has the first network and the memory logged."""
+        loggers.attach(self._strategies[0], self.memory)
 
+    def run(self, on_experience: OnExperience | None) -> None:
+        """Trains on what is left of the stream, and evaluates."""
+        total = 1 if self._joint else len(self._sizes)
+        while self._index < total:
+            memory_bytes = None if self.memory is None else self.memory.nbytes
+            self._reporter.stage(self._index, total, memory_bytes=memory_bytes)
+            while self._number < len(self._strategies):
+                self._train_and_evaluate()
+                self._number += 1
+            record = self._record()
+            self._index, self._number, self._of_classes = self._index + 1, 0, []
+            if on_experience is not None:
+                on_experience(record)
+            if self._saver is not None:
+                self._saver.save()
 
-def _make_strategy(
-    config: Config,
-    method: Method,
-    dataset: ImageDataset,
-    device: torch.device,
-    memory: MemoryBuffer | None,
-    last: Sequence[SupervisedPlugin],
-    number: int,
-) -> SupervisedTemplate:
-    """The strategy of network ``number``, which draws from streams of its own; number 0 fills the memory."""
-    train = config.train
-    seed = derive_seed(config.seed, "network", number) if number else config.seed
-    network = build_network(
-        config.model, dataset.shape, len(dataset.class_names), make_generator(seed, "model"), device
-    )
-    memory_only = train.mode == "memory_only" and memory is not None
-    epochs = train.memory_epochs if memory_only else train.epochs
-    optimizer = torch.optim.SGD(
-        network.parameters(), lr=train.lr, momentum=train.momentum, weight_decay=train.weight_decay
-    )
-    plugins: list[SupervisedPlugin] = [InMemoryPlugin(seed=seed)]
-    if train.augment:
-        draws = make_generator(seed, "train augmentation")
-        plugins.append(BatchAugmentationPlugin(dataset.augmentations, draws))
-    updates = train.memory_updates if memory_only else None
-    if train.lr_drop:
-        half = ((epochs if updates is None else updates) + 1) // 2
-        schedule = torch.optim.lr_scheduler.MultiStepLR(optimizer, [half], gamma=0.1)
-        plugins.append(LRSchedulerPlugin(schedule, step_granularity="epoch" if updates is None else "iteration"))
-    if updates is not None:
-        plugins.append(UpdateLimitPlugin(updates))
-    if memory is not None and not memory_only:
-        plugins.append(MemoryReplayPlugin(memory, batch_size_mem=train.memory_batch_size))
-    if memory is not None and config.memory.soft_labels:
-        plugins.append(SoftLabelPlugin(memory))
-    arguments: dict[str, Any] = {
-        "model": network,
-        "optimizer": optimizer,
-        "criterion": CrossEntropyLoss(),
-        "train_mb_size": train.batch_size,
-        "train_epochs": epochs,
-        "eval_mb_size": EVAL_BATCH,
-        "device": device,
-        "plugins": [*plugins, *last],
-        "evaluator": EvaluationPlugin(accuracy_metrics(experience=True)),
-    }
-    if memory is not None and memory_only:
-        return MemoryOnly(memory=memory, fill_memory=number == 0, **arguments)
-    if method == "joint":
-        return JointTraining(**arguments)
-    return Cumulative(**arguments) if method == "cumulative" else Naive(**arguments)
+    def _train_and_evaluate(self) -> None:
+        """One network's experience."""
+        index, number = self._index, self._number
+        strategy, last = self._strategies[number], len(self._sizes) - 1 if self._joint else index
+        where, count = self._where(), len(self._strategies)
+        self._progress.experience = where if count == 1 else f"{where}, network {number + 1}/{count}"
+        for plugin in strategy.plugins:
+            if isinstance(plugin, MemoryOnlyPlugin):  # a run that goes on may have filled it before
+                assert self.memory is not None  # that of the plugin
+                plugin.fill = number == 0 and self.memory.updates <= index
+        start = time.perf_counter()
+        stream = self._benchmark.train_stream
+        strategy.train(stream if self._joint else stream[index])
+        self._train_seconds += time.perf_counter() - start
+        accuracies = _accuracies(strategy.eval(self._benchmark.test_stream[: last + 1]), last + 1)
+        self._matrices[number].append(accuracies)
+        self._of_classes.append(self._counts.accuracies)
 
+    def _where(self) -> str:
+        whole = f"experience {self._index + 1}/{len(self._sizes)}"
+        return self._prefix + ("all experiences" if self._joint else whole)
 
-def _train_and_evaluate(
-    strategies: Sequence[SupervisedTemplate],
-    memory: MemoryBuffer | None,
-    benchmark: CLScenario,
-    sizes: list[int],
-    order: list[list[int]],
-    counts: ClassAccuracyPlugin,
-    progress: "_ProgressPlugin",
-    reporter: Reporter,
-    prefix: str,
-    on_experience: OnExperience | None,
-) -> tuple[list[list[list[float]]], list[dict[int, float]], float]:
-    """Each network's accuracy matrix, accuracies of classes, and the seconds in training (condensing included)."""
-    joint = isinstance(strategies[0], JointTraining)
-    matrices: list[list[list[float]]] = [[] for _ in strategies]
-    class_accuracies: list[dict[int, float]] = []
-    seconds = 0.0
-    for index, experience in enumerate(benchmark.train_stream):
-        last = len(sizes) - 1 if joint else index
-        where = f"{prefix}all experiences" if joint else f"{prefix}experience {index + 1}/{len(sizes)}"
-        of_classes = []
-        for number, (strategy, matrix) in enumerate(zip(strategies, matrices, strict=True), start=1):
-            progress.experience = where if len(strategies) == 1 else f"{where}, network {number}/{len(strategies)}"
-            start = time.perf_counter()
-            strategy.train(benchmark.train_stream if joint else experience)
-            seconds += time.perf_counter() - start
-            matrix.append(_accuracies(strategy.eval(benchmark.test_stream[: last + 1]), last + 1))
-            of_classes.append(counts.accuracies)
-        class_accuracies.append(mean_by_class(of_classes))
-        row = mean_row([matrix[-1] for matrix in matrices])
-        seen = seen_accuracy(row, sizes)
+    def _record(self) -> dict[str, Any]:
+        """What the experience at hand has come to; also shown."""
+        self._class_accuracies.append(mean_by_class(self._of_classes))
+        row = mean_row([matrix[-1] for matrix in self._matrices])
+        seen = seen_accuracy(row, self._sizes)
         cells = " ".join(f"{accuracy:.3f}" for accuracy in row)
-        reporter.line(f"{where}  seen classes {seen:.3f}  each experience {cells}")
-        if on_experience is not None:
-            classes = [c for group in order for c in group] if joint else order[index]
-            scores = summary(matrices, sizes)
-            on_experience(
-                {
-                    "experience": last,
-                    "classes": classes,
-                    "accuracy_each": row,
-                    "accuracy_seen": seen,
-                    "accuracy_tasks": scores["final_task_accuracy"],
-                    "accuracy_classes": class_accuracies[-1],
-                    "average_accuracy": scores["average_accuracy"],
-                    "forgetting": scores["forgetting"],
-                    "backward_transfer": scores["backward_transfer"],
-                    "memory_bytes": 0 if memory is None else memory.nbytes,
-                }
-            )
-        if joint:
-            break
-    return matrices, class_accuracies, seconds
+        self._reporter.line(f"{self._where()}  seen classes {seen:.3f}  each experience {cells}")
+        scores = summary(self._matrices, self._sizes)
+        return {
+            "experience": len(row) - 1,
+            "classes": [c for group in self.order for c in group] if self._joint else self.order[self._index],
+            "accuracy_each": row,
+            "accuracy_seen": seen,
+            "accuracy_tasks": scores["final_task_accuracy"],
+            "accuracy_classes": self._class_accuracies[-1],
+            "average_accuracy": scores["average_accuracy"],
+            "forgetting": scores["forgetting"],
+            "backward_transfer": scores["backward_transfer"],
+            "memory_bytes": 0 if self.memory is None else self.memory.nbytes,
+        }
+
+    def result(self) -> Result:
+        """What the whole stream has come to."""
+        memory = self.memory
+        condense_seconds = 0.0 if memory is None else memory.seconds
+        return Result(
+            method=self._method,
+            mode=self._config.train.mode,
+            seed=self._config.seed,
+            class_order=self.order,
+            matrix=[mean_row(rows) for rows in zip(*self._matrices, strict=True)],
+            memory_images=0 if memory is None else len(memory.buffer),
+            memory_bytes=0 if memory is None else memory.nbytes,
+            condense_seconds=condense_seconds,
+            train_seconds=self._train_seconds - condense_seconds,
+            total_seconds=self._seconds(),
+            class_accuracies=self._class_accuracies,
+            network_matrices=self._matrices,
+            test_sizes=self._sizes,
+            **summary(self._matrices, self._sizes),
+            updates=self._progress.updates,
+        )
+
+    def _seconds(self) -> float:
+        return self._seconds_before + time.perf_counter() - self._started
+
+    def state_dict(self) -> State:
+        """Everything that the rest of the stream depends on."""
+        return {
+            "index": self._index,
+            "number": self._number,
+            "epochs": self._positions[self._number].epochs,
+            "strategies": [strategy_state(strategy) for strategy in self._strategies],
+            "memory": None if self.memory is None else self.memory.state_dict(),
+            "journal": None if self._journal is None else self._journal.state_dict(),
+            "matrices": self._matrices,
+            "class_accuracies": self._class_accuracies,
+            "of_classes": self._of_classes,
+            "train_seconds": self._train_seconds,
+            "seconds": self._seconds(),
+            "global": global_state(),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Goes on from there."""
+        self._index, self._number = state["index"], state["number"]
+        self._matrices, self._class_accuracies = state["matrices"], state["class_accuracies"]
+        self._of_classes = state["of_classes"]
+        self._train_seconds, self._seconds_before = state["train_seconds"], state["seconds"]
+        stream = self._benchmark.train_stream
+        if self.memory is not None:
+            updates = state["memory"]["updates"]
+            self.memory.load_state_dict(state["memory"], stream[updates - 1].dataset if updates else None)
+        if self._journal is not None:
+            self._journal.load_state_dict(state["journal"])
+        for number, (strategy, kept) in enumerate(zip(self._strategies, state["strategies"], strict=True)):
+            begun = self._index + (number < self._number)
+            prepare_strategy(strategy, stream[:begun])
+            load_strategy(strategy, kept)
+        current, kept = self._strategies[self._number], state["strategies"][self._number]
+
+        def put_back() -> None:
+            load_strategy(current, kept)
+            load_global_state(state["global"])
+
+        if state["epochs"] is not None:
+            position = self._positions[self._number]
+            planned = state["epochs"]
+            position.go_on(planned, kept["loader"], put_back)
+        load_global_state(state["global"])
 
 
 def _accuracies(metrics: Mapping[str, float], count: int) -> list[float]:
@@ -280,41 +308,12 @@ def _accuracies(metrics: Mapping[str, float], count: int) -> list[float]:
     return [found[j] for j in range(count)]
 
 
-class _ProgressPlugin(SupervisedPlugin):
-    """Tells the reporter how far training is. Belongs last among the plugins: others set the dataloader."""
-
-    def __init__(self, reporter: Reporter, prefix: str) -> None:
-        super().__init__()
-        self.experience = prefix
-        self.updates = 0
-        self._reporter = reporter
-        self._done = 0
-        self._total = 0
-
-    def label(self, phase: str) -> str:
-        """What a phase of the current experience is called."""
-        return f"{self.experience} {phase}"
-
-    def before_training_exp(self, strategy: Any, **kwargs: Any) -> None:
-        self._done = 0
-        self._total = strategy.train_epochs * len(strategy.dataloader)
-
-    def after_training_iteration(self, strategy: Any, **kwargs: Any) -> None:
-        self._done += 1
-        self.updates += 1
-        self._reporter.progress(
-            self.label("training"), self._done, self._total, lambda: {"loss": float(strategy.loss.detach())}
-        )
-
-
 @contextmanager
 def _global_randomness(seed: int) -> Iterator[None]:
     """Networks may draw from the global generators (dropout), and Avalanche too: seeds them, and restores them."""
-    python_state, numpy_state = random.getstate(), np.random.get_state()
-    with torch.random.fork_rng():
+    before = global_state()
+    try:
         RNGManager.set_random_seeds(seed)
-        try:
-            yield
-        finally:
-            random.setstate(python_state)
-            np.random.set_state(numpy_state)
+        yield
+    finally:
+        load_global_state(before)

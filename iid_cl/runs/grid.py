@@ -43,7 +43,7 @@ class Cell:
     @property
     def digest(self) -> str:
         """Of all settings that the outcome depends on."""
-        values = self.config.model_dump(mode="json", exclude={"name", "compare", "baselines", "evaluate"})
+        values = self.config.model_dump(mode="json", exclude={"name", "compare", "baselines", "evaluate", "loggers"})
         return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 
@@ -149,7 +149,7 @@ def _methods(config: Config) -> dict[str, dict[str, Any]]:
 def _cell(
     config: Config, label: str, overrides: dict[str, Any], mode: str, budget: Budget, seed: int, images: int
 ) -> Cell:
-    values = config.model_dump(mode="json", exclude={"compare", "baselines"})
+    values = config.model_dump(mode="json", exclude={"compare", "baselines", "loggers"})
     memory = {key: value for key, value in values["memory"].items() if key not in BUDGETS}
     method = overrides.get("memory.method", config.memory.method)
     if method != config.memory.method:

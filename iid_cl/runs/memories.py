@@ -15,6 +15,7 @@ from iid_cl.config_base import Seed
 from iid_cl.config_distill import NetworkConfig
 from iid_cl.data.datasets import load_dataset
 from iid_cl.data.images import ImageDataset
+from iid_cl.deterministic import deterministic
 from iid_cl.devices import resolve_device
 from iid_cl.distill import distill
 from iid_cl.distill.engine import OnSnapshot
@@ -57,7 +58,7 @@ def condense_dataset(
         check_shards(config)
     dataset = load_dataset(config.stream, data_root, config.seed)
     check_methods(config, [config.memory.method], dataset, range(len(dataset.class_names)))
-    with Reporter(console) as reporter:
+    with Reporter(console) as reporter, deterministic(config.deterministic, reporter.line):
         started = time.perf_counter()
         if how is None:
             memory = make_memory(config, dataset, device, reporter)
@@ -67,10 +68,14 @@ def condense_dataset(
         save_memory(out, memory, memory_metadata(config, dataset, device, seconds))
         picture = out.with_suffix(".png")
         save_memory_picture(picture, memory, dataset.class_names)
-        reporter.line(
+        reporter.result(
             f"{out}: {len(memory):,} images of {len(memory.classes)} classes ({config.memory.method}), "
             f"{memory.nbytes:,} bytes, {seconds:.1f} s; picture in {picture}"
         )
+        reporter.event(
+            "finished", file=str(out), picture=str(picture), method=config.memory.method, images=len(memory),
+            memory_bytes=memory.nbytes, condense_seconds=seconds,
+        )  # fmt: skip
 
 
 def memory_metadata(config: Config, dataset: ImageDataset, device: torch.device, seconds: float) -> dict[str, Any]:
@@ -114,19 +119,32 @@ def evaluate_memory(path: Path, config: Config, data_root: Path | None, console:
             f"{path}: was made from other classes or image sizes than {stream.dataset!r} has here; "
             "name its own data set with --data-root."
         )
+    seen_as = [list(dataset.normalization.mean), list(dataset.normalization.std)]
+    if [memory.metadata.get("mean"), memory.metadata.get("std")] not in (seen_as, [None, None]):
+        raise UserError(
+            f"{path}: was made for another normalisation than {stream.dataset!r} has here; make the memory anew."
+        )
     judged = config.evaluate
     check_network("evaluate.network", judged.network, dataset)
     for index, network in enumerate(judged.transfer):
         check_network(f"evaluate.transfer.{index}", network, dataset)
-    with Reporter(console) as reporter:
+    with Reporter(console) as reporter, deterministic(config.deterministic, reporter.line):
         networks = f"{judged.networks} network{'s' if judged.networks > 1 else ''}"
         names = ", ".join(network.label for network in (judged.network, *judged.transfer))
         images = f"{len(dataset.test):,} {'held-out training' if stream.validation else 'test'} images"
         stored = f"{len(memory):,} images, {memory.nbytes:,} bytes"
         reporter.line(f"{path}: {stored}; {networks} ({names}), {judged.epochs} epochs each, {images}")
 
+        trained = 0
+        total = judged.networks * (1 + len(judged.transfer))
+        reporter.stage(trained, total, "networks", memory.nbytes)
+
         def on_network(network: NetworkConfig, number: int, accuracy: float) -> None:
+            nonlocal trained
+            trained += 1
             reporter.line(f"  {network.label} {number}: {100 * accuracy:.1f} %")
+            reporter.event("network", network=network.label, number=number, accuracy=accuracy)
+            reporter.stage(trained, total, "networks", memory.nbytes)
 
         judgements = judge(
             memory,
@@ -142,7 +160,8 @@ def evaluate_memory(path: Path, config: Config, data_root: Path | None, console:
             drop = 100 * (judgements[0].mean - one.mean)
             side = "below" if drop >= 0 else "above"
             against = "" if one is judgements[0] else f", {abs(drop):.1f} points {side} {judged.network.label}"
-            reporter.line(f"{one.network.label}: accuracy {percent(one.accuracies)} %{against}")
+            reporter.result(f"{one.network.label}: accuracy {percent(one.accuracies)} %{against}")
+            reporter.event("result", network=one.network.label, accuracies=one.accuracies, mean=one.mean)
     return judgements
 
 

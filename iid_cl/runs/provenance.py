@@ -1,47 +1,132 @@
 """Where a figure comes from: versions, commit, machine, command."""
 
+import hashlib
+import os
 import platform
 import shlex
 import subprocess
 import sys
-from importlib.metadata import version
+from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import torch
 
+PACKAGES = (
+    "iid-cl",
+    "torchvision",
+    "avalanche-lib",
+    "numpy",
+    "scikit-learn",
+    "scipy",
+    "pillow",
+    "safetensors",
+    "pydantic",
+)
+ONLY_READ_AND_WRITE = ("safetensors", "pydantic")  # no figure hangs on their version
+
 
 def provenance(device: torch.device) -> dict[str, Any]:
-    """Plain JSON that says what produced a result."""
-    packages = ("iid-cl", "torchvision", "avalanche-lib", "numpy")
+    """Plain JSON that says what produced a result; it names neither the host nor the user.
+
+    ``changes`` is a digest of what the checkout differs in from its commit; None where it does not.
+    """
+    commit, changes = _checkout()
     return {
         "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
-        "commit": _commit(),
+        "commit": commit,
+        "changes": changes,
         "versions": {
             "python": platform.python_version(),
             "torch": torch.__version__,  # says which build, CPU or CUDA
-            **{name: version(name) for name in packages},
+            **{name: _version(name) for name in PACKAGES},
         },
         "machine": f"{_processor()}, {torch.get_num_threads()} threads",
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
+        "threads": torch.get_num_threads(),
+        "system": _system(device),
     }
 
 
-def _commit() -> str | None:
-    """The checkout's commit, with a plus sign when it has uncommitted changes; None outside a checkout."""
+def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """What has changed between two provenances that could change a figure, a sentence each.
+
+    What either does not tell, as one of an older version, is passed over.
+
+    Args:
+        before: of what there is.
+        now: of what would go on with it.
+    """
+    first, second = _facts(before), _facts(now)
+    changed = [(name, first[name], second[name]) for name in first if name in second and first[name] != second[name]]
+    return [f"{name} was {_said(old)} and is {_said(new)}." for name, old, new in changed]
+
+
+def _facts(record: Mapping[str, Any]) -> dict[str, Any]:
+    """What figures hang on, by what a person calls it."""
+    versions = record.get("versions") or {}
+    system = record.get("system") or {}
+    facts = {name: found for name, found in versions.items() if name not in ONLY_READ_AND_WRITE}
+    names = {
+        "the device": "device",
+        "the number of threads": "threads",
+        "the commit": "commit",
+        "the digest of uncommitted changes": "changes",
+    }
+    facts |= {name: record[key] for name, key in names.items() if key in record}
+    names = {"the processor": "processor", "its instruction set": "instructions", "CUDA": "cuda", "cuDNN": "cudnn"}
+    return facts | {name: system[key] for name, key in names.items() if key in system}
+
+
+def _said(value: Any) -> str:
+    return "none" if value is None else str(value)
+
+
+def _system(device: torch.device) -> dict[str, Any]:
+    """What else of the machine speed and last digits depend on."""
+    facts: dict[str, Any] = {
+        "os": f"{platform.system()} {platform.release()}",
+        "architecture": platform.machine(),
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "instructions": torch.backends.cpu.get_cpu_capability(),
+    }
+    if device.type == "cuda":
+        properties = torch.cuda.get_device_properties(device)
+        facts |= {
+            "cuda": torch.version.cuda,
+            "cudnn": torch.backends.cudnn.version(),
+            "gpu_capability": f"{properties.major}.{properties.minor}",
+            "gpu_bytes": properties.total_memory,
+        }
+    return facts
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:  # put there without its metadata
+        return None
+
+
+def _checkout() -> tuple[str | None, str | None]:
+    """The checkout's commit, with a plus sign when it has uncommitted changes, and their digest; None outside one."""
     file = Path(__file__).resolve()
     here = file.parent
     try:
         _git(here, "ls-files", "--error-unmatch", file.name)  # installed inside another project's checkout: not ours
-        commit = _git(here, "rev-parse", "--short=12", "HEAD")
-        return commit + ("+" if _git(here, "status", "--porcelain", "--untracked-files=no") else "")
+        commit = _git(here, "rev-parse", "--short=12", "HEAD").decode().strip()
+        if not _git(here, "status", "--porcelain", "--untracked-files=no").strip():
+            return commit, None
+        changes = _git(here, "diff", "HEAD", "--no-ext-diff", "--no-textconv", "--binary")
+        return f"{commit}+", hashlib.sha256(changes).hexdigest()[:12]
     except (OSError, subprocess.CalledProcessError):
-        return None
+        return None, None
 
 
-def _git(folder: Path, *arguments: str) -> str:
-    done = subprocess.run(["git", "-C", str(folder), *arguments], capture_output=True, text=True, check=True)
-    return done.stdout.strip()
+def _git(folder: Path, *arguments: str) -> bytes:
+    return subprocess.run(["git", "-C", str(folder), *arguments], capture_output=True, check=True).stdout
 
 
 def _processor() -> str:

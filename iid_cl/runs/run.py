@@ -1,80 +1,265 @@
-"""``iid-cl run``: methods trained one after the other, results kept in a directory."""
+"""``iid-cl run`` and ``iid-cl resume``: methods trained one after the other, results kept in a directory."""
 
-from collections.abc import Sequence
+import errno
+import json
+import shutil
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import TypeAdapter
 from rich.console import Console
 from rich.text import Text
 
 from iid_cl.config import Config, Method
+from iid_cl.config_files import first_difference, load_config
 from iid_cl.data.datasets import load_dataset
+from iid_cl.data.fingerprint import fingerprint
 from iid_cl.data.images import ImageDataset
 from iid_cl.data.streams import class_order
+from iid_cl.deterministic import deterministic
 from iid_cl.devices import resolve_device
+from iid_cl.errors import UserError
 from iid_cl.report.pictures import save_memory_picture
 from iid_cl.report.tables import results_table
+from iid_cl.runs.audit import Audit, remark
+from iid_cl.runs.checkpoint import Checkpoints, State
 from iid_cl.runs.checks import check_methods, check_network
-from iid_cl.runs.directory import RunDirectory, free_directory
+from iid_cl.runs.directory import RunDirectory, free_directory, is_used
 from iid_cl.runs.experiment import Result, run_method
-from iid_cl.runs.provenance import provenance
+from iid_cl.runs.loggers import Loggers, check_loggers
+from iid_cl.runs.provenance import differences, provenance
 from iid_cl.runs.reporter import Reporter
+from iid_cl.runs.saver import Saver
+from iid_cl.screen import emit
+from iid_cl.stopping import Stopped, stop_request
+
+BEGUN = "begun.json"
+STATE = "state"
+WIDE = 76  # columns of a terminal that has room for the full table
+
+_RESULT = TypeAdapter(Result)
 
 
 def run(config: Config, data_root: Path | None, out: Path | None, console: Console) -> Path:
     """Runs the configured memory and its ``baselines`` with one seed; returns the run directory.
 
+    Where ``out`` holds an unfinished run of the same configuration, that goes on: what it stores in the end equals
+    what it would have stored without the interruption, times aside.
+
     Raises:
         UserError: something the user can mend; found before the directory is made wherever possible.
+        Stopped: a signal asked the run to stop; its state is saved.
     """
-    methods = list(dict.fromkeys([config.memory.method, *config.baselines]))
-    device, dataset = _prepare(config, methods, data_root)
-    results = []
-    with RunDirectory(out if out is not None else free_directory(config.name)) as directory:
-        directory.write_config(config)
-        with Reporter(console, directory.log) as reporter:
-            reporter.line(headline(config, dataset, device))
-            for method in methods:
-                prefix = f"{method}: " if len(methods) > 1 else ""
-                stem = "memory" if method == config.memory.method else f"memory-{method}"
-                results.append(_run_and_keep(config, method, dataset, device, directory, reporter, prefix, stem))
-        mode = config.train.mode.replace("_", " ")
-        _finish(directory, results, device, console, f"{config.name}: seed {config.seed}, {mode}")
-    return directory.path
+    path = out if out is not None else free_directory(config.name)
+    unfinished = path.is_dir() and is_used(path)
+    if unfinished:
+        before = _unfinished(path)
+        different = first_difference(before, config)
+        if different is not None:
+            raise UserError(
+                f"{path}: holds an unfinished run of another configuration ({different}); choose another --out, or "
+                f"let it go on with iid-cl resume {path}."
+            )
+    with _Run(config, data_root, path, unfinished, console) as job:
+        job.all_methods()
+    return path
+
+
+def resume(path: Path, console: Console) -> Path:
+    """Lets the unfinished run in ``path`` go on, with the data it was begun with.
+
+    Raises:
+        UserError: there is none, or something else the user can mend.
+        Stopped: a signal asked the run to stop; its state is saved.
+    """
+    config = _unfinished(path)
+    root = _begun(path).get("data_root")
+    return run(config, None if root is None else Path(root), path, console)
+
+
+def _unfinished(path: Path) -> Config:
+    """The configuration of the unfinished run in a directory.
+
+    Raises:
+        UserError: it holds none.
+    """
+    if (path / "run.json").is_file():
+        raise UserError(f"{path}: holds a finished run; choose another --out, or remove it.")
+    if not (path / "config.yaml").is_file() or not (path / BEGUN).is_file():
+        if not path.is_dir():
+            raise UserError(f"{path}: no such run directory.")
+        raise UserError(f"{path}: holds files already, and no unfinished run; choose another --out, or remove it.")
+    return load_config(str(path / "config.yaml"))
+
+
+def _begun(path: Path) -> dict[str, Any]:
+    """What was written when the run began.
+
+    Raises:
+        UserError: it is damaged.
+    """
+    try:
+        found = json.loads((path / BEGUN).read_text(encoding="utf-8"))
+        if not isinstance(found["provenance"], dict) or not isinstance(found["data"], str):
+            raise TypeError
+        return dict(found)
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        raise UserError(f"{path / BEGUN}: is damaged; remove the run directory and run it again.") from None
+
+
+class _Run:
+    """A run in its directory. Everything that can be checked is checked before anything is written."""
+
+    def __init__(self, config: Config, data_root: Path | None, path: Path, unfinished: bool, console: Console) -> None:
+        self._config, self._console, self._path = config, console, path
+        self._methods = list(dict.fromkeys([config.memory.method, *config.baselines]))
+        self._device, self._dataset = _prepare(config, self._methods, data_root)
+        print_of_data = fingerprint(self._dataset)
+        before = _begun(path) if unfinished else None
+        if before is not None and before["data"] != print_of_data:
+            raise UserError(
+                f"stream.dataset: the files of {config.stream.dataset!r} are not those that the run in {path} was "
+                "begun with; put them back, or choose another --out."
+            )
+        self._before = None if before is None else before["provenance"]
+        self._results: list[Result] = []
+        self._audit = Audit(self._dataset, class_order(config.stream, len(self._dataset.class_names), config.seed))
+        self._checks: dict[Method, Any] = {}  # what was found of each method's memory
+        self._directory = RunDirectory(path, again=unfinished)
+        self._checkpoints = Checkpoints(path / STATE)
+        if not unfinished:
+            root = None if data_root is None else str(data_root.resolve())
+            begun = {"provenance": provenance(self._device), "data_root": root, "data": print_of_data}
+            self._directory.write_config(config)
+            self._directory.write_summary(BEGUN, begun)
+
+    def __enter__(self) -> "_Run":
+        return self
+
+    def __exit__(self, *arguments: Any) -> None:
+        self._directory.__exit__(*arguments)
+
+    def all_methods(self) -> None:
+        """Runs what has not been run, and reports on all."""
+        config = self._config
+        try:
+            with (
+                stop_request() as stop,
+                Reporter(self._console, self._directory.log) as reporter,
+                deterministic(config.deterministic, reporter.line),
+            ):
+                kept = self._kept(reporter) if self._before is not None else None
+                saver = Saver(self._checkpoints, config.checkpoint.every, stop, self._state)
+                if kept is None:
+                    reporter.line(headline(config, self._dataset, self._device))
+                for method in self._methods[len(self._results) :]:
+                    self._results.append(self._one_method(method, reporter, saver, kept))
+                    kept = None
+                    saver.save()
+                self._finish(saver)
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            raise UserError(
+                f"{self._path}: the disk is full; free some space, then iid-cl resume {self._path}."
+            ) from None
+        except Stopped:
+            self._console.print(Text(f"stopped; iid-cl resume {self._path} goes on"), soft_wrap=True)
+            emit(self._console, "stopped", directory=str(self._path))
+            raise
+
+    def _kept(self, reporter: Reporter) -> Mapping[str, Any] | None:
+        """Loads the last checkpoint; returns the part of the method that was at work."""
+        state = self._checkpoints.newest(reporter.line)
+        self._directory.rewind({} if state is None else state["sizes"])
+        for change in differences(self._before or {}, provenance(self._device)):
+            reporter.line(f"note: {change}")
+        if state is None:
+            return None
+        self._results = [_RESULT.validate_python(result) for result in state["results"]]
+        self._audit.load_state_dict(state["audit"])
+        self._checks = state["checks"]
+        method: Mapping[str, Any] | None = state["method"]
+        done = f"{len(self._results)} of {len(self._methods)} methods done"
+        where = "" if method is None else f", experience {method['index'] + 1}"
+        self._console.print(Text(f"{self._config.name}: goes on ({done}{where})"), soft_wrap=True)
+        return method
+
+    def _state(self, of_method: State | None) -> State:
+        results = [asdict(result) for result in self._results]
+        audit = self._audit.state_dict()
+        sizes = self._directory.sizes()
+        return {"sizes": sizes, "results": results, "checks": self._checks, "audit": audit, "method": of_method}
+
+    def _one_method(self, method: Method, reporter: Reporter, saver: Saver, kept: Mapping[str, Any] | None) -> Result:
+        """Runs one method; its metrics, memory and picture go to the directory."""
+        config, dataset, directory = self._config, self._dataset, self._directory
+
+        def keep(record: Mapping[str, Any]) -> None:
+            directory.add_metrics({"method": method, "seed": config.seed, **record})
+            reporter.event("experience", method=method, seed=config.seed, **record)
+
+        prefix = f"{method}: " if len(self._methods) > 1 else ""
+        with Loggers(config, method, directory.path, dataset.class_names) as loggers:
+            result, memory = run_method(
+                config,
+                method,
+                dataset,
+                self._device,
+                reporter,
+                prefix=prefix,
+                on_experience=keep,
+                on_images=self._audit.watch(method),
+                saver=saver,
+                kept=kept,
+                loggers=loggers,
+            )
+        if memory is not None and memory.exemplars is not None:
+            stem = "memory" if method == config.memory.method else f"memory-{method}"
+            path = directory.path / f"{stem}.safetensors"
+            memory.save(path)
+            save_memory_picture(path.with_suffix(".png"), memory.exemplars, dataset.class_names)
+            self._checks[method] = self._audit.checked(method, path, result.memory_bytes, config.memory.budget)
+            reporter.line(f"{prefix}{remark(self._checks[method])}")
+        return result
+
+    def _finish(self, saver: Saver) -> None:
+        """Writes ``run.json``, with which the run is finished and its checkpoints are of no more use."""
+        config, directory = self._config, self._directory
+        if self._checks:
+            self._audit.save_sources(directory.path / "sources.json")
+        directory.write_summary(
+            "run.json",
+            {
+                **provenance(self._device),
+                "data": _begun(self._path)["data"],
+                "results": [asdict(result) for result in self._results],
+                "checks": self._checks,
+                "checkpoints": {"saves": saver.saves, "seconds": round(saver.seconds, 3)},
+            },
+        )
+        shutil.rmtree(self._path / STATE, ignore_errors=True)
+        title = f"{config.name}: seed {config.seed}, {config.train.mode.replace('_', ' ')}"
+        for result in self._results:
+            emit(self._console, "result", **asdict(result))
+        self._console.print(results_table(self._results, title, full=self._console.width >= WIDE))
+        Console(file=directory.log, width=110, color_system=None).print(results_table(self._results, title))
+        self._console.print(Text(f"Everything is in {self._path}"), soft_wrap=True)
+        emit(self._console, "finished", directory=str(self._path))
 
 
 def _prepare(config: Config, methods: Sequence[Method], data_root: Path | None) -> tuple[torch.device, ImageDataset]:
     """Device and data, and everything checked that can be before anything is written."""
+    check_loggers(config)
     device = resolve_device(config.device)
     dataset = load_dataset(config.stream, data_root, config.seed)
     order = class_order(config.stream, len(dataset.class_names), config.seed)
     check_network("model", config.model, dataset)
     check_methods(config, methods, dataset, [c for group in order for c in group])
     return device, dataset
-
-
-def _run_and_keep(
-    config: Config,
-    method: Method,
-    dataset: ImageDataset,
-    device: torch.device,
-    directory: RunDirectory,
-    reporter: Reporter,
-    prefix: str,
-    stem: str,
-) -> Result:
-    """Runs one method; its metrics, memory and picture go to the directory."""
-
-    def keep(record: Any) -> None:
-        directory.add_metrics({"method": method, "seed": config.seed, **record})
-
-    result, memory = run_method(config, method, dataset, device, reporter, prefix=prefix, on_experience=keep)
-    if memory is not None and memory.exemplars is not None:
-        memory.save(directory.path / f"{stem}.safetensors")
-        save_memory_picture(directory.path / f"{stem}.png", memory.exemplars, dataset.class_names)
-    return result
 
 
 def headline(config: Config, dataset: ImageDataset, device: torch.device | str) -> str:
@@ -85,13 +270,3 @@ def headline(config: Config, dataset: ImageDataset, device: torch.device | str) 
         f"{config.name}: {dataset.name}, {len(dataset.train):,} training and {len(dataset.test):,} {judged} of "
         f"{height}x{width}x{channels}, on {device}"
     )
-
-
-def _finish(
-    directory: RunDirectory, results: Sequence[Result], device: torch.device, console: Console, title: str
-) -> None:
-    directory.write_summary("run.json", {**provenance(device), "results": [asdict(result) for result in results]})
-    table = results_table(results, title)
-    console.print(table)
-    Console(file=directory.log, width=110, color_system=None).print(table)
-    console.print(Text(f"Everything is in {directory.path}"), soft_wrap=True)

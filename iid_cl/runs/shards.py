@@ -14,6 +14,7 @@ from rich.console import Console
 
 from iid_cl.config import Config
 from iid_cl.data.images import ImageDataset
+from iid_cl.deterministic import deterministic
 from iid_cl.devices import resolve_device
 from iid_cl.errors import UserError
 from iid_cl.memory.exemplars import Exemplars
@@ -85,7 +86,11 @@ def distil_classes(config: str, data_root: Path | None, classes: list[int]) -> b
     dataset = dataset_of(resolved, data_root)
     mine = dataclasses.replace(dataset, train=dataset.train.of_classes(classes))
     device = resolve_device(resolved.device)
-    with Reporter(Console(quiet=True)) as reporter, tempfile.TemporaryDirectory() as folder:
+    with (
+        Reporter(Console(quiet=True)) as reporter,
+        tempfile.TemporaryDirectory() as folder,
+        deterministic(resolved.deterministic, reporter.line),
+    ):
         file = Path(folder) / "m.safetensors"
         memory = make_memory(resolved, mine, device, reporter)
         save_memory(file, memory)

@@ -14,6 +14,7 @@ from rich.text import Text
 from iid_cl.config import Config, StreamConfig
 from iid_cl.data.datasets import load_dataset
 from iid_cl.data.images import ImageDataset
+from iid_cl.deterministic import deterministic
 from iid_cl.devices import resolve_device
 from iid_cl.evaluate.scratch import judge
 from iid_cl.memory.exemplars import Exemplars
@@ -69,7 +70,11 @@ def run_study(
     rows: list[Row] = []
     with RunDirectory(out if out is not None else free_directory(study.name)) as directory:
         table = directory.path / "study.csv"
-        with Reporter(console, directory.log) as reporter, table.open("w", encoding="utf-8", newline="") as file:
+        with (
+            Reporter(console, directory.log) as reporter,
+            deterministic(todo[0].config.deterministic, reporter.line),
+            table.open("w", encoding="utf-8", newline="") as file,
+        ):
             writer = csv.DictWriter(file, [field.name for field in fields(Row)])
             writer.writeheader()
             for offset in range(study.seeds):

@@ -12,6 +12,7 @@ from torch import Tensor
 from iid_cl.config_distill import CentralizationConfig
 from iid_cl.data.datasets import load_dataset
 from iid_cl.data.images import ImageDataset
+from iid_cl.deterministic import deterministic
 from iid_cl.devices import resolve_device
 from iid_cl.distill.trained import train_networks
 from iid_cl.errors import UserError
@@ -60,7 +61,7 @@ def run_scatter(
             )
         check_methods(case.config, [case.config.memory.method], dataset, range(len(dataset.class_names)))
     with RunDirectory(out if out is not None else free_directory(study.name)) as directory:
-        with Reporter(console, directory.log) as reporter:
+        with Reporter(console, directory.log) as reporter, deterministic(first.deterministic, reporter.line):
             reporter.line(f"training {scatter.network.name} on {len(dataset.train):,} real images")
             network = _trained(scatter, dataset, first.seed, device)
             points = []

@@ -108,7 +108,7 @@ def test_shift_by_whole_pixels_is_exact_with_zeros_moving_in(down, right):
     expected = np.zeros((2, 3, height, width))
     for i, j in np.ndindex(height, width):
         if 0 <= i - down < height and 0 <= j - right < width:
-            expected[:, :, i, j] = images[0, :, :, i - down, j - right]
+            expected[:, :, i, j] = images[0, :, :, i - down, j - right].numpy()
     np.testing.assert_allclose(moved[0].numpy(), expected, atol=1e-12)
 
 

@@ -5,7 +5,7 @@ import torch
 
 from iid_cl.acceleration import EAGER
 from iid_cl.config_distill import CharacteristicConfig, EmbedderConfig, QueueConfig
-from iid_cl.distill.draws import draws, make_embedders
+from iid_cl.distill.draws import Draws, make_embedders
 from iid_cl.distill.embedders import EmbedderQueue, FreshEmbedders
 from iid_cl.distill.sampling import ClassSampler
 from iid_cl.errors import UserError
@@ -31,7 +31,7 @@ def drawn(config, *, classes=(2, 5), seed=0, networks=(), in_place=False):
     groups = images_of(*classes)
     sampler = ClassSampler(groups, config.real_batch, NAMES, seed, CPU)
     embedders = make_embedders(config, sampler, None, EAGER, NAMES, seed, GREY, CPU)
-    return draws(config, sampler, embedders, networks, FEATURES, seed, CPU, in_place)
+    return iter(Draws(config, sampler, embedders, networks, FEATURES, seed, CPU, in_place))
 
 
 @pytest.mark.parametrize(
@@ -75,7 +75,7 @@ def test_the_queue_moves_on_by_one_iteration_a_draw():
     sampler = ClassSampler(images_of(2, 5), config.real_batch, NAMES, 0, CPU)
     queue = make_embedders(config, sampler, None, EAGER, NAMES, 0, GREY, CPU)
     ages = []
-    for draw in draws(config, sampler, queue, (), FEATURES, 0, CPU, False):
+    for draw in Draws(config, sampler, queue, (), FEATURES, 0, CPU, False):
         assert 0 <= draw.accuracy <= 1
         ages.append(queue.ages)
     # two networks at most, one joins in every second of the eight draws

@@ -122,10 +122,10 @@ def test_budgets_and_modes_are_judged_apart() -> None:
     assert unequal_updates(rows) == ["not equal updates (replay, ipc 5): a 20, b 21"]
 
 
-def printed(full: bool, width: int, cells: list[Measured] = CELLS) -> str:
+def printed(width: int, cells: list[Measured] = CELLS) -> str:
     rows = summarise(cells, "herding")
     out = io.StringIO()
-    table = comparison_table(rows, "herding", {rows[0]: "why"}, "A title", full=full)
+    table = comparison_table(rows, "herding", {rows[0]: "why"}, "A title", width=width)
     Console(file=out, width=width).print(table)
     return out.getvalue()
 
@@ -135,7 +135,7 @@ def cells_of(line: str) -> list[str]:
 
 
 def test_the_full_table() -> None:
-    lines = [cells_of(line) for line in printed(True, 110).splitlines()]
+    lines = [cells_of(line) for line in printed(110).splitlines()]
     assert ["memory", "final %", "vs herding", "average %", "forgetting", "bytes", "updates", "seconds"] in lines
     assert ["replay, ipc 1"] in lines
     assert ["bounds"] in lines
@@ -146,8 +146,15 @@ def test_the_full_table() -> None:
     assert found == [("herding", "660*"), ("herding (n=1)", "3,300")]
 
 
+def test_the_figures_alone_fit_40_columns() -> None:
+    text = printed(40)
+    assert "…" not in text
+    assert max(map(len, text.splitlines())) <= 40
+    assert ["distilled", "60.0 ± 127.1", "660"] in map(cells_of, text.splitlines())
+
+
 def test_the_short_table_fits_a_narrow_terminal() -> None:
-    text = printed(False, 80)
+    text = printed(80)
     assert "…" not in text
     assert ["distilled", "60.0 ± 127.1", "+10.0 ± 0.0", "660", "10", "6.0"] in map(cells_of, text.splitlines())
 

@@ -1,6 +1,7 @@
 """What a person sees of a run, with a clock that the test moves."""
 
 import io
+import json
 import re
 from collections.abc import Callable
 from types import SimpleNamespace
@@ -8,7 +9,8 @@ from types import SimpleNamespace
 import pytest
 from rich.console import Console
 
-from iid_cl.runs.reporter import PLAIN_INTERVAL, Reporter
+from iid_cl.runs.reporter import JSON_INTERVAL, PLAIN_INTERVAL, Reporter
+from iid_cl.screen import Mode, Screen
 
 
 class Clock:
@@ -196,3 +198,63 @@ def test_the_cursor_comes_back_after_an_error() -> None:
     with pytest.raises(ValueError, match="broken"), Reporter(console):
         raise ValueError("broken")
     assert file.getvalue().rfind("\x1b[?25h") > file.getvalue().rfind("\x1b[?25l") >= 0
+
+
+def test_quiet_prints_results_only_and_logs_everything(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
+    log = io.StringIO()
+    with Reporter(Screen(Mode.quiet), log) as reporter:
+        reporter.line("a line")
+        for done in range(1, 4):
+            reporter.progress("training", done, 3, forbidden)
+            clock.now += 2 * PLAIN_INTERVAL
+        reporter.result("a result")
+    assert capsys.readouterr().out == "a result\n"
+    assert log.getvalue() == "a line\na result\n"
+
+
+def test_json_is_one_event_a_line(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
+    with Reporter(Screen(Mode.json)) as reporter:
+        reporter.line("a line")
+        for done in range(1, 31):
+            reporter.progress("training", done, 30, losses_of(loss=0.5), images=64)
+            clock.now += JSON_INTERVAL / 8
+        reporter.progress("distilling", 1, 1)
+        reporter.result("a result")
+        reporter.event("experience", accuracy_seen=0.5)
+    events = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [event.pop("event") for event in events] == [
+        "message", *["progress"] * 5, "message", "experience"
+    ]  # fmt: skip
+    assert all(event.pop("seconds") >= 0 for event in events)
+    assert [(event["phase"], event["done"], event["total"]) for event in events[1:6]] == [
+        ("training", 9, 30), ("training", 17, 30), ("training", 25, 30), ("training", 30, 30), ("distilling", 1, 1)
+    ]  # fmt: skip
+    assert events[1]["losses"] == {"loss": 0.5}
+    assert events[1]["images_per_second"] == pytest.approx(8 / JSON_INTERVAL * 64)
+    assert events[5]["iterations_per_second"] is None
+    assert events[-1] == {"accuracy_seen": 0.5}
+
+
+def test_a_narrow_terminal_breaks_lines_between_words(clock: Clock) -> None:
+    file = io.StringIO()
+    with Reporter(Console(force_terminal=True, file=file, width=40, color_system=None)) as reporter:
+        reporter.stage(1, 5, memory_bytes=660)
+        reporter.progress("distilled: experience 2/5 training", 1, 4)
+        clock.now += 1
+        reporter.progress("distilled: experience 2/5 training", 2, 4, losses_of(match=0.25))
+        reporter.line("distilled: experience 1/5  seen classes 0.994  each experience 0.994")
+    shown = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", file.getvalue())
+    lines = re.split(r"[\r\n]+", shown)
+    assert max(map(len, lines)) <= 40
+    assert "0.994  each experience 0.994" in lines
+    assert any("1 of 5 experiences done" in line for line in lines)
+
+
+def test_a_dumb_terminal_gets_plain_lines(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "dumb")
+    console, file = terminal()
+    with Reporter(console) as reporter:
+        reporter.progress("training", 1, 3)
+        clock.now += 2 * PLAIN_INTERVAL
+        reporter.progress("training", 2, 3)
+    assert file.getvalue() == "  training: 2/3  \n"

@@ -1,62 +1,36 @@
-"""The command line; thin. What trains is imported when it is called, so that help answers at once."""
+"""The commands that train."""
 
-import sys
-import warnings
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
 
-from iid_cl import __version__
-from iid_cl.config import CompareConfig, CompareMethod, Config
-from iid_cl.config_files import load_config, parse_section, read_override, shipped_configs
-from iid_cl.errors import UserError
-from iid_cl.studies.cases import load_study, shipped_studies
-
-app = typer.Typer(
-    name="iid-cl",
-    help="Continual learning whose memory is distilled.",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
+from iid_cl.cli.options import (
+    AddressOption,
+    ConfigArgument,
+    DataRootOption,
+    DeviceOption,
+    JsonOption,
+    Launcher,
+    LauncherOption,
+    OutOption,
+    QuietOption,
+    SeedOption,
+    SetOption,
+    ThreadsOption,
+    WorkersOption,
+    complete_config,
+    complete_study,
+    resolve,
+    screen,
 )
-
-ConfigArgument = Annotated[
-    str, typer.Argument(metavar="CONFIG", help="A YAML file, or a shipped configuration's name.")
-]
-SetOption = Annotated[
-    list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Override a key, e.g. memory.ipc=5. Repeatable."),
-]
-SeedOption = Annotated[int | None, typer.Option(help="Seed of every random draw.")]
-DeviceOption = Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N.")]
-DataRootOption = Annotated[
-    Path | None,
-    typer.Option(
-        help="Folder of the data sets; of the images for image_folder. Default: $IID_CL_DATA, ~/.cache/iid-cl."
-    ),
-]
+from iid_cl.config import CompareConfig, CompareMethod
+from iid_cl.config_files import parse_section, read_override
+from iid_cl.errors import UserError
+from iid_cl.studies.cases import load_study
 
 
-class Launcher(StrEnum):
-    """Where independent jobs run."""
-
-    local = "local"
-    ray = "ray"
-
-
-LauncherOption = Annotated[Launcher, typer.Option(help="Processes of this machine, or a Ray cluster.")]
-WorkersOption = Annotated[int | None, typer.Option(min=1, help="Jobs at a time. Default: 1; on Ray all that fit.")]
-ThreadsOption = Annotated[
-    int | None, typer.Option(min=1, help="Threads of a job. Default: the cores shared among the workers.")
-]
-AddressOption = Annotated[str | None, typer.Option(help="Address of a running Ray cluster. Default: start one here.")]
-OutOption = Annotated[Path | None, typer.Option(help="Run directory to make. Default: runs/NAME.")]
-
-
-@app.command()
 def run(
     config: ConfigArgument,
     set_: SetOption = None,
@@ -64,15 +38,27 @@ def run(
     device: DeviceOption = None,
     data_root: DataRootOption = None,
     out: OutOption = None,
+    quiet: QuietOption = False,
+    json: JsonOption = False,
 ) -> None:
     """Train class by class with a memory and show what it won."""
-    resolved = _resolve(config, set_, seed, device)
+    resolved = resolve(config, set_, seed, device)
     from iid_cl.runs.run import run as run_config
 
-    run_config(resolved, data_root, out, Console())
+    run_config(resolved, data_root, out, screen(quiet, json))
 
 
-@app.command()
+def resume(
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="Directory of an unfinished run.")],
+    quiet: QuietOption = False,
+    json: JsonOption = False,
+) -> None:
+    """Let an interrupted run go on where its last checkpoint is."""
+    from iid_cl.runs.run import resume as resume_run
+
+    resume_run(directory, screen(quiet, json))
+
+
 def compare(
     config: ConfigArgument,
     memories: Annotated[str | None, typer.Option(help="Comma-separated methods, in place of compare.methods.")] = None,
@@ -88,7 +74,7 @@ def compare(
     launcher: LauncherOption = Launcher.local,
     address: AddressOption = None,
     gpus_per_cell: Annotated[
-        float | None, typer.Option(min=0.0, help="On Ray: GPUs of a cell, 0.25 for four at a time on one.")
+        float | None, typer.Option(min=0.0, max=1024.0, help="On Ray: GPUs of a cell, 0.25 for four at a time on one.")
     ] = None,
     set_: SetOption = None,
     seed: SeedOption = None,
@@ -97,9 +83,11 @@ def compare(
     out: Annotated[
         Path | None, typer.Option(help="Directory to make, or of a comparison to go on with. Default: runs/NAME.")
     ] = None,
+    quiet: QuietOption = False,
+    json: JsonOption = False,
 ) -> None:
     """Compare memories at equal bytes: same class orders, initial weights and updates, several seeds."""
-    resolved = _resolve(config, set_, seed, device)
+    resolved = resolve(config, set_, seed, device)
     budgets = {"ipc": ipc, "mem_size": mem_size, "mem_bytes": mem_bytes, "class_bytes": class_bytes}
     methods = resolved.compare.methods if memories is None else _chosen(resolved.compare, memories)
     kept = resolved.compare.baseline
@@ -118,18 +106,22 @@ def compare(
     from iid_cl.runs.launchers import Launch
 
     how = Launch(launcher.value, workers, threads, address, gpus_per_cell)
-    _, failed = run_comparison(resolved.model_copy(update={"compare": section}), data_root, out, Console(), how)
+    _, failed = run_comparison(
+        resolved.model_copy(update={"compare": section}), data_root, out, screen(quiet, json), how
+    )
     if failed:
         raise typer.Exit(1)
 
 
-@app.command()
 def distill(
     dataset: Annotated[str, typer.Argument(help="Name of a data set, e.g. digits, cifar10, image_folder.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Memory file to write (.safetensors).")],
     ipc: Annotated[int | None, typer.Option(help="Images per class. Default: the configuration's, or 10.")] = None,
     method: Annotated[str, typer.Option(help="distilled, herding, random, k_centre or closest.")] = "distilled",
-    config: Annotated[str | None, typer.Option(help="Configuration to take the `distill` section from.")] = None,
+    config: Annotated[
+        str | None,
+        typer.Option(help="Configuration to take the `distill` section from.", autocompletion=complete_config),
+    ] = None,
     workers: WorkersOption = None,
     threads: ThreadsOption = None,
     launcher: LauncherOption = Launcher.local,
@@ -138,38 +130,48 @@ def distill(
     seed: SeedOption = None,
     device: DeviceOption = None,
     data_root: DataRootOption = None,
+    quiet: QuietOption = False,
+    json: JsonOption = False,
 ) -> None:
     """Condense a whole data set into a memory file, and draw it beside."""
     shortcuts = [f"stream.dataset={dataset}", f"memory.method={method}"]
     shortcuts += [] if ipc is None else [f"memory.ipc={ipc}"]
-    resolved = _resolve(config, [*shortcuts, *(set_ or [])], seed, device)
+    resolved = resolve(config, [*shortcuts, *(set_ or [])], seed, device)
     from iid_cl.runs.launchers import Launch
     from iid_cl.runs.memories import condense_dataset
 
     how = Launch(launcher.value, workers, threads, address)
     alone = launcher is Launcher.local and (workers or 1) == 1
-    condense_dataset(resolved, data_root, out, Console(), None if alone else how)
+    condense_dataset(resolved, data_root, out, screen(quiet, json), None if alone else how)
 
 
-@app.command()
 def evaluate(
     memory: Annotated[Path, typer.Argument(metavar="FILE", help="A memory written by iid-cl.")],
-    config: Annotated[str | None, typer.Option(help="Configuration to take the `evaluate` section from.")] = None,
+    config: Annotated[
+        str | None,
+        typer.Option(help="Configuration to take the `evaluate` section from.", autocompletion=complete_config),
+    ] = None,
     set_: SetOption = None,
     seed: SeedOption = None,
     device: DeviceOption = None,
     data_root: DataRootOption = None,
+    quiet: QuietOption = False,
+    json: JsonOption = False,
 ) -> None:
     """Judge a memory: train fresh networks on it alone, test them on real images."""
-    resolved = _resolve(config, set_, seed, device)
+    resolved = resolve(config, set_, seed, device)
     from iid_cl.runs.memories import evaluate_memory
 
-    evaluate_memory(memory, resolved, data_root, Console())
+    evaluate_memory(memory, resolved, data_root, screen(quiet, json))
 
 
-@app.command()
 def study(
-    study: Annotated[str, typer.Argument(metavar="STUDY", help="A study's YAML file, or a shipped study's name.")],
+    study: Annotated[
+        str,
+        typer.Argument(
+            metavar="STUDY", help="A study's YAML file, or a shipped study's name.", autocompletion=complete_study
+        ),
+    ],
     set_: SetOption = None,
     seeds: Annotated[int | None, typer.Option(min=1, help="Number of seeds. Default: the study's.")] = None,
     device: DeviceOption = None,
@@ -188,38 +190,6 @@ def study(
         from iid_cl.studies.run import run_study
 
         run_study(chosen, data_root, out, Console(), keep_memories=keep)
-
-
-@app.command()
-def configs() -> None:
-    """List the shipped configurations and studies."""
-    for name in shipped_configs():
-        print(name)
-    for name in shipped_studies():
-        print(f"{name} (study)")
-
-
-def _version(wanted: bool) -> None:
-    if wanted:
-        print(f"iid-cl {__version__}")
-        raise typer.Exit
-
-
-@app.callback()
-def _options(
-    version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
-    ] = False,
-) -> None:
-    """Continual learning whose memory is distilled."""
-
-
-def _resolve(source: str | None, overrides: list[str] | None, seed: int | None, device: str | None) -> Config:
-    """The configuration with the command's options applied; without a source, the defaults."""
-    options = [*(overrides or [])]
-    options += [] if seed is None else [f"seed={seed}"]
-    options += [] if device is None else [f"device={device}"]
-    return load_config(source, options)
 
 
 def _listed(text: str) -> list[str]:
@@ -243,14 +213,3 @@ def _chosen(section: CompareConfig, text: str) -> list[str | CompareMethod]:
     """The named methods, those of the configuration's own by their names."""
     own = {method.name: method for method in section.methods if isinstance(method, CompareMethod)}
     return [own.get(name, name) for name in _listed(text)]
-
-
-def main() -> None:
-    """Entry point: mistakes of the user end in one sentence and exit code 2."""
-    if not sys.warnoptions:  # a user's terminal is no place for other libraries' deprecations
-        warnings.simplefilter("ignore")
-    try:
-        app()
-    except UserError as error:
-        print("iid-cl:", " ".join(str(error).splitlines()), file=sys.stderr)
-        sys.exit(2)

@@ -1,0 +1,71 @@
+"""The command line; thin. What trains is imported when it is called, so that help answers at once."""
+
+import sys
+import warnings
+from typing import Annotated
+
+import typer
+
+from iid_cl import __version__
+from iid_cl.cli import help as help_commands
+from iid_cl.cli import look, train
+from iid_cl.errors import UserError, is_printable, one_line, shown
+from iid_cl.stopping import Stopped, stops_at_signals
+
+app = typer.Typer(
+    name="iid-cl",
+    help="Continual learning whose memory is distilled.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+for command in (
+    train.run,
+    train.resume,
+    train.compare,
+    train.distill,
+    train.evaluate,
+    train.study,
+    look.show,
+    look.export,
+    look.list_,
+    help_commands.configs,
+    help_commands.check,
+    help_commands.schema,
+    help_commands.doctor,
+):
+    app.command(command.__name__.rstrip("_"))(command)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(f"iid-cl {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Continual learning whose memory is distilled."""
+
+
+def main() -> None:
+    """Entry point: mistakes of the user end in one sentence and exit code 2."""
+    if not sys.warnoptions:  # a user's terminal is no place for other libraries' deprecations
+        warnings.simplefilter("ignore")
+    try:
+        odd = next((argument for argument in sys.argv[1:] if not is_printable(argument)), None)
+        if odd is not None:  # it would reach the terminal, the log and the pictures
+            raise UserError(f"the argument {shown(odd)} holds a line break or a control character; leave it out.")
+        with stops_at_signals():
+            app()
+    except UserError as error:
+        print("iid-cl:", one_line(error), file=sys.stderr)
+        sys.exit(2)
+    except Stopped as stopped:
+        print(f"iid-cl: stopped by {stopped}", file=sys.stderr)
+        sys.exit(stopped.exit_code)

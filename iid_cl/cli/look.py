@@ -1,0 +1,48 @@
+"""The commands that look at what others have made."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from iid_cl.cli.options import JsonOption, screen
+
+MemoryArgument = Annotated[Path, typer.Argument(metavar="FILE", help="A memory written by iid-cl.")]
+
+
+def show(
+    memory: MemoryArgument,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="PNG to write, in place of the terminal.")] = None,
+    class_: Annotated[
+        list[str] | None, typer.Option("--class", metavar="NAME", help="Draw this class only. Repeatable.")
+    ] = None,
+    json: JsonOption = False,
+) -> None:
+    """Show a memory: what it is, where it is from, and its images."""
+    from iid_cl.report.show import show_memory
+
+    show_memory(memory, out, class_, screen(False, json))
+
+
+def export(
+    memory: MemoryArgument,
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder to make: DIR/CLASS/NUMBER.png.")],
+    decoded: Annotated[
+        bool, typer.Option("--decoded", help="Write what is trained on: the parts of each stored image at full size.")
+    ] = False,
+) -> None:
+    """Write a memory as an image folder that any framework reads."""
+    from iid_cl.memory.export import export_memory
+
+    count = export_memory(memory, folder, decoded=decoded)
+    print(f"{folder}: {count:,} images; memory.json says where they are from")
+
+
+def list_(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of runs, or a run.")] = Path("runs"),
+    json: JsonOption = False,
+) -> None:
+    """List runs and comparisons with their results."""
+    from iid_cl.runs.listing import list_runs
+
+    list_runs(folder, screen(False, json))

@@ -1,0 +1,112 @@
+"""Arguments and options that commands share."""
+
+from collections.abc import Iterable
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from iid_cl.config import Config
+from iid_cl.config_files import dotted_keys, load_config, shipped_configs
+from iid_cl.errors import UserError
+from iid_cl.screen import Mode, Screen
+from iid_cl.studies.cases import shipped_studies
+
+
+def complete_config(incomplete: str) -> list[str]:
+    """Shipped configurations, and YAML files."""
+    return _beginning(incomplete, shipped_configs())
+
+
+def complete_study(incomplete: str) -> list[str]:
+    """Shipped studies, and YAML files."""
+    return _beginning(incomplete, shipped_studies())
+
+
+def complete_key(incomplete: str) -> list[str]:
+    """Keys of the configuration that hold a value."""
+    keys = list(dotted_keys(Config))
+    return [f"{key}=" for key in keys if key.startswith(incomplete) and f"{key}." not in " ".join(keys)]
+
+
+def complete_device(incomplete: str) -> list[str]:
+    """Kinds of devices."""
+    return [name for name in ("auto", "cpu", "cuda") if name.startswith(incomplete)]
+
+
+def _beginning(incomplete: str, shipped: Iterable[str]) -> list[str]:
+    path = Path(incomplete)
+    folder = path if incomplete.endswith("/") else path.parent
+    try:
+        near = sorted(entry for entry in folder.iterdir() if entry.is_dir() or entry.suffix in (".yaml", ".yml"))
+    except OSError:
+        near = []
+    files = [f"{entry}/" if entry.is_dir() else str(entry) for entry in near if not entry.name.startswith(".")]
+    return [name for name in dict.fromkeys([*shipped, *files]) if name.startswith(incomplete)]
+
+
+ConfigArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="CONFIG", help="A YAML file, or a shipped configuration's name.", autocompletion=complete_config
+    ),
+]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        help="Override a key, e.g. memory.ipc=5. Repeatable.",
+        autocompletion=complete_key,
+    ),
+]
+SeedOption = Annotated[int | None, typer.Option(help="Seed of every random draw.")]
+DeviceOption = Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N.", autocompletion=complete_device)]
+DataRootOption = Annotated[
+    Path | None,
+    typer.Option(
+        help="Folder of the data sets; of the images for image_folder. Default: $IID_CL_DATA, ~/.cache/iid-cl."
+    ),
+]
+
+
+class Launcher(StrEnum):
+    """Where independent jobs run."""
+
+    local = "local"
+    ray = "ray"
+
+
+LauncherOption = Annotated[
+    Launcher, typer.Option(metavar="WHERE", help="local: processes of this machine; ray: a cluster.")
+]
+WorkersOption = Annotated[
+    int | None, typer.Option(min=1, max=1024, help="Jobs at a time. Default: 1; on Ray all that fit.")
+]
+ThreadsOption = Annotated[
+    int | None, typer.Option(min=1, max=1024, help="Threads of a job. Default: the cores shared among the workers.")
+]
+AddressOption = Annotated[str | None, typer.Option(help="Address of a running Ray cluster. Default: start one here.")]
+QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but results.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print events as JSON, one a line, in place of text.")]
+OutOption = Annotated[Path | None, typer.Option(help="Run directory to make. Default: runs/NAME.")]
+
+
+def resolve(source: str | None, overrides: list[str] | None, seed: int | None, device: str | None) -> Config:
+    """The configuration with the command's options applied; without a source, the defaults."""
+    options = [*(overrides or [])]
+    options += [] if seed is None else [f"seed={seed}"]
+    options += [] if device is None else [f"device={device}"]
+    return load_config(source, options)
+
+
+def screen(quiet: bool, json: bool) -> Screen:
+    """Where the command prints.
+
+    Raises:
+        UserError: two modes at once.
+    """
+    if quiet and json:
+        raise UserError("--quiet and --json exclude each other; choose one.")
+    return Screen(Mode.quiet if quiet else Mode.json if json else Mode.full)

@@ -1,0 +1,42 @@
+"""What tells images apart, and data sets: digests of their contents."""
+
+import hashlib
+
+import torch
+from torch import Tensor
+
+from iid_cl.data.images import ImageDataset
+
+DIGEST_BYTES = 16  # two different images share one with a chance of 2**-128
+
+
+def digests(images: Tensor) -> list[bytes]:
+    """BLAKE2b of each image's bytes; equal for equal images only. For uint8 (N, C, H, W)."""
+    if not len(images):
+        return []
+    size, data = images[0].numel(), _bytes(images)
+    return [
+        hashlib.blake2b(data[start : start + size], digest_size=DIGEST_BYTES).digest()
+        for start in range(0, len(images) * size, size)
+    ]
+
+
+def fingerprint(dataset: ImageDataset) -> str:
+    """SHA-256, as 64 hexadecimal digits, of all that a run learns from and is judged by.
+
+    That is the images, labels and shapes of both parts, in their order, and the names of the classes.
+    """
+    digest = hashlib.sha256()
+    for part in (dataset.train, dataset.test):
+        digest.update(f"{tuple(part.images.shape)} ".encode())
+        digest.update(_bytes(part.images))
+        digest.update(_bytes(part.labels.to(torch.int64)))
+    for name in dataset.class_names:
+        text = name.encode("utf-8", "surrogateescape")
+        digest.update(f"{len(text)} ".encode() + text)
+    return digest.hexdigest()
+
+
+def _bytes(tensor: Tensor) -> memoryview:
+    """A tensor's values one after the other, without a copy where they lie so already."""
+    return tensor.detach().cpu().contiguous().numpy().reshape(-1).data.cast("B")

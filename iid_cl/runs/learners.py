@@ -1,0 +1,141 @@
+"""The learners of a run as Avalanche strategies."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from avalanche.core import SupervisedPlugin
+from avalanche.evaluation.metrics import accuracy_metrics
+from avalanche.training.plugins import EvaluationPlugin, LRSchedulerPlugin
+from avalanche.training.supervised import Cumulative, JointTraining, Naive
+from avalanche.training.templates import SupervisedTemplate
+from torch.nn import CrossEntropyLoss
+
+from iid_cl.config import WITHOUT_MEMORY, Config, Method
+from iid_cl.data.images import ImageDataset
+from iid_cl.nets import build_network
+from iid_cl.runs.condense import make_buffer
+from iid_cl.runs.reporter import Reporter
+from iid_cl.seeding import derive_seed, make_generator
+from iid_cl.strategies import InMemoryPlugin, MemoryBuffer, MemoryOnly, MemoryReplayPlugin, SoftLabelPlugin
+from iid_cl.strategies.augmentation import BatchAugmentationPlugin
+from iid_cl.strategies.memory_only import UpdateLimitPlugin
+
+EVAL_BATCH = 500
+
+
+class ProgressPlugin(SupervisedPlugin):
+    """Tells the reporter how far training is. Belongs behind all plugins that set the dataloader.
+
+    Attributes:
+        experience: what the experience and the network at hand are called.
+        updates: mini-batches trained on so far.
+    """
+
+    def __init__(self, reporter: Reporter, experience: str) -> None:
+        super().__init__()
+        self.experience = experience
+        self.updates = 0
+        self._reporter = reporter
+        self._done = 0
+        self._total = 0
+
+    def label(self, phase: str) -> str:
+        """What a phase of the current experience is called."""
+        return f"{self.experience} {phase}"
+
+    def before_training_exp(self, strategy: Any, **kwargs: Any) -> None:
+        """Counts from the beginning."""
+        self._done = 0
+        self._total = strategy.train_epochs * len(strategy.dataloader)
+
+    def after_training_iteration(self, strategy: Any, **kwargs: Any) -> None:
+        """Counts a mini-batch."""
+        self._done += 1
+        self.updates += 1
+        self._reporter.progress(
+            self.label("training"),
+            self._done,
+            self._total,
+            lambda: {"loss": float(strategy.loss.detach())},
+            images=len(strategy.mb_x),
+        )
+
+    def state_dict(self) -> dict[str, Any]:
+        """The counts."""
+        return {"updates": self.updates, "done": self._done}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Goes on from there."""
+        self.updates, self._done = state["updates"], state["done"]
+
+
+def make_memory_buffer(
+    config: Config, method: Method, dataset: ImageDataset, progress: ProgressPlugin, reporter: Reporter
+) -> MemoryBuffer | None:
+    """The memory of ``method`` that the networks share, if it has one."""
+    if method in WITHOUT_MEMORY:
+        return None
+
+    def on_step(iteration: int, losses: Mapping[str, float]) -> None:
+        reporter.progress(progress.label("distilling"), iteration, config.distill.iterations, lambda: losses)
+
+    own_features = config.train.mode == "memory_only"
+    return make_buffer(config, method, dataset, own_features=own_features, on_step=on_step)
+
+
+def make_strategy(
+    config: Config,
+    method: Method,
+    dataset: ImageDataset,
+    device: torch.device,
+    memory: MemoryBuffer | None,
+    last: Sequence[SupervisedPlugin],
+    number: int,
+) -> SupervisedTemplate:
+    """The strategy of network ``number``, which draws from streams of its own; number 0 fills the memory.
+
+    Args:
+        last: plugins that come behind all others.
+    """
+    train = config.train
+    seed = derive_seed(config.seed, "network", number) if number else config.seed
+    network = build_network(
+        config.model, dataset.shape, len(dataset.class_names), make_generator(seed, "model"), device
+    )
+    memory_only = train.mode == "memory_only" and memory is not None
+    epochs = train.memory_epochs if memory_only else train.epochs
+    optimizer = torch.optim.SGD(
+        network.parameters(), lr=train.lr, momentum=train.momentum, weight_decay=train.weight_decay
+    )
+    plugins: list[SupervisedPlugin] = [InMemoryPlugin(seed=seed)]
+    if train.augment:
+        draws = make_generator(seed, "train augmentation")
+        plugins.append(BatchAugmentationPlugin(dataset.augmentations, draws))
+    updates = train.memory_updates if memory_only else None
+    if train.lr_drop:
+        half = ((epochs if updates is None else updates) + 1) // 2
+        schedule = torch.optim.lr_scheduler.MultiStepLR(optimizer, [half], gamma=0.1)
+        plugins.append(LRSchedulerPlugin(schedule, step_granularity="epoch" if updates is None else "iteration"))
+    if updates is not None:
+        plugins.append(UpdateLimitPlugin(updates))
+    if memory is not None and not memory_only:
+        plugins.append(MemoryReplayPlugin(memory, batch_size_mem=train.memory_batch_size))
+    if memory is not None and config.memory.soft_labels:
+        plugins.append(SoftLabelPlugin(memory))
+    arguments: dict[str, Any] = {
+        "model": network,
+        "optimizer": optimizer,
+        "criterion": CrossEntropyLoss(),
+        "train_mb_size": train.batch_size,
+        "train_epochs": epochs,
+        "eval_mb_size": EVAL_BATCH,
+        "device": device,
+        "plugins": [*plugins, *last],
+        "evaluator": EvaluationPlugin(accuracy_metrics(experience=True)),
+    }
+    if memory is not None and memory_only:
+        return MemoryOnly(memory=memory, fill_memory=number == 0, **arguments)
+    if method == "joint":
+        return JointTraining(**arguments)
+    return Cumulative(**arguments) if method == "cumulative" else Naive(**arguments)

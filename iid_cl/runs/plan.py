@@ -1,0 +1,126 @@
+"""What a run would do, counted without doing it."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from iid_cl.config import REAL_METHODS, WITHOUT_MEMORY, Config, Method
+from iid_cl.data.images import ImageDataset
+from iid_cl.memory.budget import LABEL_BYTES
+from iid_cl.memory.exemplars import distilled_images
+from iid_cl.memory.hybrid import suited_partitions
+
+
+@dataclass(frozen=True)
+class Distillation:
+    """One of an experience: so many classes, each into so many stored images."""
+
+    classes: int
+    count: int
+
+
+@dataclass(frozen=True)
+class Step:
+    """One experience of a method. Counts are those of one network where several share a memory.
+
+    Attributes:
+        classes: that arrive.
+        train_images: of these classes.
+        test_images: evaluated on afterwards, all classes seen.
+        memory_bytes: that the budget allows afterwards.
+        updates: mini-batches trained on; of JPEG and auto memories, whose number of images only the run tells, those
+            that full-size images would take.
+        distillations: made when it ends.
+    """
+
+    classes: tuple[int, ...]
+    train_images: int
+    test_images: int
+    memory_bytes: int
+    updates: int
+    distillations: tuple[Distillation, ...]
+
+
+def plan(config: Config, method: Method, dataset: ImageDataset, order: Sequence[Sequence[int]]) -> list[Step]:
+    """The steps of a method through the stream, whose classes arrive in ``order``; for joint training a single one.
+
+    Raises:
+        UserError: the budget has no room for the classes.
+    """
+    if method == "joint":
+        order = [[c for group in order for c in group]]
+    train, test = (part.labels.bincount(minlength=len(dataset.class_names)) for part in (dataset.train, dataset.test))
+    steps: list[Step] = []
+    seen: list[int] = []
+    for index, classes in enumerate(order):
+        old, seen = list(seen), [*seen, *classes]
+        counts = [int(train[c]) for c in seen]
+        arrived = sum(counts[len(old) :])
+        widest = max(len(group) for group in order[: index + 1])  # soft labels are as wide as that
+        per_class, room = (0, 0) if method in WITHOUT_MEMORY else _per_class(config, method, dataset, len(seen), widest)
+        kept = sum(min(per_class, count) for count in counts) * _parts(config, method)
+        if method == "cumulative":
+            updates = _batches(sum(counts), config.train.batch_size) * config.train.epochs
+        else:
+            updates = _updates(config, method, arrived, kept)
+        steps.append(
+            Step(
+                classes=tuple(classes),
+                train_images=arrived,
+                test_images=int(test[seen].sum()),
+                memory_bytes=room * len(seen),
+                updates=updates,
+                distillations=tuple(_distillations(config, method, dataset, index, len(old), len(classes), per_class)),
+            )
+        )
+    return steps
+
+
+def _per_class(config: Config, method: Method, dataset: ImageDataset, classes: int, widest: int) -> tuple[int, int]:
+    """Stored images of a class, and the bytes of its share; soft labels are of ``widest`` classes at most."""
+    memory, image_bytes = config.memory, math.prod(dataset.shape)
+    room = memory.budget.room(classes, image_bytes)
+    if method in REAL_METHODS or method == "reservoir":
+        factor = memory.downscale if method == config.memory.method else 1
+        return room // (image_bytes // factor**2 + LABEL_BYTES), room
+    width = widest if memory.soft_labels else 0
+    return distilled_images(memory.budget, room, image_bytes, width, config.distill.factor), room
+
+
+def _parts(config: Config, method: Method) -> int:
+    """Images trained on for each stored one."""
+    return config.distill.factor**2 if method in ("distilled", "hybrid", "auto") else 1
+
+
+def _batches(images: int, size: int) -> int:
+    return -(-images // size)
+
+
+def _updates(config: Config, method: Method, arrived: int, kept: int) -> int:
+    train = config.train
+    if train.mode == "memory_only" and method not in WITHOUT_MEMORY:
+        if train.memory_updates is not None:
+            return train.memory_updates
+        return train.memory_epochs * _batches(kept, train.batch_size)
+    return train.epochs * _batches(arrived, train.batch_size)  # the memory is replayed beside them
+
+
+def _distillations(
+    config: Config, method: Method, dataset: ImageDataset, index: int, old: int, new: int, count: int
+) -> list[Distillation]:
+    share = {"distilled": 1.0, "hybrid": config.memory.share, "auto": 1.0}.get(method, 0.0)
+    some = round(share * count)
+    found = [Distillation(new, some)] if some else []
+    if method == "auto" and index == 0 and new > 1:  # the ways that it tries
+        _, height, width = dataset.shape
+        found = [Distillation(new, count) for _ in suited_partitions(config.distill, height, width)]
+        found += [Distillation(new, round(0.5 * count))] if count > 1 else []
+    shrinks = config.memory.budget.fixed and config.memory.shrink == "redistil" and not config.memory.soft_labels
+    if old and shrinks and share == 1.0 and _fewer(config, method, dataset, old, new):
+        found.append(Distillation(old, count))
+    return found
+
+
+def _fewer(config: Config, method: Method, dataset: ImageDataset, old: int, new: int) -> bool:
+    before, after = (_per_class(config, method, dataset, count, 0)[0] for count in (old, old + new))
+    return after < before

@@ -1,0 +1,68 @@
+"""Where a command prints: a console with a mode, and JSON events in place of text."""
+
+import json
+import sys
+import time
+from enum import StrEnum
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+PAGE = 160  # columns of a file or pipe
+
+
+class Mode(StrEnum):
+    """How much a command says."""
+
+    full = "full"
+    quiet = "quiet"  # results and errors
+    json = "json"  # events, a JSON object per line
+
+
+class Screen(Console):
+    """A rich console of a mode; in ``json`` it prints events only, see :func:`emit`."""
+
+    def __init__(self, mode: Mode = Mode.full) -> None:
+        super().__init__(quiet=mode is Mode.json)
+        self.mode = mode
+        self.started = time.monotonic()
+
+
+def mode_of(console: Console) -> Mode:
+    """The console's mode; that of any other console is ``full``."""
+    return console.mode if isinstance(console, Screen) else Mode.full
+
+
+def emit(console: Console, event: str, /, **values: Any) -> None:
+    """Prints a line of JSON, ``{"event": ..., "seconds": since the start, ...}``, where JSON is asked for.
+
+    Numbers that JSON does not know (NaN, infinities) become null.
+    """
+    if isinstance(console, Screen) and console.mode is Mode.json:
+        record = {"event": event, "seconds": round(time.monotonic() - console.started, 3), **values}
+        sys.stdout.write(json.dumps(_finite(record), default=str) + "\n")
+        sys.stdout.flush()
+
+
+def width_of(console: Console) -> int:
+    """Columns to print in: the terminal's, or those of a page where there is none."""
+    return console.width if console.is_terminal else PAGE
+
+
+def print_table(console: Console, table: Table) -> None:
+    """Prints a table within :func:`width_of`."""
+    console.print(table, width=width_of(console))
+
+
+def printable(text: str) -> str:
+    """Without the control characters that a stranger's file may hold: they drive a terminal."""
+    return "".join(letter if letter.isprintable() else "?" for letter in text)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if value - value == 0 else None
+    if isinstance(value, dict):
+        return {str(key): _finite(each) for key, each in value.items()}
+    return [_finite(each) for each in value] if isinstance(value, list | tuple) else value

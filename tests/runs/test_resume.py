@@ -1,0 +1,179 @@
+"""A run that is interrupted anywhere, once or more often, stores what an uninterrupted one does."""
+
+import io
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from iid_cl.config import Config
+from iid_cl.errors import UserError
+from iid_cl.runs.checkpoint import Checkpoints, State
+from iid_cl.runs.run import resume, run
+from tests.runs.helpers import miniature
+
+STORED = ("metrics.jsonl", "config.yaml", "memory.safetensors", "memory.png", "memory-herding.safetensors")
+
+
+class Killed(BaseException):
+    """Stands for SIGKILL: nothing after it is executed, except what closes files."""
+
+
+@pytest.fixture(autouse=True)
+def without_waiting_for_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "fsync", lambda _: None)
+
+
+def always(**changes: Any) -> Config:
+    """Saved at every opportunity."""
+    return miniature(checkpoint={"every": 0.0}, **changes)
+
+
+class Killer:
+    """Kills a run at its n-th save, right after it."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.saves, self.kill_at = 0, 0
+        write = Checkpoints.write
+
+        def counted(checkpoints: Checkpoints, state: State) -> None:
+            write(checkpoints, state)
+            self.saves += 1
+            if self.saves == self.kill_at:
+                raise Killed
+
+        monkeypatch.setattr(Checkpoints, "write", counted)
+        monkeypatch.setattr("iid_cl.runs.saver.SHARE", 1e9)
+
+    def __call__(self, config: Config, out: Path, kill_at: int = 0) -> bool:
+        """Whether the run was killed."""
+        self.saves, self.kill_at = 0, kill_at
+        try:
+            run(config, None, out, Console(file=io.StringIO()))
+        except Killed:
+            return True
+        return False
+
+
+@pytest.fixture
+def killer(monkeypatch: pytest.MonkeyPatch) -> Killer:
+    return Killer(monkeypatch)
+
+
+def timeless(path: Path) -> dict[str, Any]:
+    """What a run stored, but for times and for what it took to get there."""
+    summary = json.loads((path / "run.json").read_text())
+    results = [{k: v for k, v in result.items() if not k.endswith("seconds")} for result in summary["results"]]
+    files = {name: (path / name).read_bytes() for name in STORED if (path / name).exists()}
+    return {"results": results, **files}
+
+
+CASES: dict[str, dict[str, Any]] = {
+    "replay with a baseline": {"baselines": ["herding"], "train": {"epochs": 2, "lr_drop": True}},
+    "networks on one memory": {"train": {"mode": "memory_only", "networks": 2, "memory_updates": 5}},
+    "epochs on one memory": {"train": {"mode": "memory_only"}, "memory": {"method": "herding"}},
+    "idm, soft labels": {
+        "distill": {"objective": "idm", "cc": {"weight": 0.1}, "queue": {"every": 2, "steps": 1, "batch_size": 8}},
+        "memory": {"soft_labels": True},
+        "model": {"norm": "batch"},
+    },
+    "auto": {"memory": {"method": "auto"}},
+    "shrinking": {"memory": {"ipc": None, "mem_size": 6}},
+    "reservoir": {"memory": {"method": "reservoir", "ipc": 3}},
+    "jpeg": {"memory": {"method": "random", "ipc": 30, "jpeg": 50}},
+    "cumulative": {"memory": {"method": "cumulative"}},
+    "joint": {"memory": {"method": "joint"}},
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_run_killed_at_any_save_ends_as_if_it_had_not_been(case: str, killer: Killer, tmp_path: Path) -> None:
+    config = always(**CASES[case])
+    assert not killer(config, tmp_path / "whole")
+    whole, saves = timeless(tmp_path / "whole"), killer.saves
+    assert saves >= 5
+    step = max(1, saves // 5)
+    for kill_at in range(1, saves + 1, step):
+        path = tmp_path / str(kill_at)
+        assert killer(config, path, kill_at)
+        while killer(config, path, kill_at=max(2, saves // 3)):  # and again
+            pass
+        assert timeless(path) == whole
+
+
+def test_a_run_killed_before_its_first_save_begins_again(killer: Killer, tmp_path: Path) -> None:
+    config = miniature(checkpoint={"every": 1000.0})
+    assert not killer(config, tmp_path / "whole")
+    path = tmp_path / "killed"
+    assert killer(config, path, kill_at=1)
+    for file in (path / "state").iterdir():
+        file.unlink()
+    with (path / "metrics.jsonl").open("a") as file:
+        file.write("half a line")
+    assert not killer(config, path)
+    assert timeless(path) == timeless(tmp_path / "whole")
+
+
+def test_checkpoints_go_when_the_run_is_done_and_a_finished_run_is_left_alone(killer: Killer, tmp_path: Path) -> None:
+    config = always()
+    assert not killer(config, tmp_path / "run")
+    assert not (tmp_path / "run" / "state").exists()
+    before = {file: file.read_bytes() for file in (tmp_path / "run").iterdir()}
+    for again in (lambda: run(config, None, tmp_path / "run", Console()), lambda: resume(tmp_path / "run", Console())):
+        with pytest.raises(UserError, match=r"holds a finished run; choose another --out"):
+            again()
+    assert {file: file.read_bytes() for file in (tmp_path / "run").iterdir()} == before
+
+
+def test_another_configuration_is_refused_by_its_first_difference(killer: Killer, tmp_path: Path) -> None:
+    assert killer(always(), tmp_path / "run", 3)
+    with pytest.raises(UserError, match=r"another configuration \(train\.lr: 0\.01 there, 0\.5 here\).* iid-cl resume"):
+        run(always(train={"lr": 0.5}), None, tmp_path / "run", Console())
+    printed = io.StringIO()
+    assert resume(tmp_path / "run", Console(file=printed)) == tmp_path / "run"
+    assert "goes on (0 of 1 methods done, experience 1)" in printed.getvalue()
+
+
+def test_other_data_are_refused(killer: Killer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert killer(always(), tmp_path / "run", 3)
+    monkeypatch.setattr("iid_cl.runs.run.fingerprint", lambda _: "another")
+    with pytest.raises(UserError, match=r"the files of 'digits' are not those that the run in .* was begun with"):
+        resume(tmp_path / "run", Console())
+
+
+def test_a_damaged_newest_checkpoint_gives_way_to_the_one_before(killer: Killer, tmp_path: Path) -> None:
+    config = always()
+    assert not killer(config, tmp_path / "whole")
+    path = tmp_path / "run"
+    assert killer(config, path, 9)
+    newest = max((path / "state").glob("*.safetensors"))
+    data = bytearray(newest.read_bytes())
+    data[len(data) // 2] ^= 1
+    newest.write_bytes(data)
+    printed = io.StringIO()
+    resume(path, Console(file=printed, width=500))
+    assert f"{newest}: is damaged (its contents don't match their checksum)" in printed.getvalue()
+    assert timeless(path) == timeless(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("name", ["config.yaml", "begun.json"])
+def test_a_directory_without_a_run_has_nothing_to_resume(name: str, killer: Killer, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no such run directory"):
+        resume(tmp_path / "none", Console())
+    assert killer(always(), tmp_path / "run", 3)
+    (tmp_path / "run" / name).unlink()
+    with pytest.raises(UserError, match="holds files already, and no unfinished run"):
+        resume(tmp_path / "run", Console())
+
+
+def test_a_loss_that_is_no_number_stops_the_run_at_the_last_good_state(killer: Killer, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"train\.lr: 1e\+20 makes the loss .*\(experience 1, pass 1, mini-batch \d\)"):
+        run(always(train={"lr": 1e20, "augment": False}), None, tmp_path / "run", Console(file=io.StringIO()))
+    state = Checkpoints(tmp_path / "run" / "state").newest(pytest.fail)
+    assert state is None or all(
+        bool(tensor.isfinite().all()) for tensor in state["method"]["strategies"][0]["model"].values()
+    )
+    assert not (tmp_path / "run" / "run.json").exists()

@@ -1,0 +1,139 @@
+"""The real command line under signals, a second writer, a damaged checkpoint and a full disk."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+COMMAND = [sys.executable, "-c", "from iid_cl.cli import main; main()"]
+SMALL = {
+    "stream.experiences": "2",
+    "model.width": "8",
+    "distill.embedder.width": "8",
+    "distill.iterations": "300",
+    "distill.real_batch": "8",
+    "train.epochs": "3",
+    "baselines": "[]",
+    "checkpoint.every": "0.05",
+}
+SETTINGS = [word for key, value in SMALL.items() for word in ("--set", f"{key}={value}")]
+PATIENCE = 120.0  # seconds; far more than anything here takes
+
+
+def command(*arguments: str) -> list[str]:
+    return [*COMMAND, *arguments]
+
+
+def start(out: Path) -> subprocess.Popen[str]:
+    """A run of some seconds."""
+    words = command("run", "split_digits.yaml", "--out", str(out), *SETTINGS)
+    return subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def finish(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command(*arguments), capture_output=True, text=True, timeout=PATIENCE)
+
+
+def wait_for(condition: Callable[[], bool], process: subprocess.Popen[str]) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
+def checkpoints(out: Path) -> list[Path]:
+    return sorted((out / "state").glob("*.json"))
+
+
+def stored(out: Path) -> dict[str, Any]:
+    return {name: (out / name).read_bytes() for name in ("metrics.jsonl", "memory.safetensors")}
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What an uninterrupted run stores."""
+    out = tmp_path_factory.mktemp("whole") / "run"
+    done = finish("run", "split_digits.yaml", "--out", str(out), *SETTINGS)
+    assert done.returncode == 0, done.stderr
+    return stored(out)
+
+
+def test_sigterm_saves_and_stops_and_meanwhile_nobody_else_may_write(tmp_path: Path, whole: dict[str, Any]) -> None:
+    out = tmp_path / "run"
+    process = start(out)
+    wait_for(lambda: bool(checkpoints(out)), process)
+    process.send_signal(signal.SIGSTOP)
+    other = finish("run", "split_digits.yaml", "--out", str(out), *SETTINGS)
+    assert (other.returncode, other.stdout) == (2, "")
+    assert f"process {process.pid} on " in other.stderr
+    assert "is writing there; wait for it, or choose another --out" in other.stderr
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+
+    process = start(out)
+    wait_for(lambda: "goes on" in (process.stdout.readline() if process.stdout else ""), process)
+    process.send_signal(signal.SIGTERM)
+    printed, errors = process.communicate(timeout=PATIENCE)  # how long it takes: benchmarks/saving.py
+    assert process.returncode == 143, errors
+    assert f"stopped; iid-cl resume {out} goes on" in printed
+    done = finish("resume", str(out))
+    assert done.returncode == 0, done.stderr
+    assert stored(out) == whole
+
+
+def test_a_damaged_newest_checkpoint_is_passed_over(tmp_path: Path, whole: dict[str, Any]) -> None:
+    out = tmp_path / "run"
+    process = start(out)
+    wait_for(lambda: len(checkpoints(out)) == 2, process)
+    process.kill()
+    process.communicate()
+    newest = checkpoints(out)[-1].with_suffix(".safetensors")
+    data = newest.read_bytes()
+    newest.write_bytes(data[: len(data) // 2])
+    done = finish("resume", str(out))
+    assert done.returncode == 0, done.stderr
+    assert "is damaged" in done.stdout
+    assert "going back to the checkpoint before it" in done.stdout
+    assert stored(out) == whole
+
+
+FULL = """
+mount -t tmpfs -o size={size}k tmpfs {disk} || exit 77
+{run}
+code=$?
+cp -a {disk}/. {copy}
+exit $code
+"""
+
+
+def test_a_full_disk_ends_with_one_sentence_and_the_run_goes_on_elsewhere(
+    tmp_path: Path, whole: dict[str, Any]
+) -> None:
+    disk, copy = tmp_path / "disk", tmp_path / "copy"
+    disk.mkdir()
+    copy.mkdir()
+    quoted = subprocess.list2cmdline(command("run", "split_digits.yaml", "--out", str(disk / "run"), *SETTINGS))
+    quoted = quoted.replace("baselines=[]", "'baselines=[]'")
+    script = FULL.format(size=120, disk=disk, copy=copy, run=quoted)
+    words = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", script]
+    if os.name != "posix" or subprocess.run([*words[:4], "true"], capture_output=True).returncode:
+        pytest.skip("no mount namespaces here")
+    done = subprocess.run(words, capture_output=True, text=True, timeout=PATIENCE)
+    assert done.returncode == 2, done.stderr
+    (line,) = [line for line in done.stderr.splitlines() if line]
+    assert line.startswith("iid-cl: ")
+    assert "No space left on device" in line or "the disk is full" in line
+    out = copy / "run"
+    assert not list(out.rglob("*.tmp"))
+    resumed = finish("resume", str(out))
+    assert resumed.returncode == 0, resumed.stderr
+    assert stored(out) == whole
+    assert json.loads((out / "run.json").read_text())["results"]
