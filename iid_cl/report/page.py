@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
 
 from iid_cl import __version__
 from iid_cl.errors import UserError
@@ -105,9 +104,9 @@ def render(collected: Collected, found: Sequence[Setting], plane: Mapping[str, A
         curves=data["curves"],
         data=data,
         sources=[_told(source) for source in collected.sources],
-        css=Markup(_text(folder, "templates", "report.css")),
-        library=Markup(library),
-        script=Markup(script),
+        css=_text(folder, "templates", "report.css"),
+        library=library,
+        script=script,
         policy=" ".join(f"'sha256-{_digest(each)}'" for each in (library, script)),
         licence=_text(folder, "vendor", "chart-LICENSE.md"),
     )
