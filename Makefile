@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 EXTRAS := dev,docs
 
-.PHONY: demo test test-oldest lint bench crashtest constraints clean
+.PHONY: demo test test-oldest lint docs bench fuzz crashtest constraints clean
 
 # A stamp per installed set, renewed only when the dependencies change; the install is editable. Versions are the tested
 # ones of constraints.txt.
@@ -38,6 +38,10 @@ test: lint
 test-oldest: .venv-oldest/.installed
 	.venv-oldest/bin/python -m pytest -n 2
 
+# The documentation into site/; a warning or a broken link is an error.
+docs: $(VENV)/.installed-test
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
+
 # Speed, on this machine: a quarter of an hour on two cores. Accuracy and GPUs: see benchmarks/.
 bench: $(VENV)/.installed-test
 	$(BIN)/python -m benchmarks.engine
@@ -54,9 +58,12 @@ constraints:
 	echo '# The versions that the suite passes with; made by `make constraints`, not by hand.' > constraints.txt
 	.venv-constraints/bin/python -m pip freeze --all --exclude pip --exclude-editable >> constraints.txt
 	rm -rf .venv-constraints
+# Ten thousand bad inputs: none may end in a traceback, hang, or change a file. Some ten minutes.
+fuzz: $(VENV)/.installed-test
+	$(BIN)/python -m benchmarks.fuzz
 
 clean:
-	rm -rf $(VENV) .venv-oldest build dist *.egg-info
+	rm -rf $(VENV) .venv-oldest build site dist *.egg-info
 
 # Runs killed at random moments: each has to end as if nothing had happened. A quarter of an hour on two cores.
 crashtest: $(VENV)/.installed-test

@@ -101,7 +101,7 @@ def choose(precision: str, compiling: bool | None, device: torch.device, flops: 
         compiling: whether to compile; None where it pays.
         device: where it runs.
         flops: floating-point operations of the whole job.
-        own: the network is a module of the user's; it is compiled on demand only.
+        own: the network or the objective is the user's; it is compiled on demand only.
 
     Raises:
         UserError: ``distill.compile`` is true and the compiler does not work.

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from iid_cl.config_base import Fraction, Positive, Rate, Section, Seed, Weight
+from iid_cl.config_base import Batch, Bytes, Few, Fraction, Name, Positive, Rate, Section, Seed, Weight
 from iid_cl.config_distill import DistillConfig, NetworkConfig
 from iid_cl.memory.budget import Budget
 
@@ -26,6 +26,7 @@ Method = Literal[
     "joint",
 ]
 REAL_METHODS = ("random", "herding", "k_centre", "closest")
+MOST_CELLS = 5000  # of a comparison
 WITHOUT_MEMORY: tuple[Method, ...] = ("none", "joint", "cumulative")  # the bounds
 
 
@@ -47,7 +48,7 @@ class StreamConfig(Section):
     test_limit: Positive | None = Field(
         None, description="At most so many images per class to evaluate on, for quick trials; null uses all."
     )
-    image_size: Positive | None = Field(
+    image_size: Annotated[int, Field(ge=1, le=4096)] | None = Field(
         None, description="Side in pixels that image files are resized to; null keeps their own size."
     )
     validation: Fraction = Field(
@@ -69,7 +70,7 @@ class TrainConfig(Section):
     memory_epochs: Positive = Field(
         300, description="Passes over the memory after each experience, in memory_only mode."
     )
-    networks: Positive = Field(
+    networks: Few = Field(
         1,
         description="Networks trained on each experience's memory in memory_only mode, each from weights of its own; "
         "accuracies are their mean.",
@@ -79,8 +80,8 @@ class TrainConfig(Section):
         description="Updates after each experience in memory_only mode, whatever the memory's size; null: "
         "`memory_epochs` passes. `iid-cl compare` sets it alike for all memories of a budget.",
     )
-    batch_size: Positive = Field(64, description="Images of the current data per mini-batch.")
-    memory_batch_size: Positive | None = Field(
+    batch_size: Batch = Field(64, description="Images of the current data per mini-batch.")
+    memory_batch_size: Batch | None = Field(
         None, description="Memory images per mini-batch in replay mode; null takes `batch_size`."
     )
     lr: Rate = Field(0.01, description="Learning rate of SGD.")
@@ -109,15 +110,15 @@ class MemoryConfig(Section):
         "k_centre or closest to the mean; reservoir (real images of all classes alike); as the bounds, none (no "
         "memory), cumulative (one network trained on all data so far in each experience) and joint (all data at once).",
     )
-    ipc: Positive | None = Field(
+    ipc: Annotated[int, Field(ge=1, le=10**6)] | None = Field(
         None,
         description="Budget: the bytes of so many full-size images per class. null: 10 where no other budget is given.",
     )
     mem_size: Positive | None = Field(
         None, description="Budget: the bytes of so many full-size images in total; older classes shrink."
     )
-    mem_bytes: Positive | None = Field(None, description="Budget: bytes in total; older classes shrink.")
-    class_bytes: Positive | None = Field(None, description="Budget: bytes per class.")
+    mem_bytes: Bytes | None = Field(None, description="Budget: bytes in total; older classes shrink.")
+    class_bytes: Bytes | None = Field(None, description="Budget: bytes per class.")
     soft_labels: bool = Field(
         False,
         description="Store class probabilities with each distilled image, averaged over the networks that "
@@ -126,7 +127,9 @@ class MemoryConfig(Section):
     share: Annotated[float, Field(ge=0.0, le=1.0)] = Field(
         0.5, description="Share of distilled images in a hybrid memory; the others are herded."
     )
-    downscale: Positive = Field(1, description="Store real images at 1 / downscale of their side; more of them fit.")
+    downscale: Annotated[int, Field(ge=1, le=16)] = Field(
+        1, description="Store real images at 1 / downscale of their side; more of them fit."
+    )
     jpeg: Annotated[int, Field(ge=1, le=95)] | None = Field(
         None, description="Store real images as JPEG of this quality; more of them fit."
     )
@@ -172,13 +175,13 @@ class EvaluateConfig(Section):
 
     network: NetworkConfig = Field(default_factory=lambda: NetworkConfig(), description="Network trained.")
     epochs: Positive = Field(1000, description="Epochs on the memory.")
-    batch_size: Positive = Field(256, description="Images per mini-batch.")
+    batch_size: Batch = Field(256, description="Images per mini-batch.")
     lr: Rate = Field(0.01, description="Learning rate of SGD, x0.1 half way.")
     momentum: Fraction = Field(0.9, description="Momentum of SGD.")
     weight_decay: Weight = Field(5e-4, description="Weight decay of SGD.")
-    networks: Positive = Field(5, description="Number of networks trained, each from its own seed.")
+    networks: Few = Field(5, description="Number of networks trained, each from its own seed.")
     transfer: list[NetworkConfig] = Field(
-        default_factory=list, description="Further architectures to train, compared with `network`."
+        default_factory=list, description="Further architectures to train, compared with `network`.", max_length=20
     )
 
 
@@ -195,17 +198,17 @@ class CheckpointConfig(Section):
 class CompareMethod(Section):
     """A method of a comparison that the shipped table does not name."""
 
-    name: str = Field(description="What tables and files call it.", pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
+    name: Name = Field(description="What tables and files call it.")
     set: dict[str, Any] = Field(description="Dotted keys and values, as with --set.")
 
 
 class CompareBudgets(Section):
     """Budgets of a comparison; one key only, null for all: the memory's own."""
 
-    ipc: list[Positive] | None = Field(None, description="Full-size images per class.", min_length=1)
-    mem_size: list[Positive] | None = Field(None, description="Images in total.", min_length=1)
-    mem_bytes: list[Positive] | None = Field(None, description="Bytes in total.", min_length=1)
-    class_bytes: list[Positive] | None = Field(None, description="Bytes per class.", min_length=1)
+    ipc: list[Positive] | None = Field(None, description="Full-size images per class.", min_length=1, max_length=100)
+    mem_size: list[Positive] | None = Field(None, description="Images in total.", min_length=1, max_length=100)
+    mem_bytes: list[Bytes] | None = Field(None, description="Bytes in total.", min_length=1, max_length=100)
+    class_bytes: list[Bytes] | None = Field(None, description="Bytes per class.", min_length=1, max_length=100)
 
     @model_validator(mode="after")
     def _one_kind(self) -> "CompareBudgets":
@@ -224,23 +227,33 @@ class CompareConfig(Section):
         description="Methods of `memory.method`, variants of them (random_half, herding_half, random_jpeg, "
         "herding_jpeg, distilled_half), or your own: a `name` and dotted keys to `set`.",
         min_length=1,
+        max_length=100,
     )
     modes: list[Literal["replay", "memory_only"]] | None = Field(
-        None, description="Modes of training; null: `train.mode`.", min_length=1
+        None, description="Modes of training; null: `train.mode`.", min_length=1, max_length=2
     )
     budgets: CompareBudgets = Field(default_factory=lambda: CompareBudgets(), description="Budgets.")
-    seeds: Positive = Field(3, description="Number of seeds, counted up from `seed`.")
+    seeds: Few = Field(3, description="Number of seeds, counted up from `seed`.")
     baseline: str | None = Field(
         None,
         description="Method that the others are compared with, seed by seed; null: herding if it is among them, "
         "else the first one with a memory.",
     )
 
+    @model_validator(mode="after")
+    def _not_too_many(self) -> "CompareConfig":
+        """Each cell is a run; so many would never end."""
+        budgets = max(len(getattr(self.budgets, key) or [None]) for key in CompareBudgets.model_fields)
+        cells = len(self.methods) * len(self.modes or [None]) * budgets * self.seeds
+        if cells > MOST_CELLS:
+            raise ValueError(f"{cells} runs are too many to compare; use fewer seeds, methods or budgets")
+        return self
+
 
 class Config(Section):
     """A whole experiment."""
 
-    name: str = Field("run", description="Name of the experiment.", pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
+    name: Name = Field("run", description="Name of the experiment.")
     stream: StreamConfig = Field(default_factory=lambda: StreamConfig(), description="The data stream.")
     model: NetworkConfig = Field(default_factory=lambda: NetworkConfig(), description="The learner's network.")
     train: TrainConfig = Field(default_factory=lambda: TrainConfig(), description="The learner's training.")
@@ -262,7 +275,7 @@ class Config(Section):
     checkpoint: CheckpointConfig = Field(
         default_factory=lambda: CheckpointConfig(), description="How `iid-cl run` keeps what it has done."
     )
-    device: str = Field("auto", description="auto, cpu, cuda or cuda:N.", pattern=r"^(auto|cpu|cuda(:\d+)?)$")
+    device: str = Field("auto", description="auto, cpu, cuda or cuda:N.", pattern=r"^(auto|cpu|cuda(:[0-9]{1,3})?)$")
     seed: Seed = Field(0, description="Seed of every random draw.")
     deterministic: bool = Field(
         False,

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from iid_cl.config_base import Fraction, Positive, Rate, Section, Weight, read_exponent
+from iid_cl.config_base import Batch, Few, Fraction, Positive, Rate, Section, Weight, read_exponent
 
 Augmentation = Literal["color", "crop", "cutout", "flip", "scale", "rotate"]
 
@@ -15,8 +15,10 @@ class NetworkConfig(Section):
     name: Literal["convnet", "alexnet", "vgg11", "resnet18", "mlp", "lenet"] = Field(
         "convnet", description="Architecture."
     )
-    width: Positive = Field(128, description="Channels of each ConvNet block.")
-    depth: Positive = Field(3, description="Number of ConvNet blocks, each halving the image's side.")
+    width: Annotated[int, Field(ge=1, le=2048)] = Field(128, description="Channels of each ConvNet block.")
+    depth: Annotated[int, Field(ge=1, le=16)] = Field(
+        3, description="Number of ConvNet blocks, each halving the image's side."
+    )
     norm: Literal["instance", "group", "batch", "none"] = Field("instance", description="Normalisation.")
     activation: Literal["relu", "leaky_relu", "sigmoid"] = Field("relu", description="The ConvNet's activation.")
     pooling: Literal["avg", "max"] = Field("avg", description="The ConvNet's 2x2 pooling.")
@@ -66,9 +68,9 @@ class CentralizationConfig(Section):
         default_factory=lambda: NetworkConfig(),
         description="Network trained on the current experience's real images.",
     )
-    trainings: Positive = Field(2, description="Independent trainings per experience.")
+    trainings: Few = Field(2, description="Independent trainings per experience.")
     epochs: Positive = Field(10, description="Epochs of each training.")
-    snapshots: Positive = Field(5, description="Snapshots kept along each training, evenly spaced.")
+    snapshots: Few = Field(5, description="Snapshots kept along each training, evenly spaced.")
 
 
 class CovarianceConfig(Section):
@@ -80,11 +82,11 @@ class CovarianceConfig(Section):
 class QueueConfig(Section):
     """The queue of embedders trained on the fly (IDM)."""
 
-    size: Positive = Field(100, description="Networks it holds; the oldest leaves when it is full.")
+    size: Few = Field(100, description="Networks it holds; the oldest leaves when it is full.")
     every: Positive = Field(30, description="Iterations between two fresh networks.")
-    networks: Positive = Field(2, description="Networks trained in each iteration.")
+    networks: Few = Field(2, description="Networks trained in each iteration.")
     steps: Positive = Field(10, description="SGD steps of each of them.")
-    batch_size: Positive = Field(256, description="Real images per such step.")
+    batch_size: Batch = Field(256, description="Real images per such step.")
     cross_entropy: Weight = Field(
         0.01,
         description="Weight of the class-aware cross-entropy, times the network's training accuracy (in [0, 1]; in "
@@ -95,7 +97,7 @@ class QueueConfig(Section):
 class CharacteristicConfig(Section):
     """Matching of characteristic functions (NCFM)."""
 
-    frequencies: Positive = Field(1024, description="Frequencies drawn in each iteration.")
+    frequencies: Batch = Field(1024, description="Frequencies drawn in each iteration.")
     amplitude: Annotated[float, Field(ge=0.0, le=1.0)] = Field(
         0.5, description="Share of the amplitude in the loss; the phase has the rest."
     )
@@ -120,7 +122,7 @@ class DistillConfig(Section):
         description="Matching base: dm (means of features), idm (the same on partitioned images, with trained "
         "embedders and cross-entropy), ncfm (characteristic functions of features, otherwise as idm).",
     )
-    partition: Positive | None = Field(
+    partition: Annotated[int, Field(ge=1, le=16)] | None = Field(
         None,
         description="A stored image holds a grid of partition x partition smaller ones; null: 1 with dm, else 2.",
     )
@@ -129,10 +131,12 @@ class DistillConfig(Section):
         description="fresh: a randomly initialised network in each iteration; queue: one of a queue of networks "
         "trained on the fly; null: fresh with dm, else queue.",
     )
-    iterations: Annotated[int, Field(ge=0)] = Field(
+    iterations: Annotated[int, Field(ge=0, le=10**9)] = Field(
         1000, description="Steps on the synthetic images; 0 stores the real images they start from."
     )
-    real_batch: Annotated[int, Field(ge=2)] = Field(128, description="Real images per class and draw (published: 256).")
+    real_batch: Annotated[int, Field(ge=2, le=2**16)] = Field(
+        128, description="Real images per class and draw (published: 256)."
+    )
     sampling: Literal["uniform", "representative"] = Field(
         "uniform",
         description="Real batches: uniform, or representative, one image from each of `real_batch` equal groups of "

@@ -11,9 +11,12 @@ from pydantic import BaseModel, ValidationError
 
 from iid_cl.config import Config
 from iid_cl.config_base import Section
-from iid_cl.errors import UserError
+from iid_cl.errors import UserError, shown
+from iid_cl.plain_yaml import MOST_BYTES, parse_yaml
 
 SectionT = TypeVar("SectionT", bound=Section)
+
+DEEPEST_KEY = 10  # sections in one another; there are at most 4
 
 
 def load_config(source: str | None, overrides: Sequence[str] = ()) -> Config:
@@ -77,18 +80,6 @@ def flat(values: Mapping[str, Any], whole: Collection[str] = (), prefix: str = "
     return found
 
 
-class _UniqueKeys(yaml.SafeLoader):
-    """A safe loader that refuses a key given twice: the later one would win in silence."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        """The mapping, if its keys differ."""
-        names = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
-        twice = next((name for name in names if names.count(name) > 1), None)
-        if twice is not None:
-            raise yaml.constructor.ConstructorError(None, None, f"the key {twice!r} is given twice", node.start_mark)
-        return super().construct_mapping(node, deep)
-
-
 def read_yaml(source: str, kind: str, shipped: Sequence[str], package: str) -> dict[str, Any]:
     """The keys of a YAML file, or of one that ships in ``package`` under a name of ``shipped``; ``kind`` says what.
 
@@ -98,23 +89,32 @@ def read_yaml(source: str, kind: str, shipped: Sequence[str], package: str) -> d
     path = Path(source)
     try:
         if path.is_file():
-            text = path.read_text(encoding="utf-8")
+            text = _read_text(path)
         elif path.name == source and source in shipped:
             text = (resources.files(package) / source).read_text(encoding="utf-8")
         else:
             raise UserError(
                 f"{source}: no such file, and no shipped {kind} of that name (shipped: {', '.join(shipped)})."
             )
-        values = yaml.load(text, _UniqueKeys)
+        values = parse_yaml(text)
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{source}: cannot be read as a text file ({error}).") from None
-    except (yaml.YAMLError, RecursionError, ValueError) as error:
-        raise UserError(f"{source}: is not valid YAML ({' '.join(str(error).split())}).") from None
+    except ValueError as error:
+        raise UserError(f"{source}: is not valid YAML ({error}).") from None
     if values is None:
         return {}
     if not isinstance(values, dict):
         raise UserError(f"{source}: holds a {type(values).__name__}; it must hold keys such as 'stream:'.")
     return values
+
+
+def _read_text(path: Path) -> str:
+    """A file's text, which may be endless: no more than a configuration has is read of it."""
+    with path.open("rb") as file:
+        data = file.read(MOST_BYTES + 1)
+    if len(data) > MOST_BYTES:
+        raise UserError(f"{path}: is larger than {MOST_BYTES // 2**10} KiB, too much for a configuration.")
+    return data.decode("utf-8")
 
 
 def with_overrides(values: Mapping[str, Any], overrides: Iterable[tuple[str, Any]]) -> dict[str, Any]:
@@ -123,10 +123,12 @@ def with_overrides(values: Mapping[str, Any], overrides: Iterable[tuple[str, Any
     Sections on the way are copied, so that what YAML's aliases share elsewhere stays as it is.
 
     Raises:
-        UserError: a dotted key leads into a value that is no section.
+        UserError: a dotted key leads into a value that is no section, or deeper than any section lies.
     """
     result = dict(values)
     for key, value in overrides:
+        if key.count(".") >= DEEPEST_KEY:
+            raise UserError(f"{key[:60]}...: leads {key.count('.')} sections deep; no key lies so deep.")
         section = result
         *parents, last = key.split(".")
         for parent in parents:
@@ -147,17 +149,17 @@ def read_override(override: str) -> tuple[str, Any]:
     """
     key, equals, text = override.partition("=")
     if not equals or not key:
-        raise UserError(f"--set {override!r}: must read key=value, for example memory.ipc=5.")
+        raise UserError(f"--set {shown(override)}: must read key=value, for example memory.ipc=5.")
     try:
-        return key, yaml.safe_load(text)
-    except (yaml.YAMLError, RecursionError, ValueError):
-        raise UserError(f"--set {override!r}: the value {text!r} is not valid YAML.") from None
+        return key, parse_yaml(text)
+    except ValueError:
+        raise UserError(f"--set {shown(override)}: the value {shown(text)} is not valid YAML.") from None
 
 
 def _sentence(error: ValidationError, kind: type[BaseModel]) -> str:
     """The first of pydantic's findings as one sentence with the full key and the value."""
     finding = error.errors()[0]
-    key = ".".join(str(part) for part in finding["loc"])
+    key = ".".join(str(part) for part in finding["loc"])[:200]  # long ones would take long to compare
     if finding["type"] == "extra_forbidden":
         same_name = [k for k in dotted_keys(kind) if k.split(".")[-1] == key.split(".")[-1]]
         nearest = difflib.get_close_matches(key, same_name or list(dotted_keys(kind)), n=1, cutoff=0.0)[0]
@@ -171,7 +173,7 @@ def _sentence(error: ValidationError, kind: type[BaseModel]) -> str:
         message = "It must hold keys of its own"
     if not key:
         return f"{message}."
-    return f"{key}: {finding['input']!r} is not accepted: {message[0].lower()}{message[1:]}."
+    return f"{key}: {shown(finding['input'])} is not accepted: {message[0].lower()}{message[1:]}."
 
 
 def dotted_keys(section: type[BaseModel], prefix: str = "") -> Iterator[str]:

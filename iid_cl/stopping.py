@@ -93,8 +93,8 @@ def _handling(handlers: dict[signal.Signals, Handler]) -> Iterator[None]:
     try:
         yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        for number, old in before.items():
+            signal.signal(number, old)
 
 
 def _end(number: int) -> None:

@@ -8,6 +8,7 @@ import torch
 from iid_cl.config_distill import DistillConfig, EarlyStoppingConfig
 from iid_cl.data.images import Normalization
 from iid_cl.distill.engine import OnStep
+from iid_cl.distill.losses import Objective
 from iid_cl.distill.nested import nested
 from iid_cl.distill.uneven import distill_each
 from iid_cl.errors import UserError
@@ -15,6 +16,7 @@ from iid_cl.memory.exemplars import Exemplars, ExemplarSet, distilled_images
 from iid_cl.memory.hybrid import hybrid_memory
 from iid_cl.memory.real import Order, ordering
 from iid_cl.memory.selection import FeaturesFactory
+from iid_cl.nets import Network
 from iid_cl.seeding import draw_seed, make_generator
 
 from .buffers import ClassBuffer, ImagesByClass
@@ -36,6 +38,8 @@ class DistilledBuffer(ClassBuffer):
         shrink: what becomes of older classes when a fixed total has to hold more of them: ``cut`` keeps the first of
             their images, ``nested`` the first in herding's order, ``redistil`` condenses fewer out of all of them.
             Images with soft labels, which only real ones teach, and memories that hold real images are cut.
+        embedder: a network of your own in place of the configured one, see :func:`iid_cl.distill.distill`.
+        objective: a matching loss of your own in place of the configured one, likewise.
         on_step: called now and then with the iteration and the losses.
 
     The remaining arguments are those of :class:`MemoryBuffer`.
@@ -53,6 +57,8 @@ class DistilledBuffer(ClassBuffer):
         augmentations: Sequence[str] = AUGMENTATIONS,
         soft_labels: bool = False,
         shrink: Literal["cut", "nested", "redistil"] = "redistil",
+        embedder: Network | None = None,
+        objective: Objective | None = None,
         on_step: OnStep | None = None,
         seed: int = 0,
         normalization: Normalization | None = None,
@@ -69,6 +75,8 @@ class DistilledBuffer(ClassBuffer):
         self.device = device
         self.augmentations = tuple(augmentations)
         self.soft_labels = soft_labels
+        self.embedder = embedder
+        self.objective = objective
         self.on_step = on_step
         self._shrink = shrink
 
@@ -130,6 +138,8 @@ class DistilledBuffer(ClassBuffer):
             normalization=self.normalization,
             augmentations=self.augmentations,
             weights=weights,
+            embedder=self.embedder,
+            objective=self.objective,
             soft_labels=self.soft_labels,
             on_step=self.on_step,
             journal=self.journal,

@@ -9,6 +9,7 @@ from iid_cl.errors import UserError
 from iid_cl.memory.exemplars import Exemplars, ExemplarSet, images_in
 from iid_cl.memory.real import ordering, store_jpeg, store_whole
 from iid_cl.memory.selection import RULES, FeaturesFactory
+from iid_cl.memory.selection import Rule as OwnRule
 
 from .buffers import ClassBuffer, ImagesByClass, MemoryBuffer
 from .features import features_of_strategy
@@ -22,7 +23,7 @@ class RealBuffer(ClassBuffer):
     Args:
         ipc: images per class, or one of ``mem_size``, ``mem_bytes``, ``class_bytes``, see :class:`MemoryBuffer`. It is
             the bytes of so many full-size images: stored smaller, there are more of them.
-        rule: the choice, see :mod:`iid_cl.memory.selection`.
+        rule: the choice by name, or a function of your own, see :mod:`iid_cl.memory.selection`.
         features: makes the feature extractor from (images_by_class, strategy, generator). None takes the
             strategy's model as it is at the end of the experience, see :func:`features_of_strategy`.
         downscale: stores images at 1 / downscale of their side.
@@ -41,7 +42,7 @@ class RealBuffer(ClassBuffer):
         mem_size: int | None = None,
         mem_bytes: int | None = None,
         class_bytes: int | None = None,
-        rule: Rule = "random",
+        rule: Rule | OwnRule = "random",
         features: FeaturesFactory | None = None,
         downscale: int = 1,
         jpeg: int | None = None,
@@ -56,13 +57,14 @@ class RealBuffer(ClassBuffer):
             seed=seed,
             normalization=normalization,
         )
-        if rule not in RULES:
+        if isinstance(rule, str) and rule not in RULES:
             raise UserError(f"rule: {rule!r} is unknown; use one of {', '.join(RULES)}.")
         if downscale < 1:
             raise UserError(f"memory.downscale: {downscale} is no part of a side; use 1 or more.")
         if jpeg is not None and (not 1 <= jpeg <= 95 or downscale > 1):
             raise UserError(f"memory.jpeg: {jpeg} must be a quality from 1 to 95, without downscale.")
         self.rule = rule
+        self._rule_name = rule if isinstance(rule, str) else getattr(rule, "__name__", type(rule).__name__)
         self.downscale = downscale
         self.jpeg = jpeg
         self._features = features if features is not None else features_of_strategy
@@ -93,7 +95,7 @@ class RealBuffer(ClassBuffer):
 
     def describe(self) -> dict[str, Any]:
         stored = {"downscale": self.downscale} if self.jpeg is None else {"jpeg": self.jpeg}
-        return {**super().describe(), "method": self.rule, **stored}
+        return {**super().describe(), "method": self._rule_name, **stored}
 
 
 class RandomBuffer(RealBuffer):

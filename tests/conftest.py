@@ -4,7 +4,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import settings
 
+# the same examples in every run, and no limit on the time of each: machines differ
+settings.register_profile("suite", derandomize=True, deadline=None, database=None, max_examples=60)
+settings.load_profile("suite")
 torch.set_num_threads(1)  # the runner uses a process per core
 
 

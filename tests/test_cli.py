@@ -376,6 +376,86 @@ def study_rows(folder: str) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
+def yaml_bomb() -> list[str]:
+    levels = [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]" for i in range(1, 12)]
+    Path("bomb.yaml").write_text("\n".join(["a0: &a0 [1]", *levels]))
+    return ["run", "bomb.yaml"]
+
+
+def endless_config() -> list[str]:
+    with Path("large.yaml").open("wb") as file:
+        file.truncate(2**18)
+    return ["run", "large.yaml"]
+
+
+def device_as_a_config() -> list[str]:
+    return ["run", "/dev/zero"]
+
+
+def escape_in_a_config() -> list[str]:
+    Path("mine.yaml").write_text('name: "\\e[31mred"\n')
+    return ["run", "mine.yaml"]
+
+
+def line_break_in_the_name_of_an_image() -> list[str]:
+    (image_folder() / "train" / "b" / "x\n\x1b[31m[red].png").write_bytes(b"none")
+    return on_folder()
+
+
+def markup_in_the_name_of_a_class() -> list[str]:
+    (image_folder() / "train" / "[red]x").mkdir()
+    return on_folder()
+
+
+def class_of_an_unprintable_name() -> list[str]:
+    (image_folder() / "train" / "\x1b[31m").mkdir()
+    Image.new("RGB", (8, 8)).save("images/train/\x1b[31m/0.png")
+    return on_folder()
+
+
+def image_that_is_a_link_out() -> list[str]:
+    image_folder()
+    Path("images/train/a/0.png").rename("mine.png")
+    Path("images/train/a/0.png").symlink_to(Path("mine.png").resolve())
+    return on_folder()
+
+
+def class_that_is_a_link_in_circles() -> list[str]:
+    (image_folder() / "train" / "a" / "again").symlink_to("..")
+    return on_folder()
+
+
+def image_of_many_pixels() -> list[str]:
+    image_folder()
+    Image.new("1", (20_000, 10_000)).save("images/train/a/0.png")
+    return on_folder()
+
+
+def model_too_wide() -> list[str]:
+    return [*RUN, "--set", "model.width=1000000000"]
+
+
+def epochs_without_end() -> list[str]:
+    return [*RUN, "--set", f"train.epochs={10**18}"]
+
+
+def images_too_large() -> list[str]:
+    image_folder()
+    return on_folder("stream.image_size=1000000")
+
+
+def comparison_too_large() -> list[str]:
+    return [*COMPARE, "--seeds", "1000", "--ipc", ",".join(map(str, range(1, 101)))]
+
+
+def study_too_large() -> list[str]:
+    return study_file(sweep={"key": "memory.ipc", "values": list(range(1, 1001))})
+
+
+def study_with_a_line_break_in_a_name() -> list[str]:
+    return study_file(variants=[{"name": "a\nb"}])
+
+
 def study_missing() -> list[str]:
     return ["study", "missing.yaml"]
 
@@ -492,6 +572,25 @@ MISTAKES = [
     case(order_seed_out_of_range, "stream.order_seed", str(2**32)),
     case(last_seed_out_of_range, "seed"),
     case(missing_config, "missing.yaml"),
+    case(yaml_bomb, "bomb.yaml", "aliases"),
+    case(endless_config, "large.yaml", "128 KiB"),
+    case(device_as_a_config, "/dev/zero"),
+    pytest.param(lambda: ["run", "\x1b[31m.yaml"], (r"'\x1b[31m.yaml'",), id="escape in an argument"),
+    pytest.param(lambda: [*RUN, "--no\nsuch"], (r"'--no\nsuch'",), id="line break in an option"),
+    pytest.param(lambda: [*RUN, "--out", "\udcff"], (r"'\udcff'",), id="argument that is no text"),
+    case(escape_in_a_config, "mine.yaml", r"'\x1b[31mred'"),
+    case(line_break_in_the_name_of_an_image, r"images/train/b/x\n\x1b[31m[red].png"),
+    case(markup_in_the_name_of_a_class, "class '[red]x' has no images"),
+    case(class_of_an_unprintable_name, "images/train", r"'\x1b[31m'"),
+    case(image_that_is_a_link_out, "images/train/a/0.png", "leads out"),
+    case(class_that_is_a_link_in_circles, "images/train/a/again", "link"),
+    case(image_of_many_pixels, "images/train/a/0.png", "200000000 pixels"),
+    case(model_too_wide, "model.width", "1000000000", "2048"),
+    case(epochs_without_end, "train.epochs", "1000000000"),
+    case(images_too_large, "stream.image_size", "4096"),
+    case(comparison_too_large, "400000 runs"),
+    case(study_too_large, "mini.yaml", "2000 cases"),
+    case(study_with_a_line_break_in_a_name, "mini.yaml", r"'a\nb'"),
     case(missing_config_of_an_odd_name, "[red]a:100:[/b].yaml"),
     *(
         case(missing_dataset, "stream.dataset", repr(name), "empty", "no network here", "--data-root", name=name)
@@ -533,6 +632,7 @@ MISTAKES = [
     case(stored_memory, "m.safetensors", class_names=["zero"]),
     case(stored_memory, "m.safetensors", "'digits'", size=9),
     case(stored_memory, "m.safetensors", label=10),
+    case(stored_memory, "m.safetensors", "normalisation", mean=[0.5], std=[0.5]),
     case(distill_to_another_suffix, "--out", "'out.pt'", ".safetensors"),
     case(distill_to_a_folder, "out.safetensors"),
     case(distill_below_a_file, "kept/out.safetensors"),

@@ -9,7 +9,7 @@ import typer
 from iid_cl import __version__
 from iid_cl.cli import help as help_commands
 from iid_cl.cli import look, train
-from iid_cl.errors import UserError
+from iid_cl.errors import UserError, is_printable, one_line, shown
 from iid_cl.stopping import Stopped, stops_at_signals
 
 app = typer.Typer(
@@ -58,10 +58,13 @@ def main() -> None:
     if not sys.warnoptions:  # a user's terminal is no place for other libraries' deprecations
         warnings.simplefilter("ignore")
     try:
+        odd = next((argument for argument in sys.argv[1:] if not is_printable(argument)), None)
+        if odd is not None:  # it would reach the terminal, the log and the pictures
+            raise UserError(f"the argument {shown(odd)} holds a line break or a control character; leave it out.")
         with stops_at_signals():
             app()
     except UserError as error:
-        print("iid-cl:", " ".join(str(error).splitlines()), file=sys.stderr)
+        print("iid-cl:", one_line(error), file=sys.stderr)
         sys.exit(2)
     except Stopped as stopped:
         print(f"iid-cl: stopped by {stopped}", file=sys.stderr)

@@ -81,9 +81,11 @@ class Launcher(StrEnum):
 LauncherOption = Annotated[
     Launcher, typer.Option(metavar="WHERE", help="local: processes of this machine; ray: a cluster.")
 ]
-WorkersOption = Annotated[int | None, typer.Option(min=1, help="Jobs at a time. Default: 1; on Ray all that fit.")]
+WorkersOption = Annotated[
+    int | None, typer.Option(min=1, max=1024, help="Jobs at a time. Default: 1; on Ray all that fit.")
+]
 ThreadsOption = Annotated[
-    int | None, typer.Option(min=1, help="Threads of a job. Default: the cores shared among the workers.")
+    int | None, typer.Option(min=1, max=1024, help="Threads of a job. Default: the cores shared among the workers.")
 ]
 AddressOption = Annotated[str | None, typer.Option(help="Address of a running Ray cluster. Default: start one here.")]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but results.")]

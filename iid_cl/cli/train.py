@@ -74,7 +74,7 @@ def compare(
     launcher: LauncherOption = Launcher.local,
     address: AddressOption = None,
     gpus_per_cell: Annotated[
-        float | None, typer.Option(min=0.0, help="On Ray: GPUs of a cell, 0.25 for four at a time on one.")
+        float | None, typer.Option(min=0.0, max=1024.0, help="On Ray: GPUs of a cell, 0.25 for four at a time on one.")
     ] = None,
     set_: SetOption = None,
     seed: SeedOption = None,

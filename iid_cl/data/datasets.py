@@ -153,12 +153,16 @@ def _tiny_imagenet(root: Path, config: StreamConfig) -> ImageDataset:
                 f"stream.dataset: 'tiny_imagenet' needs {needed}; unpack tiny-imagenet-200.zip into {root}, or "
                 "name another folder with --data-root or IID_CL_DATA."
             )
-    ids = sorted(ids_file.read_text(encoding="utf-8").split())
+    try:
+        ids = sorted(ids_file.read_text(encoding="utf-8").split())
+        lines = val_file.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"stream.dataset: 'tiny_imagenet' in {root} is damaged ({error}); unpack it again.") from None
     _, train_files = list_class_folders(base / "train", ids)
-    rows = [line.split("\t")[:2] for line in val_file.read_text(encoding="utf-8").splitlines() if line.strip()]
+    rows = [line.split("\t")[:2] for line in lines if line.strip()]
     test_files: list[list[Path]] = [[] for _ in ids]
     for row in rows:
-        if len(row) != 2 or row[1] not in ids:
+        if len(row) != 2 or row[1] not in ids or Path(row[0]).name != row[0]:
             raise UserError(f"{val_file}: the line {row!r} does not name an image and a class of wnids.txt.")
         test_files[ids.index(row[1])].append(base / "val" / "images" / row[0])
     bare = next((name for name, files in zip(ids, test_files, strict=True) if not files), None)

@@ -1,21 +1,30 @@
-"""Image files on disk: decoded once into a cached uint8 tensor."""
+"""Image files on disk: decoded once into a cached uint8 tensor.
+
+Folders and files come from anywhere: nothing outside the folder is read through a link, no other program is started
+for an odd format, and what would not fit into memory is refused before it is decoded.
+"""
 
 import contextlib
 import hashlib
-from collections.abc import Sequence
+import os
+import warnings
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
 from iid_cl.data.images import LabelledImages
-from iid_cl.errors import UserError
+from iid_cl.errors import UserError, is_printable, shown
 from iid_cl.memory.files import save_tensors
 
+DEEPEST = 32  # folders in one another
+LARGEST_FILE = 2**29  # bytes
+FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "PPM", "GIF", "TIFF")  # by content; others may run programs, as EPS does
 SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".webp", ".ppm", ".pgm", ".gif", ".tif", ".tiff"}
 
 
@@ -27,28 +36,62 @@ def list_class_folders(folder: Path, class_names: Sequence[str] | None = None) -
         class_names: the classes that must be there and no others; None takes what is there.
 
     Raises:
-        UserError: the folder is missing, has no class folders, a class has no images, or the classes differ.
+        UserError: the folder is missing, has no class folders, a class has no images, or the classes differ; a link
+            leads out of the folder or to another one, a class has a name that cannot be shown, folders lie too deep.
     """
     if not folder.is_dir():
         raise UserError(
             f"{folder}: no such folder; an image folder holds train/ and test/, each with one folder per class."
         )
-    found = sorted(entry.name for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+    try:
+        found = sorted(entry.name for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+        files = [sorted(_images_below(folder, folder / name)) for name in found]
+    except OSError as error:
+        raise UserError(f"{folder}: cannot be read ({error.strerror}: {error.filename}).") from None
+    odd_name = next((name for name in found if not is_printable(name)), None)
+    if odd_name is not None:
+        raise UserError(f"{folder}: the class {shown(odd_name)} has a name that cannot be shown; rename its folder.")
     if not found:
         raise UserError(f"{folder}: holds no class folders; put each class's images in a folder of its own.")
     if class_names is not None and found != list(class_names):
         odd = sorted(set(found) ^ set(class_names))
         raise UserError(f"{folder}: its classes differ from the training set's ({', '.join(odd[:5])}).")
-    files = [sorted(file for file in (folder / name).rglob("*") if _is_image(file)) for name in found]
     for name, members in zip(found, files, strict=True):
         if not members:
             raise UserError(f"{folder / name}: class {name!r} has no images; add some or remove the folder.")
     return found, files
 
 
-def _is_image(file: Path) -> bool:
-    """By name; hidden files, such as other systems' thumbnails, are none."""
-    return file.suffix.lower() in SUFFIXES and not file.name.startswith(".") and file.is_file()
+def _images_below(folder: Path, start: Path) -> Iterator[Path]:
+    """Image files below ``start``, by name; hidden files, such as other systems' thumbnails, are none.
+
+    Links to files within ``folder`` are followed.
+    """
+    _check_link(folder, start)
+    waiting = [(start, 1)]
+    while waiting:
+        here, depth = waiting.pop()
+        if depth > DEEPEST:
+            raise UserError(f"{start}: its folders lie more than {DEEPEST} deep; put the images further up.")
+        with os.scandir(here) as scan:
+            entries = list(scan)
+        for entry in entries:
+            path = here / entry.name
+            image = path.suffix.lower() in SUFFIXES and not entry.name.startswith(".")
+            if entry.is_symlink() and (image or entry.is_dir()):
+                _check_link(folder, path)
+            if entry.is_dir():
+                waiting.append((path, depth + 1))
+            elif image and entry.is_file():
+                yield path
+
+
+def _check_link(folder: Path, path: Path) -> None:
+    """A link leads to a file within ``folder``: not out of it, not in circles, not nowhere."""
+    if path.is_symlink() and not (path.is_file() and path.resolve().is_relative_to(folder.resolve())):
+        raise UserError(
+            f"{path}: is a link that leads out of {folder}, to a folder or nowhere; put the files themselves there."
+        )
 
 
 def load_files(files: Sequence[Sequence[Path]], image_size: int | None, cache: Path | None) -> LabelledImages:
@@ -61,7 +104,8 @@ def load_files(files: Sequence[Sequence[Path]], image_size: int | None, cache: P
             and modification times of the images and by ``image_size``.
 
     Raises:
-        UserError: an image cannot be decoded, or sizes differ and ``image_size`` is None.
+        UserError: an image cannot be decoded, sizes differ and ``image_size`` is None, or all images together
+            would not fit into this machine's memory.
     """
     labels = torch.tensor([label for label, members in enumerate(files) for _ in members])
     paths = [path for members in files for path in members]
@@ -84,30 +128,48 @@ def load_files(files: Sequence[Sequence[Path]], image_size: int | None, cache: P
 
 
 def _decode_all(paths: Sequence[Path], image_size: int | None) -> Tensor:
-    arrays = [_decode(path, image_size) for path in paths]
-    channels = max(array.shape[2] for array in arrays)
-    size = arrays[0].shape[:2]
-    for path, array in zip(paths, arrays, strict=True):
-        if array.shape[:2] != size:
+    images = np.empty((0, 0, 0, 0), np.uint8)
+    for index, path in enumerate(paths):
+        array = _decode(path, image_size).transpose(2, 0, 1)
+        if not index:
+            _check_room(len(paths), array)
+            images = np.empty((len(paths), *array.shape), np.uint8)
+        height, width = images.shape[2:]
+        if array.shape[1:] != (height, width):
             raise UserError(
-                f"{path}: is {array.shape[1]}x{array.shape[0]} pixels but {paths[0]} is {size[1]}x{size[0]}; "
+                f"{path}: is {array.shape[2]}x{array.shape[1]} pixels but {paths[0]} is {width}x{height}; "
                 "set stream.image_size to resize all images."
             )
-    images = np.empty((len(arrays), channels, *size), np.uint8)
-    for index, array in enumerate(arrays):
-        images[index] = array.transpose(2, 0, 1)  # a grey image fills all channels of a colour set
+        if len(array) > images.shape[1]:  # the first colour image: grey ones fill all its channels
+            images = images.repeat(len(array), axis=1)
+        images[index] = array
     return torch.from_numpy(images)
 
 
+def _check_room(count: int, image: np.ndarray) -> None:
+    """Refuses more images like the first one than this machine could hold; as many channels as colours have."""
+    wanted = count * 3 * image.shape[1] * image.shape[2]
+    there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if wanted > there:
+        raise UserError(
+            f"{count:,} images of {image.shape[2]}x{image.shape[1]} pixels take {wanted / 2**30:,.1f} GiB, more than "
+            f"the {there / 2**30:,.1f} GiB of this machine; set a smaller stream.image_size, or stream.first_classes."
+        )
+
+
 def _decode(path: Path, image_size: int | None) -> np.ndarray:
-    """One image as uint8 (H, W, C); C is 1 for grey images and 3 otherwise."""
+    """One image, of an animation the first, as uint8 (H, W, C); C is 1 for grey images and 3 otherwise."""
     try:
-        with Image.open(path) as image:
-            decoded = _eight_bits(ImageOps.exif_transpose(image))
-            if image_size is not None and decoded.size != (image_size, image_size):
-                decoded = decoded.resize((image_size, image_size), Image.Resampling.BILINEAR)
-            array = np.asarray(decoded)
-    except (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError, ValueError) as error:
+        if path.stat().st_size > LARGEST_FILE:
+            raise ValueError(f"it has more than {LARGEST_FILE:,} bytes")
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(path, formats=FORMATS) as image:
+                decoded = _eight_bits(ImageOps.exif_transpose(image))
+        if image_size is not None and decoded.size != (image_size, image_size):
+            decoded = decoded.resize((image_size, image_size), Image.Resampling.BILINEAR)
+        array = np.asarray(decoded)
+    except Exception as error:  # Pillow raises almost anything on damaged bytes
         raise UserError(f"{path}: cannot be decoded as an image ({error}); repair or remove it.") from None
     return array[:, :, None] if array.ndim == 2 else array
 

@@ -12,6 +12,7 @@ from iid_cl.config_distill import DistillConfig
 from iid_cl.data.images import Normalization
 from iid_cl.distill.draws import Draws, make_embedders
 from iid_cl.distill.journal import Journal
+from iid_cl.distill.losses import Objective
 from iid_cl.distill.plateau import Plateau, hold_out
 from iid_cl.distill.sampling import ClassSampler
 from iid_cl.distill.step import ImageStep
@@ -40,6 +41,7 @@ def distill(
     augmentations: Sequence[str] = (),
     weights: Mapping[int, Tensor] | None = None,
     embedder: Network | None = None,
+    objective: Objective | None = None,
     trained: Sequence[TrainedNetwork] | None = None,
     soft_labels: bool = False,
     on_step: OnStep | None = None,
@@ -64,6 +66,9 @@ def distill(
             hold images that stand for themselves.
         embedder: a network of your own in place of ``config.embedder``, drawn afresh in each iteration, see
             :class:`iid_cl.nets.NamedLayer`; it moves to ``device`` and its weights are frozen.
+        objective: a matching loss of your own in place of ``config.objective``'s; all else is as configured. In the
+            relative scale the learning rate expects it in units of the real features' spread, see
+            :func:`iid_cl.distill.objectives.spread`. Early stopping watches the means' distance all the same.
         trained: networks for class centralization and soft labels; without any they are trained here as
             ``config.cc`` says.
         soft_labels: store with each decoded image the class probabilities that the trained networks see in it.
@@ -97,6 +102,7 @@ def distill(
             augmentations=augmentations,
             weights=weights,
             embedder=embedder,
+            objective=objective,
             trained=trained,
             soft_labels=soft_labels,
         )
@@ -136,10 +142,12 @@ class Distillation:
         augmentations: Sequence[str],
         weights: Mapping[int, Tensor] | None,
         embedder: Network | None,
+        objective: Objective | None,
         trained: Sequence[TrainedNetwork] | None,
         soft_labels: bool,
     ) -> None:
         self._config, self._ipc, self._device, self._normalization = config, ipc, device, normalization
+        self._objective = objective
         names = config.augment if config.augment is not None else list(augmentations)
         held_out: dict[int, Tensor] = {}
         if config.early_stopping.patience is not None:
@@ -162,7 +170,8 @@ class Distillation:
         if probe is None:
             probe = build_network(config.embedder, sampler.shape, 1, make_generator(0))
         cost = measure(probe.to(device), sampler.shape, device)
-        self._arithmetic = _arithmetic(config, cost, sampler, shown, device, embedder is not None)
+        own = embedder is not None or objective is not None
+        self._arithmetic = _arithmetic(config, cost, sampler, shown, device, own)
         if not trained and (self._use_cc or soft_labels) and len(images_by_class) > 1:
             trained = train_networks(
                 images_by_class,
@@ -180,7 +189,7 @@ class Distillation:
         in_place = self._arithmetic.captures(device)
         self._draws = Draws(config, sampler, embedders, pool, cost.feature_bytes // 4, seed, device, in_place)
         chunk = _chunk(config, cost, sampler, shown, pool, device)
-        self._step = ImageStep(config, sampler, normalization, self._arithmetic, chunk)
+        self._step = ImageStep(config, sampler, normalization, self._arithmetic, chunk, objective)
         self._plateau = Plateau(held_out, config, seed, normalization, device, embedder) if held_out else None
         self._optimizer = torch.optim.SGD([self.synthetic], lr=config.lr, momentum=config.momentum)
         self._schedule = _schedule(self._optimizer, config)
@@ -242,6 +251,8 @@ class Distillation:
             "iterations_done": self._iteration,
             "arithmetic": self._arithmetic.label,
         }
+        if self._objective is not None:
+            metadata["own_objective"] = getattr(self._objective, "__name__", type(self._objective).__name__)
         memory = ExemplarSet.from_classes(by_class, metadata, partition=self._config.factor)
         if self._teachers is None:
             return memory

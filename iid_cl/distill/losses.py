@@ -1,6 +1,7 @@
 """The weighted loss terms of one step, in the configured unit."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -20,6 +21,10 @@ from iid_cl.distill.objectives import (
     spread,
 )
 
+Objective = Callable[[Tensor, Tensor], Tensor]
+"""A matching loss of one's own: local features of real images (K, B, C, P) and of synthetic ones (K, M, C, P), from the
+same network and augmentation, to one value per class (K,). It must not mix classes."""
+
 
 @dataclass(frozen=True)
 class RealStatistics:
@@ -30,15 +35,19 @@ class RealStatistics:
     covariance: Tensor | None  # (K, C, C) of the local features, where covariance matching has a weight
     frequencies: Tensor | None  # (1, T, D), ncfm only
     characteristic: tuple[Tensor, Tensor] | None  # at these frequencies, of the centred features in units of spread
+    local: Tensor | None = None  # (K, B, C, P) the features themselves, for an objective of one's own
 
 
-def real_statistics(real: Tensor, config: DistillConfig, frequencies: Tensor | None = None) -> RealStatistics:
+def real_statistics(
+    real: Tensor, config: DistillConfig, frequencies: Tensor | None = None, keep: bool = False
+) -> RealStatistics:
     """Everything about the real images that the losses use.
 
     Args:
         real: (K, B, C, P) local features.
         config: says which statistics.
         frequencies: (1, T, D) of characteristic functions, for ``ncfm``.
+        keep: keep the features, too, for an objective of one's own.
     """
     flat = real.flatten(2)
     mean, unit = flat.mean(1), spread(flat)
@@ -47,15 +56,18 @@ def real_statistics(real: Tensor, config: DistillConfig, frequencies: Tensor | N
         frequencies = frequencies.to(flat.dtype)
         seen = characteristic(_standardized(flat, mean, unit), frequencies)
     covariance = local_covariance(real) if config.cm.weight > 0 else None
-    return RealStatistics(mean, unit, covariance, frequencies, seen)
+    return RealStatistics(mean, unit, covariance, frequencies, seen, real if keep else None)
 
 
-def matching_terms(real: RealStatistics, synthetic: Tensor, config: DistillConfig) -> dict[str, Tensor]:
+def matching_terms(
+    real: RealStatistics, synthetic: Tensor, config: DistillConfig, objective: Objective | None = None
+) -> dict[str, Tensor]:
     """Weighted matching of each class: the configured base and, where it has a weight, covariance matching.
 
     Args:
         real: of the real images.
         synthetic: (K, M, C, P) local features of the synthetic images, from the same network.
+        objective: takes the place of the configured base; ``real`` has kept its features.
 
     Returns:
         ``match`` and perhaps ``cm``, each (K,). With the relative scale, ``match`` is in units of the real
@@ -63,7 +75,9 @@ def matching_terms(real: RealStatistics, synthetic: Tensor, config: DistillConfi
         size, so that one weight holds for all. A single image has no covariance, so ``cm`` is left out there.
     """
     made = synthetic.flatten(2)
-    if real.characteristic is not None and real.frequencies is not None:
+    if objective is not None and real.local is not None:
+        terms = {"match": objective(real.local, synthetic)}
+    elif real.characteristic is not None and real.frequencies is not None:
         standardized = _standardized(made, real.mean, real.spread)
         match = characteristic_distance(
             real.characteristic, characteristic(standardized, real.frequencies), config.characteristic.amplitude

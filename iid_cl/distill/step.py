@@ -9,6 +9,7 @@ from iid_cl.data.augmentation import Parameters, augment
 from iid_cl.data.images import Normalization
 from iid_cl.distill.draws import Draw
 from iid_cl.distill.losses import (
+    Objective,
     RealStatistics,
     centralization_term,
     cross_entropy_term,
@@ -35,6 +36,7 @@ class ImageStep:
         normalization: what networks see.
         arithmetic: number format and compilation.
         chunk: classes at a time.
+        objective: a matching loss of the user's own in place of the configured one.
     """
 
     def __init__(
@@ -44,11 +46,13 @@ class ImageStep:
         normalization: Normalization,
         arithmetic: Arithmetic,
         chunk: int,
+        objective: Objective | None = None,
     ) -> None:
         self._config = config
         self._sampler = sampler
         self._normalization = normalization
         self._arithmetic = arithmetic
+        self._objective = objective
         self.chunk = chunk
         self._draw: Draw | None = None
         self._statistics: dict[int, RealStatistics] = {}
@@ -109,7 +113,8 @@ class ImageStep:
     def _real_statistics(
         self, real: Tensor, parameters: Parameters, psi: Network, frequencies: Tensor | None
     ) -> RealStatistics:
-        return real_statistics(self._local(psi, augment(real, parameters)).flatten(3), self._config, frequencies)
+        local = self._local(psi, augment(real, parameters)).flatten(3)
+        return real_statistics(local, self._config, frequencies, keep=self._objective is not None)
 
     def _terms(
         self,
@@ -125,7 +130,7 @@ class ImageStep:
         shown = expand(synthetic.flatten(0, 1), self._config.factor).unflatten(0, (len(synthetic), -1))
         augmented = augment(shown, parameters)
         local = self._local(psi, augmented)
-        terms = matching_terms(real, local.flatten(3), self._config)
+        terms = matching_terms(real, local.flatten(3), self._config, self._objective)
         if accuracy is not None and self._config.queue.cross_entropy > 0:
             scores = psi.classifier(psi.pool(local.flatten(0, 1))).unflatten(0, augmented.shape[:2])
             terms["ce"] = cross_entropy_term(scores, labels, accuracy, self._config)

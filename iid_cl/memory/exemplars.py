@@ -129,6 +129,8 @@ class ExemplarSet:
             raise ValueError("soft labels are float16 probabilities (N, W) and int16 columns (K, W)")
         if not rows.numel() or not columns.numel():
             raise ValueError("soft labels are empty")
+        if bool((self.labels.diff() < 0).any()):
+            raise ValueError("soft labels need images in the order of their classes")
         expected = (len(self.labels) * self.partition**2, len(self.classes), columns.shape[1])
         if (len(rows), len(columns), rows.shape[1]) != expected:
             raise ValueError(f"soft labels of {tuple(rows.shape)} and {tuple(columns.shape)} don't fit the images")

@@ -12,19 +12,26 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from iid_cl.errors import UserError
+from iid_cl.errors import UserError, shown
 from iid_cl.memory.exemplars import Exemplars, ExemplarSet, SoftLabels
 from iid_cl.memory.jpeg import JpegSet
 
 FORMAT = "iid-cl memory"
-VERSION = 3  # 1 had neither partition nor soft labels, 2 no JPEG; each is read
+VERSION = 4  # 1 had neither partition nor soft labels, 2 no JPEG, 3 no checksum of its metadata; each is read
+MOST_BYTES = 2**32  # of a file: beyond it is no memory but a data set
+MOST_METADATA = 2**22  # characters
+KINDS = (
+    {"images", "labels"},
+    {"images", "labels", "soft_labels", "soft_classes"},
+    {"header", "scans", "ends", "labels"},
+)  # tensors of each kind of memory
 
 
 def save_memory(path: Path, memory: Exemplars, metadata: Mapping[str, Any] | None = None) -> None:
     """Writes a memory; ``metadata`` (plain JSON) joins the memory's own.
 
     Raises:
-        UserError: the file cannot be written.
+        UserError: the file cannot be written, or would be too large to be read.
     """
     tensors = _tensors(memory)
     header = {
@@ -33,10 +40,14 @@ def save_memory(path: Path, memory: Exemplars, metadata: Mapping[str, Any] | Non
         "format": FORMAT,
         "version": VERSION,
         "partition": memory.partition,
-        "sha256": _digest(tensors, memory.partition),
         **({"shape": list(memory.shape)} if isinstance(memory, JpegSet) else {}),
     }
-    save_tensors(path, tensors, {"iid_cl": json.dumps(header, sort_keys=True)})
+    header = json.loads(json.dumps(header))  # as it will be read: its keys are text
+    header["sha256"] = _digest(tensors, header)
+    text = json.dumps(header, sort_keys=True)
+    if memory.nbytes > MOST_BYTES - 2 * MOST_METADATA or len(text) > MOST_METADATA:
+        raise UserError(f"{path}: a memory of {memory.nbytes:,} bytes is too large for a file; use a smaller budget.")
+    save_tensors(path, tensors, {"iid_cl": text})
 
 
 def load_memory(path: Path) -> Exemplars:
@@ -45,35 +56,24 @@ def load_memory(path: Path) -> Exemplars:
     Raises:
         UserError: no such file, not a memory, a newer format, or contents that contradict each other.
     """
-    if not path.is_file():
-        raise UserError(f"{path}: no such file; `iid-cl distill` and `iid-cl run` write memories.")
     try:
+        if not path.is_file():
+            raise UserError(f"{path}: no such file; `iid-cl distill` and `iid-cl run` write memories.")
+        if path.stat().st_size > MOST_BYTES:
+            raise UserError(f"{path}: is larger than {MOST_BYTES:,} bytes, too large for a memory.")
         with safe_open(path, framework="pt") as file:
-            header = json.loads((file.metadata() or {})["iid_cl"])
-            if header["format"] != FORMAT or not isinstance(header["version"], int):
-                raise KeyError("format")
-            if header["version"] > VERSION:
-                raise UserError(
-                    f"{path}: is a memory of format {header['version']}, newer than the {VERSION} read here; "
-                    "update iid-cl."
-                )
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, not a mapping
-            partition = header.get("partition", 1)
-            if type(partition) is not int:
-                raise KeyError("partition")
-            memory = _memory(tensors, header, partition, header.get("shape"))
-            if header["sha256"] != _digest(_tensors(memory), partition):
-                raise UserError(f"{path}: is damaged, its contents don't match their checksum; make it anew.")
-            if isinstance(memory, JpegSet) and len(memory):
-                memory.decoded()  # what cannot be decoded is found here, not in training
+            text = (file.metadata() or {})["iid_cl"]
+            if set(file.keys()) not in KINDS or len(text) > MOST_METADATA:
+                raise KeyError("iid_cl")
+            # copies: what is checked is what is used, whatever happens to the file
+            tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118, not a mapping
+        memory = _checked(path, tensors, json.loads(text))
     except (SafetensorError, OSError) as error:
         raise UserError(f"{path}: is damaged or no safetensors file ({error}).") from None
-    except (KeyError, TypeError, json.JSONDecodeError):
+    except (KeyError, TypeError, RecursionError, json.JSONDecodeError):
         raise UserError(f"{path}: is a safetensors file but not a memory written by iid-cl.") from None
     except ValueError as error:
         raise UserError(f"{path}: is not a usable memory: {error}.") from None
-    if not len(memory) or int(memory.labels.min()) < 0:
-        raise UserError(f"{path}: is not a usable memory: it is empty or has negative labels.")
     return memory
 
 
@@ -108,7 +108,8 @@ def write_bytes(path: Path, data: bytes) -> None:
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("wb") as file:
+        temporary.unlink(missing_ok=True)
+        with temporary.open("xb") as file:  # not through a link that somebody left there
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
@@ -120,12 +121,41 @@ def write_bytes(path: Path, data: bytes) -> None:
             temporary.unlink(missing_ok=True)
 
 
+def _checked(path: Path, tensors: Mapping[str, Tensor], header: dict[str, Any]) -> Exemplars:
+    """The memory, if its parts agree with one another and with their checksum.
+
+    Raises:
+        UserError: a newer format, or another checksum.
+        KeyError, TypeError, RecursionError, ValueError: no memory, or one that contradicts itself.
+    """
+    version, partition = header["version"], header.get("partition", 1)
+    if header["format"] != FORMAT or type(version) is not int or version < 1 or type(partition) is not int:
+        raise KeyError("format")
+    if version > VERSION:
+        raise UserError(
+            f"{path}: is a memory of format {shown(version)}, newer than the {VERSION} read here; update iid-cl."
+        )
+    memory = _memory(tensors, header, partition, header.get("shape"))
+    if not len(memory) or int(memory.labels.min()) < 0 or bool((memory.labels.diff() < 0).any()):
+        raise ValueError("it is empty, or its labels are negative or in no order")
+    stored = _tensors(memory)
+    if header["sha256"] != (_digest(stored, header) if version > 3 else _old_digest(stored, partition)):
+        raise UserError(f"{path}: is damaged, its contents don't match their checksum; make it anew.")
+    if isinstance(memory, JpegSet):
+        memory.check()  # what cannot be decoded is found here, not in training
+    elif not memory.by_class()[memory.classes[0]].numel():
+        raise ValueError("its images have no pixels")
+    return memory
+
+
 def _memory(tensors: Mapping[str, Tensor], metadata: Mapping[str, Any], partition: int, shape: Any) -> Exemplars:
     if "scans" not in tensors:
         soft = SoftLabels(tensors["soft_labels"], tensors["soft_classes"]) if "soft_labels" in tensors else None
         return ExemplarSet(tensors["images"], tensors["labels"], metadata, partition, soft)
     channels, height, width = shape
-    size = (int(channels), int(height), int(width))
+    if not all(type(side) is int for side in (channels, height, width)):
+        raise TypeError("shape")
+    size = (channels, height, width)
     return JpegSet(tensors["header"], tensors["scans"], tensors["ends"], tensors["labels"], size, metadata)
 
 
@@ -139,11 +169,21 @@ def _tensors(memory: Exemplars) -> dict[str, Tensor]:
     return tensors
 
 
-def _digest(tensors: Mapping[str, Tensor], partition: int) -> str:
-    """SHA-256 of what the memory's meaning hangs on: safetensors itself has no checksum."""
+def _digest(tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> str:
+    """SHA-256 of all that a memory means but the checksum itself: safetensors has none."""
+    rest = {key: value for key, value in header.items() if key != "sha256"}
+    digest = hashlib.sha256(json.dumps(rest, sort_keys=True).encode())
+    for name, tensor in tensors.items():
+        digest.update(f"\n{name} {tensor.dtype} {list(tensor.shape)}\n".encode())
+        digest.update(tensor.contiguous().numpy().data)
+    return digest.hexdigest()
+
+
+def _old_digest(tensors: Mapping[str, Tensor], partition: int) -> str:
+    """The checksum of formats 1 to 3: of the tensors' bytes and the partition."""
     digest = hashlib.sha256()
     for tensor in tensors.values():
-        digest.update(tensor.contiguous().numpy().tobytes())
+        digest.update(tensor.contiguous().numpy().data)
     if partition != 1:  # format 1 knew no other
         digest.update(f"partition {partition}".encode())
     return digest.hexdigest()

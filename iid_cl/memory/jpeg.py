@@ -1,19 +1,22 @@
 """Real images kept as JPEG: more of them in the same bytes."""
 
 import io
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from torch import Tensor
 
 from iid_cl.data.images import LabelledImages
-from iid_cl.errors import UserError
+from iid_cl.errors import UserError, shown
 
 START_OF_SCAN = b"\xff\xda"
+LONGEST_HEADER = 4096  # bytes; those written here have about 600
+MOST_PIXELS = 2**32  # bytes of a memory's decoded images
 
 
 class JpegError(UserError):
@@ -47,9 +50,11 @@ class JpegSet:
             raise ValueError("JPEG exemplars are bytes in a row")
         if self.header.dtype != torch.uint8 or self.scans.dtype != torch.uint8 or self.ends.dtype != torch.int32:
             raise ValueError("JPEG exemplars are uint8 bytes with int32 ends")
+        if len(self.header) > LONGEST_HEADER:  # it stands before each image
+            raise ValueError(f"a JPEG header of {len(self.header):,} bytes is too long")
         if self.labels.dtype != torch.int16 or self.labels.shape != self.ends.shape:
             raise ValueError(f"{tuple(self.labels.shape)} labels don't fit {tuple(self.ends.shape)} images")
-        bounds = torch.cat([torch.zeros(1, dtype=torch.int32), self.ends])
+        bounds = torch.cat([torch.zeros(1, dtype=torch.int64), self.ends.to(torch.int64)])
         if not bool((bounds.diff() > 0).all()) or int(bounds[-1]) != len(self.scans):
             raise ValueError("the ends of the images contradict their bytes")
 
@@ -95,10 +100,27 @@ class JpegSet:
 
     def files(self, rows: Tensor | None = None) -> list[bytes]:
         """The images of these rows, or all, as complete JPEG files."""
+        return list(self._each(range(len(self)) if rows is None else rows.tolist()))
+
+    def _each(self, rows: Iterable[int]) -> Iterator[bytes]:
         header, scans = self.header.numpy().tobytes(), self.scans.numpy().tobytes()
         ends = self.ends.tolist()
-        chosen = range(len(self)) if rows is None else rows.tolist()
-        return [header + scans[ends[row - 1] if row else 0 : ends[row]] for row in chosen]
+        for row in rows:
+            yield header + scans[ends[row - 1] if row else 0 : ends[row]]
+
+    def check(self) -> None:
+        """Decodes all images, one after the other.
+
+        Raises:
+            ValueError: bytes that are no JPEG of the memory's shape, or a shape that would fill any machine.
+        """
+        if min(self.shape) < 1 or math.prod(self.shape) * len(self) > MOST_PIXELS:
+            raise ValueError(f"{len(self):,} images of shape {shown(self.shape)} are none, or too large")
+        header = self.header.numpy().tobytes()
+        if START_OF_SCAN not in header or header_length(header) != len(header):
+            raise ValueError("an image is no JPEG (its header does not end where a scan begins)")
+        for file in self._each(range(len(self))):
+            decode(file, self.shape)
 
     def by_class(self) -> dict[int, Tensor]:
         """Decoded images of each class, uint8 (n_c, C, H, W)."""
@@ -114,7 +136,7 @@ class JpegSet:
         Raises:
             ValueError: bytes that are no JPEG of the memory's shape.
         """
-        images = torch.stack([decode(file, self.shape) for file in self.files()])
+        images = torch.stack([decode(file, self.shape) for file in self._each(range(len(self)))])
         return LabelledImages(images, self.labels.to(torch.int64))
 
     def targets(self, classes: int) -> Tensor:
@@ -203,8 +225,12 @@ def decode(file: bytes, shape: tuple[int, int, int]) -> Tensor:
         with Image.open(io.BytesIO(file), formats=["JPEG"]) as picture:
             if (len(picture.getbands()), picture.height, picture.width) != shape:
                 raise ValueError(f"a JPEG of {picture.width}x{picture.height} is not of shape {shape}")
+            if picture.info.get("progressive"):  # its many scans can take as long as one likes
+                raise ValueError("a JPEG is progressive, which no memory holds")
             array = np.array(picture)
-    except (UnidentifiedImageError, OSError, SyntaxError, Image.DecompressionBombError) as error:
+    except ValueError:
+        raise
+    except Exception as error:  # Pillow raises almost anything on damaged bytes
         raise ValueError(f"an image is no JPEG ({error})") from None
     image = torch.from_numpy(array)
     return image[None] if image.ndim == 2 else image.permute(2, 0, 1).contiguous()

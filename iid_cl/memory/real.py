@@ -9,7 +9,7 @@ from iid_cl.data.images import Normalization
 from iid_cl.memory.exemplars import Exemplars, ExemplarSet, images_in
 from iid_cl.memory.jpeg import JpegError, JpegSet, encode, files_in
 from iid_cl.memory.partition import cut, join, reduce_bytes
-from iid_cl.memory.selection import RULES, FeatureExtractor, features_of
+from iid_cl.memory.selection import RULES, FeatureExtractor, Rule, features_of
 
 Order = Callable[[int, int], Tensor]
 """From a class and a number of images to the indices of the best ones, best first."""
@@ -17,7 +17,7 @@ Order = Callable[[int, int], Tensor]
 
 def ordering(
     images_by_class: Mapping[int, Tensor],
-    rule: str,
+    rule: str | Rule,
     extract: FeatureExtractor | None,
     *,
     normalization: Normalization,
@@ -29,7 +29,7 @@ def ordering(
 
     Args:
         images_by_class: uint8 images (n_c, C, H, W) of each class.
-        rule: a name of :data:`iid_cl.memory.selection.RULES`.
+        rule: a name of :data:`iid_cl.memory.selection.RULES`, or a rule itself.
         extract: features to choose by; a random choice needs none.
         normalization: what the extractor sees.
         device: where it lives.
@@ -37,11 +37,13 @@ def ordering(
         weights: how many images each one stands for (n_c,), where not one.
     """
 
+    choose = RULES[rule] if isinstance(rule, str) else rule
+
     def order(label: int, count: int) -> Tensor:
         images = images_by_class[label]
         features = images if extract is None else features_of(images, extract, normalization, device)
         each = (weights or {}).get(label, torch.ones(len(images), dtype=torch.float64))
-        return RULES[rule](features, count, each, generator)
+        return choose(features, count, each, generator)
 
     return order
 

@@ -55,6 +55,8 @@ IN_CELLS = {
 
 NESTED = {"mode", "seed", "class_order", "matrix", "class_accuracies", "network_matrices", "test_sizes"}
 
+LARGEST_CELL = 2**25  # bytes; one of a hundred experiences of a thousand classes has three million
+
 _RESULT = TypeAdapter(Result)
 
 
@@ -96,6 +98,8 @@ def compare(
     path = out if out is not None else free_directory(f"{config.name}-compare")
     again = (path / "config.yaml").is_file() and (path / "cells").is_dir()
     if again:
+        if (path / "cells").is_symlink():
+            raise UserError(f"{path / 'cells'}: is a link, and cells would be written elsewhere; choose another --out.")
         _check_same(path, config)
     with RunDirectory(path, again=again) as directory:
         directory.write_config(config)
@@ -129,13 +133,32 @@ def compare(
 
 
 def read_cell(folder: Path, cell: Cell) -> dict[str, Any] | None:
-    """What ``folder`` holds of a finished cell; None where it has not run with exactly these settings."""
+    """What ``folder`` holds of a finished cell; None where it has not run with exactly these settings.
+
+    A damaged file counts as none: the cell runs again.
+    """
+    path = folder / f"{cell.name}.json"
     try:
-        found = json.loads((folder / f"{cell.name}.json").read_text(encoding="utf-8"))
-        _RESULT.validate_python(found["result"])
-    except (OSError, ValueError, KeyError, TypeError, ValidationError):
+        if not path.is_file() or path.stat().st_size > LARGEST_CELL:
+            return None
+        found = json.loads(path.read_text(encoding="utf-8"))
+        kept = {key: found[key] for key in ("label", "mode", "budget", "seed", "digest", "host", "threads", "seconds")}
+        kept["result"] = asdict(_RESULT.validate_python(found["result"]))
+        if kept["digest"] != cell.digest or type(kept["host"]) is not str or not _countable(kept):
+            return None
+        kept["seconds"] = float(kept["seconds"])
+    except (OSError, ValueError, KeyError, TypeError, RecursionError, ValidationError):
         return None
-    return found if found.get("digest") == cell.digest else None
+    return kept
+
+
+def _countable(value: Any) -> bool:
+    """Whether all numbers in plain data are finite and of a size that can be averaged."""
+    if isinstance(value, Mapping):
+        return all(_countable(each) for each in value.values())
+    if isinstance(value, list):
+        return all(_countable(each) for each in value)
+    return not isinstance(value, int | float) or abs(value) < 2**63
 
 
 def _run_missing(

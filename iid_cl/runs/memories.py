@@ -119,6 +119,11 @@ def evaluate_memory(path: Path, config: Config, data_root: Path | None, console:
             f"{path}: was made from other classes or image sizes than {stream.dataset!r} has here; "
             "name its own data set with --data-root."
         )
+    seen_as = [list(dataset.normalization.mean), list(dataset.normalization.std)]
+    if [memory.metadata.get("mean"), memory.metadata.get("std")] not in (seen_as, [None, None]):
+        raise UserError(
+            f"{path}: was made for another normalisation than {stream.dataset!r} has here; make the memory anew."
+        )
     judged = config.evaluate
     check_network("evaluate.network", judged.network, dataset)
     for index, network in enumerate(judged.transfer):

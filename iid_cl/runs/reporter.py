@@ -13,6 +13,7 @@ from rich.live import Live
 from rich.text import Text
 
 from iid_cl.devices import gpu_state
+from iid_cl.errors import printable
 from iid_cl.runs.live import Phase, Stage, View
 from iid_cl.screen import Mode, emit, mode_of
 
@@ -60,6 +61,7 @@ class Reporter:
 
     def line(self, text: str = "") -> None:
         """One line for the person and the log."""
+        text = printable(text)
         if self._mode is Mode.full:
             self._print(text)
         elif text:

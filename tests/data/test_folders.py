@@ -352,3 +352,153 @@ def test_a_photo_stands_as_its_camera_was_held(tmp_path: Path) -> None:
     exif[0x0112] = 6  # turn a quarter clockwise to show
     Image.fromarray(GREY).save(tmp_path / "x.png", exif=exif)
     torch.testing.assert_close(decode(tmp_path / "x.png")[0, 0], torch.from_numpy(np.rot90(GREY, -1).copy()))
+
+
+# --- folders from anywhere
+
+
+def test_a_link_to_an_image_within_the_folder_is_read(tmp_path: Path) -> None:
+    make_tree(tmp_path, ["a/1.png"])
+    (tmp_path / "a" / "2.png").symlink_to("1.png")
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / "3.png").symlink_to("../a/1.png")
+    _, files = list_class_folders(tmp_path)
+    assert [[f.name for f in members] for members in files] == [["1.png", "2.png"], ["3.png"]]
+
+
+def test_the_folder_itself_may_be_a_link(tmp_path: Path) -> None:
+    make_tree(tmp_path, ["val/a/1.png"])
+    (tmp_path / "test").symlink_to("val")
+    assert list_class_folders(tmp_path / "test")[1] == [[tmp_path / "test" / "a" / "1.png"]]
+
+
+@pytest.mark.parametrize("target", ["../../outside/x.png", "nowhere.png", "..", ".", "link.png", "/dev/zero"])
+def test_a_link_that_leads_elsewhere_is_refused(tmp_path: Path, target: str) -> None:
+    make_tree(tmp_path, ["outside/x.png", "train/a/1.png"])
+    (tmp_path / "train" / "a" / "link.png").symlink_to(target)
+    with pytest.raises(UserError, match=r"link\.png: is a link that leads out"):
+        list_class_folders(tmp_path / "train")
+
+
+def test_a_class_that_is_a_link_is_refused(tmp_path: Path) -> None:
+    make_tree(tmp_path, ["outside/x.png", "train/a/1.png"])
+    for target in (tmp_path / "outside", Path("a")):
+        link = tmp_path / "train" / "b"
+        link.unlink(missing_ok=True)
+        link.symlink_to(target)
+        with pytest.raises(UserError, match="b: is a link"):
+            list_class_folders(tmp_path / "train")
+
+
+def test_links_beside_the_images_do_not_matter(tmp_path: Path) -> None:
+    make_tree(tmp_path, ["a/1.png"])
+    (tmp_path / "a" / "notes.txt").symlink_to("/dev/null")
+    assert len(list_class_folders(tmp_path)[1][0]) == 1
+
+
+def test_folders_too_deep_are_refused(tmp_path: Path) -> None:
+    tree = "/".join(["d"] * (folders.DEEPEST - 1))
+    make_tree(tmp_path, [f"a/{tree}/1.png"])
+    assert len(list_class_folders(tmp_path)[1][0]) == 1
+    make_tree(tmp_path, [f"a/{tree}/d/1.png"])
+    with pytest.raises(UserError, match=r"a: its folders lie more than \d+ deep"):
+        list_class_folders(tmp_path)
+
+
+def test_a_tree_deeper_than_any_path_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_tree(tmp_path, ["a/1.png"])
+    monkeypatch.chdir(tmp_path / "a")
+    for _ in range(1500):  # beyond PATH_MAX and Python's recursion
+        os.mkdir("deep")
+        os.chdir("deep")
+    try:
+        with pytest.raises(UserError, match="deep"):
+            list_class_folders(tmp_path)
+    finally:
+        for _ in range(1500):
+            os.chdir("..")
+            os.rmdir("deep")
+
+
+@pytest.mark.parametrize("name", ["\x1b[31m", "a\nb", "\u202e", "\udcff"])
+def test_a_class_that_cannot_be_shown_is_refused(tmp_path: Path, name: str) -> None:
+    make_tree(tmp_path, [f"{name}/1.png"])
+    with pytest.raises(UserError, match="has a name that cannot be shown") as caught:
+        list_class_folders(tmp_path)
+    assert name not in str(caught.value).removeprefix(str(tmp_path))
+
+
+@pytest.mark.parametrize("name", ["日本語", "[red]x[", "<script>", "$x_$", "%s", "-rf", "a b"])
+def test_any_other_name_is_a_class(tmp_path: Path, name: str) -> None:
+    make_tree(tmp_path, [f"{name}/1.png"])
+    assert list_class_folders(tmp_path)[0] == [name]
+
+
+def test_a_pipe_is_no_image(tmp_path: Path) -> None:
+    make_tree(tmp_path, ["a/1.png"])
+    os.mkfifo(tmp_path / "a" / "2.png")
+    assert len(list_class_folders(tmp_path)[1][0]) == 1
+    with pytest.raises(UserError, match=r"2\.png: no such file"):
+        decode(tmp_path / "a" / "2.png")
+
+
+def test_an_unreadable_folder_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: object) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    make_tree(tmp_path, ["a/1.png"])
+    monkeypatch.setattr(os, "scandir", refuse)
+    with pytest.raises(UserError, match=r"cannot be read \(Permission denied: "):
+        list_class_folders(tmp_path)
+
+
+def test_no_program_is_started_for_an_image(tmp_path: Path) -> None:
+    """Pillow would hand PostScript to Ghostscript, whatever the file's name."""
+    Image.fromarray(RGB).save(tmp_path / "x.eps")
+    (tmp_path / "x.eps").rename(tmp_path / "x.png")
+    with pytest.raises(UserError, match="cannot be decoded"):
+        decode(tmp_path / "x.png")
+
+
+def test_too_many_pixels_are_refused_before_they_are_decoded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Image.new("1", (10_000, 9_000)).save(tmp_path / "x.png")  # 90 million in 11,000 bytes
+
+    def load(image: Image.Image) -> None:
+        raise AssertionError("it was decoded")
+
+    monkeypatch.setattr("PIL.ImageFile.ImageFile.load", load)
+    with pytest.raises(UserError, match="90000000 pixels"):
+        decode(tmp_path / "x.png", image_size=8)
+
+
+def test_an_enormous_file_is_refused_unread(tmp_path: Path) -> None:
+    with (tmp_path / "x.webp").open("wb") as file:
+        file.write(b"RIFF\xff\xff\xff\xffWEBPVP8 ")
+        file.truncate(2**40)
+    with pytest.raises(UserError, match="bytes"):
+        decode(tmp_path / "x.webp")
+
+
+def test_more_images_than_memory_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    files = [save(tmp_path / f"{i}.png", GREY) for i in range(4)]
+    sizes = {"SC_PAGE_SIZE": 12, "SC_PHYS_PAGES": 12}  # 144 bytes, as much as 4 images of 3x4 pixels and 3 channels
+    monkeypatch.setattr(os, "sysconf", sizes.__getitem__)
+    assert len(decode(*files)) == 4
+    sizes["SC_PAGE_SIZE"] = 11
+    with pytest.raises(UserError, match=r"4 images of 4x3 pixels take .* GiB.*stream\.image_size"):
+        decode(*files)
+
+
+@pytest.mark.parametrize("suffix", ["gif", "webp", "png", "tiff"])
+def test_of_an_animation_the_first_picture_counts(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"x.{suffix}"
+    first, second = Image.new("RGB", (4, 3), (255, 0, 0)), Image.new("RGB", (4, 3), (0, 255, 0))
+    first.save(path, suffix.upper(), save_all=True, append_images=[second])
+    assert decode(path)[0, :, 0, 0].tolist() == pytest.approx([255, 0, 0], abs=3)
+
+
+def test_colours_after_grey_images_keep_all_of_them(tmp_path: Path) -> None:
+    images = decode(save(tmp_path / "a.png", GREY), save(tmp_path / "b.png", RGB), save(tmp_path / "c.png", GREY))
+    torch.testing.assert_close(images[0], torch.from_numpy(np.stack([GREY] * 3)))
+    torch.testing.assert_close(images[1], channels_first(RGB))
+    torch.testing.assert_close(images[2], torch.from_numpy(np.stack([GREY] * 3)))

@@ -1464,3 +1464,52 @@ def test_a_named_layer_of_a_users_module_is_an_embedder():
     first, second = (condense(groups, config, embedder=NamedLayer(module(), "0")).images for _ in range(2))
     assert torch.equal(first, second)
     assert not torch.equal(first, condense(groups, config.model_copy(update={"iterations": 0})).images)
+
+
+# --- a user's own objective
+
+
+def squared_means(real, synthetic):
+    """What DM says in the relative scale, written anew."""
+    apart = (real.flatten(2).mean(1) - synthetic.flatten(2).mean(1)).square().sum(1)
+    return apart / (real.flatten(2) - real.flatten(2).mean(1, keepdim=True)).square().sum(2).mean(1)
+
+
+def still(real, synthetic):
+    """Nothing to gain."""
+    return 0 * synthetic.flatten(1).sum(1)
+
+
+def test_an_own_objective_that_says_what_dm_says_gives_what_dm_gives():
+    groups, config = images_of(0, 1), settings(cm=0.3)
+    theirs, ours = condense(groups, config, objective=squared_means), condense(groups, config)
+    assert changed_share(theirs.images, ours.images) < 0.05  # but for the order of roundings
+    assert changed_share(ours.images, condense(groups, settings(cm=0.3, iterations=0)).images) > 0.5
+    assert theirs.metadata["own_objective"] == "squared_means"
+    assert "own_objective" not in ours.metadata
+
+
+@pytest.mark.parametrize("base", ["dm", "idm", "ncfm"])
+def test_an_own_objective_stands_in_for_the_matching_term_alone(base):
+    groups, config = images_of(0, 1), extended(base, lr=1e-12)
+    options = {"groups": groups, "objective": still}
+    assert all(terms["match"] == 0 for terms in reported_terms(config, **options).values())
+    with_both = reported_terms(extended(base, lr=1e-12, cm=0.3), **options)
+    assert all(terms["cm"] > 0 for terms in with_both.values())
+    assert all(("ce" in terms) == (base != "dm") for terms in with_both.values())
+
+
+def test_an_own_objective_is_asked_class_by_class_where_memory_is_short(monkeypatch):
+    seen = []
+
+    def spy(real, synthetic):
+        seen.append((tuple(real.shape[:2]), tuple(synthetic.shape[:2])))
+        return squared_means(real, synthetic)
+
+    groups, config = images_of(0, 1, 2), settings(iterations=2)
+    whole = condense(groups, config, objective=spy)
+    assert seen == [((3, 8), (3, 3))] * 2
+    seen.clear()
+    monkeypatch.setattr(engine, "classes_per_chunk", lambda size, device: 2)
+    assert changed_share(condense(groups, config, objective=spy).images, whole.images) < 0.05
+    assert seen == [((2, 8), (2, 3)), ((1, 8), (1, 3))] * 2

@@ -42,7 +42,7 @@ def foreign(path, tensors=None, header=None, key="iid_cl"):
 
 GOOD_HEADER = {
     "format": FORMAT,
-    "version": VERSION,
+    "version": 3,  # whose checksum is of the tensors alone
     "sha256": hashlib.sha256(example().images.numpy().tobytes() + example().labels.numpy().tobytes()).hexdigest(),
 }
 
@@ -229,10 +229,10 @@ def outcome(path):
 
 
 def test_a_flipped_bit_of_the_header_never_escapes_as_another_error(stored):
-    """Some flips only change a word of the metadata; all others are a sentence that names the file."""
+    """Whatever still loads is the same memory; all others are a sentence that names the file."""
     data = stored.read_bytes()
     (length,) = struct.unpack("<Q", data[:8])
-    outcomes = []
+    outcomes, whole = [], load_memory(stored)
     for position in range(8, 8 + length):
         damaged = bytearray(data)
         damaged[position] ^= 1 << (3 * position) % 8
@@ -243,8 +243,9 @@ def test_a_flipped_bit_of_the_header_never_escapes_as_another_error(stored):
     assert all(x.startswith(f"{stored}: ") for x in sentences)
     for loaded in outcomes:
         if not isinstance(loaded, str):
-            assert (loaded.images.dtype, loaded.labels.dtype) == (torch.uint8, torch.int16)
-            assert loaded.images.numel() == 48
+            assert torch.equal(loaded.images, example().images)
+            assert torch.equal(loaded.labels, example().labels)
+            assert {**loaded.metadata, "sha256": ""} == {**whole.metadata, "sha256": ""}
 
 
 def test_a_file_of_another_program_is_refused(tmp_path):
@@ -361,7 +362,7 @@ def header_of(tensors, **changes):
     data = b"".join(tensor.contiguous().numpy().tobytes() for tensor in tensors.values())
     partition = changes.get("partition", 1)
     digest = hashlib.sha256(data if partition == 1 else data + f"partition {partition}".encode())
-    return {"format": FORMAT, "version": VERSION, "sha256": digest.hexdigest(), **changes}
+    return {"format": FORMAT, "version": 3, "sha256": digest.hexdigest(), **changes}
 
 
 def test_round_trip_of_partition_and_soft_labels(tmp_path):
@@ -440,9 +441,14 @@ def test_a_partition_that_is_another_than_when_written_is_noticed(tmp_path, part
     assert_refused(foreign(tmp_path / "other", tensors_of(memory), header), "checksum")
 
 
-def test_without_a_partition_the_checksum_is_that_of_the_tensors_alone(stored):
+def test_the_checksum_is_of_names_types_shapes_bytes_and_metadata(stored):
     with safe_open(stored, framework="pt") as file:
-        assert json.loads(file.metadata()["iid_cl"])["sha256"] == GOOD_HEADER["sha256"]
+        header = json.loads(file.metadata()["iid_cl"])
+    claimed, memory = header.pop("sha256"), example()
+    data = json.dumps(header, sort_keys=True).encode()
+    data += b"\nimages torch.uint8 [4, 1, 3, 4]\n" + memory.images.numpy().tobytes()
+    data += b"\nlabels torch.int16 [4]\n" + memory.labels.numpy().tobytes()
+    assert claimed == hashlib.sha256(data).hexdigest()
 
 
 @pytest.mark.parametrize("partition", [1, 4])
@@ -514,3 +520,123 @@ def torch_archive(value):
     buffer = io.BytesIO()
     torch.save(value, buffer)
     return buffer.getvalue()
+
+
+# --- bounds
+
+
+def test_metadata_that_changed_is_noticed(tmp_path):
+    path = tmp_path / "m"
+    save_memory(path, example(), {"class_names": ["cat", "dog"], "mean": [0.25]})
+    data = path.read_bytes()
+    for before, after in ((b"cat", b"bat"), (b"0.25", b"0.26"), (b"distilled", b"distilles")):
+        assert data.count(before) == 1
+        path.write_bytes(data.replace(before, after))
+        assert_refused(path, "checksum")
+
+
+def test_metadata_of_any_keys_and_numbers_is_the_same_when_read(tmp_path):
+    odd = {10: "ten", 9: "nine", "x": [1e-300, float("inf"), 10**30, None, "\ud800"]}
+    save_memory(tmp_path / "m", example(), odd)
+    metadata = load_memory(tmp_path / "m").metadata
+    assert {key: metadata[key] for key in ("10", "9", "x")} == {"10": "ten", "9": "nine", "x": odd["x"]}
+
+
+def test_a_shape_that_changed_is_noticed(tmp_path):
+    memory, path = example(), tmp_path / "m"
+    save_memory(path, memory)
+    with safe_open(path, framework="pt") as file:
+        header = json.loads(file.metadata()["iid_cl"])
+    turned = {"images": memory.images.reshape(4, 1, 4, 3), "labels": memory.labels}
+    assert_refused(foreign(tmp_path / "other", turned, header), "checksum")
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["[" * 10**5, '{"format": ' * 10**5, '{"version": ' + "9" * 5000 + "}", "{" + " " * 2**23],
+    ids=["lists", "mappings", "digits", "long"],
+)
+def test_metadata_that_no_memory_has_is_refused(tmp_path, text):
+    assert_refused(foreign(tmp_path / "m", header=text))
+
+
+@pytest.mark.parametrize("version", [0, -1, True, False])
+def test_versions_there_never_were_are_refused(tmp_path, version):
+    assert_refused(foreign(tmp_path / "m", header={**GOOD_HEADER, "version": version}), "not a memory")
+
+
+def test_an_enormous_file_is_refused_unread(tmp_path):
+    path = tmp_path / "m"
+    with path.open("wb") as file:
+        file.truncate(2**40)
+    assert_refused(path, "too large")
+
+
+@pytest.mark.parametrize("length", [0, 2**31, 2**63, 2**64 - 1])
+def test_a_header_of_another_length_is_refused(stored, length):
+    stored.write_bytes(struct.pack("<Q", length) + stored.read_bytes()[8:])
+    assert_refused(stored, "damaged")
+
+
+@pytest.mark.parametrize("shape", [[2**62, 2**62], [10**12, 1, 3, 4], [4, 10**9, 3, 4], [-1, 1, 3, 4]])
+def test_a_shape_that_claims_more_than_there_is_is_refused(stored, shape):
+    data = stored.read_bytes()
+    (length,) = struct.unpack("<Q", data[:8])
+    header = json.loads(data[8 : 8 + length])
+    header["images"]["shape"] = shape
+    text = json.dumps(header).encode()
+    stored.write_bytes(struct.pack("<Q", len(text)) + text + data[8 + length :])
+    assert_refused(stored, "damaged")
+
+
+def test_tensors_that_no_memory_has_are_refused(tmp_path):
+    tensors = tensors_of(example())
+    assert len(load_memory(foreign(tmp_path / "good", tensors, header_of(tensors)))) == 4
+    more = {**tensors, "weight": torch.zeros(3)}
+    assert_refused(foreign(tmp_path / "m", more, header_of(tensors)), "not a memory")
+
+
+@pytest.mark.parametrize(
+    "tensors",
+    [
+        {"images": PIXELS, "labels": LABELS.flip(0)},
+        {"images": PIXELS[:, :0], "labels": LABELS},
+        {"images": PIXELS[:, :, :0], "labels": LABELS},
+    ],
+    ids=["labels in no order", "no channels", "no pixels"],
+)
+def test_sound_files_of_useless_memories_are_refused(tmp_path, tensors):
+    tensors = {name: tensor.contiguous() for name, tensor in tensors.items()}
+    assert_refused(foreign(tmp_path / "m", tensors, header_of(tensors)), "not a usable memory")
+
+
+def test_soft_labels_of_images_in_no_order_are_refused(tmp_path):
+    tensors = tensors_of(soft_example())
+    tensors["labels"] = torch.tensor([4, 1], dtype=torch.int16)
+    assert_refused(foreign(tmp_path / "m", tensors, header_of(tensors, partition=2)), "order of their classes")
+
+
+def test_a_memory_does_not_change_with_its_file(stored):
+    memory = load_memory(stored)
+    size = stored.stat().st_size
+    with stored.open("r+b") as file:
+        file.seek(size - 60)
+        file.write(bytes(60))
+    assert torch.equal(memory.images, example().images)
+    assert torch.equal(memory.labels, example().labels)
+
+
+def test_a_pipe_is_no_memory(tmp_path):
+    os.mkfifo(tmp_path / "m")
+    assert_refused(tmp_path / "m", "no such file")
+
+
+def test_nothing_is_written_through_a_link(tmp_path):
+    other = tmp_path / "other"
+    other.write_text("kept")
+    for name in ("m", f".m.{os.getpid()}.tmp"):
+        (tmp_path / name).symlink_to(other)
+    write_bytes(tmp_path / "m", b"new")
+    assert other.read_text() == "kept"
+    assert (tmp_path / "m").read_bytes() == b"new"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["m", "other"]

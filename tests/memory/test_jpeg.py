@@ -11,7 +11,7 @@ from PIL import Image
 from iid_cl.data.images import LabelledImages
 from iid_cl.errors import UserError
 from iid_cl.memory import files
-from iid_cl.memory.files import _digest, _tensors, load_memory, save_memory
+from iid_cl.memory.files import _old_digest, _tensors, load_memory, save_memory
 from iid_cl.memory.jpeg import JpegSet, decode, encode, files_in, header_length
 
 
@@ -206,8 +206,8 @@ def test_a_truncated_file_is_found(path, share):
 
 def rewritten(path, memory, **header):
     """A file whose checksum is right, whatever it holds."""
-    digest = _digest(_tensors(memory), 1)
-    whole = {"format": files.FORMAT, "version": files.VERSION, "sha256": digest, "shape": [3, 16, 24], **header}
+    digest = _old_digest(_tensors(memory), 1)
+    whole = {"format": files.FORMAT, "version": 3, "sha256": digest, "shape": [3, 16, 24], **header}
     files.save_tensors(path, _tensors(memory), {"iid_cl": json.dumps(whole)})
 
 
@@ -229,7 +229,35 @@ def test_a_shape_that_is_none_or_another_is_found(path, shape):
 def test_ends_of_another_form_are_found(path):
     memory = stored()
     tensors = {**_tensors(memory), "ends": memory.ends[None]}
-    header = {"format": files.FORMAT, "version": files.VERSION, "sha256": _digest(tensors, 1), "shape": [3, 16, 24]}
+    header = {"format": files.FORMAT, "version": 3, "sha256": _old_digest(tensors, 1), "shape": [3, 16, 24]}
     files.save_tensors(path, tensors, {"iid_cl": json.dumps(header)})
     with pytest.raises(UserError, match="is not a usable memory"):
         load_memory(path)
+
+
+def test_a_long_header_is_found(path):
+    memory = stored()
+    with pytest.raises(ValueError, match="too long"):
+        dataclasses.replace(memory, header=torch.zeros(5000, dtype=torch.uint8))
+
+
+def test_ends_that_overflow_are_found():
+    """As 32-bit numbers, their differences would all be positive."""
+    memory = stored()
+    ends = torch.tensor([2**31 - 1, -(2**31), -1, 10, len(memory.scans)], dtype=torch.int32)
+    with pytest.raises(ValueError, match="contradict"):
+        dataclasses.replace(memory, ends=ends)
+
+
+@pytest.mark.parametrize("shape", [[3, 10**6, 10**6], [3, -16, 24], [3, 16, 1e400], [True, 16, 24], [0, 0, 0]], ids=str)
+def test_a_shape_that_no_machine_holds_is_found(path, shape):
+    rewritten(path, stored(), shape=shape)
+    with pytest.raises(UserError, match=r"m\.safetensors: is "):
+        load_memory(path)
+
+
+def test_a_progressive_jpeg_is_none():
+    buffer = io.BytesIO()
+    Image.new("RGB", (24, 16)).save(buffer, "JPEG", progressive=True)
+    with pytest.raises(ValueError, match="progressive"):
+        decode(buffer.getvalue(), (3, 16, 24))

@@ -23,7 +23,8 @@ from iid_cl.nets import build_network
 from iid_cl.report.statistics import interval, paired_difference, percent_interval
 from iid_cl.runs import compare as module
 from iid_cl.runs.cell import Outcome, run_cell
-from iid_cl.runs.compare import compare
+from iid_cl.runs.compare import compare, read_cell
+from iid_cl.runs.grid import Cell, cells
 from iid_cl.runs.launchers import Launch
 from tests.runs.helpers import BYTES_PER_IMAGE, miniature
 
@@ -323,3 +324,93 @@ def run_cell_at_second_attempt(config: str, folder: Path) -> Outcome:
         (folder / method).touch()
         os.kill(os.getpid(), signal.SIGKILL)
     return run_cell(config, folder)
+
+
+RESULT = {
+    "method": "random", "mode": "replay", "seed": 0, "class_order": [[0]], "matrix": [[0.5]], "final_accuracy": 0.5,
+    "average_accuracy": 0.5, "forgetting": None, "memory_images": 1, "memory_bytes": 66, "condense_seconds": 0.1,
+    "train_seconds": 0.1, "total_seconds": 0.2,
+}  # fmt: skip
+RECORD = {
+    "label": "random",
+    "mode": "replay",
+    "budget": {"ipc": 10},
+    "seed": 0,
+    "host": "x",
+    "threads": 1,
+    "seconds": 1,
+}
+
+
+@pytest.fixture
+def one_cell() -> Cell:
+    """The only one of a comparison."""
+    return cells(load_config(None, ["compare.methods=[random]", "compare.seeds=1"]), (1, 8, 8), 10)[0]
+
+
+def keep(folder: Path, cell: Cell, **changes: Any) -> None:
+    """Writes the cell's file; None leaves a key out."""
+    record = {**RECORD, "digest": cell.digest, "result": RESULT, **changes}
+    record = {key: value for key, value in record.items() if value is not None}
+    (folder / f"{cell.name}.json").write_text(json.dumps(record))
+
+
+def test_a_kept_cell_is_read_with_all_of_its_result(tmp_path: Path, one_cell: Cell) -> None:
+    """An older file lacks what has a default."""
+    keep(tmp_path, one_cell)
+    found = read_cell(tmp_path, one_cell)
+    assert found is not None
+    assert found["result"] == {
+        **RESULT,
+        "final_task_accuracy": None,
+        "backward_transfer": None,
+        "class_accuracies": [],
+        "network_matrices": [],
+        "test_sizes": [],
+        "updates": 0,
+    }
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"[" * 10**5, b"\xff\xfe", b"5", b"9" * 5000, b"", b"{}", b"null"],
+    ids=["deep", "no text", "number", "digits", "empty", "no keys", "nothing"],
+)
+def test_a_damaged_cell_has_not_run(tmp_path: Path, one_cell: Cell, content: bytes) -> None:
+    (tmp_path / f"{one_cell.name}.json").write_bytes(content)
+    assert read_cell(tmp_path, one_cell) is None
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"host": 5},
+        {"seconds": "1 s"},
+        {"seconds": float("nan")},
+        {"result": {**RESULT, "final_accuracy": float("inf")}},
+        {"result": {**RESULT, "memory_bytes": 10**30}},
+        {"result": {**RESULT, "matrix": [[None]]}},
+        {"result": [RESULT]},
+        {"digest": "another"},
+        *({key: None} for key in (*RECORD, "digest", "result")),
+    ],
+    ids=str,
+)
+def test_a_cell_with_useless_values_has_not_run(tmp_path: Path, one_cell: Cell, change: dict[str, Any]) -> None:
+    keep(tmp_path, one_cell, **change)
+    assert read_cell(tmp_path, one_cell) is None
+
+
+def test_a_pipe_in_place_of_a_cell_has_not_run(tmp_path: Path, one_cell: Cell) -> None:
+    os.mkfifo(tmp_path / f"{one_cell.name}.json")
+    assert read_cell(tmp_path, one_cell) is None
+
+
+def test_cells_are_not_written_through_a_link(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "cells").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "out" / "config.yaml").write_text("")
+    with pytest.raises(UserError, match="cells: is a link"):
+        compare(miniature(), None, tmp_path / "out", Console(file=io.StringIO()))
+    assert not list((tmp_path / "elsewhere").iterdir())

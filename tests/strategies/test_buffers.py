@@ -7,11 +7,12 @@ import pytest
 import torch
 from avalanche.training.plugins import ReplayPlugin
 from avalanche.training.supervised import Naive
-from iid_cl.strategies import DistilledBuffer, HerdingBuffer, MemoryBuffer, RandomBuffer
+from iid_cl.strategies import DistilledBuffer, HerdingBuffer, MemoryBuffer, RandomBuffer, RealBuffer
 from torch import Tensor
 
 from iid_cl.errors import UserError
 from iid_cl.memory.files import load_memory
+from iid_cl.nets import NamedLayer
 
 from .conftest import NORMALIZATION, TINY, Digits, make_benchmark
 
@@ -183,3 +184,33 @@ def test_the_default_normalisation_is_measured_on_the_first_experience() -> None
     pixels = torch.tensor([a.tolist() for a, y in zip(truth.arrays, truth.targets, strict=True) if y < 2]).double()
     assert buffer.normalization.mean[0] == pytest.approx(float(pixels.mean()) / 255)
     assert buffer.normalization.std[0] == pytest.approx(float(pixels.std()) / 255)
+
+
+def test_a_rule_of_ones_own_chooses_images_and_is_named() -> None:
+    """The darkest images of each class."""
+
+    def darkest(features: Tensor, count: int, weights: Tensor, generator: torch.Generator) -> Tensor:
+        return features.double().sum(1).argsort()[:count]
+
+    buffer = fill(RealBuffer(2, rule=darkest, features=lambda images, strategy, generator: lambda x: x.flatten(1)))
+    assert buffer.describe()["method"] == "darkest"
+    assert buffer.exemplars is not None
+    truth = Digits("bytes")
+    for label, kept in buffer.exemplars.by_class().items():
+        sums = sorted(int(x.sum()) for x, y in zip(truth.arrays, truth.targets, strict=True) if y == label)
+        assert [int(image.long().sum()) for image in kept] == sums[:2]
+
+
+def test_an_objective_and_an_embedder_of_ones_own_reach_the_distillation() -> None:
+    asked = []
+
+    def objective(real: Tensor, synthetic: Tensor) -> Tensor:
+        asked.append(real.shape[2:])
+        return (real.flatten(2).mean(1) - synthetic.flatten(2).mean(1)).square().sum(1)
+
+    layer = torch.nn.Conv2d(1, 3, 3, stride=2)  # 8x8 images to 3x3 maps of 3 channels
+    embedder = NamedLayer(torch.nn.Sequential(layer), "0")
+    buffer = fill(DistilledBuffer(2, distill=TINY, embedder=embedder, objective=objective))
+    assert buffer.exemplars is not None
+    assert buffer.exemplars.metadata["own_objective"] == "objective"
+    assert set(asked) == {(3, 9)}
