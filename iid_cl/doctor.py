@@ -16,7 +16,8 @@ from rich.text import Text
 
 from iid_cl import __version__
 from iid_cl.config import Dataset
-from iid_cl.screen import emit, printable
+from iid_cl.errors import printable
+from iid_cl.screen import emit
 
 NEEDED = ("torch", "torchvision", "avalanche-lib", "numpy", "scipy", "scikit-learn", "matplotlib", "pillow",
           "safetensors", "pydantic", "pyyaml", "rich", "typer")  # fmt: skip

@@ -55,11 +55,6 @@ def print_table(console: Console, table: Table) -> None:
     console.print(table, width=width_of(console))
 
 
-def printable(text: str) -> str:
-    """Without the control characters that a stranger's file may hold: they drive a terminal."""
-    return "".join(letter if letter.isprintable() else "?" for letter in text)
-
-
 def _finite(value: Any) -> Any:
     if isinstance(value, float):
         return value if value - value == 0 else None

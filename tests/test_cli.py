@@ -1,6 +1,10 @@
 """The command line: a mistake ends in one sentence and exit code 2, and leaves nothing behind."""
 
+import contextlib
 import csv
+import json
+import os
+import re
 import subprocess
 import sys
 import urllib.request
@@ -795,7 +799,7 @@ def test_without_arguments_the_commands_are_listed(cli: Callable[[Sequence[str]]
 def test_help_lists_the_commands(cli: Callable[[Sequence[str]], Answer]) -> None:
     answer = cli(["--help"])
     assert answer.code == 0
-    for command in ("run", "compare", "distill", "evaluate", "study", "configs"):
+    for command in ("run", "compare", "distill", "evaluate", "study", "show", "export", "list", "check", "doctor"):
         assert f"\n  {command} " in answer.out
 
 
@@ -973,9 +977,141 @@ def test_a_failed_cell_ends_in_exit_code_1(
     assert "Traceback" not in answer.out + answer.err
 
 
+def stored_digits() -> str:
+    """A memory file of two images of the digits."""
+    stored_memory()
+    return "m.safetensors"
+
+
+def test_show_draws_a_memory(cli: Callable[[Sequence[str]], Answer]) -> None:
+    answer = cli(["show", stored_digits(), "--out", "m.png"])
+    assert (answer.code, answer.err) == (0, "")
+    assert "Picture in m.png" in answer.out
+    with Image.open("m.png") as picture:
+        picture.load()
+
+
+def test_export_writes_a_folder(cli: Callable[[Sequence[str]], Answer]) -> None:
+    answer = cli(["export", stored_digits(), "folder", "--decoded"])
+    assert answer == (0, "folder: 1 images; memory.json says where they are from\n", "")
+    assert Path("folder/0/000.png").is_file()
+
+
+def test_list_names_what_is_there(cli: Callable[[Sequence[str]], Answer]) -> None:
+    assert cli(["compare", comparison_file(), "--seeds", "1"]).code == 0
+    answer = cli(["list"])
+    assert (answer.code, answer.err) == (0, "")
+    assert re.search(r"mini-compare +random ipc 4 +[\d.]+ +finished +[\d,]+ +replay +0 ", answer.out)
+    found = [json.loads(line) for line in cli(["list", "--json"]).out.splitlines()]
+    assert {entry["method"] for entry in found} == {"none", "random", "mine"}
+
+
+def test_check_says_what_would_be_and_writes_nothing(cli: Callable[[Sequence[str]], Answer], in_tmp_path: Path) -> None:
+    answer = cli(["check", "split_digits.yaml", "--device", "cpu", "--no-probe"])
+    assert (answer.code, answer.err) == (0, "")
+    assert "660 bytes of 10 classes in the end" in answer.out
+    assert contents(in_tmp_path) == {}
+
+
+@pytest.mark.parametrize(("options", "title"), [([], "iid-cl configuration"), (["--study"], "iid-cl study")], ids=str)
+def test_schema_prints_the_shipped_one(options: list[str], title: str, cli: Callable[[Sequence[str]], Answer]) -> None:
+    assert json.loads(cli(["schema", *options]).out)["title"] == title
+
+
+def test_doctors_answer_is_its_exit_code(
+    cli: Callable[[Sequence[str]], Answer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("iid_cl.acceleration.compiler_problem", lambda kind: None)
+    assert cli(["doctor"]).code == 0
+    monkeypatch.setattr("iid_cl.doctor.NEEDED", ("no-such-package",))
+    assert cli(["doctor"]).code == 1
+
+
+def test_quiet_leaves_the_results(cli: Callable[[Sequence[str]], Answer]) -> None:
+    answer = cli(["compare", comparison_file(), "--seeds", "1", "--quiet"])
+    assert (answer.code, answer.err) == (0, "")
+    assert "cells" not in answer.out.replace("/cells", "")
+    assert answer.out.rstrip().endswith("Everything is in runs/mini-compare")
+
+
+def test_quiet_evaluation_is_a_line_of_result(cli: Callable[[Sequence[str]], Answer]) -> None:
+    answer = cli([*stored_memory(), "--quiet"])
+    assert answer.code == 0
+    assert re.fullmatch(r"convnet \(width 4, depth 1\): accuracy [\d.]+ %\n", answer.out)
+
+
+@pytest.mark.parametrize("command", ["run", "compare", "distill", "evaluate"])
+def test_json_is_nothing_but_events(command: str, cli: Callable[[Sequence[str]], Answer]) -> None:
+    arguments = {
+        "run": ["run", comparison_file()],
+        "compare": ["compare", comparison_file(), "--seeds", "1"],
+        "distill": [*DISTILL, "--method", "random"],
+        "evaluate": stored_memory(),
+    }[command]
+    answer = cli([*arguments, "--json"])
+    assert (answer.code, answer.err) == (0, "")
+    events = [json.loads(line) for line in answer.out.splitlines()]
+    assert all(event["seconds"] >= 0 for event in events)
+    names = [event["event"] for event in events]
+    assert names[-1] == ("result" if command == "evaluate" else "finished")
+    expected = {"run": {"experience", "result"}, "compare": {"cell"}, "distill": set(), "evaluate": {"network"}}
+    assert expected[command] <= set(names)
+
+
+def test_quiet_and_json_exclude_each_other(cli: Callable[[Sequence[str]], Answer], in_tmp_path: Path) -> None:
+    answer = cli(["run", "split_digits.yaml", "--quiet", "--json"])
+    assert_one_sentence(answer, ["--quiet", "--json"])
+    assert contents(in_tmp_path) == {}
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no pty")
+def test_a_narrow_terminal_is_never_overrun(in_tmp_path: Path) -> None:
+    import fcntl
+    import os
+    import pty
+    import struct
+    import termios
+
+    file = comparison_file()
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.environ |= {"TERM": "xterm-256color", "PYTHONWARNINGS": "ignore"}
+        os.environ.pop("COLUMNS", None)
+        os.execv(Path(sys.executable).with_name("iid-cl"), ["iid-cl", "run", file])
+    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 40, 0, 0))
+    shown = b""
+    with contextlib.suppress(OSError):  # the end of a pty
+        while part := os.read(terminal, 65536):
+            shown += part
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown.decode())
+    lines = [line for line in re.split(r"[\r\n]+", text) if not line.startswith("Everything is in")]
+    assert max(map(len, lines)) <= 40
+    assert "final %" in text
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ("iid-cl run split_dig", ["split_digits.yaml"]),
+        ("iid-cl study bet", ["beta.yaml"]),
+        ("iid-cl run --set memory.ip", ["memory.ipc="]),
+        ("iid-cl run mine/a", ["mine/a.yaml"]),
+        ("iid-cl run --device cu", ["cuda"]),
+    ],
+)
+def test_shells_complete_what_ships(words: str, expected: list[str], in_tmp_path: Path) -> None:
+    Path("mine").mkdir()
+    Path("mine/a.yaml").touch()
+    program = Path(sys.executable).with_name("iid-cl")
+    environment = {"_IID_CL_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": str(words.count(" "))}
+    done = subprocess.run([program], env={**os.environ, **environment}, capture_output=True, text=True)
+    assert done.stdout.split() == expected
+
+
 def test_looking_at_configurations_imports_nothing_heavy() -> None:
     code = (
-        "import sys, iid_cl.cli, iid_cl.config_files as files; files.load_config('split_digits.yaml'); "
+        "import sys, iid_cl.cli, iid_cl.config_schema, iid_cl.config_files as files; files.load_config('split_digits.yaml'); "
         "print(sorted({'torch', 'torchvision', 'avalanche', 'matplotlib', 'sklearn', 'scipy'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -7,7 +7,7 @@ import math
 import pytest
 from rich.console import Console
 
-from iid_cl.screen import Mode, Screen, emit, mode_of, printable
+from iid_cl.screen import Mode, Screen, emit, mode_of
 
 
 def test_events_are_lines_of_json_that_any_parser_reads(capsys: pytest.CaptureFixture[str]) -> None:
@@ -25,10 +25,6 @@ def test_other_modes_print_no_events(mode: Mode, capsys: pytest.CaptureFixture[s
     emit(Screen(mode), "result")
     emit(Console(), "result")
     assert capsys.readouterr().out == ""
-
-
-def test_a_stranger_cannot_drive_the_terminal() -> None:
-    assert printable("a\x1b[2Jb\r\n\u202ec é") == "a?[2Jb???c é"
 
 
 def test_any_other_console_says_everything() -> None:

@@ -16,12 +16,13 @@ from iid_cl.data.datasets import load_dataset
 from iid_cl.data.images import ImageDataset
 from iid_cl.data.streams import class_order
 from iid_cl.devices import resolve_device
+from iid_cl.errors import printable
 from iid_cl.runs.checks import check_methods, check_network
 from iid_cl.runs.grid import cells
 from iid_cl.runs.plan import Step, plan
 from iid_cl.runs.probe import Estimate, Speed, estimate
 from iid_cl.runs.run import headline
-from iid_cl.screen import emit, print_table, printable, width_of
+from iid_cl.screen import emit, print_table, width_of
 
 SHOWN_CLASSES = 6
 

@@ -13,8 +13,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from iid_cl.errors import UserError
-from iid_cl.screen import emit, print_table, printable, width_of
+from iid_cl.errors import UserError, printable
+from iid_cl.screen import emit, print_table, width_of
 
 MOST_ROWS = 6  # shown of one comparison among others
 

@@ -112,7 +112,7 @@ def test_metadata_of_a_stranger_cannot_drive_the_terminal(tmp_path: Path) -> Non
     text = shown(file)
     assert "\x1b]" not in text
     assert "\x07" not in text
-    assert "]0;title?[bold]" in text
+    assert r"\x1b]0;title\x07[bold]" in text
 
 
 def test_small_images_keep_their_pixels_and_large_ones_are_averaged() -> None:
