@@ -68,7 +68,7 @@ def section(name: str, command: Any) -> str:
     options = [parameter for parameter in command.params if parameter.param_type_name == "option"]
     named = {argument.name: (argument.metavar or argument.name).upper() for argument in arguments}
     usage = [named[each.name] if each.required else f"[{named[each.name]}]" for each in arguments]
-    lines = [f"## `{name}`", "", command.help or "", "", "```", " ".join([name, *usage, "[OPTIONS]"]), "```", ""]
+    lines = [f"## `{name}`", "", command.help or "", "", "```text", " ".join([name, *usage, "[OPTIONS]"]), "```", ""]
     lines += ["| argument or option | meaning |", "|---|---|"]
     lines += [f"| `{named[each.name]}` | {meaning(each)} |" for each in arguments]
     for option in options:
