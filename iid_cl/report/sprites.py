@@ -14,7 +14,11 @@ from iid_cl.runs.recording import Distillation
 
 ROOM = 3_600_000  # characters of all sheets: a page of them stays below 5 MB
 SHOWN = 10  # images of a class
-WAYS = (("PNG", {}), ("WEBP", {"quality": 85}), ("WEBP", {"quality": 60}))  # best first
+WAYS: tuple[tuple[str, dict[str, int]], ...] = (
+    ("PNG", {}),
+    ("WEBP", {"quality": 85}),
+    ("WEBP", {"quality": 60}),
+)  # best first
 SAMPLE = 8  # one in so many sheets tells whether all may fit
 
 
