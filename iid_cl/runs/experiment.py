@@ -14,6 +14,7 @@ from iid_cl.data.images import ImageDataset
 from iid_cl.data.streams import class_order, make_benchmark
 from iid_cl.distill.journal import Journal
 from iid_cl.evaluate.metrics import mean_by_class, mean_row, seen_accuracy, summary
+from iid_cl.runs.checkpoint import fits_the_run
 from iid_cl.runs.learners import ProgressPlugin, make_memory_buffer, make_strategy
 from iid_cl.runs.loggers import Loggers
 from iid_cl.runs.position import (
@@ -79,7 +80,8 @@ def run_method(
         if loggers is not None:
             course.log_to(loggers)
         if kept is not None:
-            course.load_state_dict(kept)
+            with fits_the_run():
+                course.load_state_dict(kept)
         if saver is not None:
             saver.of_method = course.state_dict
         try:

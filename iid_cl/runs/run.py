@@ -26,7 +26,7 @@ from iid_cl.report.page import report
 from iid_cl.report.pictures import save_memory_picture
 from iid_cl.report.tables import results_table
 from iid_cl.runs.audit import Audit, remark
-from iid_cl.runs.checkpoint import Checkpoints, State
+from iid_cl.runs.checkpoint import STATE, Checkpoints, State, fits_the_run
 from iid_cl.runs.checks import check_methods, check_network
 from iid_cl.runs.directory import RunDirectory, free_directory, is_used
 from iid_cl.runs.experiment import run_method
@@ -40,7 +40,6 @@ from iid_cl.screen import emit
 from iid_cl.stopping import Stopped, stop_request
 
 BEGUN = "begun.json"
-STATE = "state"
 WIDE = 76  # columns of a terminal that has room for the full table
 
 _RESULT = TypeAdapter(Result)
@@ -178,18 +177,20 @@ class _Run:
     def _kept(self, reporter: Reporter) -> Mapping[str, Any] | None:
         """Loads the last checkpoint; returns the part of the method that was at work."""
         state = self._checkpoints.newest(reporter.line)
-        self._directory.rewind({} if state is None else state["sizes"])
+        with fits_the_run():
+            self._directory.rewind({} if state is None else state["sizes"])
         for change in differences(self._before or {}, provenance(self._device)):
             reporter.line(f"note: {change}")
         if state is None:
             return None
-        self._results = [_RESULT.validate_python(result) for result in state["results"]]
-        self._audit.load_state_dict(state["audit"])
-        self._checks = state["checks"]
-        self._recording.load_state_dict(state["recording"])
-        method: Mapping[str, Any] | None = state["method"]
-        done = f"{len(self._results)} of {len(self._methods)} methods done"
-        where = "" if method is None else f", experience {method['index'] + 1}"
+        with fits_the_run():
+            self._results = [_RESULT.validate_python(result) for result in state["results"]]
+            self._audit.load_state_dict(state["audit"])
+            self._checks = state["checks"]
+            self._recording.load_state_dict(state["recording"])
+            method: Mapping[str, Any] | None = state["method"]
+            done = f"{len(self._results)} of {len(self._methods)} methods done"
+            where = "" if method is None else f", experience {method['index'] + 1}"
         self._console.print(Text(f"{self._config.name}: goes on ({done}{where})"), soft_wrap=True)
         return method
 
