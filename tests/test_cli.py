@@ -843,7 +843,7 @@ def test_a_study_leaves_its_table_and_figure(cli: Callable[[Sequence[str]], Answ
     assert (answer.code, answer.err) == (0, "")
     assert "A study" in answer.out
     folder = in_tmp_path / "runs" / "mini"
-    assert {path.name for path in folder.iterdir()} == {"study.csv", "study.json", "study.png", "log.txt"}
+    assert {path.name for path in folder.iterdir()} == {"study.csv", "study.json", "study.png", "log.txt", ".lock"}
     header, *rows = (folder / "study.csv").read_text().splitlines()
     assert header.startswith("variant,x,seed,architecture,network,accuracy,images,bytes")
     assert [row.split(",")[0] for row in rows] == ["A", "B"]

@@ -104,7 +104,7 @@ def test_initial_weights_follow_the_seed_and_not_the_method(tmp_path: Path, monk
         built.append(torch.cat([parameter.detach().flatten().clone() for parameter in network.parameters()]))
         return network
 
-    monkeypatch.setattr("iid_cl.runs.experiment.build_network", build)
+    monkeypatch.setattr("iid_cl.runs.learners.build_network", build)
     Compared(tmp_path / "run", quick(compare={"seeds": 2}))
     assert len(built) == 4  # both methods with seed 0, then with seed 1
     assert torch.equal(built[0], built[1])
@@ -153,8 +153,8 @@ def test_the_csv_has_a_line_per_cell(compared: Compared) -> None:
 
 
 def test_everything_is_there(compared: Compared) -> None:
-    names = {"cells", "comparison.png", "config.yaml", "log.txt", "results.csv", "results.json"}
-    assert {path.name for path in compared.path.iterdir()} == names
+    names = {"cells", "comparison.png", "config.yaml", "figures", "log.txt", "report.html", "results.csv", "results.json"}
+    assert {path.name for path in compared.path.iterdir()} == {*names, ".lock"}
     assert load_config(str(compared.path / "config.yaml")) == compared.config
     assert {"command", "commit", "versions", "machine", "device", "baseline", "summary"} <= set(compared.summary)
     log = (compared.path / "log.txt").read_text()

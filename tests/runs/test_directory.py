@@ -1,6 +1,7 @@
 """The run directory: made only where there is nothing, written whole."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -23,8 +24,9 @@ def test_a_missing_folder_is_made_with_its_parents(directory: RunDirectory, tmp_
 
 
 def test_an_empty_folder_is_taken(tmp_path: Path) -> None:
-    RunDirectory(tmp_path).log.close()
-    assert [path.name for path in tmp_path.iterdir()] == ["log.txt"]
+    with RunDirectory(tmp_path):
+        pass
+    assert {path.name for path in tmp_path.iterdir()} == {"log.txt", ".lock"}
 
 
 @pytest.mark.parametrize("kept", ["notes.txt", ".hidden", "folder"])
@@ -66,3 +68,41 @@ def test_free_directories_count_up(in_tmp_path: Path) -> None:
         found[-1].mkdir(parents=True)
     assert found == [Path("runs/mine"), Path("runs/mine-2"), Path("runs/mine-3")]
     assert free_directory("other") == Path("runs/other")
+
+
+def test_one_process_writes_at_a_time(tmp_path: Path) -> None:
+    with (
+        RunDirectory(tmp_path / "run"),
+        pytest.raises(UserError, match=rf"process {os.getpid()} on .* is writing there; wait for it"),
+    ):
+        RunDirectory(tmp_path / "run", again=True)
+    with RunDirectory(tmp_path / "run", again=True):
+        pass
+
+
+def test_a_holder_that_is_not_told_of_is_another_process(tmp_path: Path) -> None:
+    with RunDirectory(tmp_path / "run"):
+        for said in ("", "{", "[1]", '{"process": "x", "host": 1}'):
+            (tmp_path / "run" / ".holder.json").write_text(said)
+            with pytest.raises(UserError, match="another process is writing there"):
+                RunDirectory(tmp_path / "run", again=True)
+
+
+def test_files_that_grow_go_back_to_where_they_were(tmp_path: Path) -> None:
+    with RunDirectory(tmp_path / "run") as directory:
+        directory.add_metrics({"a": 1})
+        directory.log.write("one\n")
+        sizes = directory.sizes()
+        assert sizes == {"metrics.jsonl": len('{"a": 1}\n'), "log.txt": len("one\n")}
+        directory.add_metrics({"b": 2})
+        directory.log.write("two\n")
+        directory.sizes()
+        directory.rewind(sizes)
+        directory.log.write("three\n")
+    assert (tmp_path / "run" / "metrics.jsonl").read_text() == '{"a": 1}\n'
+    assert (tmp_path / "run" / "log.txt").read_text() == "one\nthree\n"
+    with RunDirectory(tmp_path / "run", again=True) as directory:
+        directory.rewind({})
+        assert directory.sizes() == {"metrics.jsonl": 0, "log.txt": 0}
+        with pytest.raises(UserError, match=r"metrics\.jsonl: has 0 bytes where the last checkpoint found 5"):
+            directory.rewind({"metrics.jsonl": 5})

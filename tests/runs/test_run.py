@@ -73,7 +73,7 @@ def weighted(row: list[float], sizes: list[int]) -> float:
 def test_a_run_leaves_its_files(finished: Finished) -> None:
     names = {path.name for path in finished.path.iterdir()}
     assert {"config.yaml", "metrics.jsonl", "run.json", "log.txt", "memory.safetensors", "memory.png"} <= names
-    assert not [name for name in names if name.startswith(".")]  # temporary files
+    assert [name for name in names if name.startswith(".")] == [".lock"]  # no temporary files
 
 
 def test_the_configuration_is_kept(finished: Finished) -> None:

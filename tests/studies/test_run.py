@@ -178,7 +178,7 @@ def test_kept_memories_are_those_of_the_first_seed(finished: Finished) -> None:
 
 
 def test_memories_are_kept_on_request_only(along: Finished) -> None:
-    assert {path.name for path in along.path.iterdir()} == {"study.csv", "study.json", "study.png", "log.txt"}
+    assert {path.name for path in along.path.iterdir()} == {"study.csv", "study.json", "study.png", "log.txt", ".lock"}
 
 
 def test_equal_seeds_give_equal_rows(finished: Finished, tmp_path: Path) -> None:

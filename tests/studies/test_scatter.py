@@ -69,7 +69,8 @@ def test_the_table_holds_the_points(finished: Finished) -> None:
 
 
 def test_a_scatter_leaves_its_files(finished: Finished) -> None:
-    assert {path.name for path in finished.path.iterdir()} == {"study.csv", "study.json", "study.png", "log.txt"}
+    names = {path.name for path in finished.path.iterdir()}
+    assert names == {"study.csv", "study.json", "study.png", "log.txt", ".lock"}
     summary = json.loads((finished.path / "study.json").read_text())
     assert StudyConfig.model_validate(summary["study"]) == finished.study
     assert {"command", "commit", "versions", "machine", "device"} <= set(summary)
