@@ -153,8 +153,8 @@ def test_the_csv_has_a_line_per_cell(compared: Compared) -> None:
 
 
 def test_everything_is_there(compared: Compared) -> None:
-    names = {"cells", "comparison.png", "config.yaml", "figures", "log.txt", "report.html", "results.csv", "results.json"}
-    assert {path.name for path in compared.path.iterdir()} == {*names, ".lock"}
+    names = {"cells", "comparison.png", "config.yaml", "log.txt", "results.csv", "results.json", ".lock"}
+    assert {path.name for path in compared.path.iterdir()} == names
     assert load_config(str(compared.path / "config.yaml")) == compared.config
     assert {"command", "commit", "versions", "machine", "device", "baseline", "summary"} <= set(compared.summary)
     log = (compared.path / "log.txt").read_text()
