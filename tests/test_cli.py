@@ -799,7 +799,19 @@ def test_without_arguments_the_commands_are_listed(cli: Callable[[Sequence[str]]
 def test_help_lists_the_commands(cli: Callable[[Sequence[str]], Answer]) -> None:
     answer = cli(["--help"])
     assert answer.code == 0
-    for command in ("run", "compare", "distill", "evaluate", "study", "show", "export", "list", "check", "doctor"):
+    for command in (
+        "run",
+        "compare",
+        "distill",
+        "evaluate",
+        "study",
+        "show",
+        "export",
+        "list",
+        "report",
+        "check",
+        "doctor",
+    ):
         assert f"\n  {command} " in answer.out
 
 

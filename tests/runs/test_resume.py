@@ -22,6 +22,8 @@ STORED = (
     "memory.png",
     "memory-herding.safetensors",
     "sources.json",
+    "losses.jsonl",
+    "history.safetensors",
 )
 
 
