@@ -1067,7 +1067,6 @@ def test_quiet_and_json_exclude_each_other(cli: Callable[[Sequence[str]], Answer
 @pytest.mark.skipif(sys.platform == "win32", reason="there is no pty")
 def test_a_narrow_terminal_is_never_overrun(in_tmp_path: Path) -> None:
     import fcntl
-    import os
     import pty
     import struct
     import termios
@@ -1075,9 +1074,9 @@ def test_a_narrow_terminal_is_never_overrun(in_tmp_path: Path) -> None:
     file = comparison_file()
     pid, terminal = pty.fork()
     if pid == 0:
-        os.environ |= {"TERM": "xterm-256color", "PYTHONWARNINGS": "ignore"}
-        os.environ.pop("COLUMNS", None)
-        os.execv(Path(sys.executable).with_name("iid-cl"), ["iid-cl", "run", file])
+        environment = {key: value for key, value in os.environ.items() if key not in ("COLUMNS", "LINES")}
+        program = Path(sys.executable).with_name("iid-cl")
+        os.execve(program, ["iid-cl", "run", file], {**environment, "TERM": "xterm-256color"})
     fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 40, 0, 0))
     shown = b""
     with contextlib.suppress(OSError):  # the end of a pty
@@ -1111,7 +1110,7 @@ def test_shells_complete_what_ships(words: str, expected: list[str], in_tmp_path
 
 def test_looking_at_configurations_imports_nothing_heavy() -> None:
     code = (
-        "import sys, iid_cl.cli, iid_cl.config_schema, iid_cl.config_files as files; files.load_config('split_digits.yaml'); "
+        "import sys, iid_cl.cli, iid_cl.config_files as files; files.load_config('split_digits.yaml'); "
         "print(sorted({'torch', 'torchvision', 'avalanche', 'matplotlib', 'sklearn', 'scipy'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
