@@ -13,6 +13,7 @@ import json
 import os
 import random
 import resource
+import shutil
 import struct
 import subprocess
 import sys
@@ -30,15 +31,20 @@ from rich.console import Console
 from safetensors.torch import save
 
 from iid_cl.config import Config, StreamConfig
-from iid_cl.config_files import _keys, dump_config, load_config, parse_config, read_override, shipped_configs
+from iid_cl.config_files import dotted_keys, dump_config, load_config, parse_config, read_override, shipped_configs
 from iid_cl.data.datasets import DATASETS
+from iid_cl.errors import is_printable
 from iid_cl.memory.exemplars import Exemplars, ExemplarSet
+from iid_cl.memory.export import export_memory
 from iid_cl.memory.files import _digest, _tensors, load_memory, save_memory
 from iid_cl.memory.jpeg import JpegSet, encode
 from iid_cl.report.comparison import Measured, comparison_table, summarise
+from iid_cl.report.show import show_memory
 from iid_cl.runs import memories
 from iid_cl.runs.compare import _RESULT, read_cell
 from iid_cl.runs.grid import Cell, cells
+from iid_cl.runs.listing import list_runs
+from iid_cl.screen import Screen
 from iid_cl.studies.cases import cases, load_study, shipped_studies
 
 Category = Callable[[random.Random, Path], Callable[[], object]]
@@ -173,7 +179,7 @@ def _spelt_out(config: Config) -> None:
 
 def overrides(random_: random.Random, folder: Path) -> Callable[[], object]:
     """--set of any key with any value, one to three of them."""
-    known = list(_keys(Config))
+    known = list(dotted_keys(Config))
 
     def override() -> str:
         key = (
@@ -329,10 +335,62 @@ def _used(memory: Exemplars) -> None:
     memory.targets(max(memory.classes) + 1)
 
 
+def shown_memories(random_: random.Random, folder: Path) -> Callable[[], object]:
+    """Files of another program, which are shown and exported where they are memories."""
+    file, out = folder / "memory.safetensors", Path("cache") / "exported"
+    file.write_bytes(_forged(random_, _memories()[random_.randrange(3)]))
+
+    def read() -> None:
+        shutil.rmtree(out, ignore_errors=True)
+        with contextlib.redirect_stdout(io.StringIO()) as printed:
+            show_memory(file, None, random_.choice((None, ["0"], ["[red]"])), Screen())
+            export_memory(file, out, decoded=random_.random() < 0.5)
+        assert is_printable(printed.getvalue().replace("\n", "")), "a control character got through"
+        assert all(path.is_relative_to(out.resolve()) for path in map(Path.resolve, out.rglob("*")))
+
+    return read
+
+
+def listed_runs(random_: random.Random, folder: Path) -> Callable[[], object]:
+    """The files of a run or a comparison, changed; damaged ones are listed as such."""
+    run = folder / "run"
+    run.mkdir()
+    (run / "config.yaml").write_bytes(mutated_yaml(random_, dump_config(Config())))
+    result: Any = {"results": [RESULT]}
+    record: Any = {"method": "random", "accuracy_seen": 0.5, "memory_bytes": 660}
+    row = {
+        "label": "random",
+        "mode": "replay",
+        "budget": ["ipc", 5],
+        "seeds": [0, 1],
+        "final": [0.5, 0.1],
+        "bytes": [1, 2],
+    }
+    kind = random_.randrange(4)
+    name, value = (("run.json", result), ("metrics.jsonl", record), ("results.json", {"summary": [row]}))[min(kind, 2)]
+    for _ in range(random_.choice((1, 1, 2))):
+        value = altered(random_, value)
+    text = json.dumps(value).encode()
+    (run / name).write_bytes(damaged(random_, text) if random_.random() < 0.3 else text)
+
+    def read() -> None:
+        with contextlib.redirect_stdout(io.StringIO()) as printed:
+            list_runs(folder, Screen())
+        assert is_printable(printed.getvalue().replace("\n", "")), "a control character got through"
+        if "damaged" in printed.getvalue():
+            raise Refused
+
+    return read
+
+
 def memories_of_data(random_: random.Random, folder: Path) -> Callable[[], object]:
     """Memories judged on the digits: classes, shape, split or normalisation are another data set's now and then."""
     file, memory, metadata = folder / "memory.safetensors", _memories()[random_.randrange(3)], dict(METADATA)
-    if random_.random() < 0.8:
+    if random_.random() < 0.2 and isinstance(memory, ExemplarSet) and memory.soft_labels is not None:
+        columns = memory.soft_labels.columns.clone()
+        columns[0, 0] = random_.choice((-1, 5, 10, 32767))
+        memory = dataclasses.replace(memory, soft_labels=dataclasses.replace(memory.soft_labels, columns=columns))
+    elif random_.random() < 0.8:
         metadata = altered(random_, metadata)
     elif isinstance(memory, ExemplarSet):
         side, channels = random_.choice((1, 4, 16)), random_.choice((1, 3))
@@ -599,6 +657,8 @@ CATEGORIES: dict[str, Category] = {
     "studies": studies,
     "memory files": memory_files,
     "memories of data": memories_of_data,
+    "shown memories": shown_memories,
+    "listed runs": listed_runs,
     "image folders": image_folders,
     "comparison cells": comparison_cells,
     "commands": commands,

@@ -1,20 +1,30 @@
-"""Everything that needs a GPU, in one go: speed, a whole run, the published settings.
+"""Everything that needs a GPU: tests, speed, the published protocol, a whole run, the published settings.
 
-    python -m benchmarks.gpu DATA [--mnist ROOT] [--tiny-imagenet ROOT] [--iterations 20000]
+    python -m benchmarks.gpu [DATA] [--tiny-imagenet ROOT] [--mnist ROOT] [--minutes 9] [--only PART ...]
+        [--iterations 20000]
 
-DATA is a CIFAR-10 image folder with train/ and test/, ROOT the folder of torchvision's MNIST, or that of
-tiny-imagenet-200. Runs, in this order and each into a ledger of its own: engine against reference, cost over classes
-and sizes, training against Avalanche's loader, a run of Split-CIFAR-100's shape, the published protocol on Tiny
-ImageNet, time to the reference's accuracy, the JPEG copy's own accuracy, and the published CIFAR-10 and MNIST studies.
-Without a CUDA device it prints ``not measured`` and writes nothing. Tests that need a GPU run with
-``python -m pytest -m gpu``.
+ROOT holds tiny-imagenet-200 or torchvision's MNIST, DATA is a CIFAR-10 image folder with train/ and test/. Parts, each
+into a ledger of its own: the tests marked ``gpu``, engine against reference, training against Avalanche's loader, the
+published protocol on Tiny ImageNet, cost over classes and sizes, a run of Split-CIFAR-100's shape, time to the
+reference's accuracy, the JPEG copy's own accuracy, and the published CIFAR-10 and MNIST studies.
+
+Parts whose ledger is there already are not repeated: the same command goes on, and says what is left. With
+``--minutes`` no part begins once half of them are spent; the protocol stops between its own cells and takes as many
+calls as it needs. Delete a ledger to measure it again. ``--only`` leaves out the others, such as one that fits into no
+call. Without a CUDA device it prints ``not measured`` and writes nothing. ``benchmarks/gpu.sh`` is one such call on a
+machine without a network.
 """
 
 import argparse
 import io
+import subprocess
+import sys
+import tempfile
 import time
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import torch
 from rich.console import Console
@@ -90,37 +100,108 @@ def whole_accuracy(device: torch.device, data: Path, epochs: int) -> float:
     return 100 * accuracy(network, *sides["test"])
 
 
-def main(data: Path, mnist: Path | None, iterations: int, epochs: int = 60, tiny: Path | None = None) -> None:
-    """Measures, or says that nothing could be measured."""
+def gpu_tests(folder: Path = ledger.ROOT) -> dict[str, Any]:
+    """How many of the tests marked ``gpu`` pass; all are to."""
+    with tempfile.TemporaryDirectory() as place:
+        report = Path(place) / "report.xml"
+        subprocess.run([sys.executable, "-m", "pytest", "-q", "-m", "gpu", f"--junitxml={report}"], cwd=folder)
+        suite = ElementTree.parse(report).getroot().find("testsuite")
+    assert suite is not None
+    total = int(suite.attrib["tests"])
+    passed = total - sum(int(suite.attrib[kind]) for kind in ("failures", "errors", "skipped"))
+    return ledger.row("tests marked gpu that pass", [float(passed)], "tests", target=float(total), better="higher")
+
+
+def measured_row(name: str, arguments: str, make: Callable[[], dict[str, Any]]) -> None:
+    """Writes a ledger of one row."""
+    start, device = time.perf_counter(), resolve_device("cuda")
+    row = make()
+    ledger.write(name, [row], provenance(device), time.perf_counter() - start, arguments, module="gpu")
+
+
+def parts(data: Path | None, mnist: Path | None, tiny: Path | None, iterations: int, epochs: int) -> dict[str, Any]:
+    """What there is to measure, by its ledger's name: a function of the minutes left; None: data are missing."""
+    device, common = resolve_device("cuda"), [f"distill.iterations={iterations}", "device=cuda"]
+
+    def copy_accuracy() -> dict[str, Any]:
+        assert data is not None
+        name = "ConvNet on the whole JPEG copy (published, lossless: 84.8)"
+        return ledger.row(name, [whole_accuracy(device, data, epochs)], "%")
+
+    def study(name: str, folder: Path | None, *keys: str) -> Any:
+        return folder and (lambda _: quality.main(f"{name}.yaml", folder, [*keys, *common], None, None))
+
+    return {
+        "gpu_tests": lambda _: measured_row("gpu_tests", "--only gpu_tests", gpu_tests),
+        "engine_cuda": lambda _: engine.main(device_name="cuda", iterations=100),
+        "training_cuda": lambda _: training.on_gpu(),
+        "protocol": tiny and (lambda minutes: protocol.main(tiny, minutes=minutes)),
+        "scaling_cuda": lambda _: scaling.main("cuda"),
+        "whole_run_cuda": lambda _: measured_row(
+            "whole_run_cuda", "--only whole_run_cuda", lambda: whole_run(device, parse_config(WHOLE_RUN, "WHOLE_RUN"))
+        ),
+        "time_to_accuracy_cuda": data and (lambda _: time_to_accuracy.main(data, device_name="cuda")),
+        "jpeg_copy": data and (lambda _: measured_row("jpeg_copy", "DATA --only jpeg_copy", copy_accuracy)),
+        "published_cifar10": study("published_cifar10", data, "stream.dataset=image_folder"),
+        "published_mnist": study("published_mnist", mnist),
+    }
+
+
+def done(name: str) -> bool:
+    """Whether a part's ledger is there; the protocol's parts are its cells, of which none may be left."""
+    if name == "protocol":
+        return protocol.left() == 0
+    return (ledger.RESULTS / f"{name}.json").is_file()
+
+
+def main(
+    data: Path | None,
+    mnist: Path | None,
+    iterations: int,
+    epochs: int = 60,
+    tiny: Path | None = None,
+    minutes: float | None = None,
+    only: Collection[str] = (),
+) -> list[str]:
+    """Measures what is not there yet, or says that nothing could be measured; returns the names of what is left."""
     if not torch.cuda.is_available():
         print("not measured: no CUDA device")
-        return
-    device = resolve_device("cuda")
-    engine.main(device_name="cuda", iterations=100)
-    scaling.main("cuda")
-    training.on_gpu()
-    start = time.perf_counter()
-    row = whole_run(device, parse_config(WHOLE_RUN, "WHOLE_RUN"))
-    ledger.write("whole_run_cuda", [row], provenance(device), time.perf_counter() - start, "DATA", module="gpu")
-    if tiny is not None:
-        protocol.main(tiny)
-    time_to_accuracy.main(data, device_name="cuda")
-    start = time.perf_counter()
-    reached = ledger.row(
-        "ConvNet on the whole JPEG copy (published, lossless: 84.8)", [whole_accuracy(device, data, epochs)], "%"
-    )
-    ledger.write("jpeg_copy", [reached], provenance(device), time.perf_counter() - start, "DATA", module="gpu")
-    common = [f"distill.iterations={iterations}", "device=cuda"]
-    quality.main("published_cifar10.yaml", data, ["stream.dataset=image_folder", *common], None, None)
-    if mnist is not None:
-        quality.main("published_mnist.yaml", mnist, common, None, None)
+        return []
+    began = time.perf_counter()
+    limit = float("inf") if minutes is None else minutes
+    wanted = {
+        name: make for name, make in parts(data, mnist, tiny, iterations, epochs).items() if name in (only or [name])
+    }
+    for name in [name for name, make in wanted.items() if make is None]:
+        print(f"{name}: its data are not given, left out")
+        del wanted[name]
+    first = True
+    for name, make in wanted.items():
+        spent = (time.perf_counter() - began) / 60
+        if done(name) or (spent > limit / 2 and not first):
+            continue
+        print(f"== {name}", flush=True)
+        make(limit - spent)
+        first = False
+    left = [name for name in wanted if not done(name)]
+    print(f"left, by the same command: {', '.join(left)}" if left else "nothing is left of these parts")
+    return left
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("data", type=Path)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path, nargs="?")
     parser.add_argument("--mnist", type=Path)
     parser.add_argument("--tiny-imagenet", type=Path)
     parser.add_argument("--iterations", type=int, default=20_000)
+    parser.add_argument("--minutes", type=float)
+    parser.add_argument("--only", nargs="+", default=[], metavar="PART")
     arguments = parser.parse_args()
-    main(arguments.data, arguments.mnist, arguments.iterations, tiny=arguments.tiny_imagenet)
+    main(
+        arguments.data,
+        arguments.mnist,
+        arguments.iterations,
+        tiny=arguments.tiny_imagenet,
+        minutes=arguments.minutes,
+        only=arguments.only,
+    )

@@ -6,16 +6,21 @@
 ROOT holds tiny-imagenet-200. The configurations are the shipped ``gdumb_tiny_imagenet_Nstep``: 20 images per class,
 each step's classes condensed without any other data, the class orders of seeds 0, 1, ..., and three fresh networks
 trained on the memory alone. Their accuracy after the last step depends on the last memory and on nothing before it, so
-networks are trained after that step only. Iterations and epochs are smaller than published. After each class order the
-rows so far are written to ``results/protocol_Nstep.json`` (``..._cpu.json`` on a CPU); an order that would take longer
-than what is left of the minutes is not begun. Without a CUDA device it prints ``not measured``, unless ``--device cpu``
-asks for it.
+networks are trained after that step only. Iterations and epochs are smaller than published.
+
+Each method of a class order is a cell, kept in ``results/protocol_Nstep.csv`` (``..._cpu.csv`` on a CPU): the same
+command goes on where it stopped. A cell that would take longer than what is left of the minutes is not begun. Rows of
+the class orders that are complete stand in the JSON file of that name. Without a CUDA device it prints ``not
+measured``, unless ``--device cpu`` asks for it.
 """
 
 import argparse
+import csv
+import io
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean
 from types import SimpleNamespace
@@ -33,6 +38,7 @@ from iid_cl.data.images import ImageDataset
 from iid_cl.data.streams import class_order, make_benchmark
 from iid_cl.devices import resolve_device
 from iid_cl.evaluate.scratch import judge
+from iid_cl.memory.files import write_bytes
 from iid_cl.runs.condense import make_buffer
 from iid_cl.runs.provenance import provenance
 
@@ -50,7 +56,46 @@ GAINS = {
     "random JPEG": None,
 }  # points that distilled is to win by
 
-Found = dict[str, list[list[float]]]  # per method: for each class order, the accuracies of its networks in percent
+STEPS, ORDERS, ITERATIONS, EPOCHS = (5, 10), 5, 500, 300
+COLUMNS = ("order", "method", "network", "accuracy", "bytes", "seconds", "settings")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One method in one class order: accuracies of its networks in percent, bytes of its memory, seconds it took."""
+
+    accuracies: list[float]
+    nbytes: int
+    seconds: float
+
+
+Found = dict[tuple[int, str], Cell]  # by class order and method
+
+
+def read_cells(file: Path, settings: str) -> Found:
+    """The cells of these settings that a file holds; others are not for this measurement."""
+    if not file.is_file():
+        return {}
+    found: Found = {}
+    for line in csv.DictReader(io.StringIO(file.read_text(encoding="utf-8"))):
+        if line["settings"] == settings:
+            cell = found.setdefault(
+                (int(line["order"]), line["method"]), Cell([], int(line["bytes"]), float(line["seconds"]))
+            )
+            cell.accuracies.append(float(line["accuracy"]))
+    return found
+
+
+def write_cells(file: Path, settings: str, found: Found) -> None:
+    """A line for each network."""
+    text = io.StringIO()
+    lines = csv.writer(text, lineterminator="\n")
+    lines.writerow(COLUMNS)
+    for (order, method), cell in sorted(found.items()):
+        for network, accuracy in enumerate(cell.accuracies):
+            lines.writerow([order, method, network, accuracy, cell.nbytes, round(cell.seconds, 1), settings])
+    file.parent.mkdir(exist_ok=True)
+    write_bytes(file, text.getvalue().encode())
 
 
 def last_memory(config: Config, dataset: ImageDataset, device: torch.device) -> MemoryBuffer:
@@ -77,18 +122,33 @@ def final_accuracies(memory: MemoryBuffer, config: Config, dataset: ImageDataset
     return [100 * value for value in judgement.accuracies]
 
 
-def rows_of(found: Found, nbytes: dict[str, int], networks: int) -> list[dict[str, Any]]:
+def measure(config: Config, dataset: ImageDataset, device: torch.device) -> Cell:
+    """Fills the memory and trains networks on it."""
+    start = time.perf_counter()
+    memory = last_memory(config, dataset, device)
+    accuracies = final_accuracies(memory, config, dataset, device)
+    return Cell(accuracies, memory.nbytes, time.perf_counter() - start)
+
+
+def complete(found: Found, orders: int) -> list[int]:
+    """The class orders that have a cell of every method."""
+    return [order for order in range(orders) if all((order, method) in found for method in METHODS)]
+
+
+def rows_of(found: Found, orders: Sequence[int], networks: int) -> list[dict[str, Any]]:
     """A row per method over all orders and networks, and distilled against each, paired by class order."""
-    orders = len(found["distilled"])
-    which = f"class orders of seeds 0 to {orders - 1}" if orders > 1 else "class order of seed 0"
-    seeds = f"{which}, {networks} networks each"
+    last = f" to {orders[-1]}" if len(orders) > 1 else ""
+    seeds = f"class order{'s of seeds' if last else ' of seed'} {orders[0]}{last}, {networks} networks each"
     rows = []
-    for method, accuracies in found.items():
-        values = [value for order in accuracies for value in order]
-        rows.append(ledger.row(f"{method}: final accuracy, {nbytes[method]:,} bytes", values, "%", seeds=seeds))
+    for method in METHODS:
+        values = [value for order in orders for value in found[order, method].accuracies]
+        nbytes = max(found[order, method].nbytes for order in orders)
+        rows.append(ledger.row(f"{method}: final accuracy, {nbytes:,} bytes", values, "%", seeds=seeds))
     for rival, target in GAINS.items():
-        if rival in found:
-            gain = [mean(a) - mean(b) for a, b in zip(found["distilled"], found[rival], strict=True)]
+        if rival in METHODS:
+            gain = [
+                mean(found[order, "distilled"].accuracies) - mean(found[order, rival].accuracies) for order in orders
+            ]
             goal = {} if target is None else {"target": target, "better": "higher"}
             rows.append(ledger.row(f"distilled minus {rival}", gain, "%", seeds=seeds, **interval(gain), **goal))
     return rows
@@ -97,53 +157,71 @@ def rows_of(found: Found, nbytes: dict[str, int], networks: int) -> list[dict[st
 def main(
     data: Path | None,
     *,
-    steps: Sequence[int] = (5, 10),
-    orders: int = 5,
-    iterations: int = 500,
-    epochs: int = 300,
+    steps: Sequence[int] = STEPS,
+    orders: int = ORDERS,
+    iterations: int = ITERATIONS,
+    epochs: int = EPOCHS,
     minutes: float = 10.0,
     device_name: str = "cuda",
     overrides: Sequence[str] = (),
-    name: str | None = "protocol",
-) -> dict[int, list[dict[str, Any]]]:
-    """The rows of each number of steps; written after each class order unless ``name`` is None."""
+) -> tuple[dict[int, list[dict[str, Any]]], int]:
+    """The rows of each number of steps that has a complete class order, and how many cells are left."""
     if device_name == "cuda" and not torch.cuda.is_available():
         print("the protocol on Tiny ImageNet: not measured, no CUDA device")
-        return {}
+        return {}, len(steps) * orders * len(METHODS)
     began = time.perf_counter()
     device = resolve_device(device_name)
-    keys = [f"distill.iterations={iterations}", f"evaluate.epochs={epochs}", *overrides]
-    dataset = load_dataset(load_config(_name(steps[0]), keys).stream, data)
-    found: dict[int, Found] = {count: {method: [] for method in METHODS} for count in steps}
-    rows: dict[int, list[dict[str, Any]]] = {}
-    loaded = time.perf_counter()
-    for seed in range(orders):
-        spent = time.perf_counter() - loaded
-        if seed and time.perf_counter() - began + spent / seed > 60 * minutes:
-            print(f"class order {seed} is left out: it would not fit into {minutes:g} minutes")
+    keys = _keys(iterations, epochs, overrides)
+    settings = " ".join(keys)
+    names = {count: f"protocol_{count}step" + ("_cpu" if device.type == "cpu" else "") for count in steps}
+    files = {count: ledger.RESULTS / f"{name}.csv" for count, name in names.items()}
+    found = {count: read_cells(files[count], settings) for count in steps}
+    todo = [
+        (order, count, method)
+        for order in range(orders)
+        for count in steps
+        for method in METHODS
+        if (order, method) not in found[count]
+    ]
+    dataset = load_dataset(load_config(_name(steps[0]), keys).stream, data) if todo else None
+    longest: dict[str, float] = {}
+    while todo and dataset is not None:
+        order, count, method = todo[0]
+        expected = longest.get(method, max(longest.values(), default=0.0))
+        if longest and time.perf_counter() - began + expected > 60 * minutes:
             break
-        for count in steps:
-            nbytes = {}
-            for method, method_keys in METHODS.items():
-                start = time.perf_counter()
-                config = load_config(_name(count), [*keys, *method_keys, f"seed={seed}"])
-                memory = last_memory(config, dataset, device)
-                accuracies = final_accuracies(memory, config, dataset, device)
-                found[count][method].append(accuracies)
-                nbytes[method] = memory.nbytes
-                seconds = time.perf_counter() - start
-                shown = " ".join(f"{value:.1f}" for value in accuracies)
-                print(f"{count} steps, order {seed}, {method}: {shown} %, {seconds:.0f} s", flush=True)
-            rows[count] = rows_of(found[count], nbytes, config.evaluate.networks)
-            if name is not None:
-                given = f"--data DATA --steps {count} --orders {seed + 1} --iterations {iterations} --epochs {epochs}"
-                given += "".join(f" --set {text}" for text in overrides)
-                given += " --device cpu" if device.type == "cpu" else ""
-                file = f"{name}_{count}step" + ("_cpu" if device.type == "cpu" else "")
-                ledger.write(
-                    file, rows[count], provenance(device), time.perf_counter() - began, given, module="protocol"
-                )
-    return rows
+        config = load_config(_name(count), [*keys, *METHODS[method], f"seed={order}"])
+        cell = found[count][order, method] = measure(config, dataset, device)
+        write_cells(files[count], settings, found[count])
+        longest[method] = max(longest.get(method, 0.0), cell.seconds)
+        shown = " ".join(f"{value:.1f}" for value in cell.accuracies)
+        print(f"{count} steps, order {order}, {method}: {shown} %, {cell.seconds:.0f} s", flush=True)
+        del todo[0]
+    rows = {}
+    for count in steps:
+        whole = complete(found[count], orders)
+        if whole:
+            networks = len(found[count][whole[0], "distilled"].accuracies)
+            rows[count] = rows_of(found[count], whole, networks)
+            given = f"--data DATA --steps {count} --orders {len(whole)} --iterations {iterations} --epochs {epochs}"
+            given += "".join(f" --set {text}" for text in overrides)
+            given += " --device cpu" if device.type == "cpu" else ""
+            spent = sum(cell.seconds for (order, _), cell in found[count].items() if order in whole)
+            ledger.write(names[count], rows[count], provenance(device), spent, given, module="protocol")
+    if todo:
+        print(f"{len(todo)} of {orders * len(steps) * len(METHODS)} cells are left; the same command goes on")
+    return rows, len(todo)
+
+
+def left() -> int:
+    """Cells of the whole measurement on a GPU, as set by default, that are not there yet."""
+    settings = " ".join(_keys(ITERATIONS, EPOCHS, ()))
+    found = [read_cells(ledger.RESULTS / f"protocol_{count}step.csv", settings) for count in STEPS]
+    return sum((order, method) not in each for each in found for order in range(ORDERS) for method in METHODS)
+
+
+def _keys(iterations: int, epochs: int, overrides: Sequence[str]) -> list[str]:
+    return [f"distill.iterations={iterations}", f"evaluate.epochs={epochs}", *overrides]
 
 
 def _name(steps: int) -> str:
@@ -153,15 +231,15 @@ def _name(steps: int) -> str:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path)
-    parser.add_argument("--steps", type=int, nargs="+", choices=(5, 10), default=[5, 10])
-    parser.add_argument("--orders", type=int, default=5)
-    parser.add_argument("--iterations", type=int, default=500)
-    parser.add_argument("--epochs", type=int, default=300)
+    parser.add_argument("--steps", type=int, nargs="+", choices=(5, 10), default=list(STEPS))
+    parser.add_argument("--orders", type=int, default=ORDERS)
+    parser.add_argument("--iterations", type=int, default=ITERATIONS)
+    parser.add_argument("--epochs", type=int, default=EPOCHS)
     parser.add_argument("--minutes", type=float, default=10.0)
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--set", action="append", default=[])
     arguments = parser.parse_args()
-    measured = main(
+    measured, left = main(
         arguments.data,
         steps=arguments.steps,
         orders=arguments.orders,
@@ -172,6 +250,6 @@ if __name__ == "__main__":
         overrides=arguments.set,
     )
     missed = [line for rows in measured.values() for line in ledger.missed(rows)]
-    if measured:
+    if measured and not left:
         print("\n".join(missed) or "all targets reached")
-    sys.exit(bool(missed))
+    sys.exit(bool(missed or left))

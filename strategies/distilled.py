@@ -1,13 +1,13 @@
 """The distilled memory, and mixtures of distilled and real images."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, Literal
 
 import torch
 
 from iid_cl.config_distill import DistillConfig, EarlyStoppingConfig
 from iid_cl.data.images import Normalization
-from iid_cl.distill.engine import OnStep
+from iid_cl.distill.engine import OnSnapshot, OnStep
 from iid_cl.distill.losses import Objective
 from iid_cl.distill.nested import nested
 from iid_cl.distill.uneven import distill_each
@@ -43,6 +43,12 @@ class DistilledBuffer(ClassBuffer):
         on_step: called now and then with the iteration and the losses.
 
     The remaining arguments are those of :class:`MemoryBuffer`.
+
+    Attributes:
+        on_losses: as ``on_step``, for classes that arrive only.
+        on_snapshot: called with the iteration and the images so far at each iteration of ``snapshots``,
+            for classes that arrive; classes of which there are fewer images than asked come in calls of their own.
+        snapshots: see :func:`iid_cl.distill.distill`.
     """
 
     def __init__(
@@ -78,6 +84,9 @@ class DistilledBuffer(ClassBuffer):
         self.embedder = embedder
         self.objective = objective
         self.on_step = on_step
+        self.on_losses: OnStep | None = None
+        self.on_snapshot: OnSnapshot | None = None
+        self.snapshots: Collection[int] = ()
         self._shrink = shrink
 
     def renew(self, arrived: ImagesByClass, room: int, strategy: Any, generator: torch.Generator) -> Exemplars:
@@ -106,7 +115,7 @@ class DistilledBuffer(ClassBuffer):
         count = int(fewer.labels.bincount().max())
         # a handful of images has none to hold out
         config = self.config.model_copy(update={"early_stopping": EarlyStoppingConfig()})
-        return self._distilled(memory.decoded().by_class(), {}, count, strategy, generator, config)
+        return self._distilled(memory.decoded().by_class(), {}, count, strategy, generator, config, arriving=False)
 
     def _count(self, images_by_class: ImagesByClass, room: int) -> int:
         """Images to store of each class."""
@@ -124,11 +133,19 @@ class DistilledBuffer(ClassBuffer):
         strategy: Any,
         generator: torch.Generator,
         config: DistillConfig | None = None,
+        *,
+        arriving: bool = True,
     ) -> ExemplarSet:
         """``count`` images of each class, or as many as it has."""
         assert self.normalization is not None  # measured by post_adapt at the latest
         config = config if config is not None else self.config
         device = self.device if self.device is not None else strategy.device
+
+        def on_step(iteration: int, losses: dict[str, float]) -> None:
+            for told in (self.on_step, self.on_losses if arriving else None):
+                if told is not None:
+                    told(iteration, losses)
+
         memory = distill_each(
             images_by_class,
             config,
@@ -141,8 +158,10 @@ class DistilledBuffer(ClassBuffer):
             embedder=self.embedder,
             objective=self.objective,
             soft_labels=self.soft_labels,
-            on_step=self.on_step,
+            on_step=on_step,
             journal=self.journal,
+            on_snapshot=self.on_snapshot if arriving else None,
+            snapshots=self.snapshots if arriving else (),
         )
         if self._shrink != "nested" or not self.budget.fixed:
             return memory

@@ -201,7 +201,8 @@ from iid_cl.errors import UserError
 with warnings.catch_warnings(record=True) as caught:
     warnings.simplefilter("always")
     assert choose("auto", None, torch.device("cpu"), 1e30, False) == EAGER
-assert [(w.category, str(w.message)[:31]) for w in caught] == [(RuntimeWarning, "going on without a compiler, wh")]
+said = [str(w.message)[:31] for w in caught if w.category is RuntimeWarning]  # PyTorch 2.11 has words with itself
+assert said == ["going on without a compiler, wh"]
 try:
     choose("float32", True, torch.device("cpu"), 0.0, False)
 except UserError as error:

@@ -1110,7 +1110,8 @@ def test_shells_complete_what_ships(words: str, expected: list[str], in_tmp_path
 
 def test_looking_at_configurations_imports_nothing_heavy() -> None:
     code = (
-        "import sys, iid_cl.cli, iid_cl.config_files as files; files.load_config('split_digits.yaml'); "
+        "import sys, iid_cl.cli, iid_cl.config_schema, iid_cl.config_files as files; "
+        "files.load_config('split_digits.yaml'); "
         "print(sorted({'torch', 'torchvision', 'avalanche', 'matplotlib', 'sklearn', 'scipy'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -30,6 +30,7 @@ for command in (
     look.show,
     look.export,
     look.list_,
+    look.report,
     help_commands.configs,
     help_commands.check,
     help_commands.schema,

@@ -46,3 +46,19 @@ def list_(
     from iid_cl.runs.listing import list_runs
 
     list_runs(folder, screen(False, json))
+
+
+def report(
+    directories: Annotated[list[Path], typer.Argument(metavar="DIR...", help="Runs, or one comparison.")],
+    out: Annotated[
+        Path | None, typer.Option(help="Folder to write into. Default: DIR; of several runs, runs/report.")
+    ] = None,
+    open_: Annotated[bool, typer.Option("--open", help="Open the page in a browser.")] = False,
+) -> None:
+    """Make one HTML page of runs or a comparison: report.html, with its figures as PNG and SVG beside."""
+    from iid_cl.report.page import report as write_report
+
+    page = write_report(directories, out)
+    print(page)
+    if open_:
+        typer.launch(page.resolve().as_uri())

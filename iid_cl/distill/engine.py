@@ -74,7 +74,8 @@ def distill(
         soft_labels: store with each decoded image the class probabilities that the trained networks see in it.
         on_step: called now and then with the iteration (from 1) and the mean loss terms per class.
         on_snapshot: called with the iteration and the images so far, at each iteration of ``snapshots``; 0 stands
-            for the images at the start. The schedule is that of all iterations.
+            for the images at the start, and the number of all iterations for those at the end, however early it comes.
+            The schedule is that of all iterations.
         journal: takes the state of the distillation where it wants it, and gives back that of an interrupted one.
 
     Returns:
@@ -211,9 +212,10 @@ class Distillation:
         config, every = self._config, max(1, self._config.iterations // REPORTS)
 
         def snapshot() -> None:
-            if on_snapshot is not None and self._iteration in snapshots:
+            if on_snapshot is not None and (self._iteration in snapshots or (last and config.iterations in snapshots)):
                 on_snapshot(self._iteration, self.stored())
 
+        last = False
         if kept is None:
             snapshot()
         else:

@@ -131,7 +131,9 @@ def _about(
 
 def _soft_labels(memory: ExemplarSet, names: Mapping[int, str], folders: Mapping[int, str], decoded: bool) -> str:
     """A row per decoded image, a column per class; stored images of several parts have a row for each."""
-    probabilities = memory.targets(memory.classes[-1] + 1)[:, memory.classes]
+    assert memory.soft_labels is not None  # its caller asks first
+    most = max(memory.classes[-1], int(memory.soft_labels.columns.max()))  # which may name classes that left
+    probabilities = memory.targets(most + 1)[:, memory.classes]
     text = io.StringIO(newline="")
     writer = csv.writer(text)
     writer.writerow(["file", "part", *names.values()])

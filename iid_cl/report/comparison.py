@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from iid_cl.report.statistics import interval, paired_difference, percent_interval
-from iid_cl.runs.experiment import Result
+from iid_cl.runs.result import Result
 
 FULL, MIDDLING = 110, 76  # columns that the tables of all figures, and of fewer, need
 TOLERANCE = 0.05  # of bytes below the others'

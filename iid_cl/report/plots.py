@@ -32,11 +32,12 @@ def legend_name(name: str) -> str:
 
 
 def save_figure(figure: Any, path: Path, *, tight: bool = True) -> None:
-    """Writes a PNG.
+    """Writes a PNG, or the SVG that the path's suffix asks for, of which the same figure gives the same bytes.
 
     Raises:
         UserError: the file cannot be written.
     """
+    from matplotlib import rc_context
     from matplotlib.text import Text
 
     for text in figure.findobj(Text):
@@ -44,5 +45,7 @@ def save_figure(figure: Any, path: Path, *, tight: bool = True) -> None:
     buffer = io.BytesIO()
     if tight:
         figure.tight_layout()
-    figure.savefig(buffer, format="png", metadata={"Software": None})
+    svg = path.suffix == ".svg"
+    with rc_context({"svg.hashsalt": "iid-cl"}):
+        figure.savefig(buffer, format="svg" if svg else "png", metadata={"Date" if svg else "Software": None})
     write_bytes(path, buffer.getvalue())

@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from iid_cl.report.statistics import percent
-from iid_cl.runs.experiment import Result
+from iid_cl.runs.result import Result
 
 if TYPE_CHECKING:
     from iid_cl.studies.run import Row

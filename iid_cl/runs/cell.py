@@ -18,8 +18,10 @@ from iid_cl.deterministic import deterministic
 from iid_cl.devices import resolve_device
 from iid_cl.report.pictures import save_memory_picture
 from iid_cl.runs.audit import Audit
-from iid_cl.runs.experiment import Result, run_method
+from iid_cl.runs.experiment import run_method
+from iid_cl.runs.recording import Recording
 from iid_cl.runs.reporter import Reporter
+from iid_cl.runs.result import Result
 
 
 @dataclass(frozen=True)
@@ -27,7 +29,7 @@ class Outcome:
     """What comes back from a worker.
 
     Attributes:
-        files: the contents of the memory's files, by their suffix.
+        files: the contents of the memory's files, by their suffixes.
         checks: what was found of the memory, see :meth:`iid_cl.runs.audit.Audit.checked`; None without one.
         remarks: lines for a person.
     """
@@ -40,12 +42,13 @@ class Outcome:
     remarks: list[str] = field(default_factory=list)
 
 
-def run_cell(config: str, data_root: Path | None) -> Outcome:
+def run_cell(config: str, data_root: Path | None, record: bool) -> Outcome:
     """Runs the configured memory; writes nothing.
 
     Args:
         config: the whole configuration as JSON.
         data_root: folder of the data sets, on the machine this runs on.
+        record: bring back how the memory was distilled, too.
 
     Raises:
         UserError: something the user can mend.
@@ -57,15 +60,19 @@ def run_cell(config: str, data_root: Path | None) -> Outcome:
     method = resolved.memory.method
     audit = Audit(dataset, class_order(resolved.stream, len(dataset.class_names), resolved.seed))
     remarks: list[str] = []
+    recording = Recording(dataset.class_names) if record else None
     with Reporter(Console(quiet=True)) as reporter, deterministic(resolved.deterministic, remarks.append):
-        result, memory = run_method(resolved, method, dataset, device, reporter, on_images=audit.watch(method))
+        watch = audit.watch(method)
+        result, memory = run_method(resolved, method, dataset, device, reporter, on_images=watch, recording=recording)
     files, checks = {}, None
     if memory is not None and memory.exemplars is not None:
         with tempfile.TemporaryDirectory() as folder:
             memory.save(Path(folder) / "m.safetensors")
             checks = audit.checked(method, Path(folder) / "m.safetensors", result.memory_bytes, resolved.memory.budget)
             save_memory_picture(Path(folder) / "m.png", memory.exemplars, dataset.class_names)
-            files = {path.suffix: path.read_bytes() for path in Path(folder).iterdir()}
+            if recording is not None:
+                recording.write(Path(folder), "m.")
+            files = {path.name.removeprefix("m"): path.read_bytes() for path in Path(folder).iterdir()}
     return Outcome(result, time.perf_counter() - start, platform.node(), files, checks, remarks)
 
 

@@ -9,7 +9,7 @@ import contextlib
 import hashlib
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from torch import Tensor
 from iid_cl.errors import UserError
 from iid_cl.memory.files import write_bytes
 
+STATE = "state"  # the folder's name in a run directory
 FORMAT = "iid-cl checkpoint"
 VERSION = 1
 KEPT = 2
@@ -84,6 +85,22 @@ class Checkpoints:
         """Of checkpoints with a manifest, in ascending order."""
         names = {file.stem for file in self._folder.glob("*.json")} if self._folder.is_dir() else set()
         return sorted(int(name) for name in names if re.fullmatch(r"\d{6,}", name))
+
+
+@contextlib.contextmanager
+def fits_the_run() -> Iterator[None]:
+    """Around what takes a state over. One that passed its checksum and yet does not fit was written by another program.
+
+    Raises:
+        UserError: it does not fit.
+    """
+    try:
+        yield
+    except (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+        said = " ".join(str(error).split())[:200] or type(error).__name__
+        raise UserError(
+            f"{STATE}: the checkpoint does not fit this run ({said}); remove the run directory and run it again."
+        ) from None
 
 
 def _read(path: Path) -> State:

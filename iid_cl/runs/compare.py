@@ -31,14 +31,15 @@ from iid_cl.report.comparison import (
     unequal_updates,
 )
 from iid_cl.report.comparison_figure import save_comparison_figure
+from iid_cl.report.page import report
 from iid_cl.runs.cell import Outcome, dataset_of, forget_datasets, run_cell
 from iid_cl.runs.checks import check_methods, check_network
 from iid_cl.runs.directory import RunDirectory, free_directory
-from iid_cl.runs.experiment import Result
 from iid_cl.runs.grid import BUDGETS, Cell, allowed_bytes, baseline_of, cells
 from iid_cl.runs.launchers import Failure, Launch, launch
 from iid_cl.runs.provenance import provenance
 from iid_cl.runs.reporter import Reporter
+from iid_cl.runs.result import Result
 from iid_cl.runs.run import headline
 from iid_cl.screen import emit
 from iid_cl.stopping import Stopped
@@ -127,6 +128,8 @@ def compare(
         with Reporter(console, directory.log) as reporter:
             for line in [*_remarks(rows, flagged), *_failures(failed)]:
                 reporter.result(line)
+            if rows:
+                reporter.line(f"The report is {report([path])}")
     console.print(Text(f"Everything is in {path}"), soft_wrap=True)
     emit(console, "finished", directory=str(path), baseline=baseline, rows=[asdict(row) for row in rows], failed=failed)
     return path, list(failed)
@@ -172,7 +175,8 @@ def _run_missing(
     remarked: set[str] = set()
     if not missing:
         return failed
-    jobs = {name: (cell.config.model_dump_json(), data_root) for name, cell in missing.items()}
+    first = min(cell.seed for cell in grid)  # whose distillations a report shows
+    jobs = {name: (cell.config.model_dump_json(), data_root, cell.seed == first) for name, cell in missing.items()}
     start = time.monotonic()
     reporter.stage(done, len(grid), "cells")
     with closing(launch(run_cell, jobs, how)) as outcomes:

@@ -22,6 +22,8 @@ GROWING = ("log.txt", "metrics.jsonl")  # files that are appended to
 class RunDirectory:
     """Holds ``config.yaml``, ``metrics.jsonl``, ``run.json``, ``log.txt``, ``memory.safetensors``, ``memory.png``.
 
+    And ``report.html`` with its ``figures/``; of runs that distil ``losses.jsonl`` and ``history.safetensors``, too.
+
     A context manager: leaving it closes the log and lets other processes in. A process that died holds nothing.
 
     Args:

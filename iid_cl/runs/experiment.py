@@ -4,7 +4,6 @@ import re
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -15,6 +14,7 @@ from iid_cl.data.images import ImageDataset
 from iid_cl.data.streams import class_order, make_benchmark
 from iid_cl.distill.journal import Journal
 from iid_cl.evaluate.metrics import mean_by_class, mean_row, seen_accuracy, summary
+from iid_cl.runs.checkpoint import fits_the_run
 from iid_cl.runs.learners import ProgressPlugin, make_memory_buffer, make_strategy
 from iid_cl.runs.loggers import Loggers
 from iid_cl.runs.position import (
@@ -25,50 +25,16 @@ from iid_cl.runs.position import (
     prepare_strategy,
     strategy_state,
 )
+from iid_cl.runs.recording import Recording, moments
 from iid_cl.runs.reporter import Reporter
+from iid_cl.runs.result import Result
 from iid_cl.runs.saver import Saver
-from iid_cl.strategies import ClassAccuracyPlugin, MemoryBuffer
+from iid_cl.strategies import ClassAccuracyPlugin, DistilledBuffer, MemoryBuffer
 from iid_cl.strategies.buffers import OnImages
 from iid_cl.strategies.memory_only import MemoryOnlyPlugin
 
 OnExperience = Callable[[Mapping[str, Any]], None]
 State = dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Result:
-    """What a run measured. Accuracies are in [0, 1]; see :mod:`iid_cl.evaluate.metrics` for definitions.
-
-    ``average_accuracy``, ``forgetting`` and ``backward_transfer`` are None where there is no sequence: for joint
-    training, the last two also for a single experience. With several networks, every figure is their mean.
-
-    Attributes:
-        class_accuracies: after each experience, the accuracy of each class seen (in JSON, its index is text).
-        network_matrices: each network's own matrix.
-        test_sizes: test images of each experience, which ``final_accuracy`` and ``average_accuracy`` weigh by.
-        train_seconds: of all networks together.
-        updates: mini-batches trained on, over all experiences and networks.
-    """
-
-    method: Method
-    mode: str
-    seed: int
-    class_order: list[list[int]]
-    matrix: list[list[float]]
-    final_accuracy: float
-    average_accuracy: float | None
-    forgetting: float | None
-    memory_images: int
-    memory_bytes: int
-    condense_seconds: float
-    train_seconds: float
-    total_seconds: float
-    final_task_accuracy: float | None = None
-    backward_transfer: float | None = None
-    class_accuracies: list[dict[int, float]] = field(default_factory=list)
-    network_matrices: list[list[list[float]]] = field(default_factory=list)
-    test_sizes: list[int] = field(default_factory=list)
-    updates: int = 0
 
 
 def run_method(
@@ -84,6 +50,7 @@ def run_method(
     saver: Saver | None = None,
     kept: Mapping[str, Any] | None = None,
     loggers: Loggers | None = None,
+    recording: Recording | None = None,
 ) -> tuple[Result, MemoryBuffer | None]:
     """Trains and evaluates one learner over the whole stream; ``train.networks`` of them on one memory.
 
@@ -101,18 +68,20 @@ def run_method(
         saver: saves the state of the run, this method's included, after each experience and in its training.
         kept: this method's part of a saved state, to go on from.
         loggers: log the first network and the memory.
+        recording: takes in what is distilled; the caller keeps its state.
 
     Raises:
         UserError: the stream, the network or the memory's size does not fit the data, or training diverges.
     """
     with _global_randomness(config.seed):
-        course = _Course(config, method, dataset, device, reporter, prefix, saver)
+        course = _Course(config, method, dataset, device, reporter, prefix, saver, recording)
         if course.memory is not None:
             course.memory.on_images = on_images
         if loggers is not None:
             course.log_to(loggers)
         if kept is not None:
-            course.load_state_dict(kept)
+            with fits_the_run():
+                course.load_state_dict(kept)
         if saver is not None:
             saver.of_method = course.state_dict
         try:
@@ -120,6 +89,7 @@ def run_method(
         finally:
             if saver is not None:
                 saver.of_method = None
+        course.embed(dataset)
     return course.result(), course.memory
 
 
@@ -135,6 +105,7 @@ class _Course:
         reporter: Reporter,
         prefix: str,
         saver: Saver | None,
+        recording: Recording | None,
     ) -> None:
         self._started = time.perf_counter()
         self._config, self._method, self._reporter, self._prefix, self._saver = config, method, reporter, prefix, saver
@@ -142,6 +113,10 @@ class _Course:
         self._counts = ClassAccuracyPlugin()
         self._progress = ProgressPlugin(reporter, prefix)
         self.memory = make_memory_buffer(config, method, dataset, self._progress, reporter)
+        self._recording = recording
+        if recording is not None and isinstance(self.memory, DistilledBuffer):
+            self.memory.on_losses, self.memory.on_snapshot = recording.on_step, recording.on_snapshot
+            self.memory.snapshots = moments(config.distill.iterations)
         last = [self._counts, self._progress]
         self._strategies = [
             make_strategy(config, method, dataset, device, self.memory, last, number)
@@ -174,15 +149,25 @@ class _Course:
         while self._index < total:
             memory_bytes = None if self.memory is None else self.memory.nbytes
             self._reporter.stage(self._index, total, memory_bytes=memory_bytes)
+            if self._recording is not None:
+                self._recording.begin(self._method, self._index)
             while self._number < len(self._strategies):
                 self._train_and_evaluate()
                 self._number += 1
+            if self._recording is not None:
+                self._recording.keep(None if self.memory is None else self.memory.exemplars)
             record = self._record()
             self._index, self._number, self._of_classes = self._index + 1, 0, []
             if on_experience is not None:
                 on_experience(record)
             if self._saver is not None:
                 self._saver.save()
+
+    def embed(self, dataset: ImageDataset) -> None:
+        """Records the first network's features of the memory's images, where they are distilled, and of real ones."""
+        memory = self.memory
+        if self._recording is not None and isinstance(memory, DistilledBuffer) and memory.exemplars is not None:
+            self._recording.embed(self._method, self._strategies[0].model, dataset, memory.exemplars)
 
     def _train_and_evaluate(self) -> None:
         """One network's experience."""

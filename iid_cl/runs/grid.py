@@ -37,14 +37,19 @@ class Cell:
     @property
     def name(self) -> str:
         """A file name of its own."""
-        parts = [self.label, self.mode, None if self.budget is None else "".join(map(str, self.budget))]
-        return "-".join([*(part for part in parts if part is not None), f"seed{self.seed}"])
+        return cell_name(self.label, self.mode, self.budget, self.seed)
 
     @property
     def digest(self) -> str:
         """Of all settings that the outcome depends on."""
         values = self.config.model_dump(mode="json", exclude={"name", "compare", "baselines", "evaluate", "loggers"})
         return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
+
+
+def cell_name(label: str, mode: str | None, budget: Budget | None, seed: int) -> str:
+    """Stem of the files of a cell."""
+    parts = [label, mode, None if budget is None else "".join(map(str, budget))]
+    return "-".join([*(part for part in parts if part is not None), f"seed{seed}"])
 
 
 def cells(config: Config, shape: Sequence[int], classes: int) -> list[Cell]:

@@ -7,15 +7,17 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import yaml
+from pydantic import TypeAdapter
 from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from iid_cl.config_files import read_yaml
 from iid_cl.errors import UserError, printable
 from iid_cl.screen import emit, print_table, width_of
 
+LARGEST = 2**28  # bytes of a file that is read
 MOST_ROWS = 6  # shown of one comparison among others
 
 
@@ -40,6 +42,9 @@ class Entry:
     seeds: tuple[int, ...] = ()
     final_accuracy: float | None = None
     memory_bytes: int | None = None
+
+
+_ENTRY = TypeAdapter(Entry)
 
 
 def list_runs(folder: Path, console: Console) -> None:
@@ -91,12 +96,11 @@ def _entries(folder: Path) -> Iterator[Entry]:
     }
     try:
         read = {"run": _run, "comparison": _comparison, "study": _study}[kind]
-        rows = list(read(folder, _object(summary) if summary.is_file() else None))
-    except (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError, yaml.YAMLError, RecursionError):
-        yield Entry(**common, state="damaged")
-        return
-    for row in rows:
-        yield Entry(**common, **row)
+        rows = read(folder, _object(summary) if summary.is_file() else None)
+        entries = [_ENTRY.validate_python({**common, **row}) for row in rows]
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError, UserError):
+        entries = []  # pydantic's errors are ValueErrors, too
+    yield from entries or [Entry(**common, state="damaged")]
 
 
 def _run(folder: Path, summary: Any) -> Iterator[dict[str, Any]]:
@@ -113,6 +117,8 @@ def _run(folder: Path, summary: Any) -> Iterator[dict[str, Any]]:
         return
     config = _config(folder)
     records = folder / "metrics.jsonl"
+    if records.is_file() and records.stat().st_size > LARGEST:
+        raise ValueError("metrics take less")
     lines = records.read_text(encoding="utf-8").splitlines() if records.is_file() else []
     latest: dict[str, Any] = {}
     for line in lines:
@@ -159,6 +165,8 @@ def _study(folder: Path, summary: Any) -> Iterator[dict[str, Any]]:
 
 
 def _object(path: Path) -> dict[str, Any]:
+    if path.stat().st_size > LARGEST:
+        raise ValueError("a summary is smaller")
     found = json.loads(path.read_text(encoding="utf-8"))
     if not isinstance(found, dict):
         raise ValueError("a summary holds keys")
@@ -166,8 +174,8 @@ def _object(path: Path) -> dict[str, Any]:
 
 
 def _config(folder: Path) -> Mapping[str, Any]:
-    values = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
-    if not isinstance(values, dict):
+    values = read_yaml(str(folder / "config.yaml"), "configuration", [], "iid_cl.configs")
+    if not values:
         raise ValueError("a configuration holds keys")
     return values
 

@@ -23,7 +23,7 @@ from iid_cl.distill.trained import train_networks
 from iid_cl.distill.uneven import distill_each
 from iid_cl.errors import UserError
 from iid_cl.evaluate.scratch import Judgement, judge
-from iid_cl.memory.exemplars import Exemplars, distilled_images
+from iid_cl.memory.exemplars import Exemplars, ExemplarSet, distilled_images
 from iid_cl.memory.files import load_memory, save_memory
 from iid_cl.memory.real import ordering, store_jpeg, store_whole
 from iid_cl.memory.selection import FeatureExtractor
@@ -119,6 +119,9 @@ def evaluate_memory(path: Path, config: Config, data_root: Path | None, console:
             f"{path}: was made from other classes or image sizes than {stream.dataset!r} has here; "
             "name its own data set with --data-root."
         )
+    soft = memory.soft_labels if isinstance(memory, ExemplarSet) else None
+    if soft is not None and int(soft.columns.max()) > memory.classes[-1]:
+        raise UserError(f"{path}: its soft labels name a class that it does not hold; make the memory anew.")
     seen_as = [list(dataset.normalization.mean), list(dataset.normalization.std)]
     if [memory.metadata.get("mean"), memory.metadata.get("std")] not in (seen_as, [None, None]):
         raise UserError(

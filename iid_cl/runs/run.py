@@ -22,22 +22,24 @@ from iid_cl.data.streams import class_order
 from iid_cl.deterministic import deterministic
 from iid_cl.devices import resolve_device
 from iid_cl.errors import UserError
+from iid_cl.report.page import report
 from iid_cl.report.pictures import save_memory_picture
 from iid_cl.report.tables import results_table
 from iid_cl.runs.audit import Audit, remark
-from iid_cl.runs.checkpoint import Checkpoints, State
+from iid_cl.runs.checkpoint import STATE, Checkpoints, State, fits_the_run
 from iid_cl.runs.checks import check_methods, check_network
 from iid_cl.runs.directory import RunDirectory, free_directory, is_used
-from iid_cl.runs.experiment import Result, run_method
+from iid_cl.runs.experiment import run_method
 from iid_cl.runs.loggers import Loggers, check_loggers
 from iid_cl.runs.provenance import differences, provenance
+from iid_cl.runs.recording import Recording
 from iid_cl.runs.reporter import Reporter
+from iid_cl.runs.result import Result
 from iid_cl.runs.saver import Saver
 from iid_cl.screen import emit
 from iid_cl.stopping import Stopped, stop_request
 
 BEGUN = "begun.json"
-STATE = "state"
 WIDE = 76  # columns of a terminal that has room for the full table
 
 _RESULT = TypeAdapter(Result)
@@ -127,6 +129,7 @@ class _Run:
         self._before = None if before is None else before["provenance"]
         self._results: list[Result] = []
         self._audit = Audit(self._dataset, class_order(config.stream, len(self._dataset.class_names), config.seed))
+        self._recording = Recording(self._dataset.class_names)
         self._checks: dict[Method, Any] = {}  # what was found of each method's memory
         self._directory = RunDirectory(path, again=unfinished)
         self._checkpoints = Checkpoints(path / STATE)
@@ -159,7 +162,7 @@ class _Run:
                     self._results.append(self._one_method(method, reporter, saver, kept))
                     kept = None
                     saver.save()
-                self._finish(saver)
+                self._finish(saver, reporter)
         except OSError as error:
             if error.errno not in (errno.ENOSPC, errno.EDQUOT):
                 raise
@@ -174,17 +177,20 @@ class _Run:
     def _kept(self, reporter: Reporter) -> Mapping[str, Any] | None:
         """Loads the last checkpoint; returns the part of the method that was at work."""
         state = self._checkpoints.newest(reporter.line)
-        self._directory.rewind({} if state is None else state["sizes"])
+        with fits_the_run():
+            self._directory.rewind({} if state is None else state["sizes"])
         for change in differences(self._before or {}, provenance(self._device)):
             reporter.line(f"note: {change}")
         if state is None:
             return None
-        self._results = [_RESULT.validate_python(result) for result in state["results"]]
-        self._audit.load_state_dict(state["audit"])
-        self._checks = state["checks"]
-        method: Mapping[str, Any] | None = state["method"]
-        done = f"{len(self._results)} of {len(self._methods)} methods done"
-        where = "" if method is None else f", experience {method['index'] + 1}"
+        with fits_the_run():
+            self._results = [_RESULT.validate_python(result) for result in state["results"]]
+            self._audit.load_state_dict(state["audit"])
+            self._checks = state["checks"]
+            self._recording.load_state_dict(state["recording"])
+            method: Mapping[str, Any] | None = state["method"]
+            done = f"{len(self._results)} of {len(self._methods)} methods done"
+            where = "" if method is None else f", experience {method['index'] + 1}"
         self._console.print(Text(f"{self._config.name}: goes on ({done}{where})"), soft_wrap=True)
         return method
 
@@ -192,7 +198,9 @@ class _Run:
         results = [asdict(result) for result in self._results]
         audit = self._audit.state_dict()
         sizes = self._directory.sizes()
-        return {"sizes": sizes, "results": results, "checks": self._checks, "audit": audit, "method": of_method}
+        recording = self._recording.state_dict()
+        told = {"results": results, "checks": self._checks, "audit": audit, "recording": recording}
+        return {"sizes": sizes, **told, "method": of_method}
 
     def _one_method(self, method: Method, reporter: Reporter, saver: Saver, kept: Mapping[str, Any] | None) -> Result:
         """Runs one method; its metrics, memory and picture go to the directory."""
@@ -216,6 +224,7 @@ class _Run:
                 saver=saver,
                 kept=kept,
                 loggers=loggers,
+                recording=self._recording,
             )
         if memory is not None and memory.exemplars is not None:
             stem = "memory" if method == config.memory.method else f"memory-{method}"
@@ -226,9 +235,10 @@ class _Run:
             reporter.line(f"{prefix}{remark(self._checks[method])}")
         return result
 
-    def _finish(self, saver: Saver) -> None:
+    def _finish(self, saver: Saver, reporter: Reporter) -> None:
         """Writes ``run.json``, with which the run is finished and its checkpoints are of no more use."""
         config, directory = self._config, self._directory
+        self._recording.write(directory.path)
         if self._checks:
             self._audit.save_sources(directory.path / "sources.json")
         directory.write_summary(
@@ -247,6 +257,7 @@ class _Run:
             emit(self._console, "result", **asdict(result))
         self._console.print(results_table(self._results, title, full=self._console.width >= WIDE))
         Console(file=directory.log, width=110, color_system=None).print(results_table(self._results, title))
+        reporter.line(f"The report is {report([self._path])}")
         self._console.print(Text(f"Everything is in {self._path}"), soft_wrap=True)
         emit(self._console, "finished", directory=str(self._path))
 

@@ -146,7 +146,7 @@ def test_the_gpu_script_measures_nothing_without_a_gpu(
     in_tmp_path: Path, results: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    gpu.main(in_tmp_path, None, 1)
+    assert gpu.main(in_tmp_path, None, 1, tiny=in_tmp_path, minutes=10) == []
     assert capsys.readouterr().out.startswith("not measured")
     assert not results.exists()
 
@@ -252,6 +252,72 @@ def test_a_whole_run_in_miniature() -> None:
     assert parse_config(gpu.WHOLE_RUN, "WHOLE_RUN").distill.iterations == 1000
 
 
+LIGHT = ["engine_cuda", "training_cuda", "scaling_cuda", "time_to_accuracy_cuda"]
+HEAVY = ["jpeg_copy", "published_cifar10", "published_mnist"]
+
+
+def pass_for_parts(monkeypatch: pytest.MonkeyPatch, results: Path) -> list[str]:
+    """Stands in for the parts that have tests of their own; the protocol takes two calls. Notes what ran."""
+    ran: list[str] = []
+    cells = [2]
+
+    def write(name: str) -> None:
+        ran.append(name)
+        results.mkdir(exist_ok=True)
+        (results / f"{name}.json").write_text("[]")
+
+    def measure_protocol(*_: Any, **__: Any) -> None:
+        ran.append("protocol")
+        cells[0] -= 1
+
+    functions = [(engine, "main"), (training, "on_gpu"), (scaling, "main"), (time_to_accuracy, "main")]
+    for name, (part, function) in zip(LIGHT, functions, strict=True):
+        monkeypatch.setattr(part, function, lambda *_, name=name, **__: write(name))
+    monkeypatch.setattr(protocol, "main", measure_protocol)
+    monkeypatch.setattr(protocol, "left", lambda: max(0, cells[0] - 1))
+    for function, name in (("gpu_tests", "gpu_tests"), ("whole_run", "whole_run_cuda")):
+        monkeypatch.setattr(gpu, function, lambda *_, name=name: (ran.append(name), ledger.row("x", [1.0], "s"))[1])
+    return ran
+
+
+def test_calls_of_the_gpu_script_go_on_where_the_last_one_stopped(
+    results: Path, monkeypatch: pytest.MonkeyPatch, in_tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(gpu, "resolve_device", lambda name: torch.device("cpu"))
+    ran = pass_for_parts(monkeypatch, results)
+    monkeypatch.setattr(protocol, "left", lambda: max(0, 2 - ran.count("protocol")))
+    monkeypatch.setattr(gpu.time, "perf_counter", lambda: 60.0 * 2 * len(ran))  # each part takes two minutes
+    calls = []
+    for _ in range(4):
+        before = len(ran)
+        left = gpu.main(None, None, 1, tiny=in_tmp_path, minutes=10)
+        calls.append((ran[before:], left))
+    assert calls == [
+        (["gpu_tests", "engine_cuda", "training_cuda"], ["protocol", "scaling_cuda", "whole_run_cuda"]),
+        (["protocol", "scaling_cuda", "whole_run_cuda"], ["protocol"]),
+        (["protocol"], []),
+        ([], []),
+    ]
+    printed = capsys.readouterr().out
+    assert "left, by the same command: protocol, scaling_cuda, whole_run_cuda\n" in printed
+    assert "published_cifar10: its data are not given, left out" in printed
+    assert printed.endswith("nothing is left of these parts\n")
+    assert gpu.main(in_tmp_path, None, 1, only=["time_to_accuracy_cuda"]) == []
+    assert ran[-1] == "time_to_accuracy_cuda"
+
+
+def test_gpu_tests_are_counted(in_tmp_path: Path) -> None:
+    (in_tmp_path / "pytest.ini").write_text("[pytest]\nmarkers = gpu: x\n")
+    (in_tmp_path / "test_x.py").write_text(
+        "import pytest\n\n\n@pytest.mark.gpu\n@pytest.mark.parametrize('n', [0, 1, 2])\ndef test_a(n):\n    assert n\n"
+        "\n\ndef test_b():\n    assert False\n"
+    )
+    row = gpu.gpu_tests(in_tmp_path)
+    assert (row["value"], row["target"]) == (2, 3)
+    assert ledger.missed([row]) == ["tests marked gpu that pass: 2, target 3"]
+
+
 def test_the_gpu_script_in_miniature(
     pictures: Path, results: Path, monkeypatch: pytest.MonkeyPatch, in_tmp_path: Path
 ) -> None:
@@ -260,11 +326,7 @@ def test_the_gpu_script_in_miniature(
     (in_tmp_path / "docs").mkdir()
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(gpu, "resolve_device", lambda name: torch.device("cpu"))
-    ran = []
-    parts = ((engine, "main"), (scaling, "main"), (training, "on_gpu"), (protocol, "main"), (time_to_accuracy, "main"))
-    for part, function in parts:
-        monkeypatch.setattr(part, function, lambda *_, part=part, **__: ran.append(part))
-    monkeypatch.setattr(gpu, "whole_run", lambda *_: ledger.row("run", [1.0], "min"))
+    pass_for_parts(monkeypatch, results)
     tiny = [
         "device=cpu", "stream.dataset=image_folder", "distill.real_batch=4", "distill.embedder.width=4",
         "distill.cc.network={width: 4}", "distill.cc.epochs=1", "distill.cc.trainings=1", "distill.cc.snapshots=1",
@@ -279,10 +341,8 @@ def test_the_gpu_script_in_miniature(
         ),
     )
     monkeypatch.setattr(quality, "load_study", lambda *arguments: small(load_study(*arguments)))
-    gpu.main(pictures, pictures, 1, epochs=1, tiny=pictures)
-    assert ran == [engine, scaling, training, protocol, time_to_accuracy]
-    written = {path.stem for path in results.iterdir()}
-    assert written == {"whole_run_cuda", "jpeg_copy", "published_cifar10", "published_mnist"}
+    assert gpu.main(pictures, pictures, 1, epochs=1, tiny=pictures) == []
+    assert {path.stem for path in results.glob("*.json")} == {*LIGHT, *HEAVY, "gpu_tests", "whole_run_cuda"}
     names = [row["name"] for row in json.loads((results / "published_cifar10.json").read_text())]
     assert names == ["DM at 1", "DM + CC + CM (IID) at 1", "IDM at 1", "IDM + CC + CM (IID) at 1"]
 
@@ -296,7 +356,7 @@ PROTOCOL = (
 )
 
 
-def protocol_rows(**changes: Any) -> dict[int, list[dict[str, Any]]]:
+def protocol_rows(**changes: Any) -> tuple[dict[int, list[dict[str, Any]]], int]:
     given = {"orders": 2, "iterations": 1, "epochs": 2, "device_name": "cpu", "overrides": PROTOCOL}
     return protocol.main(None, **{**given, **changes})
 
@@ -309,7 +369,8 @@ def without_jpeg(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("without_jpeg")
 def test_the_protocol_in_miniature(results: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    rows = protocol_rows()
+    rows, left = protocol_rows()
+    assert left == 0
     printed = re.findall(r"(\d+) steps, order (\d), ([\w -]+): ([\d. ]+) %", capsys.readouterr().out)
     shown: dict[tuple[str, str], list[list[float]]] = {}
     for steps, _, method, values in printed:
@@ -335,10 +396,29 @@ def test_the_protocol_in_miniature(results: Path, capsys: pytest.CaptureFixture[
 
 
 @pytest.mark.usefixtures("without_jpeg")
-def test_the_protocol_stops_when_time_is_up(results: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    rows = protocol_rows(orders=3, minutes=1e-6, steps=[5])
-    assert "class order 1 is left out" in capsys.readouterr().out
+def test_the_protocol_goes_on_where_it_stopped(results: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """One cell in each call that has no time: four methods, one class order."""
+    once = {"orders": 1, "steps": [5]}
+    for cells in range(1, 5):
+        rows, left = protocol_rows(**once, minutes=1e-9)
+        assert left == 4 - cells
+        assert bool(rows) == (cells == 4)
+        assert ("cells are left" in capsys.readouterr().out) == (cells < 4)
+    stored = (results / "protocol_5step_cpu.csv").read_text()
+    assert len(stored.splitlines()) == 1 + 4 * 2
+    assert protocol_rows(**once) == (rows, 0)  # nothing was left
+    assert " %, " not in capsys.readouterr().out
     assert {row["seeds"] for row in rows[5]} == {"class order of seed 0, 2 networks each"}
+    (results / "protocol_5step_cpu.csv").unlink()
+    again, _ = protocol_rows(**once)
+    assert [row["value"] for row in again[5]] == [row["value"] for row in rows[5]]
+
+
+@pytest.mark.usefixtures("without_jpeg")
+def test_cells_of_other_settings_are_not_taken(results: Path) -> None:
+    once = {"orders": 1, "steps": [5], "minutes": 1e-9}
+    assert protocol_rows(**once)[1] == 3
+    assert protocol_rows(**once, epochs=1)[1] == 3
 
 
 def test_the_protocols_memory_is_that_of_a_whole_run(in_tmp_path: Path) -> None:
@@ -357,7 +437,7 @@ def test_the_protocol_needs_a_gpu_unless_told_otherwise(
     results: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    assert protocol_rows(device_name="cuda") == {}
+    assert protocol_rows(device_name="cuda")[0] == {}
     assert "not measured" in capsys.readouterr().out
     assert not results.exists()
 

@@ -129,7 +129,7 @@ def test_each_memory_is_kept_with_its_picture(compared: Compared) -> None:
             assert (metadata["method"], metadata["seed"]) == (method, seed)
             with Image.open(stem.with_suffix(".png")) as picture:
                 picture.load()
-    assert len(list((compared.path / "cells").glob("*.safetensors"))) == 6
+    assert len(list((compared.path / "cells").glob("*[0-9].safetensors"))) == 6
 
 
 def test_the_table_has_mean_interval_and_paired_difference(compared: Compared) -> None:
@@ -168,10 +168,10 @@ def ran(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str, int, int]]:
     """Method, mode, images per class and seed of every cell that runs."""
     seen: list[tuple[str, str, int, int]] = []
 
-    def recorded(config: str, data_root: Path | None) -> Outcome:
+    def recorded(config: str, data_root: Path | None, record: bool) -> Outcome:
         c = Config.model_validate_json(config)
         seen.append((c.memory.method, c.train.mode, c.memory.ipc, c.seed))
-        return run_cell(config, data_root)
+        return run_cell(config, data_root, record)
 
     monkeypatch.setattr(module, "run_cell", recorded)
     return seen
@@ -207,10 +207,10 @@ def test_more_seeds_methods_budgets_and_modes_add_cells(tmp_path: Path, ran: lis
 def test_an_interrupted_comparison_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ran: list[Any]) -> None:
     recorded = module.run_cell
 
-    def interrupted(config: str, data_root: Path | None) -> Outcome:
+    def interrupted(config: str, data_root: Path | None, record: bool) -> Outcome:
         if '"seed":1' in config:
             raise KeyboardInterrupt
-        return recorded(config, data_root)
+        return recorded(config, data_root, record)
 
     monkeypatch.setattr(module, "run_cell", interrupted)
     config = quick(compare={"seeds": 2})
@@ -238,10 +238,10 @@ def test_a_method_that_changed_runs_again(tmp_path: Path, ran: list[Any]) -> Non
 
 
 def test_a_failed_cell_is_reported_while_others_finish(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def failing(config: str, data_root: Path | None) -> Outcome:
+    def failing(config: str, data_root: Path | None, record: bool) -> Outcome:
         if Config.model_validate_json(config).memory.method == "random":
             raise RuntimeError("out of\npatience")
-        return run_cell(config, data_root)
+        return run_cell(config, data_root, record)
 
     monkeypatch.setattr(module, "run_cell", failing)
     config = quick(compare={"methods": ["random", "herding"]})
@@ -317,13 +317,13 @@ def assert_identical_with_a_loss(tmp_path: Path, config: Config, how: Launch) ->
     assert there.numbers() == here.numbers()
 
 
-def run_cell_at_second_attempt(config: str, folder: Path) -> Outcome:
+def run_cell_at_second_attempt(config: str, folder: Path, record: bool) -> Outcome:
     """A distilled cell kills its worker the first time; digits need no folder of data, so it leaves a mark there."""
     method = Config.model_validate_json(config).memory.method
     if method == "distilled" and not (folder / method).exists():
         (folder / method).touch()
         os.kill(os.getpid(), signal.SIGKILL)
-    return run_cell(config, folder)
+    return run_cell(config, folder, record)
 
 
 RESULT = {

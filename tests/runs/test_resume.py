@@ -15,7 +15,14 @@ from iid_cl.runs.checkpoint import Checkpoints, State
 from iid_cl.runs.run import resume, run
 from tests.runs.helpers import miniature
 
-STORED = ("metrics.jsonl", "config.yaml", "memory.safetensors", "memory.png", "memory-herding.safetensors")
+STORED = (
+    "metrics.jsonl",
+    "config.yaml",
+    "memory.safetensors",
+    "memory.png",
+    "memory-herding.safetensors",
+    "sources.json",
+)
 
 
 class Killed(BaseException):
@@ -68,7 +75,7 @@ def timeless(path: Path) -> dict[str, Any]:
     summary = json.loads((path / "run.json").read_text())
     results = [{k: v for k, v in result.items() if not k.endswith("seconds")} for result in summary["results"]]
     files = {name: (path / name).read_bytes() for name in STORED if (path / name).exists()}
-    return {"results": results, **files}
+    return {"results": results, "checks": summary["checks"], **files}
 
 
 CASES: dict[str, dict[str, Any]] = {

@@ -177,7 +177,7 @@ def test_cumulative_training_keeps_all_data(tmp_path: Path, mode: str) -> None:
     assert result["matrix"][0] == without["matrix"][0]
     assert result["forgetting"] < without["forgetting"]
     assert (result["memory_bytes"], result["condense_seconds"]) == (0, 0)
-    assert not list(done.path.glob("*.safetensors"))
+    assert not list(done.path.glob("memory*.safetensors"))
 
 
 def test_seconds_add_up(finished: Finished) -> None:
@@ -203,7 +203,7 @@ def test_the_memory_is_kept(finished: Finished) -> None:
 
 
 def test_a_baselines_memory_is_kept_beside(finished: Finished) -> None:
-    memories = [load_memory(path) for path in finished.path.glob("*.safetensors")]
+    memories = [load_memory(path) for path in finished.path.glob("memory*.safetensors")]
     assert sorted(memory.metadata["method"] for memory in memories) == ["distilled", "herding"]
 
 
@@ -211,7 +211,7 @@ def test_herded_images_are_training_images_of_their_class(finished: Finished) ->
     dataset = load_dataset(finished.config.stream, None)
     (memory,) = [
         memory
-        for memory in map(load_memory, finished.path.glob("*.safetensors"))
+        for memory in map(load_memory, finished.path.glob("memory*.safetensors"))
         if memory.metadata["method"] == "herding"
     ]
     for label, images in memory.by_class().items():

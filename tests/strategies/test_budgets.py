@@ -24,7 +24,7 @@ from iid_cl.memory.files import load_memory
 from iid_cl.memory.jpeg import JpegSet
 
 from .conftest import TINY
-from .made_up import AGENT, experience, flatten, noise, stream
+from .made_up import AGENT, experience, flatten, noise, real_ones, stream
 
 UNIT = 64 + 2  # a grey image of 8x8 and its label
 GRID = TINY.model_copy(update={"partition": 2})
@@ -124,6 +124,7 @@ WAYS: dict[str, Any] = {
     "reservoir": lambda **b: ReservoirBuffer(**b),
     "distilled": lambda **b: DistilledBuffer(distill=TINY, **b),
     "cut": lambda **b: DistilledBuffer(distill=TINY, shrink="cut", **b),
+    "nested": lambda **b: DistilledBuffer(distill=GRID, shrink="nested", **b),
     "grid": lambda **b: DistilledBuffer(distill=GRID, **b),
     "soft": lambda **b: DistilledBuffer(distill=TINY, soft_labels=True, **b),
     "soft grid": lambda **b: DistilledBuffer(distill=GRID, soft_labels=True, **b),
@@ -289,6 +290,23 @@ def test_redistilling_changes_images_and_cutting_does_not() -> None:
         memory.post_adapt(AGENT, second)
         stored[shrink] = torch.equal(memory.exemplars.images[:4], before)
     assert stored == {"cut": True, "redistil": False}
+
+
+def test_a_nested_order_is_that_of_herding_and_is_cut() -> None:
+    """The images are those that cut keeps, in another order where the total is fixed."""
+    kept = {}
+    for shrink in ("cut", "nested"):
+        for budget in ({"mem_size": 8}, {"ipc": 4}):
+            memory = DistilledBuffer(**budget, distill=TINY, shrink=shrink)
+            first, second = stream((0,), (3,))
+            memory.post_adapt(AGENT, first)
+            before = memory.exemplars.images
+            memory.post_adapt(AGENT, second)
+            assert torch.equal(memory.exemplars.images[:4], before[:4])
+            kept[shrink, *budget] = before
+    assert torch.equal(kept["cut", "ipc"], kept["nested", "ipc"])  # it grows: nothing is ever cut
+    assert not torch.equal(kept["cut", "mem_size"], kept["nested", "mem_size"])
+    assert all(real_ones(kept["nested", "mem_size"], {0: kept["cut", "mem_size"]}))
 
 
 def test_redistilling_a_handful_of_images_holds_none_out() -> None:
