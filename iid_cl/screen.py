@@ -52,7 +52,9 @@ def width_of(console: Console) -> int:
 
 def print_table(console: Console, table: Table) -> None:
     """Prints a table within :func:`width_of`."""
-    console.print(table, width=width_of(console))
+    if not console.is_terminal:
+        console.width = PAGE  # what is printed cannot be wider than the console
+    console.print(table)
 
 
 def _finite(value: Any) -> Any:

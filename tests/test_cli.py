@@ -1079,7 +1079,6 @@ def test_quiet_and_json_exclude_each_other(cli: Callable[[Sequence[str]], Answer
 @pytest.mark.skipif(sys.platform == "win32", reason="there is no pty")
 def test_a_narrow_terminal_is_never_overrun(in_tmp_path: Path) -> None:
     import fcntl
-    import os
     import pty
     import struct
     import termios
@@ -1087,9 +1086,9 @@ def test_a_narrow_terminal_is_never_overrun(in_tmp_path: Path) -> None:
     file = comparison_file()
     pid, terminal = pty.fork()
     if pid == 0:
-        os.environ |= {"TERM": "xterm-256color", "PYTHONWARNINGS": "ignore"}
-        os.environ.pop("COLUMNS", None)
-        os.execv(Path(sys.executable).with_name("iid-cl"), ["iid-cl", "run", file])
+        environment = {key: value for key, value in os.environ.items() if key not in ("COLUMNS", "LINES")}
+        program = Path(sys.executable).with_name("iid-cl")
+        os.execve(program, ["iid-cl", "run", file], {**environment, "TERM": "xterm-256color"})
     fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 40, 0, 0))
     shown = b""
     with contextlib.suppress(OSError):  # the end of a pty

@@ -15,6 +15,7 @@ from iid_cl.errors import UserError
 from iid_cl.runs.loggers import _keep_last, check_loggers
 from iid_cl.runs.run import run
 from tests.runs.helpers import miniature
+from tests.runs.test_resume import Killer, timeless
 
 FROM_OTHERS = [
     "ignore:.*tensorboard.*:DeprecationWarning",
@@ -152,3 +153,30 @@ def test_cells_of_a_comparison_do_not_depend_on_them() -> None:
     assert [cell.digest for cell in plain] == [cell.digest for cell in logged]
     assert all(cell.config.loggers == [] for cell in logged)
     assert asdict(plain[0])["label"] == "none"
+
+
+def test_a_run_killed_at_any_save_logs_each_row_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    killer = Killer(monkeypatch)
+    config = miniature(checkpoint={"every": 0.0}, loggers=["csv", "tensorboard"], baselines=["random"])
+    assert not killer(config, tmp_path / "whole")
+    whole, saves = logged(tmp_path / "whole"), killer.saves
+    for kill_at in range(1, saves + 1, max(1, saves // 4)):
+        path = tmp_path / str(kill_at)
+        assert killer(config, path, kill_at)
+        while killer(config, path, kill_at=max(2, saves // 3)):
+            pass
+        assert timeless(path) == timeless(tmp_path / "whole")
+        assert logged(path) == whole
+
+
+def logged(folder: Path) -> dict[str, Any]:
+    """What CSV files hold, but for means over an epoch or a stream that was interrupted: which rows, accuracies."""
+    found: dict[str, Any] = {}
+    for method in ("distilled", "random"):
+        files = folder / "csv" / method
+        found[method] = (
+            sorted((row[1], row[0], row[2]) for row in table(files / "eval_results.csv")),
+            sorted(row[:2] for row in table(files / "training_results.csv")),
+            sorted(table(files / "distillation.csv")),
+        )
+    return found
