@@ -233,15 +233,15 @@ class MemoryBuffer(ClassGroups, ExemplarsBuffer):
                 self.exemplars, like, self._form, self.normalization, self.keys, self.number_samples
             )
 
-    def save(self, path: Path | str) -> None:
-        """Writes the memory as safetensors.
+    def save(self, path: Path | str, metadata: Mapping[str, Any] | None = None) -> None:
+        """Writes the memory as safetensors; ``metadata`` (plain JSON) joins the memory's own.
 
         Raises:
             UserError: the memory is still empty, or the file cannot be written.
         """
         if self.exemplars is None or self.normalization is None:
             raise UserError(f"{path}: the memory is still empty; save it after the first experience.")
-        save_memory(Path(path), self.exemplars, self.describe())
+        save_memory(Path(path), self.exemplars, {**self.describe(), **(metadata or {})})
 
     def describe(self) -> dict[str, Any]:
         """What the memory is, as plain JSON."""

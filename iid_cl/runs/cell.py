@@ -19,6 +19,7 @@ from iid_cl.devices import resolve_device
 from iid_cl.report.pictures import save_memory_picture
 from iid_cl.runs.audit import Audit
 from iid_cl.runs.experiment import run_method
+from iid_cl.runs.memories import origin_of
 from iid_cl.runs.recording import Recording
 from iid_cl.runs.reporter import Reporter
 from iid_cl.runs.result import Result
@@ -67,7 +68,7 @@ def run_cell(config: str, data_root: Path | None, record: bool) -> Outcome:
     files, checks = {}, None
     if memory is not None and memory.exemplars is not None:
         with tempfile.TemporaryDirectory() as folder:
-            memory.save(Path(folder) / "m.safetensors")
+            memory.save(Path(folder) / "m.safetensors", origin_of(resolved, dataset))
             checks = audit.checked(method, Path(folder) / "m.safetensors", result.memory_bytes, resolved.memory.budget)
             save_memory_picture(Path(folder) / "m.png", memory.exemplars, dataset.class_names)
             if recording is not None:

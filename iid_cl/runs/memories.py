@@ -81,8 +81,7 @@ def condense_dataset(
 def memory_metadata(config: Config, dataset: ImageDataset, device: torch.device, seconds: float) -> dict[str, Any]:
     """What a memory file says of its making; :func:`evaluate_memory` finds the data set by it."""
     return {
-        "stream": config.stream.model_dump(mode="json"),
-        "class_names": list(dataset.class_names),
+        **origin_of(config, dataset),
         "mean": list(dataset.normalization.mean),
         "std": list(dataset.normalization.std),
         "method": config.memory.method,
@@ -91,6 +90,11 @@ def memory_metadata(config: Config, dataset: ImageDataset, device: torch.device,
         "seconds": round(seconds, 3),
         "provenance": provenance(device),
     }
+
+
+def origin_of(config: Config, dataset: ImageDataset) -> dict[str, Any]:
+    """The data set that a memory is made from: what :func:`evaluate_memory` and people know it by."""
+    return {"stream": config.stream.model_dump(mode="json"), "class_names": list(dataset.class_names)}
 
 
 def evaluate_memory(path: Path, config: Config, data_root: Path | None, console: Console) -> list[Judgement]:

@@ -31,6 +31,7 @@ from iid_cl.runs.checks import check_methods, check_network
 from iid_cl.runs.directory import RunDirectory, free_directory, is_used
 from iid_cl.runs.experiment import run_method
 from iid_cl.runs.loggers import Loggers, check_loggers
+from iid_cl.runs.memories import origin_of
 from iid_cl.runs.provenance import differences, provenance
 from iid_cl.runs.recording import Recording
 from iid_cl.runs.reporter import Reporter
@@ -229,7 +230,7 @@ class _Run:
         if memory is not None and memory.exemplars is not None:
             stem = "memory" if method == config.memory.method else f"memory-{method}"
             path = directory.path / f"{stem}.safetensors"
-            memory.save(path)
+            memory.save(path, origin_of(config, dataset))
             save_memory_picture(path.with_suffix(".png"), memory.exemplars, dataset.class_names)
             self._checks[method] = self._audit.checked(method, path, result.memory_bytes, config.memory.budget)
             reporter.line(f"{prefix}{remark(self._checks[method])}")

@@ -427,3 +427,10 @@ def test_no_run_waits_for_a_data_loader(
     monkeypatch.setattr(DataLoader, "__iter__", refuse)
     finished = finish(tmp_path / "run", miniature(memory={"method": method}, train={"mode": mode}))
     assert 0 <= finished.result(method)["final_accuracy"] <= 1
+
+
+def test_a_runs_memory_says_what_it_was_made_from(finished: Finished) -> None:
+    metadata = load_memory(finished.path / "memory.safetensors").metadata
+    assert metadata["class_names"] == list("0123456789")
+    assert metadata["stream"]["classes"] == CLASSES
+    assert (metadata["stream"]["dataset"], metadata["seed"]) == ("digits", 0)
