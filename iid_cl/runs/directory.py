@@ -93,10 +93,13 @@ class RunDirectory:
 
         Raises:
             UserError: one is smaller than that.
+            ValueError: a size is none.
         """
         for name in GROWING:
             path, size = self.path / name, sizes.get(name, 0)
             found = path.stat().st_size if path.exists() else 0
+            if type(size) is not int or size < 0:
+                raise ValueError(f"{name} cannot have {size!r} bytes")
             if found < size:
                 raise UserError(
                     f"{path}: has {found} bytes where the last checkpoint found {size}; it was changed, so remove the "

@@ -255,7 +255,14 @@ class _Course:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Goes on from there."""
+        """Goes on from there.
+
+        Raises:
+            ValueError: it is that of another stream; other errors where it is none at all.
+        """
+        places = (state["index"], len(self._sizes) + 1), (state["number"], len(self._strategies))
+        if any(type(place) is not int or not 0 <= place < end for place, end in places):
+            raise ValueError(f"experience {state['index']!r} or network {state['number']!r} is none of the run's")
         self._index, self._number = state["index"], state["number"]
         self._matrices, self._class_accuracies = state["matrices"], state["class_accuracies"]
         self._of_classes = state["of_classes"]

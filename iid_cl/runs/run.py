@@ -106,7 +106,8 @@ def _begun(path: Path) -> dict[str, Any]:
     """
     try:
         found = json.loads((path / BEGUN).read_text(encoding="utf-8"))
-        if not isinstance(found["provenance"], dict) or not isinstance(found["data"], str):
+        kinds = {"provenance": dict, "data": str, "data_root": str | None}
+        if not all(isinstance(found[key], kind) for key, kind in kinds.items()):
             raise TypeError
         return dict(found)
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
