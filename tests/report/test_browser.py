@@ -62,6 +62,12 @@ class Browser:
         """An expression about ``chart``."""
         return self.ask(f"((chart) => {expression})(Chart.getChart('chart-{name}'))")
 
+    def wait_for(self, expression: str) -> None:
+        """Until something holds of the first ``chart``; fails after ten seconds."""
+        from selenium.webdriver.support.wait import WebDriverWait
+
+        WebDriverWait(self.driver, 10).until(lambda _: self.chart("seen", expression))
+
     def find(self, selector: str) -> Any:
         return self.driver.find_element("css selector", selector)
 
@@ -229,7 +235,7 @@ def test_both_colour_schemes(browser: Browser, run_page: Path) -> None:
     assert seen["light"] == ("rgb(246, 248, 250)", "#0072b2")
     assert seen["dark"] == ("rgb(15, 20, 26)", "#5ab4f0")
     browser.media("light")  # while the page is open
-    assert browser.chart("seen", "chart.data.datasets[0].borderColor") == "#0072b2"
+    browser.wait_for("chart.data.datasets[0].borderColor === '#0072b2'")
 
 
 @pytest.mark.parametrize("width", [390, 1440])
@@ -266,6 +272,6 @@ def test_a_dark_page_prints_on_white(browser: Browser, run_page: Path) -> None:
     printed = base64.b64decode(browser.driver.execute_cdp_cmd("Page.printToPDF", {})["data"])
     assert printed.startswith(b"%PDF")
     assert browser.ask("window.printed") == "#0072b2"
-    assert browser.chart("seen", "chart.data.datasets[0].borderColor") == "#5ab4f0"  # afterwards
+    browser.wait_for("chart.data.datasets[0].borderColor === '#5ab4f0'")  # afterwards
     browser.media("dark", "print")
     assert browser.ask("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
