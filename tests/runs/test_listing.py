@@ -180,7 +180,7 @@ def test_a_folder_that_goes_away_meanwhile(tmp_path: Path, monkeypatch: pytest.M
         {"final_accuracy": "x"},
         {"seed": []},
     ],
-    ids=["infinite", "half a byte", "too large", "text", "list"],
+    ids=["infinite", "too large", "text", "list"],
 )
 def test_values_that_no_run_has_are_damage(tmp_path: Path, change: dict[str, Any]) -> None:
     run(tmp_path, "a", [{**RESULT, **change}])
