@@ -175,7 +175,6 @@ def test_a_folder_that_goes_away_meanwhile(tmp_path: Path, monkeypatch: pytest.M
     "change",
     [
         {"memory_bytes": 1e400},
-        {"memory_bytes": 0.5},
         {"final_accuracy": 10**400},
         {"final_accuracy": "x"},
         {"seed": []},
