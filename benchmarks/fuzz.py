@@ -119,7 +119,7 @@ def _children() -> float:
 
 
 def _tree(sandbox: Path) -> dict[str, tuple[int, int, int]]:
-    """Every file's kind, size and time of change; the cache of decoded images is meant to change."""
+    """Every entry's kind, and a file's size and time of change; the cache of decoded images is meant to change."""
     found = {}
     waiting = [str(sandbox)]
     while waiting:
@@ -130,7 +130,9 @@ def _tree(sandbox: Path) -> dict[str, tuple[int, int, int]]:
                 status = entry.stat(follow_symlinks=False)
                 if stat.S_ISDIR(status.st_mode):
                     waiting.append(entry.path)
-                found[entry.path] = (status.st_mode, status.st_size, status.st_mtime_ns)
+                    found[entry.path] = (status.st_mode, 0, 0)
+                else:
+                    found[entry.path] = (status.st_mode, status.st_size, status.st_mtime_ns)
     return found
 
 

@@ -31,7 +31,15 @@ from rich.console import Console
 from safetensors.torch import save
 
 from iid_cl.config import Config, StreamConfig
-from iid_cl.config_files import dotted_keys, dump_config, load_config, parse_config, read_override, shipped_configs
+from iid_cl.config_files import (
+    dotted_keys,
+    dump_config,
+    flat,
+    load_config,
+    parse_config,
+    read_override,
+    shipped_configs,
+)
 from iid_cl.data.datasets import DATASETS
 from iid_cl.errors import is_printable
 from iid_cl.memory.exemplars import Exemplars, ExemplarSet
@@ -180,12 +188,15 @@ def _spelt_out(config: Config) -> None:
 def overrides(random_: random.Random, folder: Path) -> Callable[[], object]:
     """--set of any key with any value, one to three of them."""
     known = list(dotted_keys(Config))
+    defaults = flat(Config().model_dump(mode="json"))
 
     def override() -> str:
         key = (
             random_.choice(known) if random_.random() < 0.8 else random_.choice([*TEXTS, "a." * 500 + "b", "memory..x"])
         )
         plain = [str(number) for number in NUMBERS if number != 10**400] + ["1" + "0" * 400]
+        if random_.random() < 0.4:
+            return f"{key}={json.dumps(defaults.get(key))}"
         likely = ["1", "2", "0.5", "true", "null", "distilled", "random", "convnet", "digits", "cpu", "auto"]
         value = random_.choice(likely if random_.random() < 0.5 else [*plain, *TEXTS, *YAML_TEXTS])
         if random_.random() < 0.1:
@@ -332,7 +343,9 @@ def _forged(random_: random.Random, memory: Exemplars) -> bytes:
 def _used(memory: Exemplars) -> None:
     memory.by_class(), memory.nbytes
     assert len(memory.decoded()) == len(memory) * memory.partition**2
-    memory.targets(max(memory.classes) + 1)
+    soft = memory.soft_labels if isinstance(memory, ExemplarSet) else None
+    named = [] if soft is None else [int(soft.columns.max())]  # classes that left, maybe
+    memory.targets(max([*memory.classes, *named]) + 1)
 
 
 def shown_memories(random_: random.Random, folder: Path) -> Callable[[], object]:
@@ -459,7 +472,7 @@ def image_folders(random_: random.Random, folder: Path) -> Callable[[], object]:
     for _ in range(random_.choice((0, 1, 1, 2))):
         with contextlib.suppress(FileExistsError):  # the same one twice
             _odd(random_, random_.choice(places), folder.parent / "outside")
-    size = random_.choice((None, None, 8, 1, 4096)) if random_.random() < 0.5 else 16
+    size = random_.choice((None, None, 8, 1)) if random_.random() < 0.5 else random_.choice((16,) * 20 + (4096,))
     config = StreamConfig(dataset="image_folder", experiences=2, image_size=size)
     return lambda: DATASETS["image_folder"](root, config)
 

@@ -198,6 +198,8 @@ def test_a_value_of_the_wrong_type_is_refused(key: str, text: str, shown: str) -
         ("name", "../up", "'../up'"),
         ("name", "a/b", "'a/b'"),
         ("name", "''", "''"),
+        ("device", "cuda:1000", "'cuda:1000'"),
+        ("device", "cuda:٣", "'cuda:٣'"),
     ],
 )
 def test_a_value_out_of_range_is_refused(key: str, text: str, shown: str) -> None:
@@ -640,3 +642,66 @@ def test_the_budget_in_force(memory: str, budget: tuple[str, int]) -> None:
 )
 def test_a_memory_that_contradicts_itself_is_refused(memory: str, shown: str) -> None:
     assert shown in refusal(f"memory={memory}")
+
+
+def test_a_comparison_of_too_many_runs_is_refused() -> None:
+    assert load_config(None, ["compare.seeds=1000", "compare.methods=[random, herding, none, joint, closest]"])
+    with pytest.raises(UserError, match="6000 runs are too many"):
+        load_config(None, ["compare.seeds=1000", "compare.methods=[random, herding, none, joint, closest, distilled]"])
+
+
+@pytest.mark.parametrize("size", [2**17, 2**17 + 1])
+def test_a_file_larger_than_any_configuration_is_refused(size: int) -> None:
+    source = written("seed: 3\n" + "#" * (size - 8))
+    if size <= 2**17:
+        assert load_config(source).seed == 3
+    else:
+        assert "larger than 128 KiB" in refusal(source=source)
+
+
+def test_a_key_that_leads_too_deep_is_refused() -> None:
+    with pytest.raises(UserError, match="10000 sections deep") as caught:
+        load_config(None, ["a." * 10_000 + "b=1"])
+    assert len(str(caught.value)) < 200
+
+
+@pytest.mark.parametrize("key", ["k" * 100_000, "\udcff"], ids=["long", "no text"])
+def test_a_key_that_is_no_name_is_refused_at_once(key: str) -> None:
+    with pytest.raises(UserError) as caught:
+        load_config(None, [f"{key}=1"])
+    assert len(str(caught.value)) < 500
+
+
+def test_a_date_is_a_name() -> None:
+    assert load_config(None, ["name=2001-01-01"]).name == "2001-01-01"
+
+
+@pytest.mark.parametrize(
+    ("key", "text", "limit"),
+    [
+        ("name", "n" * 101, "100 characters"),
+        ("train.epochs", str(10**18), "1000000000"),
+        ("model.width", "2049", "2048"),
+        ("distill.embedder.depth", "17", "16"),
+        ("stream.image_size", "4097", "4096"),
+        ("train.batch_size", "65537", "65536"),
+        ("distill.real_batch", "65537", "65536"),
+        ("distill.queue.batch_size", "65537", "65536"),
+        ("distill.queue.size", "1001", "1000"),
+        ("distill.characteristic.frequencies", "65537", "65536"),
+        ("distill.cc.snapshots", "1001", "1000"),
+        ("distill.partition", "17", "16"),
+        ("distill.iterations", str(10**10), "1000000000"),
+        ("memory.ipc", "1000001", "1000000"),
+        ("memory.mem_bytes", str(10**13), "1000000000000"),
+        ("evaluate.networks", "1001", "1000"),
+        ("compare.seeds", "1001", "1000"),
+        ("compare.budgets.ipc", str([*range(1, 102)]), "100"),
+        ("evaluate.transfer", str([{}] * 21), "20"),
+    ],
+    ids=lambda text: text[:40],
+)
+def test_a_value_that_fits_no_machine_is_refused(key: str, text: str, limit: str) -> None:
+    message = refusal(f"{key}={text}")
+    assert f"{key}: " in message
+    assert limit in message

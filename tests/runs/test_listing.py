@@ -169,3 +169,35 @@ def test_a_folder_that_goes_away_meanwhile(tmp_path: Path, monkeypatch: pytest.M
     folder = run(tmp_path, "a", [RESULT])
     shutil.rmtree(folder)
     assert find_runs(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"memory_bytes": 1e400},
+        {"final_accuracy": 10**400},
+        {"final_accuracy": "x"},
+        {"seed": []},
+    ],
+    ids=["infinite", "too large", "text", "list"],
+)
+def test_values_that_no_run_has_are_damage(tmp_path: Path, change: dict[str, Any]) -> None:
+    run(tmp_path, "a", [{**RESULT, **change}])
+    (entry,) = find_runs(tmp_path)
+    assert entry.state == "damaged"
+
+
+@pytest.mark.parametrize("results", ["[]", '[{"method": 1}]'])
+def test_a_run_without_results_is_damaged(tmp_path: Path, results: str) -> None:
+    (run(tmp_path, "a") / "run.json").write_text(f'{{"results": {results}}}')
+    assert [entry.state for entry in find_runs(tmp_path)] == ["damaged"]
+
+
+@pytest.mark.parametrize(
+    "record", [{"accuracy_seen": "high"}, {"memory_bytes": "many"}, {"accuracy_seen": [1]}], ids=str
+)
+def test_metrics_that_are_no_numbers_are_damage(tmp_path: Path, record: dict[str, Any]) -> None:
+    folder = run(tmp_path, "a")
+    (folder / "metrics.jsonl").write_text(json.dumps({"method": "random", **record}) + "\n")
+    assert [entry.state for entry in find_runs(tmp_path)] == ["damaged"]
+    list_runs(tmp_path, Console(file=io.StringIO()))

@@ -331,3 +331,21 @@ def test_a_memory_of_a_run_is_refused_with_a_reason(out: Path) -> None:
     save_memory(out, ExemplarSet.from_classes({0: torch.zeros(1, 1, 8, 8, dtype=torch.uint8)}), {"method": "random"})
     with pytest.raises(UserError, match="does not say which data set"):
         evaluate(out, miniature())
+
+
+def test_a_memory_seen_in_another_normalisation_is_refused(out: Path) -> None:
+    digits = {"mean": [0.3053], "std": [0.376]}
+    evaluate(stored(out, **digits), miniature())
+    with pytest.raises(UserError, match=r"m\.safetensors: was made for another normalisation"):
+        evaluate(stored(out, **{**digits, "std": [0.5]}), miniature())
+
+
+def test_soft_labels_of_a_class_that_is_not_there_are_refused(out: Path) -> None:
+    metadata = {"stream": {"dataset": "digits"}, "seed": 0, "class_names": list("0123456789")}
+    memory = ExemplarSet.from_classes({c: torch.zeros(1, 1, 8, 8, dtype=torch.uint8) for c in (0, 1)})
+    rows = torch.full((2, 2), 0.5)
+    save_memory(out, memory.with_soft_labels(rows, (0, 1)), metadata)
+    evaluate(out, miniature())
+    save_memory(out, memory.with_soft_labels(rows, (0, 9)), metadata)
+    with pytest.raises(UserError, match="soft labels name a class that it does not hold"):
+        evaluate(out, miniature())
