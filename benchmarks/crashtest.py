@@ -4,8 +4,8 @@
 
 Every third run is killed once more while it goes on. What it then stores (metrics, memories, results without times) is
 compared byte for byte with an uninterrupted run of the same configuration. Runs are forked from one process that has
-imported everything, so that the time is spent in runs. Writes ``results/crashtest.json``; exit code 1 where a run
-differs or does not go on.
+imported everything, and leave the HTML report out, so that the time is spent in runs. Writes
+``results/crashtest.json``; exit code 1 where a run differs or does not go on.
 """
 
 import argparse
@@ -28,18 +28,25 @@ from avalanche.training.templates import SupervisedTemplate
 from rich.console import Console
 from rich.table import Table
 
+import iid_cl.runs.run
 from benchmarks import ledger
-from iid_cl.cli import main as iid_cl
+from iid_cl.cli import main as command_line
 from iid_cl.devices import resolve_device
 from iid_cl.distill.engine import Distillation
 from iid_cl.runs.checkpoint import Checkpoints
 from iid_cl.runs.provenance import provenance
 
-SMALL = ["train.epochs=6", "distill.iterations=40", "model.width=16", "distill.embedder.width=16"]
+SMALL = ["train.epochs=3", "distill.iterations=20", "model.width=8", "distill.embedder.width=8"]
 QUEUE = "distill.queue={networks: 1, steps: 1, batch_size: 16}"
 CONFIGURATIONS = {
     "replay, distilled and herding": [*SMALL, "memory.ipc=2"],
-    "memory only, two networks": [*SMALL, "train.mode=memory_only", "train.networks=2", "train.memory_updates=60"],
+    "memory only, two networks": [
+        *SMALL,
+        "train.mode=memory_only",
+        "train.networks=2",
+        "train.memory_updates=40",
+        "baselines=[]",
+    ],
     "replay, IDM with soft labels": [
         *SMALL,
         "distill.objective=idm",
@@ -48,7 +55,14 @@ CONFIGURATIONS = {
         "memory.soft_labels=true",
         "baselines=[]",
     ],
-    "replay, auto under a fixed total": [*SMALL, "memory.method=auto", "memory.mem_size=20", "baselines=[]"],
+    "replay, auto under a fixed total": [
+        *SMALL,
+        "memory.method=auto",
+        "memory.ipc=null",
+        "memory.mem_size=20",
+        "stream.experiences=2",
+        "baselines=[]",
+    ],
 }
 PHASES = ("starting", "training", "distilling", "saving", "evaluating", "finished")
 SECOND_KILL = 3  # every so manieth run is killed twice
@@ -82,7 +96,7 @@ def start(arguments: list[str], log: Path) -> int:
     code = 1
     with contextlib.suppress(BaseException):
         try:
-            iid_cl()
+            command_line()
             code = 0
         except SystemExit as ended:
             code = int(ended.code or 0)
@@ -122,7 +136,8 @@ def kill(arguments: list[str], log: Path, after: float) -> str:
 def stored(path: Path) -> dict[str, Any]:
     """What a run leaves behind, but for times."""
     results = json.loads((path / "run.json").read_text())["results"]
-    files = {file.name: file.read_bytes() for file in path.iterdir() if file.suffix in (".safetensors", ".jsonl")}
+    kept = [file for file in path.iterdir() if file.suffix in (".safetensors", ".jsonl") or file.name == "sources.json"]
+    files = {file.name: file.read_bytes() for file in kept}
     plain = [{key: value for key, value in result.items() if not key.endswith("seconds")} for result in results]
     return {"results": plain, **files}
 
@@ -159,6 +174,7 @@ def main(runs: int, seed: int) -> list[dict[str, Any]]:
     Distillation.run = _watched("distilling", Distillation.run)  # type: ignore[method-assign]
     SupervisedTemplate.train = _watched("training", SupervisedTemplate.train)
     SupervisedTemplate.eval = _watched("evaluating", SupervisedTemplate.eval)
+    iid_cl.runs.run.report = lambda directories: directories[0]
     draws = random.Random(seed)
     phases: Counter[str] = Counter()
     twice = 0
