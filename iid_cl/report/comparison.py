@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import mean
+from typing import Any
 
 from rich import box
 from rich.table import Table
@@ -127,7 +128,8 @@ def comparison_table(
     Without room for them in ``width`` columns, average accuracy and forgetting are left out (below 110), and all but
     final accuracy and bytes (below 76).
     """
-    table = Table(title=Text(title), title_justify="left", title_style="bold", box=box.SIMPLE, pad_edge=False)
+    look: dict[str, Any] = {"title_justify": "left", "title_style": "bold", "box": box.SIMPLE, "pad_edge": False}
+    table = Table(title=Text(title), padding=(0, 1 if width >= MIDDLING else 0), **look)
     table.add_column("memory", no_wrap=True)
     headings = ["final %", f"vs {baseline}", "average %", "forgetting", "bytes", "updates", "seconds"]
     left_out = set() if baseline is not None else {1}

@@ -397,8 +397,8 @@ def test_a_run_that_fails_closes_its_log(tmp_path: Path, monkeypatch: pytest.Mon
     logs = []
 
     class Recorded(RunDirectory):
-        def __init__(self, path: Path) -> None:
-            super().__init__(path)
+        def __init__(self, path: Path, *, again: bool = False) -> None:
+            super().__init__(path, again=again)
             logs.append(self.log)
 
     def fail(*args: object, **kwargs: object) -> None:
