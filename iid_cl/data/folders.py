@@ -6,6 +6,7 @@ for an odd format, and what would not fit into memory is refused before it is de
 
 import contextlib
 import hashlib
+import logging
 import os
 import warnings
 from collections.abc import Iterator, Sequence
@@ -21,6 +22,8 @@ from torch import Tensor
 from iid_cl.data.images import LabelledImages
 from iid_cl.errors import UserError, is_printable, shown
 from iid_cl.memory.files import save_tensors
+
+logging.getLogger("PIL").addHandler(logging.NullHandler())  # what is wrong with an image is said once, by us
 
 DEEPEST = 32  # folders in one another
 LARGEST_FILE = 2**29  # bytes

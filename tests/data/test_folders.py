@@ -1,6 +1,9 @@
 """Image files: decoded exactly, cached, and every unusable one named."""
 
 import os
+import struct
+import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -502,3 +505,18 @@ def test_colours_after_grey_images_keep_all_of_them(tmp_path: Path) -> None:
     torch.testing.assert_close(images[0], torch.from_numpy(np.stack([GREY] * 3)))
     torch.testing.assert_close(images[1], channels_first(RGB))
     torch.testing.assert_close(images[2], torch.from_numpy(np.stack([GREY] * 3)))
+
+
+def test_what_is_wrong_with_an_image_is_said_once(tmp_path: Path) -> None:
+    """Pillow would log it, too, and Python prints what no one handles."""
+    path = tmp_path / "x.tif"
+    Image.fromarray(RGB).save(path)
+    data = path.read_bytes()
+    samples = struct.pack("<HHIHH", 277, 3, 1, 3, 0)  # a tag: samples per pixel, a 16-bit number, one of them, 3
+    assert data.count(samples) == 1
+    path.write_bytes(data.replace(samples, struct.pack("<HHIHH", 277, 3, 1, 259, 0)))
+    load = f"load_files([[pathlib.Path({str(path)!r})]], 8, None)"
+    code = f"import pathlib; from iid_cl.data.folders import load_files; {load}"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert "cannot be decoded as an image" in done.stderr.splitlines()[-1]
+    assert "More samples per pixel" not in done.stderr.splitlines()[0]
