@@ -17,14 +17,14 @@ SMALL = {
     "stream.experiences": "2",
     "model.width": "8",
     "distill.embedder.width": "8",
-    "distill.iterations": "300",
+    "distill.iterations": "150",
     "distill.real_batch": "8",
     "train.epochs": "3",
     "baselines": "[]",
     "checkpoint.every": "0.05",
 }
 SETTINGS = [word for key, value in SMALL.items() for word in ("--set", f"{key}={value}")]
-PATIENCE = 120.0  # seconds; far more than anything here takes
+PATIENCE = 600.0  # seconds; far more than anything here takes
 
 
 def command(*arguments: str) -> list[str]:

@@ -56,13 +56,13 @@ def test_a_job_that_loses_all_its_workers_fails_alone(tmp_path: Path) -> None:
         assert answer[1] != os.getpid()
 
 
-def run_cell_unless_distilled(config: str, folder: Path) -> Any:
+def run_cell_unless_distilled(config: str, folder: Path, record: bool) -> Any:
     """A distilled cell kills whatever worker it is given."""
     if Config.model_validate_json(config).memory.method == "distilled":
         os.kill(os.getpid(), signal.SIGKILL)
     from iid_cl.runs.cell import run_cell
 
-    return run_cell(config, folder)
+    return run_cell(config, folder, record)
 
 
 def test_a_cell_that_loses_all_its_workers_is_reported_and_the_others_finish(

@@ -88,7 +88,7 @@ def test_a_leak_ends_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wh
 
 
 def test_a_comparisons_cell_is_checked() -> None:
-    outcome = run_cell(miniature(memory={"method": "random"}, deterministic=True).model_dump_json(), None)
+    outcome = run_cell(miniature(memory={"method": "random"}, deterministic=True).model_dump_json(), None, False)
     assert outcome.checks is not None
     assert outcome.checks["sources"]["experiences"] == 2
     assert outcome.remarks == []

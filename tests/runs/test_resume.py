@@ -85,7 +85,17 @@ CASES: dict[str, dict[str, Any]] = {
     "networks on one memory": {"train": {"mode": "memory_only", "networks": 2, "memory_updates": 5}},
     "epochs on one memory": {"train": {"mode": "memory_only"}, "memory": {"method": "herding"}},
     "idm, soft labels": {
-        "distill": {"objective": "idm", "cc": {"weight": 0.1}, "queue": {"every": 2, "steps": 1, "batch_size": 8}},
+        "distill": {
+            "objective": "idm",
+            "cc": {
+                "weight": 0.1,
+                "network": {"width": 8, "depth": 2},
+                "trainings": 1,
+                "epochs": 1,
+                "snapshots": 1,
+            },
+            "queue": {"every": 2, "steps": 1, "batch_size": 8},
+        },
         "memory": {"soft_labels": True},
         "model": {"norm": "batch"},
     },
