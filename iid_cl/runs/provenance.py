@@ -65,8 +65,7 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
 
 def _facts(record: Mapping[str, Any]) -> dict[str, Any]:
     """What figures hang on, by what a person calls it."""
-    versions = record.get("versions") or {}
-    system = record.get("system") or {}
+    versions, system = _section(record, "versions"), _section(record, "system")
     facts = {name: found for name, found in versions.items() if name not in ONLY_READ_AND_WRITE}
     names = {
         "the device": "device",
@@ -77,6 +76,12 @@ def _facts(record: Mapping[str, Any]) -> dict[str, Any]:
     facts |= {name: record[key] for name, key in names.items() if key in record}
     names = {"the processor": "processor", "its instruction set": "instructions", "CUDA": "cuda", "cuDNN": "cudnn"}
     return facts | {name: system[key] for name, key in names.items() if key in system}
+
+
+def _section(record: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    """An older version's file may not have it, and a damaged one something else."""
+    found = record.get(key)
+    return found if isinstance(found, Mapping) else {}
 
 
 def _said(value: Any) -> str:

@@ -189,3 +189,7 @@ def test_an_older_record_tells_less() -> None:
     older = {key: RECORD[key] for key in ("command", "commit", "versions", "machine", "device")}
     assert differences(older, RECORD) == differences(RECORD, older) == []
     assert differences({}, RECORD) == []
+
+
+def test_what_is_no_section_tells_nothing() -> None:
+    assert differences({"versions": 1.5, "system": [1]}, {"versions": {"torch": "2"}, "system": None}) == []
