@@ -11,6 +11,7 @@ import json
 
 import torch
 from safetensors import safe_open
+from safetensors.torch import save_file
 from torch import nn
 from torch.nn import functional
 
@@ -74,7 +75,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("memory", help="a memory file")
     parser.add_argument("--epochs", type=int, default=300)
-    parser.add_argument("--out", default="model.pt", help="where the trained weights go")
+    parser.add_argument("--out", default="model.safetensors", help="where the trained weights go")
     arguments = parser.parse_args()
     trained, _ = main(arguments.memory, arguments.epochs)
-    torch.save(trained.state_dict(), arguments.out)
+    save_file(trained.state_dict(), arguments.out)

@@ -1,0 +1,59 @@
+"""Files are data, not programs: nothing that is written or read is pickled."""
+
+import io
+import pickle
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from rich.console import Console
+
+from iid_cl.memory.files import load_memory
+from iid_cl.runs.checkpoint import Checkpoints, State
+from iid_cl.runs.run import run
+from tests.runs.helpers import miniature
+
+ROOT = Path(__file__).resolve().parents[1]
+PROGRAMS = re.compile(
+    r"\b(import (c?pickle|dill|joblib|shelve|marshal)|torch\.(load|save)\(|allow_pickle=True|yaml\.load\()"
+)
+
+
+@pytest.mark.parametrize("package", ["iid_cl", "strategies", "examples"])
+def test_no_module_names_it(package: str) -> None:
+    modules = list((ROOT / package).rglob("*.py"))
+    assert modules
+    found = [
+        f"{module.relative_to(ROOT)}: {line}"
+        for module in modules
+        for line in module.read_text(encoding="utf-8").splitlines()
+        if PROGRAMS.search(line)
+    ]
+    assert [line for line in found if not line.startswith("iid_cl/config_files.py: ")] == []
+    assert all("yaml.load(" in line for line in found)  # with the loader of plain data
+
+
+def test_a_run_is_interrupted_resumed_and_read_without_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
+        raise AssertionError("something is pickled")
+
+    for module, names in ((pickle, ("dump", "dumps", "load", "loads")), (torch, ("load", "save"))):
+        for name in names:
+            monkeypatch.setattr(module, name, refuse)
+    write, saves = Checkpoints.write, 0
+
+    def killed(checkpoints: Checkpoints, state: State) -> None:
+        nonlocal saves
+        write(checkpoints, state)
+        saves += 1
+        if saves == 1:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Checkpoints, "write", killed)
+    config, path = miniature(checkpoint={"every": 0.0}), tmp_path / "run"
+    with pytest.raises(KeyboardInterrupt):
+        run(config, None, path, Console(file=io.StringIO()))
+    run(config, None, path, Console(file=io.StringIO()))
+    assert len(load_memory(path / "memory.safetensors")) == 4
