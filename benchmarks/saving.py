@@ -3,8 +3,8 @@
     python -m benchmarks.saving [--data CIFAR]
 
 Runs the demo without its baseline at the default interval, and, where CIFAR is an image folder of CIFAR-10, two
-experiences of it with a ResNet-18 as learner and IDM's queue of embedders, saved every 5 seconds: a state of some 100 MB.
-Also how long the demo takes from SIGTERM to its end. Writes ``results/saving.json``.
+experiences of it with a ResNet-18 as learner and IDM's queue of embedders, saved every 5 seconds: a state of some
+100 MB. Also how long the demo takes from SIGTERM to its end. Writes ``results/saving.json``.
 """
 
 import argparse
