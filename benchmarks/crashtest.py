@@ -9,7 +9,6 @@ imported everything, and leave the HTML report out, so that the time is spent in
 """
 
 import argparse
-import contextlib
 import json
 import mmap
 import os
@@ -96,14 +95,13 @@ def start(arguments: list[str], log: Path) -> int:
     os.dup2(output, 2)
     sys.argv = ["iid-cl", *arguments]
     code = 1
-    with contextlib.suppress(BaseException):
-        try:
-            command_line()
-            code = 0
-        except SystemExit as ended:
-            code = int(ended.code or 0)
-        except BaseException as error:
-            os.write(2, repr(error).encode())
+    try:
+        command_line()
+        code = 0
+    except SystemExit as ended:
+        code = int(ended.code or 0)
+    except BaseException as error:  # a forked process must not return into its parent's program
+        os.write(2, repr(error).encode())
     os._exit(code)
 
 

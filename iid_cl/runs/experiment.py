@@ -284,9 +284,7 @@ class _Course:
             load_global_state(state["global"])
 
         if state["epochs"] is not None:
-            position = self._positions[self._number]
-            planned = state["epochs"]
-            position.go_on(planned, kept["loader"], put_back)
+            self._positions[self._number].go_on(state["epochs"], kept["loader"], put_back)
         load_global_state(state["global"])
 
 
