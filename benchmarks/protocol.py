@@ -38,7 +38,7 @@ from iid_cl.data.images import ImageDataset
 from iid_cl.data.streams import class_order, make_benchmark
 from iid_cl.devices import resolve_device
 from iid_cl.evaluate.scratch import judge
-from iid_cl.memory.files import write_bytes
+from iid_cl.files import write_bytes
 from iid_cl.runs.condense import make_buffer
 from iid_cl.runs.provenance import provenance
 

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ValidationError
 from iid_cl.config import Config
 from iid_cl.config_base import Section
 from iid_cl.errors import UserError, shown
+from iid_cl.files import read_text
 from iid_cl.plain_yaml import MOST_BYTES, parse_yaml
 
 SectionT = TypeVar("SectionT", bound=Section)
@@ -89,16 +90,17 @@ def read_yaml(source: str, kind: str, shipped: Sequence[str], package: str) -> d
     path = Path(source)
     try:
         if path.is_file():
-            text = _read_text(path)
+            text = read_text(path, MOST_BYTES)
         elif path.name == source and source in shipped:
             text = (resources.files(package) / source).read_text(encoding="utf-8")
         else:
             raise UserError(
                 f"{source}: no such file, and no shipped {kind} of that name (shipped: {', '.join(shipped)})."
             )
+    except (OSError, ValueError) as error:
+        raise UserError(f"{source}: cannot be read as the text of a {kind} ({error}).") from None
+    try:
         values = parse_yaml(text)
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{source}: cannot be read as a text file ({error}).") from None
     except ValueError as error:
         raise UserError(f"{source}: is not valid YAML ({error}).") from None
     if values is None:
@@ -106,15 +108,6 @@ def read_yaml(source: str, kind: str, shipped: Sequence[str], package: str) -> d
     if not isinstance(values, dict):
         raise UserError(f"{source}: holds a {type(values).__name__}; it must hold keys such as 'stream:'.")
     return values
-
-
-def _read_text(path: Path) -> str:
-    """A file's text, which may be endless: no more than a configuration has is read of it."""
-    with path.open("rb") as file:
-        data = file.read(MOST_BYTES + 1)
-    if len(data) > MOST_BYTES:
-        raise UserError(f"{path}: is larger than {MOST_BYTES // 2**10} KiB, too much for a configuration.")
-    return data.decode("utf-8")
 
 
 def with_overrides(values: Mapping[str, Any], overrides: Iterable[tuple[str, Any]]) -> dict[str, Any]:

@@ -577,7 +577,7 @@ MISTAKES = [
     case(last_seed_out_of_range, "seed"),
     case(missing_config, "missing.yaml"),
     case(yaml_bomb, "bomb.yaml", "aliases"),
-    case(endless_config, "large.yaml", "128 KiB"),
+    case(endless_config, "large.yaml", "131,072 bytes"),
     case(device_as_a_config, "/dev/zero"),
     pytest.param(lambda: ["run", "\x1b[31m.yaml"], (r"'\x1b[31m.yaml'",), id="escape in an argument"),
     pytest.param(lambda: [*RUN, "--no\nsuch"], (r"'--no\nsuch'",), id="line break in an option"),

@@ -656,7 +656,7 @@ def test_a_file_larger_than_any_configuration_is_refused(size: int) -> None:
     if size <= 2**17:
         assert load_config(source).seed == 3
     else:
-        assert "larger than 128 KiB" in refusal(source=source)
+        assert "more than 131,072 bytes" in refusal(source=source)
 
 
 def test_a_key_that_leads_too_deep_is_refused() -> None:

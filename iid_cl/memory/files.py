@@ -1,9 +1,7 @@
 """Memories on disk: safetensors with JSON metadata, written whole or not at all, checked when read."""
 
-import contextlib
 import hashlib
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +11,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from iid_cl.errors import UserError, shown
+from iid_cl.files import write_bytes
 from iid_cl.memory.exemplars import Exemplars, ExemplarSet, SoftLabels
 from iid_cl.memory.jpeg import JpegSet
 
@@ -97,28 +96,6 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, 
     """Writes a safetensors file atomically."""
     contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     write_bytes(path, save(contiguous, metadata))
-
-
-def write_bytes(path: Path, data: bytes) -> None:
-    """Writes to a temporary name beside ``path``, flushes it and renames: readers see all of it or nothing.
-
-    Raises:
-        UserError: the file cannot be written.
-    """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.unlink(missing_ok=True)
-        with temporary.open("xb") as file:  # not through a link that somebody left there
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except OSError as error:
-        raise UserError(f"{path}: cannot be written ({error.strerror}); choose another place.") from None
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
 
 
 def _checked(path: Path, tensors: Mapping[str, Tensor], header: dict[str, Any]) -> Exemplars:

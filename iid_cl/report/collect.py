@@ -11,6 +11,7 @@ from pydantic import TypeAdapter, ValidationError
 from iid_cl.config import Config
 from iid_cl.config_files import load_config
 from iid_cl.errors import UserError
+from iid_cl.files import read_text
 from iid_cl.memory.exemplars import Exemplars
 from iid_cl.memory.files import load_memory
 from iid_cl.report.comparison import Measured
@@ -184,14 +185,14 @@ def _source(directory: Path, summary: str) -> Source:
         raise UserError(f"{directory}: is no run directory, config.yaml is missing; name one that `iid-cl run` made.")
     if not file.is_file():
         raise UserError(f"{directory}: has not finished, {summary} is missing; finish it before it is reported.")
+    settings = load_config(str(config))
     try:
-        told = json.loads(file.read_text(encoding="utf-8"))
-        text = config.read_text(encoding="utf-8")
-    except (OSError, ValueError) as error:
+        told, text = json.loads(read_text(file)), read_text(config)
+    except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{file}: cannot be read ({_short(error)}); make the run anew.") from None
     if not isinstance(told, dict):
         raise UserError(f"{file}: is damaged, it holds no mapping; make the run anew.")
-    return Source(directory, load_config(str(config)), text, told)
+    return Source(directory, settings, text, told)
 
 
 def _results(source: Source) -> list[Result]:

@@ -11,7 +11,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from iid_cl import __version__
 from iid_cl.errors import UserError
-from iid_cl.memory.files import write_bytes
+from iid_cl.files import write_bytes
 from iid_cl.report.collect import Collected, Source, collect
 from iid_cl.report.content import (
     Setting,

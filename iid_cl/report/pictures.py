@@ -7,8 +7,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from iid_cl.files import write_bytes
 from iid_cl.memory.exemplars import Exemplars
-from iid_cl.memory.files import write_bytes
 
 CELL_INCHES = 0.6
 SHOWN_PER_CLASS = 20

@@ -4,7 +4,7 @@ import io
 from pathlib import Path
 from typing import Any
 
-from iid_cl.memory.files import write_bytes
+from iid_cl.files import write_bytes
 
 # Okabe and Ito's colours, told apart by colour-blind readers, too
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#B2A100")

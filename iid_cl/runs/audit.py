@@ -20,8 +20,8 @@ from torch import Tensor
 
 from iid_cl.data.fingerprint import digests, fingerprint
 from iid_cl.data.images import ImageDataset
+from iid_cl.files import write_bytes
 from iid_cl.memory.budget import LABEL_BYTES, Budget
-from iid_cl.memory.files import write_bytes
 from iid_cl.strategies.buffers import OnImages
 
 SOURCES_VERSION = 1

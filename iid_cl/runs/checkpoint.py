@@ -18,12 +18,13 @@ from safetensors.torch import save
 from torch import Tensor
 
 from iid_cl.errors import UserError
-from iid_cl.memory.files import write_bytes
+from iid_cl.files import read_text, write_bytes
 
 STATE = "state"  # the folder's name in a run directory
 FORMAT = "iid-cl checkpoint"
 VERSION = 1
 KEPT = 2
+MOST_MANIFEST = 2**12  # bytes
 
 State = dict[str, Any]
 """Nested dicts, lists, numbers, text, None and tensors."""
@@ -104,7 +105,7 @@ def fits_the_run() -> Iterator[None]:
 
 
 def _read(path: Path) -> State:
-    manifest = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+    manifest = json.loads(read_text(path.with_suffix(".json"), MOST_MANIFEST))
     size = path.stat().st_size
     if size != manifest["bytes"]:
         raise ValueError(f"{size} bytes instead of {manifest['bytes']}")

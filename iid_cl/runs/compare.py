@@ -20,7 +20,7 @@ from iid_cl.config_files import flat, load_config
 from iid_cl.data.streams import class_order
 from iid_cl.devices import resolve_device
 from iid_cl.errors import UserError
-from iid_cl.memory.files import write_bytes
+from iid_cl.files import read_text, write_bytes
 from iid_cl.report.comparison import (
     Measured,
     Row,
@@ -142,9 +142,7 @@ def read_cell(folder: Path, cell: Cell) -> dict[str, Any] | None:
     """
     path = folder / f"{cell.name}.json"
     try:
-        if not path.is_file() or path.stat().st_size > LARGEST_CELL:
-            return None
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = json.loads(read_text(path, LARGEST_CELL))
         kept = {key: found[key] for key in ("label", "mode", "budget", "seed", "digest", "host", "threads", "seconds")}
         kept["result"] = asdict(_RESULT.validate_python(found["result"]))
         if kept["digest"] != cell.digest or type(kept["host"]) is not str or not _countable(kept):

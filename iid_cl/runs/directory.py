@@ -13,7 +13,7 @@ from filelock import FileLock, Timeout
 from iid_cl.config import Config
 from iid_cl.config_files import dump_config
 from iid_cl.errors import UserError
-from iid_cl.memory.files import write_bytes
+from iid_cl.files import read_text, write_bytes
 
 LOCK, HOLDER = ".lock", ".holder.json"
 GROWING = ("log.txt", "metrics.jsonl")  # files that are appended to
@@ -132,7 +132,7 @@ def _locked(path: Path) -> FileLock:
 
 def _holder(path: Path) -> str:
     try:
-        found = json.loads((path / HOLDER).read_text(encoding="utf-8"))
+        found = json.loads(read_text(path / HOLDER, 2**12))
         return f"process {int(found['process'])} on {json.dumps(found['host'])[1:-1]}"
     except (OSError, ValueError, KeyError, TypeError):  # it is just being written
         return "another process"

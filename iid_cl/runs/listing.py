@@ -15,9 +15,9 @@ from rich.text import Text
 
 from iid_cl.config_files import read_yaml
 from iid_cl.errors import UserError, printable
+from iid_cl.files import read_text
 from iid_cl.screen import emit, print_table, width_of
 
-LARGEST = 2**28  # bytes of a file that is read
 MOST_ROWS = 6  # shown of one comparison among others
 
 
@@ -117,9 +117,7 @@ def _run(folder: Path, summary: Any) -> Iterator[dict[str, Any]]:
         return
     config = _config(folder)
     records = folder / "metrics.jsonl"
-    if records.is_file() and records.stat().st_size > LARGEST:
-        raise ValueError("metrics take less")
-    lines = records.read_text(encoding="utf-8").splitlines() if records.is_file() else []
+    lines = read_text(records).splitlines() if records.is_file() else []
     latest: dict[str, Any] = {}
     for line in lines:
         try:
@@ -165,9 +163,7 @@ def _study(folder: Path, summary: Any) -> Iterator[dict[str, Any]]:
 
 
 def _object(path: Path) -> dict[str, Any]:
-    if path.stat().st_size > LARGEST:
-        raise ValueError("a summary is smaller")
-    found = json.loads(path.read_text(encoding="utf-8"))
+    found = json.loads(read_text(path))
     if not isinstance(found, dict):
         raise ValueError("a summary holds keys")
     return found

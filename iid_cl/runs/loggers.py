@@ -21,7 +21,7 @@ from PIL import Image
 
 from iid_cl.config import Config, Method
 from iid_cl.errors import UserError
-from iid_cl.memory.files import write_bytes
+from iid_cl.files import write_bytes
 from iid_cl.report.pictures import memory_picture
 from iid_cl.strategies import MemoryBuffer
 

@@ -12,8 +12,9 @@ from torch import Tensor
 
 from iid_cl.data.images import ImageDataset
 from iid_cl.errors import UserError
+from iid_cl.files import read_text, write_bytes
 from iid_cl.memory.exemplars import Exemplars
-from iid_cl.memory.files import save_tensors, write_bytes
+from iid_cl.memory.files import save_tensors
 from iid_cl.nets import Network
 
 FORMAT = "iid-cl recording"
@@ -226,12 +227,12 @@ def read_recording(directory: Path, prefix: str = "") -> Recording | None:
                 raise ValueError(f"features of {method} contradict each other")
             recording.features[method] = Features(points, labels, stored)
         by_key = {(one.method, one.experience, tuple(one.classes)): one for one in recording.kept}
-        for line in losses.read_text(encoding="utf-8").splitlines():
+        for line in read_text(losses).splitlines():
             found = json.loads(line)
             terms = {str(term): float(value) for term, value in found["losses"].items()}
             one = by_key[found["method"], found["experience"], tuple(found["classes"])]
             one.losses.append((int(found["iteration"]), terms))
-    except (SafetensorError, OSError, ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
+    except (SafetensorError, OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise UserError(
             f"{history}: is damaged, or {losses.name} beside it is ({error}); remove both to do without them."
         ) from None

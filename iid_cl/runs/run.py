@@ -22,6 +22,7 @@ from iid_cl.data.streams import class_order
 from iid_cl.deterministic import deterministic
 from iid_cl.devices import resolve_device
 from iid_cl.errors import UserError
+from iid_cl.files import read_text
 from iid_cl.report.page import report
 from iid_cl.report.pictures import save_memory_picture
 from iid_cl.report.tables import results_table
@@ -105,7 +106,7 @@ def _begun(path: Path) -> dict[str, Any]:
         UserError: it is damaged.
     """
     try:
-        found = json.loads((path / BEGUN).read_text(encoding="utf-8"))
+        found = json.loads(read_text(path / BEGUN))
         kinds = {"provenance": dict, "data": str, "data_root": str | None}
         if not all(isinstance(found[key], kind) for key, kind in kinds.items()):
             raise TypeError

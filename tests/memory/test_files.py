@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 
 from iid_cl.errors import UserError
 from iid_cl.memory.exemplars import ExemplarSet, SoftLabels
-from iid_cl.memory.files import FORMAT, VERSION, load_memory, save_memory, save_tensors, write_bytes
+from iid_cl.memory.files import FORMAT, VERSION, load_memory, save_memory, save_tensors
 
 
 def example(value=7):
@@ -151,25 +151,12 @@ def test_the_new_file_replaces_the_old_in_one_step(stored, monkeypatch):
     assert moves == [(before, 8, stored)]
 
 
-def test_a_file_in_the_way_of_a_folder_is_a_users_error(tmp_path):
-    (tmp_path / "taken").write_text("")
-    path = tmp_path / "taken" / "m.safetensors"
-    with pytest.raises(UserError) as caught:
-        write_bytes(path, b"data")
-    assert str(caught.value).startswith(f"{path}: cannot be written")
-
-
 def test_a_folder_of_the_files_name_is_a_users_error(tmp_path):
     path = tmp_path / "m.safetensors"
     path.mkdir()
     with pytest.raises(UserError, match="cannot be written"):
         save_memory(path, example())
     assert [p.name for p in tmp_path.iterdir()] == [path.name]
-
-
-def test_write_bytes_writes_them(tmp_path):
-    write_bytes(tmp_path / "x", b"\x00\xff\n")
-    assert (tmp_path / "x").read_bytes() == b"\x00\xff\n"
 
 
 def test_save_tensors_detaches_and_keeps_types(tmp_path):
@@ -629,14 +616,3 @@ def test_a_memory_does_not_change_with_its_file(stored):
 def test_a_pipe_is_no_memory(tmp_path):
     os.mkfifo(tmp_path / "m")
     assert_refused(tmp_path / "m", "no such file")
-
-
-def test_nothing_is_written_through_a_link(tmp_path):
-    other = tmp_path / "other"
-    other.write_text("kept")
-    for name in ("m", f".m.{os.getpid()}.tmp"):
-        (tmp_path / name).symlink_to(other)
-    write_bytes(tmp_path / "m", b"new")
-    assert other.read_text() == "kept"
-    assert (tmp_path / "m").read_bytes() == b"new"
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["m", "other"]

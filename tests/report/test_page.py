@@ -324,6 +324,7 @@ def _without(name: str) -> Any:
         (_without("run.json"), "has not finished, run.json is missing"),
         (_without("losses.jsonl"), "is damaged, or losses.jsonl beside it is"),
         (_damaged("run.json", "{"), "cannot be read"),
+        (_damaged("run.json", "[" * 100_000), "run.json: cannot be read"),
         (_damaged("run.json", "[]"), "holds no mapping"),
         (_damaged("run.json", "{}"), "is damaged"),
         (_damaged("run.json", '{"results": [{"method": "distilled"}]}'), "is damaged"),
@@ -331,6 +332,7 @@ def _without(name: str) -> Any:
         (_damaged("config.yaml", "memory: {colour: red}"), "colour"),
         (_damaged("history.safetensors", "nothing"), "history.safetensors: is damaged"),
         (_damaged("losses.jsonl", '{"method": "distilled"}\n'), "is damaged, or losses.jsonl beside it is"),
+        (_damaged("losses.jsonl", "[" * 100_000), "is damaged, or losses.jsonl beside it is"),
         (_damaged("memory.safetensors", "nothing"), "memory.safetensors: is damaged"),
     ],
 )

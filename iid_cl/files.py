@@ -1,0 +1,48 @@
+"""Files, written whole or not at all and read within bounds."""
+
+import contextlib
+import os
+from pathlib import Path
+
+from iid_cl.errors import UserError
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Writes to a temporary name beside ``path``, flushes it and renames: readers see all of it or nothing.
+
+    Raises:
+        UserError: the file cannot be written.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.unlink(missing_ok=True)
+        with temporary.open("xb") as file:  # not through a link that somebody left there
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written ({error.strerror}); choose another place.") from None
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+MOST_BYTES = 2**28  # of a text that a run or a comparison writes
+
+
+def read_text(path: Path, most_bytes: int = MOST_BYTES) -> str:
+    """A file's text in UTF-8. Another program may have left there what has no end, so it is read within a bound.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: no regular file, longer than ``most_bytes``, or no UTF-8.
+    """
+    if not path.is_file() and path.exists():  # a pipe would wait for its writer
+        raise ValueError("it is no regular file")
+    with path.open("rb") as file:
+        data = file.read(most_bytes + 1)
+    if len(data) > most_bytes:
+        raise ValueError(f"it has more than {most_bytes:,} bytes")
+    return data.decode("utf-8")
