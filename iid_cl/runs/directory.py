@@ -31,12 +31,14 @@ class RunDirectory:
         again: it may hold files already: of the same command, which goes on.
 
     Raises:
-        UserError: the folder holds something already, cannot be made, or another process writes to it.
+        UserError: the folder holds something already, or a link that leads out of it, cannot be made, or another
+            process writes to it.
     """
 
     def __init__(self, path: Path, *, again: bool = False) -> None:
         if path.exists() and (not path.is_dir() or is_used(path)) and not again:
             raise UserError(f"{path}: holds files already; choose another --out, or remove it.")
+        _check_links(path)
         self.path = path
         try:
             path.mkdir(parents=True, exist_ok=True)
@@ -114,6 +116,18 @@ def is_used(path: Path) -> bool:
     return any(entry.name not in (LOCK, HOLDER) for entry in path.iterdir())
 
 
+def _check_links(path: Path) -> None:
+    """What a run appends to, it would append to the file that a link leads to.
+
+    Raises:
+        UserError: a link leads out of the folder.
+    """
+    home = os.path.realpath(path)
+    for entry in path.rglob("*"):
+        if entry.is_symlink() and not Path(os.path.realpath(entry)).is_relative_to(home):  # loops have a path, too
+            raise UserError(f"{entry}: is a link that leads out of the run directory; put a copy there, or remove it.")
+
+
 def _locked(path: Path) -> FileLock:
     """Locks a folder for this process.
 
@@ -126,7 +140,7 @@ def _locked(path: Path) -> FileLock:
     except Timeout:
         raise UserError(f"{path}: {_holder(path)} is writing there; wait for it, or choose another --out.") from None
     holder = {"process": os.getpid(), "host": platform.node()}
-    (path / HOLDER).write_text(json.dumps(holder) + "\n", encoding="utf-8")
+    write_bytes(path / HOLDER, (json.dumps(holder) + "\n").encode())
     return lock
 
 

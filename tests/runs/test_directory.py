@@ -70,6 +70,28 @@ def test_free_directories_count_up(in_tmp_path: Path) -> None:
     assert free_directory("other") == Path("runs/other")
 
 
+@pytest.mark.parametrize("name", ["log.txt", "metrics.jsonl", ".lock", ".holder.json", "logs/random/distillation.csv"])
+def test_nothing_is_appended_to_what_a_link_leads_to(tmp_path: Path, name: str) -> None:
+    place, outside = tmp_path / "run", tmp_path / "outside.txt"
+    outside.write_text("mine")
+    (place / name).parent.mkdir(parents=True, exist_ok=True)
+    (place / name).symlink_to(outside)
+    with pytest.raises(UserError, match=rf"{name}: is a link that leads out of the run directory; put a copy there"):
+        RunDirectory(place, again=True)
+    assert outside.read_text() == "mine"
+    assert [path.name for path in place.iterdir()] == [Path(name).parts[0]]
+
+
+def test_links_inside_are_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "loop").symlink_to("loop")
+    (tmp_path / "run" / "latest").symlink_to("log.txt")
+    (tmp_path / "way").symlink_to("run")  # to the run directory itself
+    with RunDirectory(tmp_path / "way", again=True) as directory:
+        directory.log.write("more\n")
+    assert (tmp_path / "run" / "latest").read_text() == "more\n"
+
+
 def test_one_process_writes_at_a_time(tmp_path: Path) -> None:
     with (
         RunDirectory(tmp_path / "run"),
