@@ -5,8 +5,8 @@ python -m benchmarks.fuzz --only "memory files" --case 17     # one case again
 
 Valid files are mutated with a generator seeded by (seed, category, number of the case). Nothing is trained: what reads
 and checks the input is called in this process, and once in a while as a command in a process of its own. A category
-is a function in benchmarks/fuzz_inputs.py, or fuzz_runs.py, and a line in a dictionary. Inputs that crash or hang are
-kept in fuzz-failures/, with their traceback.
+is a function in benchmarks/fuzzing/ and a line in its dictionary. Inputs that crash or hang are kept in fuzz-failures/,
+with their traceback.
 """
 
 import argparse
@@ -34,14 +34,13 @@ from rich.progress import track
 from rich.table import Table
 from rich.text import Text
 
-from benchmarks import fuzz_inputs, ledger
-from benchmarks.fuzz_inputs import Refused
-from benchmarks.fuzz_runs import unfinished_runs
+from benchmarks import ledger
+from benchmarks.fuzzing import CATEGORIES
+from benchmarks.fuzzing.mutations import Refused
 from iid_cl.devices import resolve_device
 from iid_cl.errors import UserError, is_printable, one_line
 from iid_cl.runs.provenance import provenance
 
-CATEGORIES = {**fuzz_inputs.CATEGORIES, "unfinished runs": unfinished_runs}
 CPU_SECONDS = 10  # of a case; the wall clock also counts what other programs do
 WALL_SECONDS = 60
 MOST_MEMORY = 4 * 2**30
@@ -234,7 +233,7 @@ def main() -> int:
     """Runs all cases; exit code 1 where one crashed, hung, took too much memory or changed a file."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cases", type=int, default=10_000, help="in this process, over all categories")
-    parser.add_argument("--commands", type=int, default=60, help="as commands, in processes of their own")
+    parser.add_argument("--commands", type=int, default=200, help="as commands, in processes of their own")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", choices=CATEGORIES, help="one category")
     parser.add_argument("--case", type=int, help="one case of it")

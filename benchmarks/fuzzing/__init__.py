@@ -1,0 +1,34 @@
+"""The categories of :mod:`benchmarks.fuzz`.
+
+Each is a function of a seeded generator and an empty folder, which writes its input there and returns what reads it.
+That raises a UserError (or :class:`~benchmarks.fuzzing.mutations.Refused`, where refusing is no error) for a refusal,
+and anything else for a bug.
+"""
+
+import random
+from collections.abc import Callable
+from pathlib import Path
+
+from benchmarks.fuzzing.commands import commands
+from benchmarks.fuzzing.images import image_folders
+from benchmarks.fuzzing.memories import memories_of_data, memory_files, shown_memories
+from benchmarks.fuzzing.results import comparison_cells, listed_runs
+from benchmarks.fuzzing.runs import reported_runs, unfinished_runs
+from benchmarks.fuzzing.texts import configurations, overrides, studies
+
+Category = Callable[[random.Random, Path], Callable[[], object]]
+
+CATEGORIES: dict[str, Category] = {
+    "configurations": configurations,
+    "overrides": overrides,
+    "studies": studies,
+    "memory files": memory_files,
+    "memories of data": memories_of_data,
+    "shown memories": shown_memories,
+    "listed runs": listed_runs,
+    "unfinished runs": unfinished_runs,
+    "reported runs": reported_runs,
+    "image folders": image_folders,
+    "comparison cells": comparison_cells,
+    "commands": commands,
+}

@@ -1,0 +1,202 @@
+"""Memory files: damaged ones, and those of another program."""
+
+import contextlib
+import dataclasses
+import hashlib
+import io
+import json
+import random
+import shutil
+import struct
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+
+import torch
+from rich.console import Console
+from safetensors.torch import save
+
+from benchmarks.fuzzing.mutations import TEXTS, altered, damaged
+from iid_cl.config import Config
+from iid_cl.errors import is_printable
+from iid_cl.memory.exemplars import Exemplars, ExemplarSet
+from iid_cl.memory.export import export_memory
+from iid_cl.memory.files import _digest, _tensors, load_memory, save_memory
+from iid_cl.memory.jpeg import JpegSet, encode
+from iid_cl.report.show import show_memory
+from iid_cl.runs import memories
+from iid_cl.screen import Screen
+
+
+@cache
+def _memories() -> list[Exemplars]:
+    """One of each kind: plain, partitioned with soft labels, JPEG; of the digits' shape and classes."""
+    generator = torch.Generator().manual_seed(0)
+    groups = {c: torch.randint(256, (2, 1, 8, 8), dtype=torch.uint8, generator=generator) for c in range(10)}
+    plain = ExemplarSet.from_classes(groups)
+    halves = ExemplarSet.from_classes(groups, partition=2)
+    soft = halves.with_soft_labels(torch.rand(80, 10, generator=generator).softmax(1), range(10))
+    files = {c: encode(images, 90) for c, images in groups.items()}
+    return [plain, soft, JpegSet.from_classes(files, (1, 8, 8))]
+
+
+METADATA = {
+    "stream": {"dataset": "digits"},
+    "class_names": list("0123456789"),
+    "mean": [0.3053],
+    "std": [0.376],
+    "seed": 0,
+    "method": "random",
+    "ipc": 2,
+}
+
+
+@cache
+def _whole(number: int) -> bytes:
+    """A valid file of the memory of that number."""
+    place = Path("whole.safetensors")
+    save_memory(place, _memories()[number], METADATA)
+    data = place.read_bytes()
+    place.unlink()
+    return data
+
+
+def memory_files(random_: random.Random, folder: Path) -> Callable[[], object]:
+    """Damaged bytes, which must be noticed; and files of another program with a right checksum."""
+    number, file = random_.randrange(3), folder / "memory.safetensors"
+    whole = _whole(number)
+    kind = random_.randrange(4)
+    if kind == 0:
+        file.write_bytes(forged(random_, _memories()[number]))
+        return lambda: _used(load_memory(file))
+    data = (
+        damaged(random_, whole)
+        if kind == 1
+        else _header_changed(random_, whole)
+        if kind == 2
+        else _flipped(random_, whole)
+    )
+    file.write_bytes(data)
+
+    def read() -> None:
+        read, expected = load_memory(file), _memories()[number]
+        assert dataclasses.replace(read, metadata={}).__dict__.keys() == expected.__dict__.keys()
+        for name, tensor in _tensors(expected).items():
+            assert torch.equal(_tensors(read)[name], tensor), f"another memory without notice: {name}"
+        assert {key: read.metadata[key] for key in METADATA} == METADATA, "other metadata without notice"
+
+    return read
+
+
+def _flipped(random_: random.Random, data: bytes) -> bytes:
+    changed = bytearray(data)
+    changed[random_.randrange(len(changed))] ^= 1 << random_.randrange(8)
+    return bytes(changed)
+
+
+def _header_changed(random_: random.Random, data: bytes) -> bytes:
+    """safetensors' own header: lengths, types, shapes, offsets."""
+    (length,) = struct.unpack("<Q", data[:8])
+    if random_.random() < 0.2:
+        return (
+            struct.pack("<Q", random_.choice((0, 1, length - 1, length + 1, 2**31, 10**8, 2**63, 2**64 - 1))) + data[8:]
+        )
+    header = json.loads(data[8 : 8 + length])
+    changed = altered(random_, header)
+    if isinstance(changed, dict) and random_.random() < 0.1:
+        changed |= {f"t{i}": {"dtype": "U8", "shape": [0], "data_offsets": [0, 0]} for i in range(5000)}
+    text = json.dumps(changed).encode()
+    return struct.pack("<Q", len(text)) + text + data[8 + length :]
+
+
+def forged(random_: random.Random, memory: Exemplars) -> bytes:
+    """Wrong tensors or metadata under a right checksum."""
+    tensors = {name: tensor.clone() for name, tensor in _tensors(memory).items()}
+    header = {**METADATA, "format": "iid-cl memory", "version": 4, "partition": memory.partition}
+    header |= {"shape": list(memory.shape)} if isinstance(memory, JpegSet) else {}
+    if random_.random() < 0.6:
+        name = random_.choice(list(tensors))
+        tensor = tensors[name]
+        change = random_.randrange(8)
+        if change == 0:
+            tensors[name] = tensor.to(
+                random_.choice((torch.float32, torch.int64, torch.bool, torch.bfloat16, torch.int8))
+            )
+        elif change == 1:
+            tensors[name] = tensor[random_.choice((slice(0, 0), slice(1), slice(1, None)))]
+        elif change == 2:
+            tensors[name] = tensor[None] if random_.random() < 0.5 else tensor.flatten()
+        elif change == 3:
+            tensors[name] = tensor.flip(0)
+        elif change == 4:
+            extreme = torch.iinfo(tensor.dtype) if not tensor.is_floating_point() else torch.finfo(tensor.dtype)
+            tensors[name] = torch.full_like(tensor, random_.choice((extreme.min, extreme.max, 0)))
+        elif change == 5:
+            del tensors[name]
+        elif change == 6:
+            tensors[random_.choice(TEXTS).encode("utf-8", "replace").decode()] = tensor.clone()
+        else:
+            flat = tensor.flatten().clone()
+            flat[random_.randrange(len(flat))] = random_.choice((0, 1, 100))
+            tensors[name] = flat.view_as(tensor)
+    else:
+        header = altered(random_, header)
+        header = header if isinstance(header, dict) else {"x": header}
+    header = json.loads(json.dumps(header))
+    try:
+        header["sha256"] = _digest(tensors, header)
+    except TypeError:  # bfloat16 has no bytes in NumPy
+        header["sha256"] = hashlib.sha256(b"").hexdigest()
+    contiguous = {name: tensor.contiguous() for name, tensor in tensors.items()}
+    return save(contiguous, {"iid_cl": json.dumps(header, sort_keys=True)})
+
+
+def _used(memory: Exemplars) -> None:
+    memory.by_class(), memory.nbytes
+    assert len(memory.decoded()) == len(memory) * memory.partition**2
+    soft = memory.soft_labels if isinstance(memory, ExemplarSet) else None
+    named = [] if soft is None else [int(soft.columns.max())]  # classes that left, maybe
+    memory.targets(max([*memory.classes, *named]) + 1)
+
+
+def shown_memories(random_: random.Random, folder: Path) -> Callable[[], object]:
+    """Files of another program, which are shown and exported where they are memories."""
+    file, out = folder / "memory.safetensors", Path("cache") / "exported"
+    file.write_bytes(forged(random_, _memories()[random_.randrange(3)]))
+
+    def read() -> None:
+        shutil.rmtree(out, ignore_errors=True)
+        with contextlib.redirect_stdout(io.StringIO()) as printed:
+            show_memory(file, None, random_.choice((None, ["0"], ["[red]"])), Screen())
+            export_memory(file, out, decoded=random_.random() < 0.5)
+        assert is_printable(printed.getvalue().replace("\n", "")), "a control character got through"
+        assert all(path.is_relative_to(out.resolve()) for path in map(Path.resolve, out.rglob("*")))
+
+    return read
+
+
+def memories_of_data(random_: random.Random, folder: Path) -> Callable[[], object]:
+    """Memories judged on the digits: classes, shape, split or normalisation are another data set's now and then."""
+    file, memory, metadata = folder / "memory.safetensors", _memories()[random_.randrange(3)], dict(METADATA)
+    if random_.random() < 0.2 and isinstance(memory, ExemplarSet) and memory.soft_labels is not None:
+        columns = memory.soft_labels.columns.clone()
+        columns[0, 0] = random_.choice((-1, 5, 10, 32767))
+        memory = dataclasses.replace(memory, soft_labels=dataclasses.replace(memory.soft_labels, columns=columns))
+    elif random_.random() < 0.8:
+        metadata = altered(random_, metadata)
+    elif isinstance(memory, ExemplarSet):
+        side, channels = random_.choice((1, 4, 16)), random_.choice((1, 3))
+        blank = torch.zeros(1, channels, side, side, dtype=torch.uint8)
+        memory = ExemplarSet.from_classes(dict.fromkeys(range(10), blank))
+    save_memory(
+        file, memory, {str(key): value for key, value in metadata.items()} if isinstance(metadata, dict) else {}
+    )
+
+    def read() -> None:
+        memories.judge, genuine = lambda *rest, **more: [], memories.judge  # nothing is trained here
+        try:
+            memories.evaluate_memory(file, Config(), folder / "data", Console(file=io.StringIO()))
+        finally:
+            memories.judge = genuine
+
+    return read
