@@ -131,7 +131,9 @@ class MemoryConfig(Section):
         1, description="Store real images at 1 / downscale of their side; more of them fit."
     )
     jpeg: Annotated[int, Field(ge=1, le=95)] | None = Field(
-        None, description="Store real images as JPEG of this quality; more of them fit."
+        None,
+        description="Store images as JPEG of this quality; more of them fit. Distilled ones are stored at full size "
+        "(`distill.partition` 1), without soft labels.",
     )
     shrink: Literal["cut", "nested", "redistil"] = Field(
         "redistil",
@@ -150,7 +152,7 @@ class MemoryConfig(Section):
             "soft_labels": ("distilled",),
             "share": ("hybrid",),
             "downscale": REAL_METHODS,
-            "jpeg": REAL_METHODS,
+            "jpeg": (*REAL_METHODS, "distilled", "hybrid"),
             "shrink": ("distilled", "hybrid", "auto"),
         }
         for key, methods in owners.items():
@@ -160,6 +162,8 @@ class MemoryConfig(Section):
                 raise ValueError(f"{key}: {shown} means nothing to {self.method!r}; leave it out")
         if self.jpeg is not None and self.downscale > 1:
             raise ValueError(f"jpeg: {self.jpeg} contradicts downscale: {self.downscale}; leave one out")
+        if self.jpeg is not None and self.soft_labels:
+            raise ValueError(f"jpeg: {self.jpeg} contradicts soft_labels: true; leave one out")
         return self
 
     @property
@@ -225,7 +229,7 @@ class CompareConfig(Section):
     methods: list[str | CompareMethod] = Field(
         ["none", "random", "herding", "distilled"],
         description="Methods of `memory.method`, variants of them (random_half, herding_half, random_jpeg, "
-        "herding_jpeg, distilled_half), or your own: a `name` and dotted keys to `set`.",
+        "herding_jpeg, distilled_half, distilled_jpeg), or your own: a `name` and dotted keys to `set`.",
         min_length=1,
         max_length=100,
     )
@@ -294,4 +298,15 @@ class Config(Section):
                     f"stream.classes: {groups} must be non-empty lists of distinct class indices, "
                     "each index from 0 and in one list only"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _whole_images_as_jpeg(self) -> "Config":
+        """JPEG stores distilled images at full size."""
+        factor = self.distill.factor
+        if self.memory.jpeg is not None and self.memory.method in ("distilled", "hybrid") and factor > 1:
+            raise ValueError(
+                f"memory.jpeg: {self.memory.jpeg} stores distilled images at full size, and distill.partition is "
+                f"{factor} with {self.distill.objective}; set distill.partition: 1, or leave jpeg out"
+            )
         return self

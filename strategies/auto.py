@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
@@ -11,45 +11,59 @@ import torch
 from iid_cl.config_distill import DistillConfig
 from iid_cl.errors import UserError
 from iid_cl.memory.exemplars import Exemplars
-from iid_cl.memory.hybrid import held_out_losses, hold_out, mean_loss, significantly_best, suited_partitions
-from iid_cl.memory.jpeg import JpegError
-from iid_cl.memory.real import store_jpeg
+from iid_cl.memory.hybrid import (
+    DENSE,
+    JPEG_QUALITY,
+    condensable,
+    held_out_losses,
+    hold_out,
+    mean_loss,
+    significantly_best,
+    suited_partitions,
+)
+from iid_cl.memory.jpeg import JpegError, fitting_as_jpeg
 from iid_cl.seeding import draw_seed, make_generator
 
 from .buffers import ImagesByClass
 from .distilled import HybridBuffer
 
-JPEG_QUALITY = 25
-
 
 @dataclass(frozen=True)
 class Way:
-    """How to spend the bytes of a class: a share of distilled images, at a part of their size; None: as JPEG."""
+    """How to spend the bytes of a class: a share of distilled images, and at a part of their size or as JPEG."""
 
-    share: float | None
+    share: float
     partition: int = 1
+    jpeg: bool = False
 
     @property
     def label(self) -> str:
         """For people, e.g. ``distilled at 1/2 size``."""
-        names = {None: "jpeg", 0.0: "real", 1.0: "distilled"}
-        name = names.get(self.share, f"{self.share:g} distilled" if self.share is not None else "")
-        return name if self.partition == 1 else f"{name} at 1/{self.partition} size"
+        name = {0.0: "real", 1.0: "distilled"}.get(self.share, f"{self.share:g} distilled")
+        stored = " as JPEG" if self.jpeg else "" if self.partition == 1 else f" at 1/{self.partition} size"
+        return name + stored
 
 
 class AutoBuffer(HybridBuffer):
-    """The way to spend the bytes that serves an early experience best: distilled, half distilled, real, or JPEG.
+    """The way to spend the bytes that serves an early experience best: distilled, half or not, in one form or another.
 
     A tenth of the first experience's images is held out and memories are made of the others in each way. Small networks
     (that of ``distill.embedder``) are trained on each; where the memory will be replayed beside real images of other
-    classes, half of the classes come from the memory and the others are real, and then the other way round. The
-    distilled memory stays unless another one's cross-entropy on the held-out images is lower by more than two standard
-    errors. Later experiences are kept in the same way.
+    classes, half of the classes come from the memory and the others are real, and then the other way round. Later
+    experiences are kept in the same way.
 
     Where the configuration names no partition, DM is tried at full size and, if sides are even and at least 24, at half
-    of it, four images in the bytes of one. An experience with fewer than two new classes, or with fewer than ten images
-    in each, tells nothing apart. Where that is the first one its memory is distilled, and the first experience that
-    does decides among the ways that store images as those are: distilled, half distilled and real ones.
+    of it, four images in the bytes of one; half distilled and half real ones in the better of these forms; real ones at
+    full size and as JPEG. Where JPEG holds at least four times as many images, and no more than half of a class, they
+    are tried distilled and half distilled in that form, too.
+
+    One way is in possession, and stays unless another one's cross-entropy on the held-out images is lower by more than
+    two standard errors: distilled images as JPEG; real ones as JPEG, where JPEG holds more than half of a class;
+    distilled images in the better of the other forms, where JPEG holds few.
+
+    An experience with fewer than two new classes, or with fewer than ten images in each, tells nothing apart. Where
+    that is the first one its memory is distilled, and the first experience that does decides among the ways that store
+    images as those are: distilled, half distilled and real ones.
 
     Args:
         ipc: images per class, or one of ``mem_size``, ``mem_bytes``, ``class_bytes``, see :class:`MemoryBuffer`.
@@ -65,7 +79,7 @@ class AutoBuffer(HybridBuffer):
     """
 
     def __init__(self, ipc: int | None = None, *, replayed: bool = True, **arguments: Any) -> None:
-        super().__init__(ipc, share=0.5, **arguments)  # until one is chosen
+        super().__init__(ipc, share=0.5, jpeg=None, **arguments)  # until one is chosen
         self.replayed = replayed
         self.choice: Way | None = None
         self.tried: dict[str, float | None] = {}
@@ -76,11 +90,11 @@ class AutoBuffer(HybridBuffer):
         Raises:
             UserError: see :meth:`MemoryBuffer.post_adapt`.
         """
-        before = self.config, self.share, self.choice, self.tried
+        before = self.config, self.share, self.jpeg, self.choice, self.tried
         try:
             super().post_adapt(agent_state, exp)
         except BaseException:
-            self.config, self.share, self.choice, self.tried = before
+            self.config, self.share, self.jpeg, self.choice, self.tried = before
             raise
 
     def condense(
@@ -114,17 +128,31 @@ class AutoBuffer(HybridBuffer):
             new = {way: made[way] for way in ways if way in made}
             losses.update(self._losses(new, rest, held_out, strategy, seed))
 
-        attempt(*(Way(1.0, partition) for partition in partitions))
-        distilled = min(losses, key=lambda way: mean_loss(losses[way]))
-        several = self._count(rest, room) > 1
         # beside older classes, whose images are stored already, only what is stored like them
-        real = [Way(0.0, distilled.partition)] if self.exemplars is not None else [Way(0.0), Way(None)]
-        attempt(*([Way(0.5, distilled.partition)] if several else []), *real)
+        first = self.exemplars is None
+        count = self._count(rest, room)
+        as_jpeg = self._fitting_as_jpeg(rest, room) if first else 0
+        dense = as_jpeg >= DENSE * count
+        attempt(*(Way(1.0, partition) for partition in partitions))
+        plain = min(losses, key=lambda way: mean_loss(losses[way]))
+        half = [replace(plain, share=0.5)] if count > 1 else []
+        attempt(*half, *([Way(0.0), Way(0.0, jpeg=True)] if first else [Way(0.0, plain.partition)]))
+        if dense and condensable(as_jpeg, rest):
+            attempt(Way(1.0, jpeg=True), Way(0.5, jpeg=True))
         means = {way.label: mean_loss(each) for way, each in losses.items()}
         self.tried = {label: mean if math.isfinite(mean) else None for label, mean in means.items()}
-        way = significantly_best(losses, distilled)
+        # where held-out images don't tell the ways apart, that which holds most images stays
+        possession = next((way for way in (Way(1.0, jpeg=True), Way(0.0, jpeg=True)) if dense and way in losses), plain)
+        way = significantly_best(losses, possession)
         self._choose(way)
-        return self._kept(way, images_by_class, weights, room, strategy, seed) if weights else made[way]
+        again = weights or not way.share  # real ones are chosen of all images: that takes no time
+        return self._kept(way, images_by_class, weights, room, strategy, seed) if again else made[way]
+
+    def _fitting_as_jpeg(self, images_by_class: ImagesByClass, room: int) -> int:
+        try:
+            return fitting_as_jpeg(images_by_class, room, JPEG_QUALITY, self.paying(images_by_class))
+        except JpegError:
+            return 0
 
     def _as_before(
         self,
@@ -165,7 +193,7 @@ class AutoBuffer(HybridBuffer):
 
     def state_dict(self) -> dict[str, Any]:
         """The memory, and the way chosen for it."""
-        choice = None if self.choice is None else {"share": self.choice.share, "partition": self.choice.partition}
+        choice = None if self.choice is None else asdict(self.choice)
         return {**super().state_dict(), "choice": choice, "tried": self.tried}
 
     def load_state_dict(self, state: Mapping[str, Any], like: Any) -> None:
@@ -177,8 +205,9 @@ class AutoBuffer(HybridBuffer):
 
     def _choose(self, way: Way) -> None:
         self.choice = way
-        self.share = way.share or 0.0
+        self.share = way.share
         self.config = self._config_of(way)
+        self.jpeg = JPEG_QUALITY if way.jpeg else None
 
     def _config_of(self, way: Way) -> DistillConfig:
         return self.config.model_copy(update={"partition": way.partition})
@@ -186,12 +215,8 @@ class AutoBuffer(HybridBuffer):
     def _kept(
         self, way: Way, images_by_class: ImagesByClass, weights: ImagesByClass, room: int, strategy: Any, seed: int
     ) -> Exemplars:
-        if way.share is not None:
-            config = self._config_of(way)
-            return self._mixed(images_by_class, weights, room, way.share, config, strategy, seed)
-        order = self._order(images_by_class, weights, strategy, seed)
-        old = self.exemplars if weights else None
-        return store_jpeg(images_by_class, order, room, JPEG_QUALITY, self.paying(images_by_class), old)
+        config, jpeg = self._config_of(way), JPEG_QUALITY if way.jpeg else None
+        return self._mixed(images_by_class, weights, room, way.share, config, jpeg, strategy, seed)
 
     def describe(self) -> dict[str, Any]:
         choice = None if self.choice is None else self.choice.label

@@ -13,8 +13,9 @@ from iid_cl.distill.nested import nested
 from iid_cl.distill.uneven import distill_each
 from iid_cl.errors import UserError
 from iid_cl.memory.exemplars import Exemplars, ExemplarSet, distilled_images
-from iid_cl.memory.hybrid import hybrid_memory
-from iid_cl.memory.real import Order, ordering
+from iid_cl.memory.hybrid import Distil, Ordering, hybrid_jpeg, hybrid_memory
+from iid_cl.memory.jpeg import JpegSet
+from iid_cl.memory.real import Order, ordering, store_jpeg
 from iid_cl.memory.selection import FeaturesFactory
 from iid_cl.nets import Network
 from iid_cl.seeding import draw_seed, make_generator
@@ -38,6 +39,7 @@ class DistilledBuffer(ClassBuffer):
         shrink: what becomes of older classes when a fixed total has to hold more of them: ``cut`` keeps the first of
             their images, ``nested`` the first in herding's order, ``redistil`` condenses fewer out of all of them.
             Images with soft labels, which only real ones teach, and memories that hold real images are cut.
+        jpeg: stores images as JPEG of this quality, 1 to 95, which leaves room for several times as many.
         embedder: a network of your own in place of the configured one, see :func:`iid_cl.distill.distill`.
         objective: a matching loss of your own in place of the configured one, likewise.
         on_step: called now and then with the iteration and the losses.
@@ -63,6 +65,7 @@ class DistilledBuffer(ClassBuffer):
         augmentations: Sequence[str] = AUGMENTATIONS,
         soft_labels: bool = False,
         shrink: Literal["cut", "nested", "redistil"] = "redistil",
+        jpeg: int | None = None,
         embedder: Network | None = None,
         objective: Objective | None = None,
         on_step: OnStep | None = None,
@@ -78,9 +81,16 @@ class DistilledBuffer(ClassBuffer):
             normalization=normalization,
         )
         self.config = distill if distill is not None else DistillConfig()
+        if jpeg is not None and not 1 <= jpeg <= 95:
+            raise UserError(f"memory.jpeg: {jpeg} must be a quality from 1 to 95.")
+        if jpeg is not None and soft_labels:
+            raise UserError(f"memory.jpeg: {jpeg} stores no soft labels; leave one out.")
+        if jpeg is not None and self.config.factor > 1:
+            raise UserError(f"memory.jpeg: {jpeg} stores images at full size; use distill.partition 1, or no jpeg.")
         self.device = device
         self.augmentations = tuple(augmentations)
         self.soft_labels = soft_labels
+        self.jpeg = jpeg
         self.embedder = embedder
         self.objective = objective
         self.on_step = on_step
@@ -105,6 +115,9 @@ class DistilledBuffer(ClassBuffer):
         generator: torch.Generator,
     ) -> Exemplars:
         """Distils the classes; the strategy's network has no part in it."""
+        if self.jpeg is not None:
+            seed = draw_seed(generator)
+            return self._as_jpeg(images_by_class, weights, room, 1.0, self.jpeg, self.config, strategy, seed)
         return self._distilled(images_by_class, weights, self._count(images_by_class, room), strategy, generator)
 
     def shrink(self, memory: Exemplars, room: int, strategy: Any, generator: torch.Generator) -> Exemplars:
@@ -115,7 +128,41 @@ class DistilledBuffer(ClassBuffer):
         count = int(fewer.labels.bincount().max())
         # a handful of images has none to hold out
         config = self.config.model_copy(update={"early_stopping": EarlyStoppingConfig()})
-        return self._distilled(memory.decoded().by_class(), {}, count, strategy, generator, config, arriving=False)
+        images = memory.decoded().by_class()
+        again = self._distilled(images, {}, count, strategy, generator, config, arriving=False)
+        if self.jpeg is None:
+            return again
+        return store_jpeg(again.by_class(), lambda _, most: torch.arange(most), room, self.jpeg, len(images))
+
+    def _as_jpeg(
+        self,
+        images_by_class: ImagesByClass,
+        weights: ImagesByClass,
+        room: int,
+        share: float,
+        quality: int,
+        config: DistillConfig,
+        strategy: Any,
+        seed: int,
+        ordering: Ordering | None = None,
+    ) -> JpegSet:
+        """A share of images distilled as ``config`` says, and those of ``ordering``, as JPEG."""
+        return hybrid_jpeg(
+            images_by_class,
+            weights,
+            room,
+            share,
+            quality,
+            distil=self._distil(config, strategy, seed),
+            ordering=ordering,
+            paying=self.paying(images_by_class),
+            old=self.exemplars if weights else None,
+        )
+
+    def _distil(self, config: DistillConfig, strategy: Any, seed: int) -> Distil:
+        return lambda images, weights, count: self._distilled(
+            images, weights, count, strategy, make_generator(seed, "distilling"), config
+        )
 
     def _count(self, images_by_class: ImagesByClass, room: int) -> int:
         """Images to store of each class."""
@@ -168,11 +215,15 @@ class DistilledBuffer(ClassBuffer):
         return nested(memory, config.embedder, normalization=self.normalization, device=device, generator=generator)
 
     def describe(self) -> dict[str, Any]:
-        return {**super().describe(), "method": "distilled", "distill": self.config.model_dump(mode="json")}
+        stored = {} if self.jpeg is None else {"jpeg": self.jpeg}
+        distill = self.config.model_dump(mode="json")
+        return {**super().describe(), "method": "distilled", "distill": distill, **stored}
 
 
 class HybridBuffer(DistilledBuffer):
     """A memory of distilled and herded real images, stored in the same way.
+
+    As JPEG, real images also fill what the distilled ones leave.
 
     Args:
         ipc: images per class, or one of ``mem_size``, ``mem_bytes``, ``class_bytes``, see :class:`MemoryBuffer`.
@@ -202,7 +253,8 @@ class HybridBuffer(DistilledBuffer):
         generator: torch.Generator,
     ) -> Exemplars:
         """Mixes the classes' images."""
-        return self._mixed(images_by_class, weights, room, self.share, self.config, strategy, draw_seed(generator))
+        seed = draw_seed(generator)
+        return self._mixed(images_by_class, weights, room, self.share, self.config, self.jpeg, strategy, seed)
 
     def shrink(self, memory: Exemplars, room: int, strategy: Any, generator: torch.Generator) -> Exemplars:
         """Fewer images of older classes; real ones are not distilled."""
@@ -217,19 +269,24 @@ class HybridBuffer(DistilledBuffer):
         room: int,
         share: float,
         config: DistillConfig,
+        jpeg: int | None,
         strategy: Any,
         seed: int,
-    ) -> ExemplarSet:
+    ) -> Exemplars:
         """A share of images distilled as ``config`` says, and herded ones stored like them."""
+
+        def herding(images: ImagesByClass, weights: ImagesByClass) -> Order:
+            return self._order(images, weights, strategy, seed)
+
+        if jpeg is not None:
+            return self._as_jpeg(images_by_class, weights, room, share, jpeg, config, strategy, seed, herding)
         return hybrid_memory(
             images_by_class,
             weights,
             self._count(images_by_class, room),
             share,
-            distil=lambda images, each, count: self._distilled(
-                images, each, count, strategy, make_generator(seed, "distilling"), config
-            ),
-            ordering=lambda images, each: self._order(images, each, strategy, seed),
+            distil=self._distil(config, strategy, seed),
+            ordering=herding,
             partition=config.factor,
             old=self.exemplars if weights else None,
         )

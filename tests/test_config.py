@@ -629,6 +629,8 @@ def test_the_budget_in_force(memory: str, budget: tuple[str, int]) -> None:
         ("{mem_bytes: 5000, class_bytes: 700}", "class_bytes: 700 contradicts mem_bytes"),
         ("{method: random, jpeg: 50, downscale: 2}", "jpeg: 50 contradicts downscale: 2"),
         ("{method: distilled, downscale: 2}", "downscale: 2 means nothing to 'distilled'"),
+        ("{method: distilled, jpeg: 50, soft_labels: true}", "jpeg: 50 contradicts soft_labels: true"),
+        ("{method: auto, jpeg: 50}", "jpeg: 50 means nothing to 'auto'"),
         ("{method: reservoir, jpeg: 50}", "jpeg: 50 means nothing to 'reservoir'"),
         ("{method: auto, share: 0.2}", "share: 0.2 means nothing to 'auto'"),
         ("{method: herding, shrink: cut}", "shrink: cut means nothing to 'herding'"),

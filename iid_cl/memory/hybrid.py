@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import TypeVar
 
 import torch
@@ -12,7 +13,8 @@ from iid_cl.config_distill import DistillConfig, NetworkConfig
 from iid_cl.data.images import LabelledImages, Normalization
 from iid_cl.memory.budget import LABEL_BYTES
 from iid_cl.memory.exemplars import Exemplars, ExemplarSet
-from iid_cl.memory.real import Order, store_whole
+from iid_cl.memory.jpeg import JpegSet, fitting_as_jpeg
+from iid_cl.memory.real import Order, store_jpeg, store_whole
 from iid_cl.nets import build_network
 from iid_cl.seeding import draw_seed, make_generator
 from iid_cl.training import predict, train_classifier
@@ -24,6 +26,8 @@ Distil = Callable[[Mapping[int, Tensor], Mapping[int, Tensor], int], ExemplarSet
 Ordering = Callable[[Mapping[int, Tensor], Mapping[int, Tensor]], Order]
 """From images and weights of each class to the order in which real ones are picked."""
 
+JPEG_QUALITY = 25  # of auto's memories: the best on held-out images
+DENSE = 4  # times as many images in the same bytes make JPEG worth its loss: as many as at half the side
 MOST_HELD_OUT = 200  # images of a class
 UPDATES = 300
 BATCH = 32
@@ -61,6 +65,54 @@ def hybrid_memory(
     return mix(distilled, store_whole(images_by_class, ordering(images_by_class, weights), room, partition, old))
 
 
+def hybrid_jpeg(
+    images_by_class: Mapping[int, Tensor],
+    weights: Mapping[int, Tensor],
+    room: int,
+    share: float,
+    quality: int,
+    *,
+    distil: Distil,
+    ordering: Ordering | None,
+    paying: int,
+    old: Exemplars | None = None,
+) -> JpegSet:
+    """A share of distilled images, and real ones in the bytes that are left, all as JPEG.
+
+    So many are distilled of each class as fit of the class whose real images weigh most. Those that weigh more than
+    expected are left out at the end.
+
+    Args:
+        images_by_class: uint8 images (n_c, C, H, W) of each class, those of ``old`` first.
+        weights: how many images each one stands for, for classes in ``old``.
+        room: bytes per class.
+        share: of distilled images, in [0, 1].
+        quality: of JPEG, 1 to 95.
+        distil: makes those.
+        ordering: picks the others; None stores distilled ones only.
+        paying: classes that pay for the header; 0 where that has been done.
+        old: a memory that holds some of the classes already.
+
+    Raises:
+        JpegError: not even one image fits, or JPEG cannot hold the images.
+    """
+    some = round(share * fitting_as_jpeg(images_by_class, room, quality, paying))
+    if ordering is None:
+        some = max(1, some)
+    real = None if ordering is None else ordering(images_by_class, weights)
+    distilled = distil(images_by_class, weights, some) if some else None
+    first = {} if distilled is None else distilled.by_class()
+    pool = {c: torch.cat([images, first[c]]) if some else images for c, images in images_by_class.items()}
+
+    def order(label: int, count: int) -> Tensor:
+        own = torch.arange(len(images_by_class[label]), len(pool[label]))
+        rest = max(0, count - len(own))
+        return torch.cat([own, real(label, rest)]) if real is not None and rest else own[:count]
+
+    memory = store_jpeg(pool, order, room, quality, paying, old)
+    return memory if distilled is None else replace(memory, metadata=distilled.metadata)
+
+
 def mix(distilled: ExemplarSet | None, real: ExemplarSet | None) -> ExemplarSet:
     """Both kinds of images of each class, spread evenly, so that the first ones keep the share.
 
@@ -91,6 +143,11 @@ def suited_partitions(config: DistillConfig, height: int, width: int) -> list[in
     if config.partition is not None or config.objective != "dm":
         return [config.factor]
     return [2, 1] if all(side % 2 == 0 and side >= 24 for side in (height, width)) else [1]
+
+
+def condensable(count: int, images_by_class: Mapping[int, Tensor]) -> bool:
+    """Whether it is worth a try to condense each class into ``count`` images: several, and at most half of its own."""
+    return 1 < count <= min(map(len, images_by_class.values())) // 2
 
 
 def hold_out(

@@ -1,4 +1,4 @@
-"""Real images kept as JPEG: more of them in the same bytes."""
+"""Images kept as JPEG: more of them in the same bytes."""
 
 import io
 import math
@@ -189,6 +189,24 @@ def files_in(files: Sequence[bytes], room: int, classes: int) -> int:
     room -= share_of_header(cut, classes) if classes else 0
     sizes = np.cumsum([len(file) - cut + _PER_IMAGE for file in files])
     return int((sizes <= room).sum())
+
+
+def fitting_as_jpeg(images_by_class: Mapping[int, Tensor], room: int, quality: int, classes: int) -> int:
+    """How many images of every class fit into ``room`` bytes, by the mean size of uint8 images (n_c, C, H, W).
+
+    ``classes`` pay for the header; 0 where that has been done.
+
+    Raises:
+        JpegError: JPEG cannot hold the images.
+    """
+
+    def fit(images: Tensor) -> int:
+        files = encode(images, quality)
+        cut = header_length(files[0])
+        left = room - (share_of_header(cut, classes) if classes else 0)
+        return max(0, left * len(files) // sum(len(file) - cut + _PER_IMAGE for file in files))
+
+    return min(fit(images) for images in images_by_class.values())
 
 
 def header_length(file: bytes) -> int:

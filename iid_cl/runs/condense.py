@@ -45,9 +45,9 @@ def make_buffer(
         "on_step": on_step,
     }
     if method == "distilled":
-        return DistilledBuffer(soft_labels=memory.soft_labels, **distilled, **common)
+        return DistilledBuffer(soft_labels=memory.soft_labels, jpeg=memory.jpeg, **distilled, **common)
     if method == "hybrid":
-        return HybridBuffer(share=memory.share, features=features, **distilled, **common)
+        return HybridBuffer(share=memory.share, jpeg=memory.jpeg, features=features, **distilled, **common)
     if method == "auto":
         return AutoBuffer(replayed=not own_features, features=features, **distilled, **common)
     raise ValueError(f"{method!r} keeps no memory")

@@ -20,6 +20,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "random_jpeg": {"memory.method": "random", "memory.jpeg": 25},
     "herding_jpeg": {"memory.method": "herding", "memory.jpeg": 25},
     "distilled_half": {"memory.method": "distilled", "distill.partition": 2},
+    "distilled_jpeg": {"memory.method": "distilled", "memory.jpeg": 25, "distill.partition": 1},
 }
 Budget = tuple[str, int]
 

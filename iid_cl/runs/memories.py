@@ -25,6 +25,7 @@ from iid_cl.errors import UserError
 from iid_cl.evaluate.scratch import Judgement, judge
 from iid_cl.memory.exemplars import Exemplars, ExemplarSet, distilled_images
 from iid_cl.memory.files import load_memory, save_memory
+from iid_cl.memory.hybrid import hybrid_jpeg
 from iid_cl.memory.real import ordering, store_jpeg, store_whole
 from iid_cl.memory.selection import FeatureExtractor
 from iid_cl.report.pictures import save_memory_picture
@@ -217,18 +218,27 @@ def make_memory(
         if config.memory.jpeg is not None:
             return store_jpeg(by_class, order, room, config.memory.jpeg, len(by_class))
         return store_whole(by_class, order, room, config.memory.downscale)
+
+    def distil(images: Mapping[int, Tensor], weights: Mapping[int, Tensor], count: int) -> ExemplarSet:
+        # snapshots are of all classes at once, so none of them may have fewer images than asked
+        return (distill if snapshots else distill_each)(
+            images,
+            config.distill,
+            ipc=count,
+            generator=generator,
+            device=device,
+            normalization=dataset.normalization,
+            augmentations=dataset.augmentations,
+            weights=weights,
+            soft_labels=config.memory.soft_labels,
+            on_step=lambda done, told: reporter.progress("distilling", done, config.distill.iterations, lambda: told),
+            on_snapshot=on_snapshot,
+            snapshots=snapshots,
+        )
+
+    if config.memory.jpeg is not None:
+        quality, paying = config.memory.jpeg, len(by_class)
+        return hybrid_jpeg(by_class, {}, room, 1.0, quality, distil=distil, ordering=None, paying=paying)
     width = len(by_class) if config.memory.soft_labels else 0
-    # snapshots are of all classes at once, so none of them may have fewer images than asked
-    return (distill if snapshots else distill_each)(
-        by_class,
-        config.distill,
-        ipc=distilled_images(config.memory.budget, room, image_bytes, width, config.distill.factor),
-        generator=generator,
-        device=device,
-        normalization=dataset.normalization,
-        augmentations=dataset.augmentations,
-        soft_labels=config.memory.soft_labels,
-        on_step=lambda done, losses: reporter.progress("distilling", done, config.distill.iterations, lambda: losses),
-        on_snapshot=on_snapshot,
-        snapshots=snapshots,
-    )
+    count = distilled_images(config.memory.budget, room, image_bytes, width, config.distill.factor)
+    return distil(by_class, {}, count)

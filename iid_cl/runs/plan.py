@@ -8,7 +8,10 @@ from iid_cl.config import REAL_METHODS, WITHOUT_MEMORY, Config, Method
 from iid_cl.data.images import ImageDataset
 from iid_cl.memory.budget import LABEL_BYTES
 from iid_cl.memory.exemplars import distilled_images
-from iid_cl.memory.hybrid import suited_partitions
+from iid_cl.memory.hybrid import DENSE, JPEG_QUALITY, condensable, suited_partitions
+from iid_cl.memory.jpeg import fitting_as_jpeg
+
+SAMPLED = 10  # images of a class that are encoded
 
 
 @dataclass(frozen=True)
@@ -57,7 +60,7 @@ def plan(config: Config, method: Method, dataset: ImageDataset, order: Sequence[
         counts = [int(train[c]) for c in seen]
         arrived = sum(counts[len(old) :])
         widest = max(len(group) for group in order[: index + 1])  # soft labels are as wide as that
-        per_class, room = (0, 0) if method in WITHOUT_MEMORY else _per_class(config, method, dataset, len(seen), widest)
+        per_class, room = (0, 0) if method in WITHOUT_MEMORY else _per_class(config, method, dataset, seen, widest)
         kept = sum(min(per_class, count) for count in counts) * _parts(config, method)
         if method == "cumulative":
             updates = _batches(sum(counts), config.train.batch_size) * config.train.epochs
@@ -70,21 +73,31 @@ def plan(config: Config, method: Method, dataset: ImageDataset, order: Sequence[
                 test_images=int(test[seen].sum()),
                 memory_bytes=room * len(seen),
                 updates=updates,
-                distillations=tuple(_distillations(config, method, dataset, index, len(old), len(classes), per_class)),
+                distillations=tuple(_distillations(config, method, dataset, old, classes, per_class, room)),
             )
         )
     return steps
 
 
-def _per_class(config: Config, method: Method, dataset: ImageDataset, classes: int, widest: int) -> tuple[int, int]:
+def _per_class(
+    config: Config, method: Method, dataset: ImageDataset, classes: Sequence[int], widest: int
+) -> tuple[int, int]:
     """Stored images of a class, and the bytes of its share; soft labels are of ``widest`` classes at most."""
     memory, image_bytes = config.memory, math.prod(dataset.shape)
-    room = memory.budget.room(classes, image_bytes)
+    room = memory.budget.room(len(classes), image_bytes)
     if method in REAL_METHODS or method == "reservoir":
-        factor = memory.downscale if method == config.memory.method else 1
+        factor = memory.downscale if method in REAL_METHODS else 1
         return room // (image_bytes // factor**2 + LABEL_BYTES), room
+    if memory.jpeg is not None and method in ("distilled", "hybrid"):
+        return max(1, _as_jpeg(dataset, classes, room, memory.jpeg)), room
     width = widest if memory.soft_labels else 0
     return distilled_images(memory.budget, room, image_bytes, width, config.distill.factor), room
+
+
+def _as_jpeg(dataset: ImageDataset, classes: Sequence[int], room: int, quality: int) -> int:
+    """How many images of a class fit as JPEG, by a sample of each."""
+    images = dataset.train.of_classes(classes).by_class()
+    return fitting_as_jpeg({c: members[:SAMPLED] for c, members in images.items()}, room, quality, len(classes))
 
 
 def _parts(config: Config, method: Method) -> int:
@@ -106,21 +119,31 @@ def _updates(config: Config, method: Method, arrived: int, kept: int) -> int:
 
 
 def _distillations(
-    config: Config, method: Method, dataset: ImageDataset, index: int, old: int, new: int, count: int
+    config: Config,
+    method: Method,
+    dataset: ImageDataset,
+    old: Sequence[int],
+    arrived: Sequence[int],
+    count: int,
+    room: int,
 ) -> list[Distillation]:
     share = {"distilled": 1.0, "hybrid": config.memory.share, "auto": 1.0}.get(method, 0.0)
-    some = round(share * count)
+    some, new = round(share * count), len(arrived)
     found = [Distillation(new, some)] if some else []
-    if method == "auto" and index == 0 and new > 1:  # the ways that it tries
+    if method == "auto" and not old and new > 1:  # the ways that it tries
         _, height, width = dataset.shape
         found = [Distillation(new, count) for _ in suited_partitions(config.distill, height, width)]
         found += [Distillation(new, round(0.5 * count))] if count > 1 else []
+        several = _as_jpeg(dataset, arrived, room, JPEG_QUALITY) if dataset.shape[0] in (1, 3) else 0
+        images = dataset.train.of_classes(arrived).by_class()
+        if several >= DENSE * count and condensable(several, images):
+            found += [Distillation(new, several), Distillation(new, round(0.5 * several))]
     shrinks = config.memory.budget.fixed and config.memory.shrink == "redistil" and not config.memory.soft_labels
-    if old and shrinks and share == 1.0 and _fewer(config, method, dataset, old, new):
-        found.append(Distillation(old, count))
+    if old and shrinks and share == 1.0 and _fewer(config, method, dataset, old, arrived):
+        found.append(Distillation(len(old), count))
     return found
 
 
-def _fewer(config: Config, method: Method, dataset: ImageDataset, old: int, new: int) -> bool:
-    before, after = (_per_class(config, method, dataset, count, 0)[0] for count in (old, old + new))
+def _fewer(config: Config, method: Method, dataset: ImageDataset, old: Sequence[int], new: Sequence[int]) -> bool:
+    before, after = (_per_class(config, method, dataset, classes, 0)[0] for classes in (old, [*old, *new]))
     return after < before

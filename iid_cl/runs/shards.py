@@ -39,6 +39,7 @@ def check_shards(config: Config) -> None:
         f"distill.embedders: {distill.embedder_source}": distill.embedder_source != "fresh",
         f"distill.cc.weight: {distill.cc.weight}": distill.cc.weight > 0,
         "memory.soft_labels: true": config.memory.soft_labels,
+        f"memory.jpeg: {config.memory.jpeg}": config.memory.jpeg is not None,
         f"distill.early_stopping.patience: {distill.early_stopping.patience}": distill.early_stopping.patience,
         f"memory.{budget_of(config)[0]}: {budget_of(config)[1]}": budget_of(config)[0] in ("mem_size", "mem_bytes"),
     }

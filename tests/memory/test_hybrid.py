@@ -10,13 +10,16 @@ from iid_cl.data.images import LabelledImages, Normalization
 from iid_cl.memory.exemplars import ExemplarSet
 from iid_cl.memory.hybrid import (
     _beside_real,
+    condensable,
     held_out_losses,
     hold_out,
+    hybrid_jpeg,
     mean_loss,
     mix,
     significantly_best,
     suited_partitions,
 )
+from iid_cl.memory.jpeg import JpegError, decode, encode, header_length
 
 
 def flat(*values, side=8):
@@ -173,3 +176,98 @@ def test_memory_alone_is_all_that_networks_see_where_it_is_not_replayed():
     wrong = {0: flat(245, 250, 240), 3: flat(5, 0, 10)}
     alone, beside = judged({"a": memory}, held)["a"], judged({"a": memory}, held, beside=wrong)["a"]
     assert alone.mean() < 0.5 < beside.mean()
+
+
+# --- as JPEG
+
+
+def noise(count, seed=0):
+    return torch.randint(256, (count, 1, 16, 16), dtype=torch.uint8, generator=torch.Generator().manual_seed(seed))
+
+
+REAL = {4: noise(12, 1), 1: noise(12, 2)}
+
+
+def last_first(images, weights):
+    return lambda label, count: torch.arange(11, 11 - count, -1)
+
+
+def as_jpeg(room, share, ordering=last_first, real=REAL, quality=30, **named):
+    """With flat images in place of distilled ones; and how many of each class were asked for."""
+    asked = []
+
+    def distil(images, weights, count):
+        asked.append(count)
+        return ExemplarSet.from_classes({c: flat(*range(count), side=16) for c in images}, {"made": "here"})
+
+    memory = hybrid_jpeg(real, {}, room, share, quality, distil=distil, ordering=ordering, paying=len(real), **named)
+    return memory, asked
+
+
+def read(files, shape=(1, 16, 16)):
+    return torch.stack([decode(file, shape) for file in files])
+
+
+def sizes(images, quality=30):
+    files = encode(images, quality)
+    return header_length(files[0]), [len(file) - header_length(file) + 6 for file in files]
+
+
+def test_as_many_are_distilled_as_fit_of_the_class_that_weighs_most():
+    room = 1200
+    header, _ = sizes(REAL[4])
+    expected = min((room - -(-header // 2)) / (sum(sizes(images)[1]) / 12) for images in REAL.values())
+    memory, asked = as_jpeg(room, 1.0, None)
+    assert asked == [int(expected)]
+    assert 3 < asked[0] < 12
+    flat_ones = read(encode(flat(*range(asked[0]), side=16), 30))
+    for images in memory.by_class().values():  # which weigh less than noise, so all fit
+        assert torch.equal(images, flat_ones)
+    assert memory.metadata == {"made": "here"}
+
+
+def test_real_ones_fill_what_is_left_in_their_order():
+    room = 1200
+    for share in (0.5, 1.0):
+        memory, asked = as_jpeg(room, share)
+        count = asked[0]
+        header, flat_sizes = sizes(flat(*range(count), side=16))
+        for label, images in memory.by_class().items():
+            assert torch.equal(images[:count], read(encode(flat(*range(count), side=16), 30)))
+            rest = read(encode(REAL[label].flip(0), 30))[: len(images) - count]
+            assert torch.equal(images[count:], rest)
+            left = room - -(-header // 2) - sum(flat_sizes)
+            fitting = torch.tensor(sizes(REAL[label].flip(0))[1]).cumsum(0)
+            assert len(rest) == int((fitting <= left).sum()) > 0
+
+
+def test_a_share_of_none_is_real_and_nothing_is_distilled():
+    memory, asked = as_jpeg(1200, 0.0)
+    assert asked == []
+    for label, images in memory.by_class().items():
+        assert torch.equal(images, read(encode(REAL[label].flip(0), 30))[: len(images)])
+
+
+def test_what_weighs_more_than_expected_is_left_out():
+    real = {0: flat(*range(30), side=16)}  # a few bytes each
+    heavy = hybrid_jpeg(
+        real, {}, 900, 1.0, 30, ordering=None, paying=1,
+        distil=lambda images, weights, count: ExemplarSet.from_classes({0: noise(count, 3)}),
+    )  # fmt: skip
+    assert 0 < len(heavy) < 30
+    assert heavy.nbytes <= 900
+    assert torch.equal(heavy.by_class()[0], read(encode(noise(30, 3), 30))[: len(heavy)])
+
+
+def test_one_is_distilled_where_none_is_expected_to_fit():
+    header, one = sizes(flat(0, side=16))
+    fits = -(-header // 2) + one[0]
+    memory, asked = as_jpeg(fits, 1.0, None)
+    assert (asked, len(memory)) == ([1], 2)
+    with pytest.raises(JpegError, match="no image of class"):
+        as_jpeg(fits - 1, 1.0, None)
+
+
+@pytest.mark.parametrize(("count", "expected"), [(0, False), (1, False), (2, True), (4, True), (5, False)])
+def test_condensing_is_worth_a_try_up_to_half_of_the_smallest_class(count, expected):
+    assert condensable(count, {0: flat(*range(9)), 1: flat(*range(8))}) is expected

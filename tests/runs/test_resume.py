@@ -103,6 +103,7 @@ CASES: dict[str, dict[str, Any]] = {
     "shrinking": {"memory": {"ipc": None, "mem_size": 6}},
     "reservoir": {"memory": {"method": "reservoir", "ipc": 3}},
     "jpeg": {"memory": {"method": "random", "ipc": 30, "jpeg": 50}},
+    "distilled as jpeg": {"memory": {"ipc": 30, "jpeg": 50}},
     "cumulative": {"memory": {"method": "cumulative"}},
     "joint": {"memory": {"method": "joint"}},
 }

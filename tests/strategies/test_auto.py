@@ -22,6 +22,7 @@ from .conftest import NORMALIZATION, TINY
 from .made_up import AGENT, experience, flatten, noise, real_ones, stream
 
 HALF, WHOLE = Way(1.0, 2), Way(1.0, 1)
+PHOTOS, SQUEEZED, MIXED = Way(0.0, jpeg=True), Way(1.0, jpeg=True), Way(0.5, jpeg=True)
 FIRST = {0: noise(20, side=24), 3: noise(20, 1, side=24)}
 SECOND = {5: noise(20, 2, side=24)}
 IMAGE = 24 * 24 + 2
@@ -61,7 +62,9 @@ def changed(**settings: Any) -> DistillConfig:
         (Way(0.5), "0.5 distilled"),
         (Way(0.5, 2), "0.5 distilled at 1/2 size"),
         (Way(0.0), "real"),
-        (Way(None), "jpeg"),
+        (PHOTOS, "real as JPEG"),
+        (SQUEEZED, "distilled as JPEG"),
+        (MIXED, "0.5 distilled as JPEG"),
     ],
     ids=str,
 )
@@ -72,11 +75,11 @@ def test_a_way_has_a_name(way: Way, label: str) -> None:
 @pytest.mark.parametrize(
     ("side", "settings", "best", "tried"),
     [
-        (24, {}, HALF, [[HALF, WHOLE], [Way(0.5, 2), Way(0.0), Way(None)]]),
-        (24, {}, WHOLE, [[HALF, WHOLE], [Way(0.5, 1), Way(0.0), Way(None)]]),
-        (24, {"partition": 2}, HALF, [[HALF], [Way(0.5, 2), Way(0.0), Way(None)]]),
-        (24, {"partition": 1}, WHOLE, [[WHOLE], [Way(0.5, 1), Way(0.0), Way(None)]]),
-        (25, {}, WHOLE, [[WHOLE], [Way(0.5, 1), Way(0.0), Way(None)]]),
+        (24, {}, HALF, [[HALF, WHOLE], [Way(0.5, 2), Way(0.0), PHOTOS]]),
+        (24, {}, WHOLE, [[HALF, WHOLE], [Way(0.5, 1), Way(0.0), PHOTOS]]),
+        (24, {"partition": 2}, HALF, [[HALF], [Way(0.5, 2), Way(0.0), PHOTOS]]),
+        (24, {"partition": 1}, WHOLE, [[WHOLE], [Way(0.5, 1), Way(0.0), PHOTOS]]),
+        (25, {}, WHOLE, [[WHOLE], [Way(0.5, 1), Way(0.0), PHOTOS]]),
         (6, {}, WHOLE, [[WHOLE], [Way(0.5, 1), Way(0.0)]]),  # whose class has not the bytes for JPEG's tables
     ],
     ids=str,
@@ -102,7 +105,7 @@ def test_idm_is_tried_on_its_own_grids(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(distilled, "distill_each", ready)
     auto(monkeypatch, judge, distill=changed(objective="idm")).post_adapt(AGENT, experience(FIRST))
-    assert [call["ways"] for call in judge.calls] == [[HALF], [Way(0.5, 2), Way(0.0), Way(None)]]
+    assert [call["ways"] for call in judge.calls] == [[HALF], [Way(0.5, 2), Way(0.0), PHOTOS]]
     assert made == {2: "idm"}
 
 
@@ -113,14 +116,14 @@ def test_half_of_one_image_is_not_tried(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_jpeg_is_left_out_where_it_cannot_hold_the_images(monkeypatch: pytest.MonkeyPatch) -> None:
-    judge = Judge({Way(None): 1.0})
+    judge = Judge({PHOTOS: 1.0})
     memory = auto(monkeypatch, judge, class_bytes=8 * 2 * IMAGE, normalization=None, augmentations=())
     memory.post_adapt(AGENT, stream((0, 1), count=20, side=24, channels=2)[0])
-    assert Way(None) not in judge.candidates
+    assert PHOTOS not in judge.candidates
     assert memory.choice == HALF
 
 
-@pytest.mark.parametrize("way", [HALF, WHOLE, Way(0.5, 2), Way(0.0), Way(None)], ids=str)
+@pytest.mark.parametrize("way", [HALF, WHOLE, Way(0.5, 2), Way(0.0), PHOTOS], ids=str)
 @pytest.mark.parametrize("budget", [{}, {"class_bytes": None, "mem_bytes": 12 * IMAGE}], ids=str)
 def test_the_best_on_held_out_images_stays_for_later_experiences(
     monkeypatch: pytest.MonkeyPatch, way: Way, budget: dict[str, Any], tmp_path: Path
@@ -129,19 +132,19 @@ def test_the_best_on_held_out_images_stays_for_later_experiences(
     memory = auto(monkeypatch, judge, **budget)
     memory.post_adapt(AGENT, experience(FIRST))
     assert memory.choice == way
-    assert memory.exemplars is judge.candidates[way]
+    assert (memory.exemplars is judge.candidates[way]) == (way.share > 0)  # real ones are chosen of all
     parts = (None, SECOND, {0: noise(20, 5, side=24)})
     for part in parts:
         if part is not None:
             memory.post_adapt(AGENT, experience(part))
-        assert isinstance(memory.exemplars, JpegSet) == (way.share is None)
+        assert isinstance(memory.exemplars, JpegSet) == way.jpeg
         assert memory.exemplars.partition == memory.config.factor == way.partition
-        assert memory.share == (way.share or 0.0)
+        assert memory.share == way.share
     assert len(judge.calls) == 2
     assert memory.exemplars.classes == [0, 3, 5]
     memory.save(tmp_path / "m.safetensors")
     told = load_memory(tmp_path / "m.safetensors").metadata
-    assert (told["method"], told["choice"], told["share"]) == ("auto", way.label, way.share or 0.0)
+    assert (told["method"], told["choice"], told["share"]) == ("auto", way.label, way.share)
     assert told["distill"]["partition"] == way.partition
     assert told["tried"][way.label] == pytest.approx(1.0)
     assert len(told["tried"]) == 5
@@ -195,7 +198,7 @@ def test_no_candidate_is_made_of_a_held_out_image(monkeypatch: pytest.MonkeyPatc
         return lambda images, *rest, **named: (sources.extend(images.values()), real(images, *rest, **named))[1]
 
     monkeypatch.setattr(distilled, "hybrid_memory", spied(distilled.hybrid_memory))
-    monkeypatch.setattr(module, "store_jpeg", spied(module.store_jpeg))
+    monkeypatch.setattr(distilled, "hybrid_jpeg", spied(distilled.hybrid_jpeg))
     seen: list[torch.Tensor] = []
 
     def features(images_by_class: Any, *rest: Any) -> Any:
@@ -240,7 +243,8 @@ def test_the_first_experience_that_tells_something_decides(monkeypatch: pytest.M
     assert memory.tried == pytest.approx({one.label: 1.0 if one == way else 5.0 for one in judge.candidates})
     now = memory.exemplars.by_class()
     assert list(now) == [0, 3, 5, 6, 7]
-    for label, images in [*before.by_class().items(), *judge.candidates[way].by_class().items()]:
+    tried = judge.candidates[way].by_class() if way.share else {}  # real ones are chosen anew, of all
+    for label, images in [*before.by_class().items(), *tried.items()]:
         assert torch.equal(now[label], images)
     memory.post_adapt(AGENT, experience({8: noise(20, 5, side=24), 9: noise(20, 6, side=24)}))
     assert len(judge.calls) == 2  # decided once
@@ -274,7 +278,7 @@ def stop(*rest: Any, **named: Any) -> Any:
     ("where", "what"),
     [
         (distilled, "distill_each"),
-        (module, "store_jpeg"),  # after the distilled memories are there
+        (distilled, "hybrid_jpeg"),  # after the distilled memories are there
         (module, "held_out_losses"),
         (buffers, "as_avalanche"),  # after the choice
     ],
@@ -282,7 +286,7 @@ def stop(*rest: Any, **named: Any) -> Any:
 )
 @pytest.mark.parametrize("classes", [1, 2])
 def test_a_choice_that_fails_is_not_made(monkeypatch: pytest.MonkeyPatch, where: Any, what: str, classes: int) -> None:
-    if classes == 1 and what in ("store_jpeg", "held_out_losses"):
+    if classes == 1 and what in ("hybrid_jpeg", "held_out_losses"):
         return  # not called
     first = {c: FIRST[c] for c in list(FIRST)[:classes]}
     judge = Judge({WHOLE: 1.0})
@@ -304,17 +308,80 @@ def test_a_choice_that_fails_is_not_made(monkeypatch: pytest.MonkeyPatch, where:
 def test_a_class_without_room_as_jpeg_has_a_way_out(monkeypatch: pytest.MonkeyPatch) -> None:
     """Flat images are a few bytes of JPEG, black and white noise is many; nobody asked auto for a quality."""
     plain = {c: torch.full((20, 1, 12, 12), 100 * c, dtype=torch.uint8) for c in (0, 1)}
-    memory = auto(monkeypatch, Judge({Way(None): 1.0}), class_bytes=None, mem_bytes=3 * 146)
+    memory = auto(monkeypatch, Judge({PHOTOS: 1.0}), class_bytes=None, mem_bytes=3 * 146)
     memory.post_adapt(AGENT, experience(plain))
-    assert memory.choice == Way(None)
+    assert memory.choice == PHOTOS
     kept = memory.exemplars
     shown = r"memory\.mem_bytes: 438 leaves 146 bytes .* auto chose .* use more, or another memory\.method"
     with pytest.raises(UserError, match=shown) as found:
         memory.post_adapt(AGENT, experience({2: noise(20, side=12) // 128 * 255}))
     assert "quality" not in str(found.value)
-    assert (memory.exemplars, memory.choice) == (kept, Way(None))
+    assert (memory.exemplars, memory.choice) == (kept, PHOTOS)
 
 
 def test_a_share_cannot_be_given_to_what_chooses_it() -> None:
     with pytest.raises(TypeError, match="share"):
         AutoBuffer(1, share=0.2)
+
+
+def test_nor_can_a_quality() -> None:
+    with pytest.raises(TypeError, match="jpeg"):
+        AutoBuffer(1, jpeg=50)
+
+
+# --- where JPEG holds many images: smooth ones
+
+
+def smooth(count: int, seed: int = 0) -> torch.Tensor:
+    corners = torch.rand(count, 1, 2, 2, generator=torch.Generator().manual_seed(seed))
+    return (torch.nn.functional.interpolate(corners, size=24, mode="bilinear") * 255).round().to(torch.uint8)
+
+
+DENSE = {0: smooth(30), 3: smooth(30, 1)}
+
+
+@pytest.mark.parametrize("means", [{}, {SQUEEZED: 5.0, HALF: 4.9999}], ids=["all alike", "one hardly better"])
+def test_distilled_images_as_jpeg_are_in_possession(
+    monkeypatch: pytest.MonkeyPatch, means: dict[Way, float], tmp_path: Path
+) -> None:
+    wobble = torch.tensor([-1.0, 1.0] * 3)  # two standard errors of it are 0.9
+
+    def judge(candidates: Any, *rest: Any, **named: Any) -> dict[Way, Any]:
+        tried.append(list(candidates))
+        return {way: means.get(way, 5.0) + (wobble if way == HALF else 0 * wobble) for way in candidates}
+
+    tried: list[list[Way]] = []
+    memory = auto(monkeypatch, judge, class_bytes=IMAGE)
+    memory.post_adapt(AGENT, experience(DENSE))
+    assert tried == [[HALF, WHOLE], [Way(0.0), PHOTOS], [SQUEEZED, MIXED]]
+    assert (memory.choice, memory.jpeg) == (SQUEEZED, 25)
+    assert 4 <= len(memory.exemplars.by_class()[0]) <= 13
+    memory.post_adapt(AGENT, experience({5: smooth(30, 2)}))
+    assert isinstance(memory.exemplars, JpegSet)
+    assert not any(real_ones(memory.exemplars.by_class()[5][:4], {5: smooth(30, 2)}))
+    memory.save(tmp_path / "m.safetensors")
+    told = load_memory(tmp_path / "m.safetensors").metadata
+    assert (told["choice"], told["jpeg"]) == ("distilled as JPEG", 25)
+
+
+def test_the_state_of_a_memory_as_jpeg_is_taken_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    memory = auto(monkeypatch, Judge(), class_bytes=IMAGE)
+    memory.post_adapt(AGENT, experience(DENSE))
+    again = auto(monkeypatch, Judge(), class_bytes=IMAGE)
+    again.load_state_dict(memory.state_dict(), experience(DENSE).dataset)
+    assert (again.choice, again.jpeg) == (SQUEEZED, 25)
+    for one in (memory, again):
+        one.post_adapt(AGENT, experience({5: smooth(30, 2)}))
+    assert again.exemplars.files() == memory.exemplars.files()
+
+
+def test_real_images_as_jpeg_are_in_possession_where_most_of_a_class_fits(monkeypatch: pytest.MonkeyPatch) -> None:
+    judge = Judge()
+    memory = auto(monkeypatch, judge, class_bytes=2 * IMAGE)
+    memory.post_adapt(AGENT, experience(DENSE))
+    assert [call["ways"] for call in judge.calls] == [[HALF, WHOLE], [Way(0.5, 2), Way(0.0), PHOTOS]]
+    assert memory.choice == PHOTOS
+    better = Judge({WHOLE: 4.0})
+    memory = auto(monkeypatch, better, class_bytes=2 * IMAGE)
+    memory.post_adapt(AGENT, experience(DENSE))
+    assert memory.choice == WHOLE

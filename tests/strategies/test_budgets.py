@@ -126,6 +126,9 @@ WAYS: dict[str, Any] = {
     "cut": lambda **b: DistilledBuffer(distill=TINY, shrink="cut", **b),
     "nested": lambda **b: DistilledBuffer(distill=GRID, shrink="nested", **b),
     "grid": lambda **b: DistilledBuffer(distill=GRID, **b),
+    "distilled jpeg": lambda **b: DistilledBuffer(distill=TINY, jpeg=30, **b),
+    "distilled jpeg, cut": lambda **b: DistilledBuffer(distill=TINY, jpeg=30, shrink="cut", **b),
+    "hybrid jpeg": lambda **b: HybridBuffer(distill=TINY, jpeg=30, features=flatten, **b),
     "soft": lambda **b: DistilledBuffer(distill=TINY, soft_labels=True, **b),
     "soft grid": lambda **b: DistilledBuffer(distill=GRID, soft_labels=True, **b),
     "hybrid": lambda **b: HybridBuffer(distill=GRID, features=flatten, **b),
@@ -374,7 +377,7 @@ def test_every_kind_of_memory_is_written_and_read(way: str, tmp_path: Any) -> No
     memory.save(tmp_path / "m.safetensors")
     loaded = load_memory(tmp_path / "m.safetensors")
     assert type(loaded) is type(memory.exemplars)
-    assert isinstance(loaded, JpegSet if way == "jpeg" else ExemplarSet | JpegSet)
+    assert isinstance(loaded, JpegSet if "jpeg" in way else ExemplarSet | JpegSet)
     assert torch.equal(loaded.decoded().images, memory.exemplars.decoded().images)
     assert torch.equal(loaded.targets(9), memory.exemplars.targets(9))
     assert loaded.nbytes == memory.nbytes
@@ -394,6 +397,20 @@ def test_every_kind_of_memory_is_written_and_read(way: str, tmp_path: Any) -> No
 def test_odd_ways_of_storing_are_refused(arguments: dict[str, Any], shown: str) -> None:
     with pytest.raises(UserError, match=shown):
         RealBuffer(2, **arguments)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "shown"),
+    [
+        ({"jpeg": 0}, r"memory\.jpeg: 0 must be a quality from 1 to 95"),
+        ({"jpeg": 50, "soft_labels": True}, r"memory\.jpeg: 50 stores no soft labels"),
+        ({"jpeg": 50, "distill": GRID}, r"memory\.jpeg: 50 stores images at full size; use distill\.partition 1"),
+    ],
+    ids=str,
+)
+def test_odd_ways_of_storing_distilled_images_are_refused(arguments: dict[str, Any], shown: str) -> None:
+    with pytest.raises(UserError, match=shown):
+        DistilledBuffer(2, **arguments)
 
 
 def test_images_of_odd_sides_are_not_reduced() -> None:
