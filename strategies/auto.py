@@ -52,14 +52,14 @@ class AutoBuffer(HybridBuffer):
     classes, half of the classes come from the memory and the others are real, and then the other way round. Later
     experiences are kept in the same way.
 
-    Where the configuration names no partition, DM is tried at full size and, if sides are even and at least 24, at half
-    of it, four images in the bytes of one; half distilled and half real ones in the better of these forms; real ones at
-    full size and as JPEG. Where JPEG holds at least four times as many images, and no more than half of a class, they
-    are tried distilled and half distilled in that form, too.
+    Where JPEG holds at least four times as many images as fit whole, these ways are tried: distilled and half distilled
+    images as JPEG (unless it holds more than half of a class), real ones as JPEG, and distilled ones at the configured
+    partition. Otherwise: distilled images at that partition; half distilled ones in the same form; real ones whole and
+    as JPEG. Where the configuration names no partition, with DM and sides that are even and at least 24, it is 2, four
+    images in the bytes of one, or 1 where that is tried as well and proves better.
 
-    One way is in possession, and stays unless another one's cross-entropy on the held-out images is lower by more than
-    two standard errors: distilled images as JPEG; real ones as JPEG, where JPEG holds more than half of a class;
-    distilled images in the better of the other forms, where JPEG holds few.
+    The first of these ways is in possession, and stays unless another one's cross-entropy on the held-out images is
+    lower by more than two standard errors.
 
     An experience with fewer than two new classes, or with fewer than ten images in each, tells nothing apart. Where
     that is the first one its memory is distilled, and the first experience that does decides among the ways that store
@@ -128,21 +128,22 @@ class AutoBuffer(HybridBuffer):
             new = {way: made[way] for way in ways if way in made}
             losses.update(self._losses(new, rest, held_out, strategy, seed))
 
+        count = self._count(rest, room)
         # beside older classes, whose images are stored already, only what is stored like them
         first = self.exemplars is None
-        count = self._count(rest, room)
         as_jpeg = self._fitting_as_jpeg(rest, room) if first else 0
-        dense = as_jpeg >= DENSE * count
-        attempt(*(Way(1.0, partition) for partition in partitions))
-        plain = min(losses, key=lambda way: mean_loss(losses[way]))
-        half = [replace(plain, share=0.5)] if count > 1 else []
-        attempt(*half, *([Way(0.0), Way(0.0, jpeg=True)] if first else [Way(0.0, plain.partition)]))
-        if dense and condensable(as_jpeg, rest):
-            attempt(Way(1.0, jpeg=True), Way(0.5, jpeg=True))
+        if as_jpeg >= DENSE * count:
+            distilled = [Way(1.0, jpeg=True), Way(0.5, jpeg=True)] if condensable(as_jpeg, rest) else []
+            attempt(*distilled, Way(0.0, jpeg=True), Way(1.0, partitions[0]))
+            # held-out images of few classes may not tell them apart: then that stays which holds most
+            possession = next(iter(losses))
+        else:
+            attempt(*(Way(1.0, partition) for partition in partitions))
+            possession = min(losses, key=lambda way: mean_loss(losses[way]))
+            half = [replace(possession, share=0.5)] if count > 1 else []
+            attempt(*half, *([Way(0.0), Way(0.0, jpeg=True)] if first else [Way(0.0, possession.partition)]))
         means = {way.label: mean_loss(each) for way, each in losses.items()}
         self.tried = {label: mean if math.isfinite(mean) else None for label, mean in means.items()}
-        # where held-out images don't tell the ways apart, that which holds most images stays
-        possession = next((way for way in (Way(1.0, jpeg=True), Way(0.0, jpeg=True)) if dense and way in losses), plain)
         way = significantly_best(losses, possession)
         self._choose(way)
         again = weights or not way.share  # real ones are chosen of all images: that takes no time

@@ -135,9 +135,10 @@ def _distillations(
         found = [Distillation(new, count) for _ in suited_partitions(config.distill, height, width)]
         found += [Distillation(new, round(0.5 * count))] if count > 1 else []
         several = _as_jpeg(dataset, arrived, room, JPEG_QUALITY) if dataset.shape[0] in (1, 3) else 0
-        images = dataset.train.of_classes(arrived).by_class()
-        if several >= DENSE * count and condensable(several, images):
-            found += [Distillation(new, several), Distillation(new, round(0.5 * several))]
+        if several >= DENSE * count:
+            found = [Distillation(new, count)]
+            if condensable(several, dataset.train.of_classes(arrived).by_class()):
+                found += [Distillation(new, several), Distillation(new, round(0.5 * several))]
     shrinks = config.memory.budget.fixed and config.memory.shrink == "redistil" and not config.memory.soft_labels
     if old and shrinks and share == 1.0 and _fewer(config, method, dataset, old, arrived):
         found.append(Distillation(len(old), count))

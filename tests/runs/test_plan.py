@@ -90,10 +90,25 @@ def test_counts_by_hand() -> None:
 
 
 def test_what_auto_tries() -> None:
-    images = LabelledImages(torch.zeros(40, 3, 32, 32, dtype=torch.uint8), torch.arange(4).repeat_interleave(10))
-    dataset = ImageDataset("made", images, images, tuple("abcd"), Normalization((0.5,) * 3, (0.5,) * 3), ())
-    config = miniature(memory={"method": "auto", "ipc": 4})
-    first, second = plan(config, "auto", dataset, [[0, 1], [2, 3]])
-    # at full and at half size, half of the images; JPEG and real ones need none
-    assert first.distillations == (Distillation(2, 4), Distillation(2, 4), Distillation(2, 2))
-    assert second.distillations == (Distillation(2, 4),)
+    labels = torch.arange(4).repeat_interleave(25)
+    noise = torch.randint(256, (100, 1, 24, 24), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    smooth = torch.nn.functional.interpolate(noise[:, :, :2, :2].float(), size=24, mode="bilinear").to(torch.uint8)
+
+    def distillations(images: torch.Tensor, ipc: int) -> list[tuple[Distillation, ...]]:
+        part = LabelledImages(images, labels)
+        dataset = ImageDataset("made", part, part, tuple("abcd"), Normalization((0.5,), (0.5,)), ())
+        config = miniature(memory={"method": "auto", "ipc": ipc})
+        return [step.distillations for step in plan(config, "auto", dataset, [[0, 1], [2, 3]])]
+
+    # at full and at half size, half of the images; JPEG holds few of them, and real ones need none
+    assert distillations(noise, 4) == [
+        (Distillation(2, 4), Distillation(2, 4), Distillation(2, 2)),
+        (Distillation(2, 4),),
+    ]
+    # of flat images JPEG holds more than half of a class
+    assert distillations(torch.zeros_like(noise), 2)[0] == (Distillation(2, 2),)
+    # of smooth ones it holds several in the bytes of one: these, and half of them
+    one, many, half = distillations(smooth, 1)[0]
+    assert one == Distillation(2, 1)
+    assert 4 <= many.count <= 12
+    assert half.count == round(many.count / 2)

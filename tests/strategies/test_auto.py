@@ -353,7 +353,7 @@ def test_distilled_images_as_jpeg_are_in_possession(
     tried: list[list[Way]] = []
     memory = auto(monkeypatch, judge, class_bytes=IMAGE)
     memory.post_adapt(AGENT, experience(DENSE))
-    assert tried == [[HALF, WHOLE], [Way(0.0), PHOTOS], [SQUEEZED, MIXED]]
+    assert tried == [[SQUEEZED, MIXED, PHOTOS, HALF]]
     assert (memory.choice, memory.jpeg) == (SQUEEZED, 25)
     assert 4 <= len(memory.exemplars.by_class()[0]) <= 13
     memory.post_adapt(AGENT, experience({5: smooth(30, 2)}))
@@ -379,9 +379,9 @@ def test_real_images_as_jpeg_are_in_possession_where_most_of_a_class_fits(monkey
     judge = Judge()
     memory = auto(monkeypatch, judge, class_bytes=2 * IMAGE)
     memory.post_adapt(AGENT, experience(DENSE))
-    assert [call["ways"] for call in judge.calls] == [[HALF, WHOLE], [Way(0.5, 2), Way(0.0), PHOTOS]]
+    assert [call["ways"] for call in judge.calls] == [[PHOTOS, HALF]]
     assert memory.choice == PHOTOS
-    better = Judge({WHOLE: 4.0})
+    better = Judge({HALF: 4.0})
     memory = auto(monkeypatch, better, class_bytes=2 * IMAGE)
     memory.post_adapt(AGENT, experience(DENSE))
-    assert memory.choice == WHOLE
+    assert memory.choice == HALF
