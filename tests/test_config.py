@@ -646,6 +646,17 @@ def test_a_memory_that_contradicts_itself_is_refused(memory: str, shown: str) ->
     assert shown in refusal(f"memory={memory}")
 
 
+def test_distilled_images_are_stored_as_jpeg_at_full_size_only() -> None:
+    for method in ("distilled", "hybrid"):
+        memory = f"memory={{method: {method}, jpeg: 50}}"
+        shown = refusal(memory, "distill.objective=idm")
+        assert "memory.jpeg: 50 stores distilled images at full size, and distill.partition is 2 with idm" in shown
+        assert "set distill.partition: 1" in shown
+        load_config(None, [memory])
+        load_config(None, [memory, "distill.objective=idm", "distill.partition=1"])
+    load_config(None, ["memory={method: random, jpeg: 50}", "distill.objective=idm"])
+
+
 def test_a_comparison_of_too_many_runs_is_refused() -> None:
     assert load_config(None, ["compare.seeds=1000", "compare.methods=[random, herding, none, joint, closest]"])
     with pytest.raises(UserError, match="6000 runs are too many"):

@@ -19,6 +19,7 @@ from iid_cl.errors import UserError
 from iid_cl.evaluate.scratch import Judgement
 from iid_cl.memory.exemplars import ExemplarSet
 from iid_cl.memory.files import load_memory, save_memory
+from iid_cl.memory.jpeg import JpegSet
 from iid_cl.runs.memories import condense_dataset, evaluate_memory
 
 METHODS = ["distilled", "herding", "random"]
@@ -349,3 +350,27 @@ def test_soft_labels_of_a_class_that_is_not_there_are_refused(out: Path) -> None
     save_memory(out, memory.with_soft_labels(rows, (0, 9)), metadata)
     with pytest.raises(UserError, match="soft labels name a class that it does not hold"):
         evaluate(out, miniature())
+
+
+def test_a_distilled_memory_is_stored_as_jpeg(out: Path) -> None:
+    def jpeg(iterations: int) -> Config:
+        config = miniature("distilled")
+        memory = config.memory.model_copy(update={"ipc": 30, "jpeg": 95})
+        distill = config.distill.model_copy(update={"iterations": iterations})
+        return config.model_copy(update={"memory": memory, "distill": distill})
+
+    real = load_dataset(jpeg(0).stream, None, 0).train.by_class()
+    for iterations in (0, 3):
+        condense(out, jpeg(iterations))
+        memory = load_memory(out)
+        assert isinstance(memory, JpegSet)
+        assert memory.classes == list(range(10))
+        assert 0.5 * 10 * 30 * 66 < memory.nbytes <= 10 * 30 * 66
+        off = [
+            float((image.int() - real[label].int()).abs().float().mean((1, 2, 3)).min())
+            for label, images in memory.by_class().items()
+            for image in images
+        ]
+        assert (max(off) < 6) == (iterations == 0)  # the real images they start as, but for what JPEG loses
+    accuracies, _ = evaluate(out, jpeg(3))
+    assert len(accuracies) == 2
