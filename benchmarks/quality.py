@@ -39,6 +39,7 @@ DIFFERENCES: dict[str, list[tuple[str, str, float | None]]] = {
         ("IDM + CC + CM", "IDM", None),
         ("NCFM + CC + CM", "IDM + CC + CM", 0.0),
     ],
+    "jpeg_cifar10": [("real as JPEG", "half-size real", None)],
     "soft_labels": [("soft labels", "hard labels", None)],
     "less_work": [
         (variant, "real batch 256", None)
