@@ -304,7 +304,8 @@ class Config(Section):
     def _whole_images_as_jpeg(self) -> "Config":
         """JPEG stores distilled images at full size."""
         factor = self.distill.factor
-        if self.memory.jpeg is not None and self.memory.method in ("distilled", "hybrid") and factor > 1:
+        distils = {"distilled", "hybrid"} & {self.memory.method, *self.baselines}
+        if self.memory.jpeg is not None and distils and factor > 1:
             raise ValueError(
                 f"memory.jpeg: {self.memory.jpeg} stores distilled images at full size, and distill.partition is "
                 f"{factor} with {self.distill.objective}; set distill.partition: 1, or leave jpeg out"

@@ -654,7 +654,9 @@ def test_distilled_images_are_stored_as_jpeg_at_full_size_only() -> None:
         assert "set distill.partition: 1" in shown
         load_config(None, [memory])
         load_config(None, [memory, "distill.objective=idm", "distill.partition=1"])
-    load_config(None, ["memory={method: random, jpeg: 50}", "distill.objective=idm"])
+    beside = ["memory={method: random, jpeg: 50}", "distill.objective=idm"]
+    load_config(None, beside)
+    assert "set distill.partition: 1" in refusal(*beside, "baselines=[distilled]")
 
 
 def test_a_comparison_of_too_many_runs_is_refused() -> None:
