@@ -70,7 +70,9 @@ def test_free_directories_count_up(in_tmp_path: Path) -> None:
     assert free_directory("other") == Path("runs/other")
 
 
-@pytest.mark.parametrize("name", ["log.txt", "metrics.jsonl", ".lock", ".holder.json", "logs/random/distillation.csv"])
+@pytest.mark.parametrize(
+    "name", ["log.txt", "metrics.jsonl", ".lock", ".holder.json", "logs/random/distillation.csv", "wandb"]
+)
 def test_nothing_is_appended_to_what_a_link_leads_to(tmp_path: Path, name: str) -> None:
     place, outside = tmp_path / "run", tmp_path / "outside.txt"
     outside.write_text("mine")
@@ -87,6 +89,8 @@ def test_links_inside_are_left_alone(tmp_path: Path) -> None:
     (tmp_path / "run" / "loop").symlink_to("loop")
     (tmp_path / "run" / "latest").symlink_to("log.txt")
     (tmp_path / "way").symlink_to("run")  # to the run directory itself
+    (tmp_path / "run" / "wandb" / "logs").mkdir(parents=True)
+    (tmp_path / "run" / "wandb" / "logs" / "debug-core.log").symlink_to(tmp_path / "elsewhere.log")
     with RunDirectory(tmp_path / "way", again=True) as directory:
         directory.log.write("more\n")
     assert (tmp_path / "run" / "latest").read_text() == "more\n"
