@@ -15,7 +15,7 @@ from benchmarks.fuzzing.images import image_folders
 from benchmarks.fuzzing.memories import memory_files, shown_memories
 from benchmarks.fuzzing.mutations import TEXTS, Refused, altered
 from benchmarks.fuzzing.results import listed_runs
-from benchmarks.fuzzing.runs import change_one_file, finished_run, unfinished_run
+from benchmarks.fuzzing.runs import change_files, finished_run, unfinished_run
 from benchmarks.fuzzing.texts import configurations, overrides, studies
 
 NO_DEVICE = ["--device", "cuda:99"]  # which ends what is valid before it trains
@@ -80,7 +80,7 @@ def _of_runs(random_: random.Random, folder: Path) -> list[str]:
         listed_runs(random_, folder)
         return ["list", "."]
     if kind == 1:
-        change_one_file(random_, finished_run(folder))
+        change_files(random_, finished_run(folder))
         return ["report", "run", "--out", "out"]
     begun = unfinished_run(folder) / "begun.json"
     begun.write_text(json.dumps(altered(random_, json.loads(begun.read_text()))))

@@ -76,8 +76,7 @@ def unfinished_runs(random_: random.Random, folder: Path) -> Callable[[], object
 def reported_runs(random_: random.Random, folder: Path) -> Callable[[], object]:
     """One or two files of a finished run changed. What it says of itself reaches the page as text, and its names."""
     place = finished_run(folder)
-    for _ in range(random_.choice((1, 1, 2))):
-        change_one_file(random_, place)
+    change_files(random_, place)
 
     def read() -> None:
         with _copy(place) as copy:
@@ -92,9 +91,14 @@ def reported_runs(random_: random.Random, folder: Path) -> Callable[[], object]:
     return read
 
 
-def change_one_file(random_: random.Random, place: Path) -> None:
-    """A file of a finished run that a report reads."""
-    name = random_.choice(("run.json", "run.json", "history.safetensors", "losses.jsonl", "config.yaml", "memory"))
+def change_files(random_: random.Random, place: Path) -> None:
+    """One or two files of a finished run that a report reads."""
+    names = ["run.json", "history.safetensors", "losses.jsonl", "config.yaml", "memory"]
+    for name in random_.sample(names, random_.choice((1, 1, 2))):
+        _change_file(random_, place, name)
+
+
+def _change_file(random_: random.Random, place: Path, name: str) -> None:
     if name == "memory":
         memory = load_memory(place / "memory.safetensors") if random_.random() < 0.9 else None
         data = b"" if memory is None else forged(random_, memory)
