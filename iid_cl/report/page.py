@@ -57,7 +57,8 @@ def report(directories: Sequence[Path], out: Path | None = None) -> Path:
     page = out / PAGE
     found = settings(collected)
     plane = _plane(collected)
-    write_bytes(page, render(collected, found, plane).encode())
+    # foreign names may hold halves of letters, which have no encoding
+    write_bytes(page, render(collected, found, plane).encode(errors="backslashreplace"))
     save_figures(out / "figures", collected, found, plane)
     return page
 

@@ -343,6 +343,14 @@ def test_what_is_no_run_is_said_and_nothing_is_written(tmp_path: Path, make: Any
     assert not list(tmp_path.rglob("report.html"))
 
 
+def test_half_a_letter_in_a_foreign_file_is_spelt_out(tmp_path: Path) -> None:
+    make_run(tmp_path / "run")
+    file = tmp_path / "run" / "run.json"
+    told = json.loads(file.read_text())
+    file.write_text(json.dumps({**told, "command": "iid-cl run \ud800.yaml"}))  # as JSON escapes it
+    assert r"\ud800.yaml" in report([tmp_path / "run"]).read_text(encoding="utf-8")
+
+
 @pytest.mark.parametrize(
     ("text", "says"),
     [
