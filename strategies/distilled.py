@@ -160,8 +160,8 @@ class DistilledBuffer(ClassBuffer):
         )
 
     def _distil(self, config: DistillConfig, strategy: Any, seed: int) -> Distil:
-        return lambda images, weights, count: self._distilled(
-            images, weights, count, strategy, make_generator(seed, "distilling"), config
+        return lambda images, weights, count, start: self._distilled(
+            images, weights, count, strategy, make_generator(seed, "distilling"), config, start=start
         )
 
     def _count(self, images_by_class: ImagesByClass, room: int) -> int:
@@ -181,6 +181,7 @@ class DistilledBuffer(ClassBuffer):
         generator: torch.Generator,
         config: DistillConfig | None = None,
         *,
+        start: ImagesByClass | None = None,
         arriving: bool = True,
     ) -> ExemplarSet:
         """``count`` images of each class, or as many as it has."""
@@ -202,6 +203,7 @@ class DistilledBuffer(ClassBuffer):
             normalization=self.normalization,
             augmentations=self.augmentations,
             weights=weights,
+            start=start,
             embedder=self.embedder,
             objective=self.objective,
             soft_labels=self.soft_labels,
@@ -223,7 +225,7 @@ class DistilledBuffer(ClassBuffer):
 class HybridBuffer(DistilledBuffer):
     """A memory of distilled and herded real images, stored in the same way.
 
-    As JPEG, real images also fill what the distilled ones leave.
+    As JPEG, distilled images start from the herded ones, and the next of these fill what is left.
 
     Args:
         ipc: images per class, or one of ``mem_size``, ``mem_bytes``, ``class_bytes``, see :class:`MemoryBuffer`.

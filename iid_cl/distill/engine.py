@@ -40,6 +40,7 @@ def distill(
     normalization: Normalization,
     augmentations: Sequence[str] = (),
     weights: Mapping[int, Tensor] | None = None,
+    start: Mapping[int, Tensor] | None = None,
     embedder: Network | None = None,
     objective: Objective | None = None,
     trained: Sequence[TrainedNetwork] | None = None,
@@ -57,13 +58,15 @@ def distill(
     Args:
         images_by_class: uint8 images (n_c, C, H, W) of each class of the current experience, all of one shape.
         config: objective, weights, iterations, embedder.
-        ipc: images per class to store, at most n_c (they start as real images).
+        ipc: images per class to store, at most n_c.
         generator: source of all randomness; one number is drawn from it.
         device: where to compute.
         normalization: what networks see; images are optimised in this space.
         augmentations: transformations to draw from where the configuration names none.
         weights: how many images each image of a class stands for, (n_c,) floating point; classes that are left out
             hold images that stand for themselves.
+        start: what the images start from, uint8 (m_c, C, H, W) of each class: the first ones, again where there are
+            fewer than needed (with a partition each stored image shows several). By default random ones of the class.
         embedder: a network of your own in place of ``config.embedder``, drawn afresh in each iteration, see
             :class:`iid_cl.nets.NamedLayer`; it moves to ``device`` and its weights are frozen.
         objective: a matching loss of your own in place of ``config.objective``'s; all else is as configured. In the
@@ -82,10 +85,13 @@ def distill(
         The exemplars as stored, uint8; their metadata say after how many iterations, and by which arithmetic.
 
     Raises:
-        UserError: no classes, a class without images or with fewer than ``ipc``, images that diverge, or an
-            embedder of your own where the configuration asks for a queue.
+        UserError: no classes, a class without images or with fewer than ``ipc``, a ``start`` that lacks a class or
+            has images of another kind, images that diverge, or an embedder of your own where the configuration asks
+            for a queue.
     """
     _check(images_by_class, ipc)
+    if start is not None:
+        _check_start(start, images_by_class)
     seed = draw_seed(generator)
     finished = None if journal is None else journal.finished()
     if finished is not None:
@@ -102,6 +108,7 @@ def distill(
             normalization=normalization,
             augmentations=augmentations,
             weights=weights,
+            start=start,
             embedder=embedder,
             objective=objective,
             trained=trained,
@@ -142,6 +149,7 @@ class Distillation:
         normalization: Normalization,
         augmentations: Sequence[str],
         weights: Mapping[int, Tensor] | None,
+        start: Mapping[int, Tensor] | None,
         embedder: Network | None,
         objective: Objective | None,
         trained: Sequence[TrainedNetwork] | None,
@@ -159,8 +167,9 @@ class Distillation:
         representative = config.sampling == "representative"
         sampler = ClassSampler(images_by_class, config.real_batch, names, seed, device, representative, weights)
         shown = ipc * config.factor**2
-        start = normalization.apply(sampler.initial(shown))
-        self.synthetic = pack(start.flatten(0, 1), config.factor).unflatten(0, (len(start), ipc)).requires_grad_()
+        first = sampler.initial(shown) if start is None else _first(start, self._classes, shown).to(device)
+        real = normalization.apply(first)
+        self.synthetic = pack(real.flatten(0, 1), config.factor).unflatten(0, (len(real), ipc)).requires_grad_()
         self._black, self._white = normalization.limits(device)
         with torch.no_grad():
             self.synthetic.clamp_(self._black, self._white)
@@ -299,6 +308,11 @@ class Distillation:
         self._iteration = state["iteration"]
 
 
+def _first(images_by_class: Mapping[int, Tensor], classes: Sequence[int], count: int) -> Tensor:
+    """The first ``count`` images of each class (K, count, C, H, W), again where there are fewer."""
+    return torch.stack([images_by_class[c][torch.arange(count) % len(images_by_class[c])] for c in classes])
+
+
 def _arithmetic(
     config: DistillConfig, cost: Cost, sampler: ClassSampler, shown: int, device: torch.device, own: bool
 ) -> Arithmetic:
@@ -346,4 +360,15 @@ def _check(images_by_class: Mapping[int, Tensor], ipc: int) -> None:
                 f"use at most {len(images)}."
                 if len(images)
                 else f"class {label} has no images; remove it from the stream."
+            )
+
+
+def _check_start(start: Mapping[int, Tensor], images_by_class: Mapping[int, Tensor]) -> None:
+    for label, images in images_by_class.items():
+        first = start.get(label)
+        if first is None or not len(first) or first.dtype != torch.uint8 or first.shape[1:] != images.shape[1:]:
+            shape = "none" if first is None else f"{first.dtype} {tuple(first.shape)}"
+            raise UserError(
+                f"start: class {label} has {shape} where uint8 images of shape {tuple(images.shape[1:])} are needed; "
+                "give at least one of each class."
             )

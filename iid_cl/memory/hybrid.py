@@ -21,8 +21,8 @@ from iid_cl.training import predict, train_classifier
 
 K = TypeVar("K")
 
-Distil = Callable[[Mapping[int, Tensor], Mapping[int, Tensor], int], ExemplarSet]
-"""From images and weights of each class and a number to so many distilled images of each."""
+Distil = Callable[[Mapping[int, Tensor], Mapping[int, Tensor], int, Mapping[int, Tensor] | None], ExemplarSet]
+"""From images and weights of each class, a number and what to start from (None: chance) to so many distilled ones."""
 Ordering = Callable[[Mapping[int, Tensor], Mapping[int, Tensor]], Order]
 """From images and weights of each class to the order in which real ones are picked."""
 
@@ -59,7 +59,7 @@ def hybrid_memory(
     some = round(share * count)
     image_bytes = next(iter(images_by_class.values()))[0].numel()
     room = (count - some) * (image_bytes + LABEL_BYTES)
-    distilled = distil(images_by_class, weights, some) if some else None
+    distilled = distil(images_by_class, weights, some, None) if some else None
     if some == count:
         return mix(distilled, None)
     return mix(distilled, store_whole(images_by_class, ordering(images_by_class, weights), room, partition, old))
@@ -80,7 +80,8 @@ def hybrid_jpeg(
     """A share of distilled images, and real ones in the bytes that are left, all as JPEG.
 
     So many are distilled of each class as fit of the class whose real images weigh most. Those that weigh more than
-    expected are left out at the end.
+    expected are left out at the end. They start from the real images that come first, and those that are stored beside
+    them come next.
 
     Args:
         images_by_class: uint8 images (n_c, C, H, W) of each class, those of ``old`` first.
@@ -89,7 +90,7 @@ def hybrid_jpeg(
         share: of distilled images, in [0, 1].
         quality: of JPEG, 1 to 95.
         distil: makes those.
-        ordering: picks the others; None stores distilled ones only.
+        ordering: picks the others; None stores distilled ones only, which start from random images.
         paying: classes that pay for the header; 0 where that has been done.
         old: a memory that holds some of the classes already.
 
@@ -100,14 +101,20 @@ def hybrid_jpeg(
     if ordering is None:
         some = max(1, some)
     real = None if ordering is None else ordering(images_by_class, weights)
-    distilled = distil(images_by_class, weights, some) if some else None
+    start = None
+    if real is not None and some:
+        start = {c: images[real(c, min(some, len(images)))] for c, images in images_by_class.items()}
+    distilled = distil(images_by_class, weights, some, start) if some else None
     first = {} if distilled is None else distilled.by_class()
     pool = {c: torch.cat([images, first[c]]) if some else images for c, images in images_by_class.items()}
 
     def order(label: int, count: int) -> Tensor:
-        own = torch.arange(len(images_by_class[label]), len(pool[label]))
-        rest = max(0, count - len(own))
-        return torch.cat([own, real(label, rest)]) if real is not None and rest else own[:count]
+        images = len(images_by_class[label])
+        own = torch.arange(images, len(pool[label]))
+        if real is None or count <= len(own):
+            return own[:count]
+        best = real(label, min(count, images))
+        return torch.cat([own, best[len(own) :], best[: len(own)]])[:count]  # those distilled ones start from come last
 
     memory = store_jpeg(pool, order, room, quality, paying, old)
     return memory if distilled is None else replace(memory, metadata=distilled.metadata)

@@ -219,7 +219,12 @@ def make_memory(
             return store_jpeg(by_class, order, room, config.memory.jpeg, len(by_class))
         return store_whole(by_class, order, room, config.memory.downscale)
 
-    def distil(images: Mapping[int, Tensor], weights: Mapping[int, Tensor], count: int) -> ExemplarSet:
+    def distil(
+        images: Mapping[int, Tensor],
+        weights: Mapping[int, Tensor],
+        count: int,
+        start: Mapping[int, Tensor] | None = None,
+    ) -> ExemplarSet:
         # snapshots are of all classes at once, so none of them may have fewer images than asked
         return (distill if snapshots else distill_each)(
             images,
@@ -230,6 +235,7 @@ def make_memory(
             normalization=dataset.normalization,
             augmentations=dataset.augmentations,
             weights=weights,
+            start=start,
             soft_labels=config.memory.soft_labels,
             on_step=lambda done, told: reporter.progress("distilling", done, config.distill.iterations, lambda: told),
             on_snapshot=on_snapshot,

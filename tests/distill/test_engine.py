@@ -68,6 +68,51 @@ def test_images_start_as_distinct_real_images_of_their_class():
         assert len(set(chosen)) == 3
 
 
+@pytest.mark.parametrize("count", [2, 3, 4])
+def test_images_start_from_those_given_the_first_ones_again_where_there_are_few(count):
+    groups = images_of(2, 5)
+    given = {c: 255 - images[:count] for c, images in groups.items()}  # none of which is a real image
+    start = initial_images(groups, settings(), start=given).by_class()
+    rows = {2: [0, 1, 0], 3: [0, 1, 2], 4: [0, 1, 2]}[count]
+    for label in groups:
+        assert torch.equal(start[label], given[label][rows])
+
+
+def test_a_partitioned_memory_starts_from_as_many_images_as_it_shows():
+    groups = {c: images.repeat_interleave(2, 2).repeat_interleave(2, 3) for c, images in images_of(2, 5).items()}
+    config = settings(objective="idm", partition=2)
+    start = initial_images(groups, config, ipc=2, start={c: images[10:18] for c, images in groups.items()})
+    for label, images in start.by_class().items():  # in order, a grid after the other
+        for number, grid in enumerate(images):
+            for place in range(4):
+                top, left = 8 * (place // 2), 8 * (place % 2)
+                part = grid[:, top : top + 8, left : left + 8]
+                assert torch.equal(part, images_of(label)[label][10 + 4 * number + place])
+
+
+def test_images_move_from_those_given_and_classes_stay_independent():
+    groups = images_of(2, 5)
+    moved = condense(groups, settings(), start=groups).by_class()
+    for label, images in moved.items():
+        assert changed_share(images, groups[label][:3]) > 0.2
+        alone = condense({label: groups[label]}, settings(), start=groups)
+        assert_nearly_equal(images, alone.by_class()[label])
+
+
+@pytest.mark.parametrize(
+    ("start", "message"),
+    [
+        ({2: torch.zeros(3, 1, 8, 8, dtype=torch.uint8)}, "class 5 has none where"),
+        ({2: torch.zeros(3, 1, 8, 8, dtype=torch.uint8), 5: torch.zeros(3, 1, 8, 8)}, "class 5 has torch.float32"),
+        ({c: torch.zeros(3, 1, 4, 8, dtype=torch.uint8) for c in (2, 5)}, r"class 2 .* shape \(1, 8, 8\) are needed"),
+        ({c: torch.zeros(0, 1, 8, 8, dtype=torch.uint8) for c in (2, 5)}, "at least one of each"),
+    ],
+)
+def test_a_start_that_does_not_fit_is_a_users_error(start, message):
+    with pytest.raises(UserError, match=message):
+        condense(images_of(2, 5), settings(), start=start)
+
+
 def test_images_move_from_where_they_started():
     groups, config = images_of(2, 5), settings()
     moved = condense(groups, config).images

@@ -196,7 +196,7 @@ def as_jpeg(room, share, ordering=last_first, real=REAL, quality=30, **named):
     """With flat images in place of distilled ones; and how many of each class were asked for."""
     asked = []
 
-    def distil(images, weights, count):
+    def distil(images, weights, count, start):
         asked.append(count)
         return ExemplarSet.from_classes({c: flat(*range(count), side=16) for c in images}, {"made": "here"})
 
@@ -234,11 +234,43 @@ def test_real_ones_fill_what_is_left_in_their_order():
         header, flat_sizes = sizes(flat(*range(count), side=16))
         for label, images in memory.by_class().items():
             assert torch.equal(images[:count], read(encode(flat(*range(count), side=16), 30)))
-            rest = read(encode(REAL[label].flip(0), 30))[: len(images) - count]
+            behind = REAL[label].flip(0).roll(-count, 0)  # distilled ones start from the first, which come last
+            rest = read(encode(behind, 30))[: len(images) - count]
             assert torch.equal(images[count:], rest)
             left = room - -(-header // 2) - sum(flat_sizes)
-            fitting = torch.tensor(sizes(REAL[label].flip(0))[1]).cumsum(0)
+            fitting = torch.tensor(sizes(behind)[1]).cumsum(0)
             assert len(rest) == int((fitting <= left).sum()) > 0
+
+
+@pytest.mark.parametrize("ordering", [last_first, None])
+def test_distilled_ones_start_from_the_first_in_the_order_of_real_ones(ordering):
+    given = []
+
+    def distil(images, weights, count, start):
+        given.append((count, start))
+        return ExemplarSet.from_classes({c: flat(*range(count), side=16) for c in images})
+
+    hybrid_jpeg(REAL, {}, 1200, 1.0, 30, distil=distil, ordering=ordering, paying=2)
+    ((count, start),) = given
+    if ordering is None:
+        assert start is None
+    else:
+        assert 3 < count < 12
+        assert {c: images.tolist() for c, images in start.items()} == {
+            c: images.flip(0)[:count].tolist() for c, images in REAL.items()
+        }
+
+
+def test_a_class_that_fits_twice_is_stored_distilled_and_then_real():
+    """Flat images weigh so little that every one is distilled; then real ones have room as well."""
+    real = {0: flat(*range(3), side=16)}
+    made = flat(100, 110, 120, side=16)
+    memory = hybrid_jpeg(
+        real, {}, 5000, 1.0, 30, paying=1,
+        distil=lambda images, weights, count, start: ExemplarSet.from_classes({0: made[: min(count, 3)]}),
+        ordering=lambda images, weights: lambda label, count: torch.tensor([2, 0, 1])[:count],
+    )  # fmt: skip
+    assert torch.equal(memory.by_class()[0], read(encode(torch.cat([made, real[0][[2, 0, 1]]]), 30)))
 
 
 def test_a_share_of_none_is_real_and_nothing_is_distilled():
@@ -252,7 +284,7 @@ def test_what_weighs_more_than_expected_is_left_out():
     real = {0: flat(*range(30), side=16)}  # a few bytes each
     heavy = hybrid_jpeg(
         real, {}, 900, 1.0, 30, ordering=None, paying=1,
-        distil=lambda images, weights, count: ExemplarSet.from_classes({0: noise(count, 3)}),
+        distil=lambda images, weights, count, start: ExemplarSet.from_classes({0: noise(count, 3)}),
     )  # fmt: skip
     assert 0 < len(heavy) < 30
     assert heavy.nbytes <= 900

@@ -79,6 +79,21 @@ def test_both_kinds_of_a_grid_are_decoded() -> None:
     assert memory.nbytes == 8 * 66
 
 
+@pytest.mark.parametrize("share", [0.5, 1.0])
+def test_as_jpeg_the_distilled_ones_start_from_the_herded(share: float) -> None:
+    """Without iterations they stay these, so that the memory is that of herding."""
+    groups = {c: noise(12, c, side=32) for c in (0, 3)}
+    still = TINY.model_copy(update={"iterations": 0})
+    one = hybrid(share, ipc=5, jpeg=50, distill=still)
+    other = HerdingBuffer(5, features=flatten, jpeg=50)
+    for buffer in (one, other):
+        buffer.post_adapt(AGENT, experience(groups))
+    assert len(one.exemplars) > 8
+    for label, images in one.exemplars.by_class().items():
+        herded = other.exemplars.by_class()[label][: len(images)]
+        assert torch.equal(images[: len(herded)], herded)
+
+
 @pytest.mark.parametrize(
     ("arguments", "shown"),
     [({"share": 1.5}, r"memory\.share: 1\.5"), ({"share": 0.5, "soft_labels": True}, r"memory\.soft_labels")],
