@@ -26,6 +26,7 @@ Method = Literal[
     "joint",
 ]
 REAL_METHODS = ("random", "herding", "k_centre", "closest")
+DISTILLED_METHODS = ("distilled", "hybrid", "auto")
 MOST_CELLS = 5000  # of a comparison
 WITHOUT_MEMORY: tuple[Method, ...] = ("none", "joint", "cumulative")  # the bounds
 
@@ -153,7 +154,7 @@ class MemoryConfig(Section):
             "share": ("hybrid",),
             "downscale": REAL_METHODS,
             "jpeg": (*REAL_METHODS, "distilled", "hybrid"),
-            "shrink": ("distilled", "hybrid", "auto"),
+            "shrink": DISTILLED_METHODS,
         }
         for key, methods in owners.items():
             value = getattr(self, key)

@@ -1,6 +1,7 @@
 """The distilled memory, and mixtures of distilled and real images."""
 
 from collections.abc import Collection, Sequence
+from functools import partial
 from typing import Any, Literal
 
 import torch
@@ -14,7 +15,7 @@ from iid_cl.distill.uneven import distill_each
 from iid_cl.errors import UserError
 from iid_cl.memory.exemplars import Exemplars, ExemplarSet, distilled_images
 from iid_cl.memory.hybrid import Distil, Ordering, hybrid_jpeg, hybrid_memory
-from iid_cl.memory.jpeg import JpegSet
+from iid_cl.memory.jpeg import JpegSet, through_jpeg
 from iid_cl.memory.real import Order, ordering, store_jpeg
 from iid_cl.memory.selection import FeaturesFactory
 from iid_cl.nets import Network
@@ -129,7 +130,7 @@ class DistilledBuffer(ClassBuffer):
         # a handful of images has none to hold out
         config = self.config.model_copy(update={"early_stopping": EarlyStoppingConfig()})
         images = memory.decoded().by_class()
-        again = self._distilled(images, {}, count, strategy, generator, config, arriving=False)
+        again = self._distilled(images, {}, count, strategy, generator, config, self.jpeg, arriving=False)
         if self.jpeg is None:
             return again
         return store_jpeg(again.by_class(), lambda _, most: torch.arange(most), room, self.jpeg, len(images))
@@ -153,15 +154,15 @@ class DistilledBuffer(ClassBuffer):
             room,
             share,
             quality,
-            distil=self._distil(config, strategy, seed),
+            distil=self._distil(config, strategy, seed, quality),
             ordering=ordering,
             paying=self.paying(images_by_class),
             old=self.exemplars if weights else None,
         )
 
-    def _distil(self, config: DistillConfig, strategy: Any, seed: int) -> Distil:
+    def _distil(self, config: DistillConfig, strategy: Any, seed: int, jpeg: int | None) -> Distil:
         return lambda images, weights, count, start: self._distilled(
-            images, weights, count, strategy, make_generator(seed, "distilling"), config, start=start
+            images, weights, count, strategy, make_generator(seed, "distilling"), config, jpeg, start=start
         )
 
     def _count(self, images_by_class: ImagesByClass, room: int) -> int:
@@ -180,11 +181,12 @@ class DistilledBuffer(ClassBuffer):
         strategy: Any,
         generator: torch.Generator,
         config: DistillConfig | None = None,
+        jpeg: int | None = None,
         *,
         start: ImagesByClass | None = None,
         arriving: bool = True,
     ) -> ExemplarSet:
-        """``count`` images of each class, or as many as it has."""
+        """``count`` images of each class, or as many as it has; made for JPEG of a quality, or to be stored as is."""
         assert self.normalization is not None  # measured by post_adapt at the latest
         config = config if config is not None else self.config
         device = self.device if self.device is not None else strategy.device
@@ -204,6 +206,7 @@ class DistilledBuffer(ClassBuffer):
             augmentations=self.augmentations,
             weights=weights,
             start=start,
+            as_stored=None if jpeg is None else partial(through_jpeg, quality=jpeg),
             embedder=self.embedder,
             objective=self.objective,
             soft_labels=self.soft_labels,
@@ -287,7 +290,7 @@ class HybridBuffer(DistilledBuffer):
             weights,
             self._count(images_by_class, room),
             share,
-            distil=self._distil(config, strategy, seed),
+            distil=self._distil(config, strategy, seed, None),
             ordering=herding,
             partition=config.factor,
             old=self.exemplars if weights else None,

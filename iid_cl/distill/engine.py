@@ -28,6 +28,8 @@ REPORTS = 50  # how often the losses are read back to the host during one distil
 
 OnStep = Callable[[int, dict[str, float]], None]
 OnSnapshot = Callable[[int, ExemplarSet], None]
+AsStored = Callable[[Tensor], Tensor]
+"""From uint8 images (N, C, H, W) to what a lossy format makes of them."""
 
 
 def distill(
@@ -41,6 +43,7 @@ def distill(
     augmentations: Sequence[str] = (),
     weights: Mapping[int, Tensor] | None = None,
     start: Mapping[int, Tensor] | None = None,
+    as_stored: AsStored | None = None,
     embedder: Network | None = None,
     objective: Objective | None = None,
     trained: Sequence[TrainedNetwork] | None = None,
@@ -67,6 +70,9 @@ def distill(
             hold images that stand for themselves.
         start: what the images start from, uint8 (m_c, C, H, W) of each class: the first ones, again where there are
             fewer than needed (with a partition each stored image shows several). By default random ones of the class.
+        as_stored: what a lossy format makes of uint8 images (N, C, H, W) where they will be stored in one: losses are
+            those of the images as read back, and their gradients move the images as if nothing had been lost (the
+            straight-through estimator, Bengio, Léonard and Courville 2013). It runs on the CPU in each iteration.
         embedder: a network of your own in place of ``config.embedder``, drawn afresh in each iteration, see
             :class:`iid_cl.nets.NamedLayer`; it moves to ``device`` and its weights are frozen.
         objective: a matching loss of your own in place of ``config.objective``'s; all else is as configured. In the
@@ -109,6 +115,7 @@ def distill(
             augmentations=augmentations,
             weights=weights,
             start=start,
+            as_stored=as_stored,
             embedder=embedder,
             objective=objective,
             trained=trained,
@@ -150,13 +157,14 @@ class Distillation:
         augmentations: Sequence[str],
         weights: Mapping[int, Tensor] | None,
         start: Mapping[int, Tensor] | None,
+        as_stored: AsStored | None,
         embedder: Network | None,
         objective: Objective | None,
         trained: Sequence[TrainedNetwork] | None,
         soft_labels: bool,
     ) -> None:
         self._config, self._ipc, self._device, self._normalization = config, ipc, device, normalization
-        self._objective = objective
+        self._objective, self._as_stored = objective, as_stored
         names = config.augment if config.augment is not None else list(augmentations)
         held_out: dict[int, Tensor] = {}
         if config.early_stopping.patience is not None:
@@ -169,7 +177,7 @@ class Distillation:
         shown = ipc * config.factor**2
         first = sampler.initial(shown) if start is None else _first(start, self._classes, shown).to(device)
         real = normalization.apply(first)
-        self.synthetic = pack(real.flatten(0, 1), config.factor).unflatten(0, (len(real), ipc)).requires_grad_()
+        self.synthetic: Tensor = pack(real.flatten(0, 1), config.factor).unflatten(0, (len(real), ipc)).requires_grad_()
         self._black, self._white = normalization.limits(device)
         with torch.no_grad():
             self.synthetic.clamp_(self._black, self._white)
@@ -234,14 +242,16 @@ class Distillation:
         while not last:
             if self._iteration % config.steps_per_draw == 0:
                 draw = next(drawn)
-            terms = self._step.gradient(self.synthetic, draw)
+            read_back = self._read_back()
+            terms = self._step.gradient(read_back, draw)
+            self.synthetic.grad = read_back.grad
             self._optimizer.step()
             self._schedule.step()
             with torch.no_grad():
                 self.synthetic.clamp_(self._black, self._white)  # storage knows nothing below black or above white
             self._iteration += 1
             last = self._iteration == config.iterations or (
-                self._plateau is not None and self._plateau.reached(self._iteration, self.synthetic.detach())
+                self._plateau is not None and self._plateau.reached(self._iteration, self._read_back().detach())
             )
             if self._iteration % every == 0 or last:
                 self._check_finite()
@@ -250,6 +260,14 @@ class Distillation:
             if journal is not None and not last and self._iteration % config.steps_per_draw == 0:
                 journal.keep(self.state_dict)
         return self.stored()
+
+    def _read_back(self) -> Tensor:
+        """The images as networks will see them."""
+        if self._as_stored is None:
+            return self.synthetic
+        images = self._as_stored(self._normalization.invert(self.synthetic.detach().flatten(0, 1)).cpu())
+        read_back: Tensor = self._normalization.apply(images.to(self._device)).view_as(self.synthetic)
+        return read_back
 
     def stored(self) -> ExemplarSet:
         """The images so far, as a memory."""

@@ -233,6 +233,16 @@ def _encode(image: Tensor, quality: int) -> bytes:
     return file.getvalue()
 
 
+def through_jpeg(images: Tensor, quality: int) -> Tensor:
+    """Uint8 images (N, C, H, W), grey or colour, as they are read back from JPEG files of this quality.
+
+    Raises:
+        JpegError: JPEG cannot hold the images.
+    """
+    channels, height, width = images.shape[1:]
+    return torch.stack([decode(file, (channels, height, width)) for file in encode(images, quality)])
+
+
 def decode(file: bytes, shape: tuple[int, int, int]) -> Tensor:
     """A JPEG file as a uint8 image (C, H, W) of this shape.
 

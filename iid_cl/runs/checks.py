@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 import torch
 
-from iid_cl.config import REAL_METHODS, WITHOUT_MEMORY, Config, Method
+from iid_cl.config import DISTILLED_METHODS, REAL_METHODS, WITHOUT_MEMORY, Config, Method
 from iid_cl.config_distill import NetworkConfig
 from iid_cl.data.images import ImageDataset
 from iid_cl.errors import UserError
@@ -31,7 +31,7 @@ def check_methods(config: Config, methods: Iterable[Method], dataset: ImageDatas
         config.memory.budget.room(len(classes), math.prod(dataset.shape))
     if set(REAL_METHODS) & set(memories):
         reduce_bytes(torch.empty(1, *dataset.shape, dtype=torch.uint8), config.memory.downscale)
-    if {"hybrid", "auto", "distilled"} & set(memories):
+    if set(DISTILLED_METHODS) & set(memories):
         check_network("distill.embedder", config.distill.embedder, dataset)
         cut(torch.empty(1, *dataset.shape), config.distill.factor)
         if config.distill.cc.weight > 0 or config.memory.soft_labels:

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Collection, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from iid_cl.evaluate.scratch import Judgement, judge
 from iid_cl.memory.exemplars import Exemplars, ExemplarSet, distilled_images
 from iid_cl.memory.files import load_memory, save_memory
 from iid_cl.memory.hybrid import hybrid_jpeg
+from iid_cl.memory.jpeg import through_jpeg
 from iid_cl.memory.real import ordering, store_jpeg, store_whole
 from iid_cl.memory.selection import FeatureExtractor
 from iid_cl.report.pictures import save_memory_picture
@@ -219,6 +221,8 @@ def make_memory(
             return store_jpeg(by_class, order, room, config.memory.jpeg, len(by_class))
         return store_whole(by_class, order, room, config.memory.downscale)
 
+    jpeg = config.memory.jpeg
+
     def distil(
         images: Mapping[int, Tensor],
         weights: Mapping[int, Tensor],
@@ -236,15 +240,15 @@ def make_memory(
             augmentations=dataset.augmentations,
             weights=weights,
             start=start,
+            as_stored=None if jpeg is None else partial(through_jpeg, quality=jpeg),
             soft_labels=config.memory.soft_labels,
             on_step=lambda done, told: reporter.progress("distilling", done, config.distill.iterations, lambda: told),
             on_snapshot=on_snapshot,
             snapshots=snapshots,
         )
 
-    if config.memory.jpeg is not None:
-        quality, paying = config.memory.jpeg, len(by_class)
-        return hybrid_jpeg(by_class, {}, room, 1.0, quality, distil=distil, ordering=None, paying=paying)
+    if jpeg is not None:
+        return hybrid_jpeg(by_class, {}, room, 1.0, jpeg, distil=distil, ordering=None, paying=len(by_class))
     width = len(by_class) if config.memory.soft_labels else 0
     count = distilled_images(config.memory.budget, room, image_bytes, width, config.distill.factor)
     return distil(by_class, {}, count)

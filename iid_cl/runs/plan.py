@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from iid_cl.config import REAL_METHODS, WITHOUT_MEMORY, Config, Method
+from iid_cl.config import DISTILLED_METHODS, REAL_METHODS, WITHOUT_MEMORY, Config, Method
 from iid_cl.data.images import ImageDataset
 from iid_cl.memory.budget import LABEL_BYTES
 from iid_cl.memory.exemplars import distilled_images
@@ -102,7 +102,7 @@ def _as_jpeg(dataset: ImageDataset, classes: Sequence[int], room: int, quality: 
 
 def _parts(config: Config, method: Method) -> int:
     """Images trained on for each stored one."""
-    return config.distill.factor**2 if method in ("distilled", "hybrid", "auto") else 1
+    return config.distill.factor**2 if method in DISTILLED_METHODS else 1
 
 
 def _batches(images: int, size: int) -> int:

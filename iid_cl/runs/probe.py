@@ -9,7 +9,7 @@ from itertools import pairwise
 import torch
 from torch.nn import functional
 
-from iid_cl.config import Config, Method
+from iid_cl.config import DISTILLED_METHODS, Config, Method
 from iid_cl.config_distill import NetworkConfig
 from iid_cl.data.augmentation import augment_each
 from iid_cl.data.images import ImageDataset
@@ -85,7 +85,7 @@ def estimate(
 
 def _trainings(config: Config, method: Method) -> int:
     """Networks trained for each experience's memory."""
-    if method in ("distilled", "hybrid", "auto") and (config.distill.cc.weight > 0 or config.memory.soft_labels):
+    if method in DISTILLED_METHODS and (config.distill.cc.weight > 0 or config.memory.soft_labels):
         return config.distill.cc.trainings
     return int(method in ("herding", "hybrid", "k_centre", "closest") and config.train.mode == "memory_only")
 

@@ -503,22 +503,29 @@ class Pixels(Network):
         return images
 
 
+def posterized(images):
+    """A lossy format: four grey levels."""
+    return images // 64 * 64
+
+
+@pytest.mark.parametrize("as_stored", [None, posterized])
 @pytest.mark.parametrize("scale", ["published", "relative"])
 @pytest.mark.parametrize("schedule", ["constant", "cosine"])
-def test_images_follow_sgd_with_momentum_and_the_schedule(schedule, scale):
+def test_images_follow_sgd_with_momentum_and_the_schedule(schedule, scale, as_stored):
     groups, count, made = images_of(2, 5, count=10), 6, 3
     config = settings(iterations=count, lr=0.2, momentum=0.5, lr_schedule=schedule, scale=scale, real_batch=10)
     if scale == "relative":
         config = config.model_copy(update={"lr": 0.002})
     start = condense(groups, config.model_copy(update={"iterations": 0}), augmentations=()).by_class()
-    result = condense(groups, config, augmentations=(), embedder=Pixels()).by_class()
+    result = condense(groups, config, augmentations=(), embedder=Pixels(), as_stored=as_stored).by_class()
     for label, images in groups.items():
         black, white = -0.3 / 0.4, (1 - 0.3) / 0.4
         real = (images.double().numpy() / 255 - 0.3) / 0.4
         x = (start[label].double().numpy() / 255 - 0.3) / 0.4
         velocity = np.zeros_like(x)
         for step in range(count):
-            gradient = np.broadcast_to(2 / made * (x.mean(0) - real.mean(0)), x.shape)
+            seen = x if as_stored is None else (as_stored(np.round((x * 0.4 + 0.3) * 255)) / 255 - 0.3) / 0.4
+            gradient = np.broadcast_to(2 / made * (seen.mean(0) - real.mean(0)), x.shape)
             if scale == "relative":  # in units of the spread, and per image and pixel
                 gradient = gradient * made * 64 / ((real - real.mean(0)) ** 2).sum((1, 2, 3)).mean()
             velocity = 0.5 * velocity + gradient
@@ -527,6 +534,30 @@ def test_images_follow_sgd_with_momentum_and_the_schedule(schedule, scale):
         grey = (x * 0.4 + 0.3) * 255
         assert np.abs(result[label].numpy() - grey).max() <= 0.51
         assert changed_share(result[label], start[label]) > 0.2
+
+
+@pytest.mark.parametrize(("objective", "classes"), [("dm", (3, 2)), ("idm", (3, 2)), ("ncfm", (3,))])
+def test_networks_see_what_storage_makes_of_the_images(objective, classes, monkeypatch):
+    seen, gradient = [], engine.ImageStep.gradient
+    monkeypatch.setattr(
+        engine.ImageStep, "gradient", lambda self, images, draw: (seen.append(images), gradient(self, images, draw))[1]
+    )
+    groups = images_of(*classes)
+    memory = condense(groups, extended(objective, partition=1), as_stored=posterized)
+    assert len(seen) == 8
+    for images in seen:
+        assert torch.isin(GREY.invert(images), torch.tensor([0, 64, 128, 192], dtype=torch.uint8)).all()
+    assert changed_share(memory.images, posterized(memory.images)) > 0.5  # they themselves lose nothing
+
+
+def test_early_stopping_watches_the_images_as_stored(monkeypatch):
+    watched_images = []
+    monkeypatch.setattr(engine.Plateau, "loss", lambda self, images: (watched_images.append(images), 1.0)[1])
+    config = settings(early_stopping=EarlyStoppingConfig(patience=2, every=2))
+    condense(images_of(2, 5), config, as_stored=posterized)
+    for images in watched_images:
+        assert torch.isin(GREY.invert(images), torch.tensor([0, 64, 128, 192], dtype=torch.uint8)).all()
+    assert len(watched_images) == 3
 
 
 # --- partition, queue and characteristic functions, end to end
