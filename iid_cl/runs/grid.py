@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from math import prod
 from typing import Any, get_args
 
-from iid_cl.config import DISTILLED_METHODS, WITHOUT_MEMORY, CompareBudgets, CompareMethod, Config, Method
+from iid_cl.config import WITHOUT_MEMORY, CompareBudgets, CompareMethod, Config, Method
 from iid_cl.config_files import parse_config, with_overrides
 from iid_cl.errors import UserError
 from iid_cl.memory.budget import LABEL_BYTES
@@ -43,10 +43,7 @@ class Cell:
     @property
     def digest(self) -> str:
         """Of all settings that the outcome depends on."""
-        foreign = {"name", "compare", "baselines", "evaluate", "loggers"}
-        if self.config.memory.method not in DISTILLED_METHODS:
-            foreign.add("distill")
-        values = self.config.model_dump(mode="json", exclude=foreign)
+        values = self.config.model_dump(mode="json", exclude={"name", "compare", "baselines", "evaluate", "loggers"})
         return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 

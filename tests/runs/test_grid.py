@@ -158,12 +158,9 @@ def test_a_baseline_has_a_memory_and_takes_part() -> None:
 
 
 def test_the_digest_follows_what_the_outcome_depends_on() -> None:
-    def digest(method: str = "random", **changes: Any) -> str:
-        return grid(base=changes, methods=[method], seeds=1)[0].digest
+    def digest(**changes: Any) -> str:
+        return grid(base=changes, methods=["random"], seeds=1)[0].digest
 
     assert digest(name="other", evaluate={"epochs": 7}, baselines=["none"]) == digest()
     assert digest(train={"lr": 0.5}) != digest()
-    assert digest(stream={"experiences": 1}) != digest()
-    assert digest(distill={"iterations": 4}) == digest()  # real images are not distilled
-    for method in ("distilled", "hybrid", "auto", "distilled_half"):
-        assert digest(method, distill={"iterations": 4}) != digest(method)
+    assert digest(distill={"iterations": 4}) != digest()
