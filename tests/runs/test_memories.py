@@ -19,7 +19,8 @@ from iid_cl.errors import UserError
 from iid_cl.evaluate.scratch import Judgement
 from iid_cl.memory.exemplars import ExemplarSet
 from iid_cl.memory.files import load_memory, save_memory
-from iid_cl.memory.jpeg import JpegSet
+from iid_cl.memory.jpeg import JpegSet, through_jpeg
+from iid_cl.runs import memories as module
 from iid_cl.runs.memories import condense_dataset, evaluate_memory
 
 METHODS = ["distilled", "herding", "random"]
@@ -352,13 +353,17 @@ def test_soft_labels_of_a_class_that_is_not_there_are_refused(out: Path) -> None
         evaluate(out, miniature())
 
 
-def test_a_distilled_memory_is_stored_as_jpeg(out: Path) -> None:
+def test_a_distilled_memory_is_made_for_jpeg_and_stored_so(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def jpeg(iterations: int) -> Config:
         config = miniature("distilled")
         memory = config.memory.model_copy(update={"ipc": 30, "jpeg": 95})
         distill = config.distill.model_copy(update={"iterations": iterations})
         return config.model_copy(update={"memory": memory, "distill": distill})
 
+    formats, distil = [], module.distill_each
+    monkeypatch.setattr(
+        module, "distill_each", lambda *rest, **named: (formats.append(named["as_stored"]), distil(*rest, **named))[1]
+    )
     real = load_dataset(jpeg(0).stream, None, 0).train.by_class()
     for iterations in (0, 3):
         condense(out, jpeg(iterations))
@@ -372,5 +377,6 @@ def test_a_distilled_memory_is_stored_as_jpeg(out: Path) -> None:
             for image in images
         ]
         assert (max(off) < 6) == (iterations == 0)  # the real images they start as, but for what JPEG loses
+    assert torch.equal(formats[0](real[0][:2]), through_jpeg(real[0][:2], 95))
     accuracies, _ = evaluate(out, jpeg(3))
     assert len(accuracies) == 2

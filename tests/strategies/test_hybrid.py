@@ -8,6 +8,7 @@ import torch
 from iid_cl.strategies import DistilledBuffer, HerdingBuffer, HybridBuffer
 
 from iid_cl.errors import UserError
+from iid_cl.memory.jpeg import through_jpeg
 
 from .conftest import TINY
 from .made_up import AGENT, experience, flatten, noise, real_ones, stream
@@ -92,6 +93,29 @@ def test_as_jpeg_the_distilled_ones_start_from_the_herded(share: float) -> None:
     for label, images in one.exemplars.by_class().items():
         herded = other.exemplars.by_class()[label][: len(images)]
         assert torch.equal(images[: len(herded)], herded)
+
+
+@pytest.mark.parametrize("quality", [None, 40])
+@pytest.mark.parametrize("method", [DistilledBuffer, HybridBuffer])
+def test_images_are_made_for_the_format_they_are_stored_in(
+    method: Any, quality: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those of new classes, and those that a fixed total makes fewer."""
+    formats = []
+    real = module.distill_each
+    monkeypatch.setattr(
+        module, "distill_each", lambda *rest, **named: (formats.append(named["as_stored"]), real(*rest, **named))[1]
+    )
+    named = {} if method is DistilledBuffer else {"share": 1.0, "features": flatten}
+    memory = method(mem_size=16, distill=TINY, jpeg=quality, **named)
+    for label in range(2):
+        memory.post_adapt(AGENT, experience({label: noise(24, label, side=32)}))
+    assert len(formats) == 3  # one class, the other, and the first again
+    for as_stored in formats:
+        if quality is None:
+            assert as_stored is None
+        else:
+            assert torch.equal(as_stored(noise(2, side=32)), through_jpeg(noise(2, side=32), quality))
 
 
 @pytest.mark.parametrize(
