@@ -74,13 +74,13 @@ def main(config: Config, data: Path | None, out: Path, workers: int, target: boo
         raise SystemExit(f"{len(failed)} cells failed; nothing was written")
     cells = json.loads((path / "results.json").read_text(encoding="utf-8"))["cells"]
     rows = ledger_rows(cells, target)
+    origin = {**provenance(resolve_device(config.device)), "workers": workers}  # before files of the checkout change
     images = ledger.ROOT / "docs" / "images"
     images.mkdir(exist_ok=True)
     shutil.copy(path / "comparison.png", images / f"{config.name}.png")
     ledger.RESULTS.mkdir(exist_ok=True)
     shutil.copy(path / "results.csv", ledger.RESULTS / f"{config.name}.csv")
     spent = max(time.perf_counter() - start, sum(cell["seconds"] for cell in cells) / workers)  # cells kept from before
-    origin = {**provenance(resolve_device(config.device)), "workers": workers}
     ledger.write(config.name, rows, origin, spent, command, module="comparison")
     return rows
 
