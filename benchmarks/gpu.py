@@ -52,6 +52,7 @@ WHOLE_RUN = {
     "distill": {"iterations": 1000},
 }
 WHOLE_RUN_MINUTES = 10.0
+WORKERS = 6  # processes of the protocol: each alone keeps the device waiting
 
 
 def whole_run(device: torch.device, config: Config, classes: int = 100, count: int = 500) -> dict[str, Any]:
@@ -104,7 +105,9 @@ def gpu_tests(folder: Path = ledger.ROOT) -> dict[str, Any]:
     """How many of the tests marked ``gpu`` pass; all are to."""
     with tempfile.TemporaryDirectory() as place:
         report = Path(place) / "report.xml"
-        subprocess.run([sys.executable, "-m", "pytest", "-q", "-m", "gpu", f"--junitxml={report}"], cwd=folder)
+        # side by side, since most of them compile; pytest-benchmark, where it is installed, objects to that
+        options = ["-q", "-m", "gpu", "-n", "8", "-p", "no:benchmark", f"--junitxml={report}"]
+        subprocess.run([sys.executable, "-m", "pytest", *options], cwd=folder)
         suite = ElementTree.parse(report).getroot().find("testsuite")
     assert suite is not None
     total = int(suite.attrib["tests"])
@@ -135,7 +138,7 @@ def parts(data: Path | None, mnist: Path | None, tiny: Path | None, iterations: 
         "gpu_tests": lambda _: measured_row("gpu_tests", "--only gpu_tests", gpu_tests),
         "engine_cuda": lambda _: engine.main(device_name="cuda", iterations=100),
         "training_cuda": lambda _: training.on_gpu(),
-        "protocol": tiny and (lambda minutes: protocol.main(tiny, minutes=minutes)),
+        "protocol": tiny and (lambda minutes: protocol.main(tiny, minutes=minutes, workers=WORKERS)),
         "scaling_cuda": lambda _: scaling.main("cuda"),
         "whole_run_cuda": lambda _: measured_row(
             "whole_run_cuda", "--only whole_run_cuda", lambda: whole_run(device, parse_config(WHOLE_RUN, "WHOLE_RUN"))

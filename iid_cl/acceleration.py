@@ -91,7 +91,14 @@ class Arithmetic:
 EAGER = Arithmetic()
 
 
-def choose(precision: str, compiling: bool | None, device: torch.device, flops: float, own: bool) -> Arithmetic:
+def choose(
+    precision: str,
+    compiling: bool | None,
+    device: torch.device,
+    flops: float,
+    own: bool,
+    key: str = "distill.compile",
+) -> Arithmetic:
     """The arithmetic asked for, or what is fastest for ``flops`` operations on ``device``.
 
     The choice depends on the machine and the settings and never on a timing, so that a run repeats.
@@ -102,16 +109,17 @@ def choose(precision: str, compiling: bool | None, device: torch.device, flops: 
         device: where it runs.
         flops: floating-point operations of the whole job.
         own: the network or the objective is the user's; it is compiled on demand only.
+        key: of the configuration, where compiling is asked for.
 
     Raises:
-        UserError: ``distill.compile`` is true and the compiler does not work.
+        UserError: ``compiling`` is true and the compiler does not work.
     """
     limit = COMPILING_PAYS.get(device.type, math.inf) * (torch.get_num_threads() if device.type == "cpu" else 1)
     compiled = compiling if compiling is not None else flops >= limit and not own
     problem = _try_compiler(device.type) if compiled else None
     if problem is not None:
         if compiling:
-            raise UserError(f"distill.compile: true, but the compiler does not work ({problem}); use false.")
+            raise UserError(f"{key}: true, but the compiler does not work ({problem}); use false.")
         warnings.warn(f"going on without a compiler, which does not work here: {problem}", RuntimeWarning, stacklevel=2)
         compiled = False
     if precision != "auto":
@@ -122,6 +130,24 @@ def choose(precision: str, compiling: bool | None, device: torch.device, flops: 
     else:
         fast = device.type == "cuda" and torch.cuda.is_bf16_supported()
     return Arithmetic(torch.bfloat16 if fast else torch.float32, compiled)
+
+
+def for_training(
+    network: Network,
+    shape: tuple[int, int, int],
+    images: int,
+    device: torch.device,
+    precision: str = "auto",
+    compiling: bool | None = None,
+) -> Arithmetic:
+    """The arithmetic of a classifier's training, which shows a network ``images`` images of ``shape`` in all.
+
+    On a CPU nothing is compiled unless asked for: small networks train side by side there, on a thread each.
+    """
+    if device.type == "cpu" and not compiling:
+        return Arithmetic(torch.float32 if precision == "auto" else getattr(torch, precision))
+    flops = 3 * images * measure(network.eval(), shape, device).flops  # a backward pass costs two forward passes
+    return choose(precision, compiling, device, flops, own=False, key="evaluate.compile")
 
 
 def compiler_problem(device_type: str) -> str | None:
@@ -148,11 +174,19 @@ def _embed(network: Network, images: Tensor, dtype: torch.dtype) -> Tensor:
 
 def _compiled_embed(network: Network, images: Tensor, dtype: torch.dtype) -> Tensor:
     """One compilation serves all networks of an architecture and all numbers of images."""
-    from torch._dynamo import config  # takes a second, which what is never compiled need not wait for
+    # takes a second, which what is never compiled need not wait for
+    from torch._dynamo import config, maybe_mark_dynamic
 
+    maybe_mark_dynamic(images, 0)
     # a study compiles more architectures than PyTorch's limit per function foresees
     with config.patch(recompile_limit=64):
-        return torch.compile(_embed, dynamic=True)(network, images, dtype)
+        return _compiled()(network, images, dtype)
+
+
+@cache
+def _compiled() -> Callable[[Network, Tensor, torch.dtype], Tensor]:
+    """Asking for it takes longer than a small step."""
+    return torch.compile(_embed)
 
 
 @cache

@@ -185,6 +185,13 @@ class EvaluateConfig(Section):
     momentum: Fraction = Field(0.9, description="Momentum of SGD.")
     weight_decay: Weight = Field(5e-4, description="Weight decay of SGD.")
     networks: Few = Field(5, description="Number of networks trained, each from its own seed.")
+    precision: Literal["auto", "float32", "bfloat16"] = Field(
+        "auto", description="Format of the networks' passes in training. auto: bfloat16 on a GPU that has it."
+    )
+    compile: bool | None = Field(
+        None,
+        description="Compile these passes, which takes up to a minute; null: on a GPU, where it pays; never on a CPU.",
+    )
     transfer: list[NetworkConfig] = Field(
         default_factory=list, description="Further architectures to train, compared with `network`.", max_length=20
     )

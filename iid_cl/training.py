@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from iid_cl.acceleration import EAGER, Arithmetic
-from iid_cl.data.augmentation import augment_each
+from iid_cl.acceleration import Arithmetic, for_training
+from iid_cl.data.augmentation import augment, draw_each
 from iid_cl.nets.base import Network
 
 
@@ -26,7 +26,7 @@ def train_classifier(
     generator: torch.Generator,
     lr_drop: bool = True,
     weights: Tensor | None = None,
-    arithmetic: Arithmetic = EAGER,
+    arithmetic: Arithmetic | None = None,
     after_epoch: Callable[[int], None] | None = None,
 ) -> None:
     """Trains ``network`` in place with SGD and cross-entropy.
@@ -40,10 +40,14 @@ def train_classifier(
         generator: on the CPU; draws the order and the augmentations.
         weights: (N,) floating point, on the CPU: each epoch draws N images with replacement, each as often as it
             weighs, in place of a pass over all.
-        arithmetic: of the passes.
+        arithmetic: of the passes; by default what :func:`iid_cl.acceleration.for_training` says.
         after_epoch: called with the number of epochs done.
     """
     optimizer = torch.optim.SGD(network.parameters(), lr=lr, momentum=momentum, weight_decay=weight_decay)
+    if arithmetic is None:
+        shape = (images.shape[1], images.shape[2], images.shape[3])
+        arithmetic = for_training(network, shape, epochs * len(images), images.device)
+    size, device = (images.shape[2], images.shape[3]), images.device
     network.train()
     for epoch in range(epochs):
         if lr_drop and epoch == (epochs + 1) // 2:
@@ -53,8 +57,14 @@ def train_classifier(
             order = torch.randperm(len(images), generator=generator)
         else:
             order = torch.multinomial(weights, len(images), replacement=True, generator=generator)
-        for index in order.to(images.device).split(batch_size):
-            batch = augment_each(images[index], augmentations, generator)
+        # an epoch's at once: many small steps on the host would keep a device waiting
+        parameters = draw_each(len(order), augmentations, size, generator, device) if augmentations else None
+        order = order.to(device)
+        for first in range(0, len(order), batch_size):
+            here = slice(first, first + batch_size)
+            index, batch = order[here], images[order[here]]
+            if parameters is not None:
+                batch = augment(batch[:, None], parameters[here])[:, 0]
             loss = functional.cross_entropy(arithmetic.scores(network, batch), labels[index])
             optimizer.zero_grad(set_to_none=True)
             loss.backward()

@@ -117,10 +117,17 @@ def augment(images: Tensor, parameters: Parameters) -> Tensor:
     return moved.masked_fill(hole, 0.0).view(groups, count, channels, height, width)
 
 
+def draw_each(
+    count: int, names: Sequence[str], size: tuple[int, int], generator: torch.Generator, device: torch.device
+) -> Parameters:
+    """Parameters of a transformation of its own for each of ``count`` images of ``size``, on ``device``."""
+    uniforms = torch.rand(count, UNIFORMS, generator=generator, device=generator.device)
+    return make_parameters(uniforms, names, size).to(device)
+
+
 def augment_each(images: Tensor, names: Sequence[str], generator: torch.Generator) -> Tensor:
     """Augments each image (N, C, H, W) by a transformation of its own, as when training on a memory."""
     if not names:
         return images
-    uniforms = torch.rand(len(images), UNIFORMS, generator=generator, device=generator.device)
-    parameters = make_parameters(uniforms, names, (images.shape[2], images.shape[3]))
-    return augment(images[:, None], parameters.to(images.device))[:, 0]
+    size = (images.shape[2], images.shape[3])
+    return augment(images[:, None], draw_each(len(images), names, size, generator, images.device))[:, 0]

@@ -112,8 +112,9 @@ class EmbedderQueue:
     def _train(self, member: _Member) -> None:
         member.network.requires_grad_(True)
         correct = []
-        for _ in range(self._config.steps):
-            images, labels = self._batch(self._config.batch_size)
+        size = self._config.batch_size
+        drawn, wanted = self._batch(self._config.steps * size)  # at once, so that a device need not wait for the draws
+        for images, labels in zip(drawn.split(size), wanted.split(size), strict=True):
             scores = self._arithmetic.scores(member.network, images)
             member.optimizer.zero_grad(set_to_none=True)
             functional.cross_entropy(scores, labels).backward()

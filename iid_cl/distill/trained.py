@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from iid_cl.acceleration import EAGER, Arithmetic
+from iid_cl.acceleration import Arithmetic
 from iid_cl.config_distill import CentralizationConfig
 from iid_cl.data.images import Normalization
 from iid_cl.distill.objectives import spread
@@ -36,7 +36,7 @@ def train_networks(
     normalization: Normalization,
     augmentations: Sequence[str],
     weights: Mapping[int, Tensor] | None = None,
-    arithmetic: Arithmetic = EAGER,
+    arithmetic: Arithmetic | None = None,
 ) -> list[TrainedNetwork]:
     """Trains networks for class centralization on the current experience's real images and nothing else.
 
@@ -48,7 +48,7 @@ def train_networks(
         config: architecture, trainings, epochs, snapshots.
         weights: how many images each image of a class stands for, (n_c,) floating point; classes that are left out
             hold images that stand for themselves. With any, an epoch draws images by them.
-        arithmetic: of the trainings.
+        arithmetic: of the trainings, by default as :func:`iid_cl.training.train_classifier` says.
 
     Returns:
         ``trainings * snapshots`` networks (fewer when there are fewer epochs than snapshots).

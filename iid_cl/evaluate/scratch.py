@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
+from iid_cl.acceleration import for_training
 from iid_cl.config import EvaluateConfig
 from iid_cl.config_distill import NetworkConfig
 from iid_cl.data.images import LabelledImages, Normalization
@@ -67,6 +68,7 @@ def judge(
         shape = (images.shape[1], images.shape[2], images.shape[3])
         weights = make_generator(seed, "scratch weights", number)
         network = build_network(architecture, shape, classes[-1] + 1, weights, device)
+        shown = config.networks * config.epochs * len(images)  # one compilation serves all networks
         train_classifier(
             network,
             images,
@@ -78,6 +80,7 @@ def judge(
             weight_decay=config.weight_decay,
             augmentations=augmentations,
             generator=make_generator(seed, "scratch training", number),
+            arithmetic=for_training(network, shape, shown, device, config.precision, config.compile),
         )
         return accuracy(network, test_images, test_labels)
 

@@ -57,7 +57,7 @@ def test_a_fresh_embedder_is_frozen_and_drawn_within_the_default_bounds():
 
 
 class Source:
-    """Toy pictures of two classes: bright above, or bright below, in noise. Remembers each batch."""
+    """Toy pictures of two classes: bright above, or bright below, in noise. Remembers batches of 16."""
 
     def __init__(self, seed=0, noise=0.3):
         self.generator, self.noise, self.batches = generator(seed), noise, []
@@ -67,7 +67,7 @@ class Source:
         images = self.noise * torch.randn(count, *SHAPE, generator=self.generator)
         images[labels == 0, :, :2] += 1
         images[labels == 1, :, 2:] += 1
-        self.batches.append((images, labels))
+        self.batches += zip(images.split(16), labels.split(16), strict=True)
         return images, labels
 
 
@@ -166,12 +166,12 @@ def test_a_training_is_sgd_with_momentum_and_decay_on_cross_entropy():
 
 
 class Fixed:
-    """The same batch again and again: three pictures of class 0, five of class 1."""
+    """The same batch of eight again and again: three pictures of class 0, five of class 1."""
 
     labels = torch.tensor([0, 0, 0, 1, 1, 1, 1, 1])
 
     def __call__(self, count):
-        return torch.zeros(8, *SHAPE), self.labels
+        return torch.zeros(count, *SHAPE), self.labels.repeat(count // 8)
 
 
 def test_accuracy_of_a_network_that_says_one_class_by_hand():

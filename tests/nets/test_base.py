@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -9,6 +10,7 @@ from torch.nn.utils.parametrizations import weight_norm
 
 from iid_cl.errors import UserError
 from iid_cl.nets import initialize
+from iid_cl.nets.base import InstanceNorm
 from tests.nets.helpers import build
 
 
@@ -126,3 +128,50 @@ def test_layer_that_draws_itself_does_so_on_cuda_and_leaves_its_global_state_alo
     initialize(network, torch.Generator("cuda").manual_seed(1))
     assert torch.equal(torch.cuda.get_rng_state(), before)
     assert not torch.equal(network.weight, weight)
+
+
+# --- instance norm
+
+
+def features(dtype):
+    drawn = torch.randn(3, 2, 5, 4, generator=seeded(), dtype=torch.float64)
+    return (drawn * torch.tensor([0.1, 30.0])[:, None, None] + 2).to(dtype)
+
+
+def norm():
+    layer = InstanceNorm(2)
+    with torch.no_grad():
+        layer.weight.copy_(torch.tensor([2.0, -0.5]))
+        layer.bias.copy_(torch.tensor([0.25, 1.0]))
+    return layer
+
+
+@pytest.mark.parametrize("way", ["__call__", "formula"])
+def test_instance_norm_is_that_of_numpy(way):
+    images, layer = features(torch.float64), norm().double()
+    values = images.numpy()
+    mean, variance = (getattr(values, kind)((2, 3), keepdims=True) for kind in ("mean", "var"))
+    expected = (values - mean) / np.sqrt(variance + 1e-5) * [[[2.0]], [[-0.5]]] + [[[0.25]], [[1.0]]]
+    torch.testing.assert_close(getattr(layer, way)(images).detach(), torch.from_numpy(expected))
+
+
+def test_both_ways_of_instance_norm_have_the_same_gradients():
+    gradients = []
+    for way in ("__call__", "formula"):
+        images, layer = features(torch.float32).requires_grad_(), norm()
+        getattr(layer, way)(images).pow(3).sum().backward()
+        gradients.append((images.grad, layer.weight.grad, layer.bias.grad))
+    for one, other in zip(*gradients, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4)
+
+
+def test_instance_norm_by_its_formula_keeps_the_format_and_sums_in_float32():
+    found = norm().formula(features(torch.bfloat16))
+    assert found.dtype == torch.bfloat16
+    torch.testing.assert_close(found.float(), norm()(features(torch.bfloat16).float()), rtol=0.01, atol=0.01)
+
+
+def test_the_compiler_gets_the_formula(monkeypatch):
+    monkeypatch.setattr(torch.compiler, "is_compiling", lambda: True)
+    monkeypatch.setattr(InstanceNorm, "formula", lambda self, images: "formula")
+    assert norm()(features(torch.float32)) == "formula"

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from iid_cl.nets import ConvNet
+from iid_cl.nets.base import InstanceNorm
 from tests.nets.helpers import build, count_parameters
 
 
@@ -59,7 +60,7 @@ def test_pooling_max_halves_odd_sides_like_avg():
 
 def test_default_is_the_published_block():
     network = ConvNet((3, 32, 32), 10)
-    assert [type(layer) for layer in network.blocks] == [nn.Conv2d, nn.GroupNorm, nn.ReLU, nn.AvgPool2d] * 3
+    assert [type(layer) for layer in network.blocks] == [nn.Conv2d, InstanceNorm, nn.ReLU, nn.AvgPool2d] * 3
     assert count_parameters(network) == 320010
     blocks = [f"blocks.{i}.{kind}" for i in (0, 1, 4, 5, 8, 9) for kind in ("weight", "bias")]
     assert list(network.state_dict()) == [*blocks, "classifier.weight", "classifier.bias"]
