@@ -52,7 +52,6 @@ WHOLE_RUN = {
     "distill": {"iterations": 1000},
 }
 WHOLE_RUN_MINUTES = 10.0
-WORKERS = 6  # processes of the protocol: each alone keeps the device waiting
 
 
 def whole_run(device: torch.device, config: Config, classes: int = 100, count: int = 500) -> dict[str, Any]:
@@ -138,7 +137,7 @@ def parts(data: Path | None, mnist: Path | None, tiny: Path | None, iterations: 
         "gpu_tests": lambda _: measured_row("gpu_tests", "--only gpu_tests", gpu_tests),
         "engine_cuda": lambda _: engine.main(device_name="cuda", iterations=100),
         "training_cuda": lambda _: training.on_gpu(),
-        "protocol": tiny and (lambda minutes: protocol.main(tiny, minutes=minutes, workers=WORKERS)),
+        "protocol": tiny and (lambda minutes: protocol.main(tiny, minutes=minutes)),
         "scaling_cuda": lambda _: scaling.main("cuda"),
         "whole_run_cuda": lambda _: measured_row(
             "whole_run_cuda", "--only whole_run_cuda", lambda: whole_run(device, parse_config(WHOLE_RUN, "WHOLE_RUN"))

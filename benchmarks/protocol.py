@@ -1,18 +1,18 @@
 """The published class-incremental protocol on Tiny ImageNet's first 100 classes: distilled against real images.
 
     python -m benchmarks.protocol --data ROOT [--steps 5 10] [--orders 5] [--iterations 500] [--epochs 300]
-        [--minutes 10] [--workers 1] [--device cuda] [--set KEY=VALUE ...]
+        [--minutes 10] [--eager] [--device cuda] [--set KEY=VALUE ...]
 
 ROOT holds tiny-imagenet-200. The configurations are the shipped ``gdumb_tiny_imagenet_Nstep``: 20 images per class,
 each step's classes condensed without any other data, the class orders of seeds 0, 1, ..., and three fresh networks
 trained on the memory alone. Their accuracy after the last step depends on the last memory and on nothing before it, so
-networks are trained after that step only. Iterations, epochs, batches and the queue's training are smaller than
-published.
+networks are trained after that step only. Iterations, epochs, batches and the networks trained for the distillation are
+smaller than published.
 
 Each method of a class order is a cell, kept in ``results/protocol_Nstep.csv`` (``..._cpu.csv`` on a CPU): the same
-command goes on where it stopped. A cell that would take longer than what is left of the minutes is not begun. With
-``--workers`` so many processes share the device. Rows of the class orders that are complete stand in the JSON file of
-that name. Without a CUDA device it prints ``not measured``, unless ``--device cpu`` asks for it.
+command goes on where it stopped. A cell that would take longer than what is left of the minutes is not begun. Rows of
+the class orders that are complete stand in the JSON file of that name. ``--eager`` compiles nothing. Without a CUDA
+device it prints ``not measured``, unless ``--device cpu`` asks for it.
 """
 
 import argparse
@@ -20,10 +20,8 @@ import csv
 import io
 import sys
 import time
-from collections.abc import Callable, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from collections.abc import Sequence
 from dataclasses import dataclass
-from multiprocessing import get_context
 from pathlib import Path
 from statistics import mean
 from types import SimpleNamespace
@@ -59,9 +57,12 @@ GAINS = {
     "random JPEG": None,
 }  # points that distilled is to win by
 
-FIRST = ("random", "herding", "distilled")  # a class order counts with these; the others follow as far as time allows
-STEPS, ORDERS, ITERATIONS, EPOCHS = (5, 10), 5, 300, 100
-SMALLER = ("distill.queue.networks=1", "distill.queue.steps=5", "evaluate.batch_size=128")
+FIRST = ("distilled", "herding", "random")  # a class order counts with these; the others follow as far as time allows
+STEPS, ORDERS, ITERATIONS, EPOCHS = (5, 10), 5, 200, 50
+SMALLER = (
+    *("distill.queue.networks=1", "distill.queue.steps=2", "distill.cc.trainings=1"),
+    "evaluate.batch_size=128",
+)
 COLUMNS = ("order", "method", "network", "accuracy", "bytes", "seconds", "settings")
 
 
@@ -135,51 +136,6 @@ def measure(config: Config, dataset: ImageDataset, device: torch.device) -> Cell
     return Cell(accuracies, memory.nbytes, time.perf_counter() - start)
 
 
-_shared: ImageDataset | None = None  # a worker's own
-
-
-def _load(config: Config, data: Path | None) -> None:
-    global _shared
-    _shared = load_dataset(config.stream, data)
-
-
-def _measure(config: Config, device: str) -> Cell:
-    assert _shared is not None  # the worker's initializer loads it
-    return measure(config, _shared, torch.device(device))
-
-
-Key = tuple[int, int, str]  # class order, steps, method
-
-
-def _measure_all(
-    todo: Sequence[Key],
-    config_of: Callable[[Key], Config],
-    fits: Callable[[Key], bool],
-    keep: Callable[[Key, Cell], None],
-    dataset: ImageDataset,
-    data: Path | None,
-    device: torch.device,
-    workers: int,
-) -> list[Key]:
-    """Measures cells in their order, ``workers`` at a time, while they fit; returns those that are left."""
-    rest = list(todo)
-    if workers == 1:
-        while rest and fits(rest[0]):
-            keep(rest[0], measure(config_of(rest[0]), dataset, device))
-            del rest[0]
-        return rest
-    given = (config_of(rest[0]), data)
-    with ProcessPoolExecutor(workers, get_context("spawn"), initializer=_load, initargs=given) as pool:
-        running: dict[Future[Cell], Key] = {}
-        while running or (rest and fits(rest[0])):
-            while rest and len(running) < workers and fits(rest[0]):
-                key = rest.pop(0)
-                running[pool.submit(_measure, config_of(key), str(device))] = key
-            for future in wait(running, return_when=FIRST_COMPLETED).done:
-                keep(running.pop(future), future.result())
-    return rest
-
-
 def complete(found: Found, orders: int) -> list[int]:
     """The class orders that have a cell of each of the first methods."""
     return [order for order in range(orders) if all((order, method) in found for method in FIRST)]
@@ -216,7 +172,7 @@ def main(
     iterations: int = ITERATIONS,
     epochs: int = EPOCHS,
     minutes: float = 10.0,
-    workers: int = 1,
+    compiling: bool = True,
     device_name: str = "cuda",
     overrides: Sequence[str] = (),
 ) -> tuple[dict[int, list[dict[str, Any]]], int]:
@@ -226,40 +182,35 @@ def main(
         return {}, len(steps) * orders * len(METHODS)
     began = time.perf_counter()
     device = resolve_device(device_name)
-    keys = _keys(iterations, epochs, overrides, compiling=device.type == "cuda")
+    keys = _keys(iterations, epochs, overrides)
+    # cells share what compiling costs; it is no setting of theirs
+    compiled = ["distill.compile=true", "evaluate.compile=true"] if device.type == "cuda" and compiling else []
     settings = " ".join(keys)
     names = {count: f"protocol_{count}step" + ("_cpu" if device.type == "cpu" else "") for count in steps}
     files = {count: ledger.RESULTS / f"{name}.csv" for count, name in names.items()}
     found = {count: read_cells(files[count], settings) for count in steps}
     todo = [
         (order, count, method)
-        for early in (True, False)
+        for methods in (FIRST, [method for method in METHODS if method not in FIRST])
         for order in range(orders)
         for count in steps
-        for method in METHODS
-        if (method in FIRST) == early and (order, method) not in found[count]
+        for method in methods
+        if (order, method) not in found[count]
     ]
     dataset = load_dataset(load_config(_name(steps[0]), keys).stream, data) if todo else None
     longest: dict[str, float] = {}
-
-    def keep(key: tuple[int, int, str], cell: Cell) -> None:
-        order, count, method = key
-        found[count][order, method] = cell
+    while todo and dataset is not None:
+        order, count, method = todo[0]
+        expected = longest.get(method, max(longest.values(), default=0.0))
+        if longest and time.perf_counter() - began + expected > 60 * minutes:
+            break
+        config = load_config(_name(count), [*keys, *compiled, *METHODS[method], f"seed={order}"])
+        cell = found[count][order, method] = measure(config, dataset, device)
         write_cells(files[count], settings, found[count])
         longest[method] = max(longest.get(method, 0.0), cell.seconds)
         shown = " ".join(f"{value:.1f}" for value in cell.accuracies)
         print(f"{count} steps, order {order}, {method}: {shown} %, {cell.seconds:.0f} s", flush=True)
-
-    def fits(key: Key) -> bool:
-        expected = longest.get(key[2], max(longest.values(), default=0.0))
-        return not longest or time.perf_counter() - began + expected <= 60 * minutes
-
-    def config_of(key: Key) -> Config:
-        order, count, method = key
-        return load_config(_name(count), [*keys, *METHODS[method], f"seed={order}"])
-
-    if dataset is not None:
-        todo = _measure_all(todo, config_of, fits, keep, dataset, data, device, workers)
+        del todo[0]
     rows = {}
     for count in steps:
         whole = complete(found[count], orders)
@@ -278,14 +229,13 @@ def main(
 
 def left() -> int:
     """Cells of the whole measurement on a GPU, as set by default, that are not there yet."""
-    settings = " ".join(_keys(ITERATIONS, EPOCHS, (), compiling=True))
+    settings = " ".join(_keys(ITERATIONS, EPOCHS, ()))
     found = [read_cells(ledger.RESULTS / f"protocol_{count}step.csv", settings) for count in STEPS]
     return sum((order, method) not in each for each in found for order in range(ORDERS) for method in METHODS)
 
 
-def _keys(iterations: int, epochs: int, overrides: Sequence[str], *, compiling: bool) -> list[str]:
-    compiled = ["distill.compile=true", "evaluate.compile=true"] if compiling else []  # all cells share what it costs
-    return [f"distill.iterations={iterations}", f"evaluate.epochs={epochs}", *SMALLER, *compiled, *overrides]
+def _keys(iterations: int, epochs: int, overrides: Sequence[str]) -> list[str]:
+    return [f"distill.iterations={iterations}", f"evaluate.epochs={epochs}", *SMALLER, *overrides]
 
 
 def _name(steps: int) -> str:
@@ -300,7 +250,7 @@ if __name__ == "__main__":
     parser.add_argument("--iterations", type=int, default=ITERATIONS)
     parser.add_argument("--epochs", type=int, default=EPOCHS)
     parser.add_argument("--minutes", type=float, default=10.0)
-    parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--eager", action="store_true")
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--set", action="append", default=[])
     arguments = parser.parse_args()
@@ -311,7 +261,7 @@ if __name__ == "__main__":
         iterations=arguments.iterations,
         epochs=arguments.epochs,
         minutes=arguments.minutes,
-        workers=arguments.workers,
+        compiling=not arguments.eager,
         device_name=arguments.device,
         overrides=arguments.set,
     )

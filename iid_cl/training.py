@@ -5,11 +5,11 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from iid_cl.acceleration import Arithmetic, for_training
-from iid_cl.data.augmentation import augment, draw_each
+from iid_cl.data.augmentation import draw_each
 from iid_cl.nets.base import Network
+from iid_cl.sgd import SgdStep
 
 
 def train_classifier(
@@ -47,6 +47,7 @@ def train_classifier(
     if arithmetic is None:
         shape = (images.shape[1], images.shape[2], images.shape[3])
         arithmetic = for_training(network, shape, epochs * len(images), images.device)
+    step = SgdStep(network, optimizer, arithmetic)
     size, device = (images.shape[2], images.shape[3]), images.device
     network.train()
     for epoch in range(epochs):
@@ -62,13 +63,7 @@ def train_classifier(
         order = order.to(device)
         for first in range(0, len(order), batch_size):
             here = slice(first, first + batch_size)
-            index, batch = order[here], images[order[here]]
-            if parameters is not None:
-                batch = augment(batch[:, None], parameters[here])[:, 0]
-            loss = functional.cross_entropy(arithmetic.scores(network, batch), labels[index])
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            optimizer.step()
+            step(images[order[here]], labels[order[here]], None if parameters is None else parameters[here])
         if after_epoch is not None:
             after_epoch(epoch + 1)
 

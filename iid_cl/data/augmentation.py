@@ -25,15 +25,18 @@ class Parameters:
     affine: Tensor  # (G, 2, 3) from output to input coordinates in [-1, 1]
     cutout: Tensor  # (G, 4) top, left, bottom, right in pixels; empty where not chosen
 
+    @property
+    def tensors(self) -> tuple[Tensor, ...]:
+        """What they are made of, in the constructor's order."""
+        return self.brightness, self.saturation, self.contrast, self.affine, self.cutout
+
     def to(self, device: torch.device | str) -> "Parameters":
         """The same parameters on another device."""
-        fields = (self.brightness, self.saturation, self.contrast, self.affine, self.cutout)
-        return Parameters(*(tensor.to(device, non_blocking=True) for tensor in fields))
+        return Parameters(*(tensor.to(device, non_blocking=True) for tensor in self.tensors))
 
     def __getitem__(self, index: int | slice) -> "Parameters":
         """Those of some groups; or of one step, where drawn for several at once, (T, G, ...)."""
-        fields = (self.brightness, self.saturation, self.contrast, self.affine, self.cutout)
-        return Parameters(*(tensor[index] for tensor in fields))
+        return Parameters(*(tensor[index] for tensor in self.tensors))
 
 
 def make_parameters(uniforms: Tensor, names: Sequence[str], size: tuple[int, int]) -> Parameters:

@@ -7,11 +7,11 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from iid_cl.acceleration import EAGER, Arithmetic
 from iid_cl.config_distill import QueueConfig
 from iid_cl.nets import Network, initialize
+from iid_cl.sgd import SgdStep
 
 
 class FreshEmbedders:
@@ -44,6 +44,7 @@ class FreshEmbedders:
 class _Member:
     network: Network
     optimizer: torch.optim.Optimizer
+    step: SgdStep
     born: int
     accuracy: Tensor = field(default_factory=lambda: torch.zeros(()))
 
@@ -107,7 +108,8 @@ class EmbedderQueue:
         network = self._make()
         optimizer = torch.optim.SGD(network.parameters(), lr=0.01, momentum=0.9, weight_decay=5e-4)
         network.requires_grad_(False)
-        self._members.append(_Member(network, optimizer, self._iteration))
+        step = SgdStep(network, optimizer, self._arithmetic)
+        self._members.append(_Member(network, optimizer, step, self._iteration))
 
     def _train(self, member: _Member) -> None:
         member.network.requires_grad_(True)
@@ -115,11 +117,7 @@ class EmbedderQueue:
         size = self._config.batch_size
         drawn, wanted = self._batch(self._config.steps * size)  # at once, so that a device need not wait for the draws
         for images, labels in zip(drawn.split(size), wanted.split(size), strict=True):
-            scores = self._arithmetic.scores(member.network, images)
-            member.optimizer.zero_grad(set_to_none=True)
-            functional.cross_entropy(scores, labels).backward()
-            member.optimizer.step()
-            correct.append((scores.argmax(1) == labels).float().mean())
+            correct.append((member.step(images, labels).argmax(1) == labels).float().mean())
         member.accuracy = torch.stack(correct).mean().detach()
         member.network.requires_grad_(False)
 

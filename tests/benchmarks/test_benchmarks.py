@@ -416,21 +416,6 @@ def test_the_protocol_goes_on_where_it_stopped(results: Path, capsys: pytest.Cap
 
 
 @pytest.mark.usefixtures("without_jpeg")
-def test_the_protocols_workers_find_what_one_process_finds(results: Path) -> None:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        alone, _ = protocol_rows(orders=1)
-    finally:
-        torch.set_num_threads(threads)
-    for path in results.iterdir():
-        path.unlink()
-    together, left = protocol_rows(orders=1, workers=2)
-    assert left == 0
-    assert [[row["name"], row["value"]] for row in together[10]] == [[row["name"], row["value"]] for row in alone[10]]
-
-
-@pytest.mark.usefixtures("without_jpeg")
 def test_cells_of_other_settings_are_not_taken(results: Path) -> None:
     once = {"orders": 1, "steps": [5], "minutes": 1e-9}
     assert protocol_rows(**once)[1] == 3

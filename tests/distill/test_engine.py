@@ -1474,7 +1474,11 @@ def test_condensing_on_cuda_gives_the_same_kind_of_memory_on_the_cpu():
 
 def on_gpu(test):
     """Marks a test that may compile on a GPU, of whose settings PyTorch has warnings of its own."""
-    for message in ("TensorFloat32 tensor cores", "The .grad attribute of a Tensor that is not a leaf"):
+    for message in (
+        "TensorFloat32 tensor cores",
+        "The .grad attribute of a Tensor that is not a leaf",
+        "The CUDA Graph is empty",
+    ):
         test = pytest.mark.filterwarnings(f"ignore:{message}:UserWarning")(test)
     return pytest.mark.gpu(test)
 
