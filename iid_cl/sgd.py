@@ -1,7 +1,7 @@
 """A step of SGD on a classifier; on a GPU it is recorded once and replayed."""
 
-from functools import cache
 from typing import Any
+from weakref import WeakSet
 
 import torch
 from torch import Tensor
@@ -85,13 +85,22 @@ class SgdStep:
     def _record(self, given: list[Tensor]) -> None:
         self._lr = self._optimizer.param_groups[0]["lr"]
         self._given = [tensor.clone() for tensor in given]
-        self._graph = torch.cuda.CUDAGraph()
+        self._graph = None
+        graph, pool = torch.cuda.CUDAGraph(), _shared_pool(given[0].device)
         # threads that show progress may ask the device for its memory meanwhile
-        with torch.cuda.graph(self._graph, pool=_pool(), capture_error_mode="thread_local"):
+        with torch.cuda.graph(graph, pool=pool, capture_error_mode="thread_local"):
             self._scores = self._take(self._given)
+        self._graph = graph
+        _RECORDED.add(self)
+
+    def pool(self, device: torch.device) -> Any:
+        """The memory that its recorded step uses on this device; None where there is none."""
+        return self._graph.pool() if self._graph is not None and self._given[0].device == device else None
 
 
-@cache
-def _pool() -> Any:
+_RECORDED: WeakSet[SgdStep] = WeakSet()
+
+
+def _shared_pool(device: torch.device) -> Any:
     """Memory that all recorded steps share: no two run at a time, and none needs what an earlier one left."""
-    return torch.cuda.graph_pool_handle()
+    return next((pool for step in _RECORDED if (pool := step.pool(device)) is not None), None)

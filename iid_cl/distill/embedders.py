@@ -2,7 +2,7 @@
 
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -46,7 +46,7 @@ class _Member:
     optimizer: torch.optim.Optimizer
     step: SgdStep
     born: int
-    accuracy: Tensor = field(default_factory=lambda: torch.zeros(()))
+    accuracy: Tensor
 
 
 class EmbedderQueue:
@@ -109,7 +109,8 @@ class EmbedderQueue:
         optimizer = torch.optim.SGD(network.parameters(), lr=0.01, momentum=0.9, weight_decay=5e-4)
         network.requires_grad_(False)
         step = SgdStep(network, optimizer, self._arithmetic)
-        self._members.append(_Member(network, optimizer, step, self._iteration))
+        accuracy = torch.zeros((), device=network.classifier.weight.device)  # a compiled step tells devices apart
+        self._members.append(_Member(network, optimizer, step, self._iteration, accuracy))
 
     def _train(self, member: _Member) -> None:
         member.network.requires_grad_(True)
@@ -145,7 +146,7 @@ class EmbedderQueue:
             member.network.load_state_dict(kept["network"])
             member.optimizer.load_state_dict(kept["optimizer"])
             member.born = kept["born"]
-            member.accuracy = kept["accuracy"].to(next(member.network.parameters()).device)
+            member.accuracy = kept["accuracy"].to(member.accuracy.device)
         for generator, kept in zip(self._generators, state["generators"], strict=True):
             generator.set_state(kept)
         self._iteration = state["iteration"]
