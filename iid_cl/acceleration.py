@@ -1,5 +1,6 @@
 """How the arithmetic is carried out: number format, compilation, and how much of it at a time."""
 
+import copy
 import logging
 import math
 import warnings
@@ -23,6 +24,12 @@ CPU_BLOCK = 64  # images per forward pass that a CPU's caches hold
 DEVICE_BLOCK = 4096  # images per forward pass elsewhere: enough to fill a device
 CPU_MEMORY = 2 << 30  # bytes of activations at a time on a CPU: fixed, so that a result doesn't depend on what is free
 DEVICE_SHARE = 0.4  # of the memory that is free on a device
+COMPILER_WARNINGS = (  # of PyTorch's compiler on what it does by itself; patterns
+    r"\s*Online softmax is disabled",
+    "TensorFloat32 tensor cores",
+    "The CUDA Graph is empty",
+    "The .grad attribute of a Tensor that is not a leaf",
+)
 
 
 @dataclass(frozen=True)
@@ -146,7 +153,9 @@ def for_training(
     """
     if device.type == "cpu" and not compiling:
         return Arithmetic(torch.float32 if precision == "auto" else getattr(torch, precision))
-    flops = 3 * images * measure(network.eval(), shape, device).flops  # a backward pass costs two forward passes
+    # a copy: what autograd keeps of the weights' own graph would tie a recorded step to another stream
+    frozen = copy.deepcopy(network).eval().requires_grad_(False)
+    flops = 3 * images * measure(frozen, shape, device).flops  # a backward pass costs two forward passes
     return choose(precision, compiling, device, flops, own=False, key="evaluate.compile")
 
 
@@ -194,6 +203,8 @@ def _try_compiler(device_type: str) -> str | None:
     """Why the compiler does not work on this machine, or None."""
     # a CUDA build of PyTorch on a machine without one says so on every compilation
     logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
+    for pattern in COMPILER_WARNINGS:
+        warnings.filterwarnings("ignore", pattern, UserWarning)
     try:
         torch.compile(lambda x: x.sin() + x.sum())(torch.ones(100, device=device_type))
     except (RuntimeError, OSError, ImportError) as error:

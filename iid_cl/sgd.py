@@ -28,6 +28,7 @@ class SgdStep:
 
     def __init__(self, network: Network, optimizer: torch.optim.Optimizer, arithmetic: Arithmetic) -> None:
         self._network, self._optimizer, self._arithmetic = network, optimizer, arithmetic
+        self._records = next(network.parameters()).is_cuda
         self._taken = 0
         self._shape: torch.Size | None = None
         self._lr = 0.0
@@ -47,10 +48,8 @@ class SgdStep:
             Class scores (N, K) before the step, without gradient; they hold until the next one.
         """
         given = [images, labels, *(() if parameters is None else parameters.tensors)]
-        if images.device.type != "cuda":
-            return self._take(given)
         self._shape = self._shape or images.shape
-        if images.shape != self._shape:
+        if not self._records or images.shape != self._shape:
             return self._take(given)
         if self._taken < SETTLING:
             self._taken += 1

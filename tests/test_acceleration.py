@@ -22,11 +22,13 @@ from iid_cl.acceleration import (
     Cost,
     choose,
     classes_per_chunk,
+    for_training,
     measure,
 )
 from iid_cl.config_distill import NetworkConfig
 from iid_cl.errors import UserError
 from iid_cl.nets import Network, build_network
+from tests.compiling import quiet_compiler
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 
@@ -171,6 +173,41 @@ def test_a_format_asked_for_is_taken(machine, device, compiling):
 def test_the_format_follows_the_machine(machine, device, compiling, fast, cuda_bfloat16, dtype):
     machine(fast=fast, cuda_bfloat16=cuda_bfloat16)
     assert choose("auto", compiling, device, 0.0, False) == Arithmetic(dtype, compiling)
+
+
+@pytest.mark.parametrize(
+    ("given", "chosen"),
+    [
+        ({}, EAGER),
+        ({"precision": "bfloat16"}, Arithmetic(torch.bfloat16)),
+        ({"compiling": False}, EAGER),
+        ({"compiling": True}, Arithmetic(torch.bfloat16, True)),
+        ({"compiling": True, "precision": "float32"}, Arithmetic(torch.float32, True)),
+    ],
+    ids=str,
+)
+def test_trainings_on_a_cpu_are_compiled_on_demand_only(machine, given, chosen):
+    machine(fast=True)
+    assert for_training(built(), (1, 8, 8), 10**12, CPU, **given) == chosen
+
+
+def test_trainings_on_a_gpu_are_compiled_where_it_pays(machine, monkeypatch):
+    """A backward pass costs twice a forward pass."""
+    machine(cuda_bfloat16=True)
+    monkeypatch.setattr(acceleration, "measure", lambda network, shape, device: Cost(1000, 0, 0))
+    images = int(COMPILING_PAYS["cuda"]) // 3000
+    for count, compiled in ((images - 1, False), (images + 1, True)):
+        assert for_training(built(), (1, 8, 8), count, CUDA) == Arithmetic(torch.bfloat16, compiled)
+
+
+def test_counting_a_trainings_operations_leaves_the_network_as_it_was(machine):
+    machine(fast=True)
+    network = built(norm="batch").requires_grad_(True).train()
+    before = {key: value.clone() for key, value in network.state_dict().items()}
+    for_training(network, (1, 8, 8), 1, CPU, compiling=True)
+    assert network.training
+    assert all(parameter.requires_grad for parameter in network.parameters())
+    assert all(torch.equal(value, before[key]) for key, value in network.state_dict().items())
 
 
 def test_a_compiler_asked_for_that_does_not_work_is_a_users_error(machine):
@@ -338,7 +375,7 @@ def test_steps_are_captured_where_a_gpu_compiles():
 
 
 @pytest.mark.skipif(shutil.which("c++") is None and shutil.which("g++") is None, reason="no C++ compiler")
-@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf:UserWarning")  # PyTorch's own
+@quiet_compiler
 def test_compiled_passes_and_their_gradients_agree_with_eager_ones():
     """One compilation of each format serves networks of any weights and any number of images."""
     assert acceleration._try_compiler("cpu") is None
@@ -360,7 +397,7 @@ def test_compiled_passes_and_their_gradients_agree_with_eager_ones():
 
 
 @pytest.mark.gpu
-@pytest.mark.filterwarnings("ignore:TensorFloat32 tensor cores:UserWarning")  # PyTorch's own
+@quiet_compiler
 @every_format
 @pytest.mark.parametrize("compiled", [False, True])
 def test_passes_on_cuda_agree_with_the_cpu(dtype, compiled):

@@ -1,5 +1,7 @@
 """Steps of SGD, and the recorded ones of a GPU against those that are not."""
 
+import contextlib
+
 import pytest
 import torch
 from torch.nn import functional
@@ -11,6 +13,7 @@ from iid_cl.data.augmentation import augment, draw_each
 from iid_cl.nets import build_network
 from iid_cl.sgd import SgdStep
 from iid_cl.training import train_classifier
+from tests.compiling import quiet_compiler
 
 NAMES = ("color", "crop", "cutout", "flip", "scale", "rotate")
 
@@ -53,6 +56,58 @@ def test_a_step_is_sgd_on_the_cross_entropy_of_augmented_images():
     torch.testing.assert_close(weights_of(stepped), weights_of(expected))
 
 
+class Stand:
+    """Stands in for a CUDA graph, a stream, or the with-block of either, and notes what happens."""
+
+    def __init__(self, notes, *rest, **options):
+        self.notes, self.options = notes, options
+
+    def __enter__(self):
+        self.notes.append("record")
+
+    def __exit__(self, *_):
+        pass
+
+    def replay(self):
+        self.notes.append("replay")
+
+    def pool(self):
+        return self
+
+    def wait_stream(self, other):
+        pass
+
+
+def test_a_step_is_recorded_when_it_has_settled_and_again_for_another_rate(monkeypatch):
+    """Smaller batches are taken as they are, and what is replayed gets its batch first."""
+    notes, one = [], network()
+    optimizer = optimizer_of(one, lr=0.5)
+    step = SgdStep(one, optimizer, EAGER)
+    monkeypatch.setattr(step, "_records", True)
+    monkeypatch.setattr(step, "_take", lambda given: notes.append(len(given[0])) or torch.zeros(len(given[0]), 3))
+    for name in ("CUDAGraph", "graph", "Stream", "current_stream"):
+        monkeypatch.setattr(torch.cuda, name, lambda *rest, **options: Stand(notes, *rest, **options))
+    monkeypatch.setattr(torch.cuda, "stream", lambda stream: contextlib.nullcontext())
+    monkeypatch.setattr(sgd, "SETTLING", 2)
+    images, labels = pictures(64)
+
+    def taken(first, count):
+        notes.clear()
+        step(images[first : first + count], labels[first : first + count])
+        return list(notes)
+
+    assert taken(0, 8) == taken(8, 8) == [8]
+    assert taken(16, 8) == ["record", 8, "replay"]
+    assert taken(24, 8) == ["replay"]
+    assert torch.equal(step._given[0], images[24:32])
+    assert torch.equal(step._given[1], labels[24:32])
+    assert taken(32, 5) == [5]
+    assert taken(40, 8) == ["replay"]
+    optimizer.param_groups[0]["lr"] = 0.05
+    assert taken(48, 8) == ["record", 8, "replay"]
+    assert taken(56, 8) == ["replay"]
+
+
 def trained(monkeypatch, recorded, images, labels, *, norm="instance", compiled=False, epochs=8):
     """A network trained on a GPU; 21 images in batches of 8 leave a smaller one, and the rate falls half way."""
     if not recorded:
@@ -67,7 +122,7 @@ def trained(monkeypatch, recorded, images, labels, *, norm="instance", compiled=
 
 
 @pytest.mark.gpu
-@pytest.mark.filterwarnings("ignore:TensorFloat32 tensor cores:UserWarning")  # PyTorch's own
+@quiet_compiler
 @pytest.mark.parametrize(("norm", "compiled"), [("instance", False), ("batch", False), ("instance", True)])
 def test_recorded_steps_go_the_way_of_others(norm, compiled, monkeypatch):
     images, labels = pictures()

@@ -87,7 +87,7 @@ def judge(
     judgements = []
     for architecture in (config.network, *config.transfer):
         judgement = Judgement(architecture, [])
-        for number, value in enumerate(_side_by_side(train, architecture, config.networks, device), start=1):
+        for number, value in enumerate(_in_turn(train, architecture, config, device), start=1):
             judgement.accuracies.append(value)
             if on_network is not None:
                 on_network(architecture, number, value)
@@ -95,12 +95,15 @@ def judge(
     return judgements
 
 
-def _side_by_side(
-    train: Callable[[NetworkConfig, int], float], architecture: NetworkConfig, count: int, device: torch.device
+def _in_turn(
+    train: Callable[[NetworkConfig, int], float],
+    architecture: NetworkConfig,
+    config: EvaluateConfig,
+    device: torch.device,
 ) -> Iterator[float]:
-    """The accuracies of networks 0 to ``count`` - 1 in this order."""
-    cores = torch.get_num_threads()
-    workers = min(count, cores) if device.type == "cpu" else 1
+    """The accuracies of all networks in their order; eager ones train side by side on a CPU."""
+    count, cores = config.networks, torch.get_num_threads()
+    workers = min(count, cores) if device.type == "cpu" and not config.compile else 1
     if workers == 1:
         yield from (train(architecture, number) for number in range(count))
         return

@@ -63,6 +63,12 @@ def test_split_digits_in_miniature(in_tmp_path: Path, results: Path) -> None:
     assert by_name["replay: distilled minus herding"] == pytest.approx(difference)
 
 
+def test_the_engines_rate_counts_iterations_however_few_are_reported() -> None:
+    assert engine.rate([(1, 9.0), (2, 10.0), (3, 10.5), (4, 11.0)]) == pytest.approx(2.0)
+    assert engine.rate([(2, 9.0), (4, 9.0), (6, 10.0), (10, 12.0)]) == pytest.approx(2.0)
+    assert engine.rate([(1, 1.0), (2, 1.25)]) == pytest.approx(4.0)
+
+
 def test_training_in_miniature(
     in_tmp_path: Path, results: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

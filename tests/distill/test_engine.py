@@ -17,6 +17,7 @@ from iid_cl.distill import trained as trained_module
 from iid_cl.distill.trained import TrainedNetwork
 from iid_cl.errors import UserError
 from iid_cl.nets import ConvNet, NamedLayer, Network, build_network
+from tests.compiling import quiet_compiler
 from tests.distill.helpers import (
     GREY,
     NAMES,
@@ -1473,14 +1474,8 @@ def test_condensing_on_cuda_gives_the_same_kind_of_memory_on_the_cpu():
 
 
 def on_gpu(test):
-    """Marks a test that may compile on a GPU, of whose settings PyTorch has warnings of its own."""
-    for message in (
-        "TensorFloat32 tensor cores",
-        "The .grad attribute of a Tensor that is not a leaf",
-        "The CUDA Graph is empty",
-    ):
-        test = pytest.mark.filterwarnings(f"ignore:{message}:UserWarning")(test)
-    return pytest.mark.gpu(test)
+    """Marks a test that may compile on a GPU."""
+    return pytest.mark.gpu(quiet_compiler(test))
 
 
 def moved(memory, start):

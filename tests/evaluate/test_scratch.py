@@ -9,6 +9,7 @@ import pytest
 import torch
 from sklearn.datasets import load_digits
 
+from iid_cl.acceleration import EAGER
 from iid_cl.config import EvaluateConfig
 from iid_cl.config_distill import NetworkConfig
 from iid_cl.data.images import LabelledImages, Normalization
@@ -48,6 +49,7 @@ def judged(memory, test=None, *, seed=0, epochs=40, networks=1, norm="instance",
         weight_decay=5e-4,
         networks=networks,
         transfer=list(transfer),
+        **{key: options.pop(key) for key in ("precision", "compile") if key in options},
     )
     return judge(
         memory, test or digits()[1], config,
@@ -192,6 +194,26 @@ def test_side_by_side_each_network_is_the_one_trained_alone(count, monkeypatch):
         for network, _ in alone:
             assert sum(torch.equal(weights_of(network), each) for each in found) == 1
     assert len(found) == 6
+
+
+@pytest.mark.parametrize(
+    ("options", "asked"),
+    [({}, ("auto", None)), ({"precision": "bfloat16"}, ("bfloat16", None)), ({"compile": True}, ("auto", True))],
+    ids=str,
+)
+def test_networks_train_in_the_arithmetic_asked_for(options, asked, monkeypatch):
+    """All of an architecture share a compilation, which several threads must not make at a time."""
+    found = []
+
+    def choose(network, shape, images, device, precision, compiling):
+        found.append((shape, images, precision, compiling, threading.current_thread() is threading.main_thread()))
+        return EAGER
+
+    monkeypatch.setattr(scratch, "for_training", choose)
+    memory = memory_of(*range(10), count=2)
+    with threads(2):
+        judged(memory, epochs=3, networks=2, **options)
+    assert found == [((1, 8, 8), 2 * 3 * 20, *asked, bool(options.get("compile")))] * 2
 
 
 def test_a_seed_repeats_bit_for_bit_side_by_side():
