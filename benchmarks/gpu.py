@@ -4,8 +4,8 @@
         [--iterations 20000]
 
 ROOT holds tiny-imagenet-200 or torchvision's MNIST, DATA is a CIFAR-10 image folder with train/ and test/. Parts, each
-into a ledger of its own: the tests marked ``gpu``, engine against reference, training against Avalanche's loader, the
-published protocol on Tiny ImageNet, cost over classes and sizes, a run of Split-CIFAR-100's shape, time to the
+into a ledger of its own: the tests marked ``gpu``, the published protocol on Tiny ImageNet, engine against reference,
+training against Avalanche's loader, cost over classes and sizes, a run of Split-CIFAR-100's shape, time to the
 reference's accuracy, the JPEG copy's own accuracy, and the published CIFAR-10 and MNIST studies.
 
 Parts whose ledger is there already are not repeated: the same command goes on, and says what is left. With
@@ -135,9 +135,9 @@ def parts(data: Path | None, mnist: Path | None, tiny: Path | None, iterations: 
 
     return {
         "gpu_tests": lambda _: measured_row("gpu_tests", "--only gpu_tests", gpu_tests),
+        "protocol": tiny and (lambda minutes: protocol.main(tiny, minutes=minutes)),
         "engine_cuda": lambda _: engine.main(device_name="cuda", iterations=100),
         "training_cuda": lambda _: training.on_gpu(),
-        "protocol": tiny and (lambda minutes: protocol.main(tiny, minutes=minutes)),
         "scaling_cuda": lambda _: scaling.main("cuda"),
         "whole_run_cuda": lambda _: measured_row(
             "whole_run_cuda", "--only whole_run_cuda", lambda: whole_run(device, parse_config(WHOLE_RUN, "WHOLE_RUN"))

@@ -84,7 +84,7 @@ class InstanceNorm(nn.GroupNorm):
     """Affine instance norm of so many channels, as in the published ConvNet.
 
     A group norm of one channel per group: PyTorch's is faster on a CPU in channels-last layout than its instance norm.
-    What its compiler makes of a group norm turns the layout round and back, so it gets the formula.
+    What its compiler makes of a group norm on a GPU turns the layout round and back, so it gets the formula there.
     """
 
     def __init__(self, channels: int) -> None:
@@ -92,7 +92,7 @@ class InstanceNorm(nn.GroupNorm):
 
     def forward(self, features: Tensor) -> Tensor:
         """(N, C, H, W), normalised over H and W."""
-        return self.formula(features) if torch.compiler.is_compiling() else super().forward(features)
+        return self.formula(features) if _compiling_for_gpu(features) else super().forward(features)
 
     def formula(self, features: Tensor) -> Tensor:
         """The same, written out; computed in float32 at least."""
@@ -100,6 +100,10 @@ class InstanceNorm(nn.GroupNorm):
         variance, mean = torch.var_mean(wide, (2, 3), correction=0, keepdim=True)
         scale = self.weight[:, None, None] * (variance + self.eps).rsqrt()
         return ((wide - mean) * scale + self.bias[:, None, None]).to(features.dtype)
+
+
+def _compiling_for_gpu(tensor: Tensor) -> bool:
+    return tensor.is_cuda and torch.compiler.is_compiling()
 
 
 # Layers of a given channel count.

@@ -300,13 +300,13 @@ def test_calls_of_the_gpu_script_go_on_where_the_last_one_stopped(
         left = gpu.main(None, None, 1, tiny=in_tmp_path, minutes=10)
         calls.append((ran[before:], left))
     assert calls == [
-        (["gpu_tests", "engine_cuda", "training_cuda"], ["protocol", "scaling_cuda", "whole_run_cuda"]),
-        (["protocol", "scaling_cuda", "whole_run_cuda"], ["protocol"]),
-        (["protocol"], []),
+        (["gpu_tests", "protocol", "engine_cuda"], ["protocol", "training_cuda", "scaling_cuda", "whole_run_cuda"]),
+        (["protocol", "training_cuda", "scaling_cuda"], ["whole_run_cuda"]),
+        (["whole_run_cuda"], []),
         ([], []),
     ]
     printed = capsys.readouterr().out
-    assert "left, by the same command: protocol, scaling_cuda, whole_run_cuda\n" in printed
+    assert "left, by the same command: protocol, training_cuda, scaling_cuda, whole_run_cuda\n" in printed
     assert "published_cifar10: its data are not given, left out" in printed
     assert printed.endswith("nothing is left of these parts\n")
     assert gpu.main(in_tmp_path, None, 1, only=["time_to_accuracy_cuda"]) == []

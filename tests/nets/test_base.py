@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn.utils.parametrizations import weight_norm
 
 from iid_cl.errors import UserError
-from iid_cl.nets import initialize
+from iid_cl.nets import base, initialize
 from iid_cl.nets.base import InstanceNorm
 from tests.nets.helpers import build
 
@@ -171,7 +171,11 @@ def test_instance_norm_by_its_formula_keeps_the_format_and_sums_in_float32():
     torch.testing.assert_close(found.float(), norm()(features(torch.bfloat16).float()), rtol=0.01, atol=0.01)
 
 
-def test_the_compiler_gets_the_formula(monkeypatch):
-    monkeypatch.setattr(torch.compiler, "is_compiling", lambda: True)
+def test_the_compiler_gets_the_formula_on_a_gpu_only(monkeypatch):
+    images, layer = features(torch.float32), norm()
+    expected = layer(images)
     monkeypatch.setattr(InstanceNorm, "formula", lambda self, images: "formula")
-    assert norm()(features(torch.float32)) == "formula"
+    monkeypatch.setattr(torch.compiler, "is_compiling", lambda: True)
+    assert torch.equal(layer(images), expected)
+    monkeypatch.setattr(base, "_compiling_for_gpu", lambda images: True)
+    assert layer(images) == "formula"
