@@ -1,7 +1,6 @@
 """The distilled memory, and mixtures of distilled and real images."""
 
 from collections.abc import Collection, Sequence
-from functools import partial
 from typing import Any, Literal
 
 import torch
@@ -15,7 +14,8 @@ from iid_cl.distill.uneven import distill_each
 from iid_cl.errors import UserError
 from iid_cl.memory.exemplars import Exemplars, ExemplarSet, distilled_images
 from iid_cl.memory.hybrid import Distil, Ordering, hybrid_jpeg, hybrid_memory
-from iid_cl.memory.jpeg import JpegSet, through_jpeg
+from iid_cl.memory.jpeg import JpegSet
+from iid_cl.memory.jpeg_format import JpegFormat
 from iid_cl.memory.real import Order, ordering, store_jpeg
 from iid_cl.memory.selection import FeaturesFactory
 from iid_cl.nets import Network
@@ -206,7 +206,7 @@ class DistilledBuffer(ClassBuffer):
             augmentations=self.augmentations,
             weights=weights,
             start=start,
-            as_stored=None if jpeg is None else partial(through_jpeg, quality=jpeg),
+            as_stored=None if jpeg is None else JpegFormat(jpeg),
             embedder=self.embedder,
             objective=self.objective,
             soft_labels=self.soft_labels,

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -28,8 +28,19 @@ REPORTS = 50  # how often the losses are read back to the host during one distil
 
 OnStep = Callable[[int, dict[str, float]], None]
 OnSnapshot = Callable[[int, ExemplarSet], None]
-AsStored = Callable[[Tensor], Tensor]
-"""From uint8 images (N, C, H, W) to what a lossy format makes of them."""
+SPARSITY = 0.02  # quantisation steps of a lossy format by which an iteration at the full rate makes changes sparser
+
+
+class LossyFormat(Protocol):
+    """A format that images will be stored in, such as :class:`iid_cl.memory.jpeg_format.JpegFormat`."""
+
+    def read_back(self, images: Tensor) -> Tensor:
+        """What it makes of uint8 images (N, C, H, W)."""
+        ...
+
+    def sparser(self, changes: Tensor, amount: float) -> Tensor:
+        """Changes of images (N, C, H, W), in grey levels, that cost it less: ``amount`` steps of its quantisation."""
+        ...
 
 
 def distill(
@@ -43,7 +54,7 @@ def distill(
     augmentations: Sequence[str] = (),
     weights: Mapping[int, Tensor] | None = None,
     start: Mapping[int, Tensor] | None = None,
-    as_stored: AsStored | None = None,
+    as_stored: LossyFormat | None = None,
     embedder: Network | None = None,
     objective: Objective | None = None,
     trained: Sequence[TrainedNetwork] | None = None,
@@ -70,9 +81,10 @@ def distill(
             hold images that stand for themselves.
         start: what the images start from, uint8 (m_c, C, H, W) of each class: the first ones, again where there are
             fewer than needed (with a partition each stored image shows several). By default random ones of the class.
-        as_stored: what a lossy format makes of uint8 images (N, C, H, W) where they will be stored in one: losses are
-            those of the images as read back, and their gradients move the images as if nothing had been lost (the
-            straight-through estimator, Bengio, Léonard and Courville 2013). It runs on the CPU in each iteration.
+        as_stored: the lossy format that the images will be stored in: losses are those of the images as read back, and
+            their gradients move the images as if nothing had been lost (the straight-through estimator, Bengio, Léonard
+            and Courville 2013). After each step their changes so far become sparser, so that they cost as few bytes as
+            what they started from. Images are read back on the CPU in each iteration.
         embedder: a network of your own in place of ``config.embedder``, drawn afresh in each iteration, see
             :class:`iid_cl.nets.NamedLayer`; it moves to ``device`` and its weights are frozen.
         objective: a matching loss of your own in place of ``config.objective``'s; all else is as configured. In the
@@ -157,7 +169,7 @@ class Distillation:
         augmentations: Sequence[str],
         weights: Mapping[int, Tensor] | None,
         start: Mapping[int, Tensor] | None,
-        as_stored: AsStored | None,
+        as_stored: LossyFormat | None,
         embedder: Network | None,
         objective: Objective | None,
         trained: Sequence[TrainedNetwork] | None,
@@ -181,6 +193,7 @@ class Distillation:
         self._black, self._white = normalization.limits(device)
         with torch.no_grad():
             self.synthetic.clamp_(self._black, self._white)
+        self._start = self.synthetic.detach().clone() if as_stored is not None else None
 
         # A single image has no deviation from its class mean. One class alone gives a network nothing to learn.
         self._use_cc = config.cc.weight > 0 and ipc * config.factor > 1 and config.iterations > 0
@@ -246,9 +259,10 @@ class Distillation:
             terms = self._step.gradient(read_back, draw)
             self.synthetic.grad = read_back.grad
             self._optimizer.step()
-            self._schedule.step()
             with torch.no_grad():
+                self._simplify()
                 self.synthetic.clamp_(self._black, self._white)  # storage knows nothing below black or above white
+            self._schedule.step()
             self._iteration += 1
             last = self._iteration == config.iterations or (
                 self._plateau is not None and self._plateau.reached(self._iteration, self._read_back().detach())
@@ -261,11 +275,20 @@ class Distillation:
                 journal.keep(self.state_dict)
         return self.stored()
 
+    def _simplify(self) -> None:
+        """Takes from the images' changes what costs bytes in the format they will be stored in and matters little."""
+        if self._as_stored is None or self._start is None:
+            return
+        amount = SPARSITY * float(self._schedule.get_last_lr()[0]) / self._config.lr
+        grey = 255 / (self._white - self._black)
+        changes = ((self.synthetic - self._start) * grey).flatten(0, 1)
+        self.synthetic.copy_(self._start + self._as_stored.sparser(changes, amount).view_as(self._start) / grey)
+
     def _read_back(self) -> Tensor:
         """The images as networks will see them."""
         if self._as_stored is None:
             return self.synthetic
-        images = self._as_stored(self._normalization.invert(self.synthetic.detach().flatten(0, 1)).cpu())
+        images = self._as_stored.read_back(self._normalization.invert(self.synthetic.detach().flatten(0, 1)).cpu())
         read_back: Tensor = self._normalization.apply(images.to(self._device)).view_as(self.synthetic)
         return read_back
 

@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Collection, Mapping
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +26,7 @@ from iid_cl.evaluate.scratch import Judgement, judge
 from iid_cl.memory.exemplars import Exemplars, ExemplarSet, distilled_images
 from iid_cl.memory.files import load_memory, save_memory
 from iid_cl.memory.hybrid import hybrid_jpeg
-from iid_cl.memory.jpeg import through_jpeg
+from iid_cl.memory.jpeg_format import JpegFormat
 from iid_cl.memory.real import ordering, store_jpeg, store_whole
 from iid_cl.memory.selection import FeatureExtractor
 from iid_cl.report.pictures import save_memory_picture
@@ -240,7 +239,7 @@ def make_memory(
             augmentations=dataset.augmentations,
             weights=weights,
             start=start,
-            as_stored=None if jpeg is None else partial(through_jpeg, quality=jpeg),
+            as_stored=None if jpeg is None else JpegFormat(jpeg),
             soft_labels=config.memory.soft_labels,
             on_step=lambda done, told: reporter.progress("distilling", done, config.distill.iterations, lambda: told),
             on_snapshot=on_snapshot,
