@@ -43,8 +43,8 @@ class JpegFormat:
             amount: 0 or more.
         """
         channels, height, width = changes.shape[1:]
-        colours = torch.tensor(YCBCR).to(changes) if channels == 3 else torch.ones(1, 1).to(changes)
-        planes = torch.einsum("pc,nchw->nphw", colours, changes)
+        apart, together = (matrix.to(changes) for matrix in _colours(channels))
+        planes = torch.einsum("pc,nchw->nphw", apart, changes)
         planes = functional.pad(planes, (0, -width % BLOCK, 0, -height % BLOCK))
         blocks = (
             planes.unflatten(3, (-1, BLOCK)).unflatten(2, (-1, BLOCK)).transpose(3, 4)
@@ -54,7 +54,14 @@ class JpegFormat:
         found = cosines @ blocks @ cosines.T
         found = found.sign() * (found.abs() - steps).clamp_min(0)
         planes = (cosines.T @ found @ cosines).transpose(3, 4).flatten(4, 5).flatten(2, 3)[..., :height, :width]
-        return torch.einsum("cp,nphw->nchw", torch.linalg.inv(colours), planes)
+        return torch.einsum("cp,nphw->nchw", together, planes)
+
+
+@lru_cache
+def _colours(channels: int) -> tuple[Tensor, Tensor]:
+    """From an image's channels to the planes that JPEG keeps, and back, each (channels, channels)."""
+    matrix = torch.tensor(YCBCR if channels == 3 else [[1.0]], dtype=torch.float64)
+    return matrix, torch.linalg.inv(matrix)
 
 
 @lru_cache
