@@ -2,7 +2,7 @@
 # One call's worth of the GPU measurements, on a machine that may have no network: installs what it is given, goes on
 # where the last call stopped (what is measured stands in benchmarks/results), and says what is left.
 #   WHEELS=FOLDER OUT=FOLDER benchmarks/gpu.sh [CIFAR10] --tiny-imagenet ROOT [--mnist ROOT] [--only PART ...]
-# WHEELS: wheels of the dependencies that the machine lacks, setuptools and pytest among them. OUT: gets a copy of
+# WHEELS: wheels of the dependencies that the machine lacks, setuptools, pytest and pytest-xdist among them. OUT: gets a copy of
 # benchmarks/results and docs/images; put both back into the checkout before the next call.
 set -euo pipefail
 cd "$(dirname "$0")/.."

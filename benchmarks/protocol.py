@@ -1,7 +1,7 @@
 """The published class-incremental protocol on Tiny ImageNet's first 100 classes: distilled against real images.
 
-    python -m benchmarks.protocol --data ROOT [--steps 5 10] [--orders 5] [--iterations 500] [--epochs 300]
-        [--minutes 10] [--eager] [--device cuda] [--set KEY=VALUE ...]
+    python -m benchmarks.protocol --data ROOT [--steps 5 10] [--orders 5] [--iterations 200] [--epochs 50]
+        [--minutes 10] [--device cuda] [--set KEY=VALUE ...]
 
 ROOT holds tiny-imagenet-200. The configurations are the shipped ``gdumb_tiny_imagenet_Nstep``: 20 images per class,
 each step's classes condensed without any other data, the class orders of seeds 0, 1, ..., and three fresh networks
@@ -11,8 +11,8 @@ smaller than published.
 
 Each method of a class order is a cell, kept in ``results/protocol_Nstep.csv`` (``..._cpu.csv`` on a CPU): the same
 command goes on where it stopped. A cell that would take longer than what is left of the minutes is not begun. Rows of
-the class orders that are complete stand in the JSON file of that name. ``--eager`` compiles nothing. Without a CUDA
-device it prints ``not measured``, unless ``--device cpu`` asks for it.
+the class orders that are complete stand in the JSON file of that name. Without a CUDA device it prints ``not
+measured``, unless ``--device cpu`` asks for it.
 """
 
 import argparse
@@ -172,7 +172,6 @@ def main(
     iterations: int = ITERATIONS,
     epochs: int = EPOCHS,
     minutes: float = 10.0,
-    compiling: bool = True,
     device_name: str = "cuda",
     overrides: Sequence[str] = (),
 ) -> tuple[dict[int, list[dict[str, Any]]], int]:
@@ -183,8 +182,8 @@ def main(
     began = time.perf_counter()
     device = resolve_device(device_name)
     keys = _keys(iterations, epochs, overrides)
-    # cells share what compiling costs; it is no setting of theirs
-    compiled = ["distill.compile=true", "evaluate.compile=true"] if device.type == "cuda" and compiling else []
+    # many cells share what compiling costs; --set has the last word
+    compiled = ["distill.compile=true", "evaluate.compile=true"] if device.type == "cuda" else []
     settings = " ".join(keys)
     names = {count: f"protocol_{count}step" + ("_cpu" if device.type == "cpu" else "") for count in steps}
     files = {count: ledger.RESULTS / f"{name}.csv" for count, name in names.items()}
@@ -204,7 +203,7 @@ def main(
         expected = longest.get(method, max(longest.values(), default=0.0))
         if longest and time.perf_counter() - began + expected > 60 * minutes:
             break
-        config = load_config(_name(count), [*keys, *compiled, *METHODS[method], f"seed={order}"])
+        config = load_config(_name(count), [*compiled, *keys, *METHODS[method], f"seed={order}"])
         cell = found[count][order, method] = measure(config, dataset, device)
         write_cells(files[count], settings, found[count])
         longest[method] = max(longest.get(method, 0.0), cell.seconds)
@@ -250,7 +249,6 @@ if __name__ == "__main__":
     parser.add_argument("--iterations", type=int, default=ITERATIONS)
     parser.add_argument("--epochs", type=int, default=EPOCHS)
     parser.add_argument("--minutes", type=float, default=10.0)
-    parser.add_argument("--eager", action="store_true")
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--set", action="append", default=[])
     arguments = parser.parse_args()
@@ -261,7 +259,6 @@ if __name__ == "__main__":
         iterations=arguments.iterations,
         epochs=arguments.epochs,
         minutes=arguments.minutes,
-        compiling=not arguments.eager,
         device_name=arguments.device,
         overrides=arguments.set,
     )

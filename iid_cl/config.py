@@ -186,7 +186,9 @@ class EvaluateConfig(Section):
     weight_decay: Weight = Field(5e-4, description="Weight decay of SGD.")
     networks: Few = Field(5, description="Number of networks trained, each from its own seed.")
     precision: Literal["auto", "float32", "bfloat16"] = Field(
-        "auto", description="Format of the networks' passes in training. auto: bfloat16 on a GPU that has it."
+        "auto",
+        description="Format of the networks' passes in training. auto: bfloat16 on a GPU that has it and, compiled, on "
+        "a CPU that has it.",
     )
     compile: bool | None = Field(
         None,

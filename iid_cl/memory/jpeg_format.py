@@ -46,9 +46,8 @@ class JpegFormat:
         apart, together = (matrix.to(changes) for matrix in _colours(channels))
         planes = torch.einsum("pc,nchw->nphw", apart, changes)
         planes = functional.pad(planes, (0, -width % BLOCK, 0, -height % BLOCK))
-        blocks = (
-            planes.unflatten(3, (-1, BLOCK)).unflatten(2, (-1, BLOCK)).transpose(3, 4)
-        )  # (N, C, rows, columns, ., .)
+        # (N, C, rows, columns, BLOCK, BLOCK)
+        blocks = planes.unflatten(3, (-1, BLOCK)).unflatten(2, (-1, BLOCK)).transpose(3, 4)
         cosines = _cosines().to(changes)
         steps = amount * _quantisation(self.quality)[[0, 1, 1][:channels], None, None].to(changes)
         found = cosines @ blocks @ cosines.T

@@ -13,6 +13,7 @@ from iid_cl.distill.journal import Journal
 from iid_cl.distill.uneven import distill_each
 from iid_cl.errors import UserError
 from iid_cl.memory.exemplars import ExemplarSet
+from iid_cl.memory.jpeg_format import JpegFormat
 from iid_cl.runs.checkpoint import Checkpoints
 
 ITERATIONS = 10
@@ -37,8 +38,15 @@ class Interrupted(Exception):
 class Run:
     """Distillations with a journal that is kept on disk at every opportunity; ``stop_at`` counts these."""
 
-    def __init__(self, folder: Path, config: Any, by_class: dict[int, torch.Tensor] | None = None, ipc: int = 2):
-        self.checkpoints, self.config, self.ipc = Checkpoints(folder), config, ipc
+    def __init__(
+        self,
+        folder: Path,
+        config: Any,
+        by_class: dict[int, torch.Tensor] | None = None,
+        ipc: int = 2,
+        as_stored: JpegFormat | None = None,
+    ):
+        self.checkpoints, self.config, self.ipc, self.as_stored = Checkpoints(folder), config, ipc, as_stored
         self.by_class = images() if by_class is None else by_class
         self.saves = 0
         self.steps: list[int] = []
@@ -65,6 +73,7 @@ class Run:
             device="cpu",
             normalization=Normalization((0.3,), (0.4,)),
             augmentations=("crop", "flip"),
+            as_stored=self.as_stored,
             on_step=lambda iteration, _: self.steps.append(iteration),
             journal=journal,
         )
@@ -95,6 +104,17 @@ def test_an_interrupted_distillation_ends_as_if_it_had_not_been(case: str, stops
     assert torch.equal(whole.images, memory.images)
     per_draw = CASES[case].get("steps_per_draw", 1)
     assert interrupted.steps[0] > per_draw * sum(stops)  # it did go on and not begin again
+
+
+def test_images_for_jpeg_still_know_after_an_interruption_what_they_started_from(tmp_path: Path):
+    """What is held sparse is how they differ from that."""
+    whole, interrupted = (Run(tmp_path / name, settings(), as_stored=JpegFormat(10)) for name in ("whole", "parts"))
+    with pytest.raises(Interrupted):
+        interrupted(3)
+    expected, plain = whole(), Run(tmp_path / "plain", settings())()
+    assert torch.equal(interrupted().images, expected.images)
+    assert interrupted.steps[0] > 3
+    assert not torch.equal(plain.images, expected.images)
 
 
 def test_blocks_of_draws_end_and_begin_around_an_interruption(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
