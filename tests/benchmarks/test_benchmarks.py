@@ -27,6 +27,7 @@ from benchmarks import (
     training,
 )
 from benchmarks.reference import PlainDraw, plain_network, reference_distill, reference_gradient
+from iid_cl.config import Config
 from iid_cl.config_distill import DistillConfig, EmbedderConfig, NetworkConfig
 from iid_cl.config_files import load_config, parse_config
 from iid_cl.data.augmentation import UNIFORMS, make_parameters
@@ -371,13 +372,14 @@ def protocol_rows(**changes: Any) -> tuple[dict[int, list[dict[str, Any]]], int]
 def without_jpeg(monkeypatch: pytest.MonkeyPatch) -> None:
     """Digits are smaller than JPEG's tables."""
     monkeypatch.delitem(protocol.METHODS, "random JPEG")
+    monkeypatch.delitem(protocol.GAINS, "random JPEG")
 
 
 @pytest.mark.usefixtures("without_jpeg")
 def test_the_protocol_in_miniature(results: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rows, left = protocol_rows()
     assert left == 0
-    printed = re.findall(r"(\d+) steps, order (\d), ([\w -]+): ([\d. ]+) %", capsys.readouterr().out)
+    printed = re.findall(r"(\d+) steps, order (\d), ([\w, -]+): ([\d. ]+) %", capsys.readouterr().out)
     shown: dict[tuple[str, str], list[list[float]]] = {}
     for steps, _, method, values in printed:
         shown.setdefault((steps, method), []).append([float(value) for value in values.split()])
@@ -396,6 +398,11 @@ def test_the_protocol_in_miniature(results: Path, capsys: pytest.CaptureFixture[
             difference = np.mean(shown[str(steps), "distilled"]) - np.mean(shown[str(steps), rival])
             assert gain["value"] == pytest.approx(difference, abs=0.11)
             assert (gain["target"], gain["better"]) == (target, "higher")
+        assert {name for name in by_name if "minus" in name} == {
+            f"{ours} minus {rival}"
+            for ours in ("distilled", protocol.LONGER)
+            for rival in ("herding", "random", "half-size herding")
+        }
         assert by_name["random"]["name"].endswith(" 528 bytes")  # 4 classes of 2 images of 64 bytes and a label's 2
         assert stored[0]["seeds"] == "class orders of seeds 0 to 1, 2 networks each"
         assert stored[0]["command"].startswith(f"python -m benchmarks.protocol --data DATA --steps {steps} --orders 2")
@@ -403,16 +410,16 @@ def test_the_protocol_in_miniature(results: Path, capsys: pytest.CaptureFixture[
 
 @pytest.mark.usefixtures("without_jpeg")
 def test_the_protocol_goes_on_where_it_stopped(results: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """One cell in each call that has no time: four methods, one class order, which counts with the first three."""
+    """One cell in each call that has no time: five methods, one class order, which counts with the first three."""
     once = {"orders": 1, "steps": [5]}
-    for cells in range(1, 5):
+    for cells in range(1, 6):
         rows, left = protocol_rows(**once, minutes=1e-9)
-        assert left == 4 - cells
+        assert left == 5 - cells
         assert bool(rows) == (cells >= 3)
         assert cells != 3 or not any("half-size" in row["name"] for row in rows[5])
-        assert ("cells are left" in capsys.readouterr().out) == (cells < 4)
+        assert ("cells are left" in capsys.readouterr().out) == (cells < 5)
     stored = (results / "protocol_5step_cpu.csv").read_text()
-    assert len(stored.splitlines()) == 1 + 4 * 2
+    assert len(stored.splitlines()) == 1 + 5 * 2
     assert protocol_rows(**once) == (rows, 0)  # nothing was left
     assert " %, " not in capsys.readouterr().out
     assert {row["seeds"] for row in rows[5]} == {"class order of seed 0, 2 networks each"}
@@ -424,8 +431,35 @@ def test_the_protocol_goes_on_where_it_stopped(results: Path, capsys: pytest.Cap
 @pytest.mark.usefixtures("without_jpeg")
 def test_cells_of_other_settings_are_not_taken(results: Path) -> None:
     once = {"orders": 1, "steps": [5], "minutes": 1e-9}
-    assert protocol_rows(**once)[1] == 3
-    assert protocol_rows(**once, epochs=1)[1] == 3
+    assert protocol_rows(**once)[1] == 4
+    assert protocol_rows(**once, epochs=1)[1] == 4
+
+
+def test_the_longer_distillation_takes_twice_the_iterations(results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[str, int]] = []
+
+    def measure(config: Config, *_: Any) -> protocol.Cell:
+        asked.append((config.memory.method, config.distill.iterations))
+        return protocol.Cell([50.0, 50.0], 1, 1.0)
+
+    monkeypatch.setattr(protocol, "measure", measure)
+    protocol_rows(orders=1, steps=[5], iterations=7)
+    assert asked == [("random", 7), ("herding", 7), ("distilled", 7), ("distilled", 14), ("herding", 7), ("random", 7)]
+
+
+def test_a_methods_row_counts_the_class_orders_it_has() -> None:
+    found = {(order, "herding"): protocol.Cell([10.0 + order, 12.0 + order], 7, 1.0) for order in range(3)}
+    found |= {(order, "distilled"): protocol.Cell([20.0, 20.0 + 4 * order], 7, 1.0) for order in range(3)}
+    found[0, protocol.LONGER] = protocol.Cell([30.0, 31.0], 7, 1.0)
+    rows = {row["name"]: (row["value"], row["seeds"]) for row in protocol.rows_of(found, [0, 1, 2], 2)}
+    several, one = "class orders of seeds 0 to 2, 2 networks each", "class order of seed 0, 2 networks each"
+    assert rows == {
+        "herding: final accuracy, 7 bytes": (12.0, several),
+        "distilled: final accuracy, 7 bytes": (22.0, several),
+        f"{protocol.LONGER}: final accuracy, 7 bytes": (30.5, one),
+        "distilled minus herding": (10.0, several),
+        f"{protocol.LONGER} minus herding": (19.5, one),
+    }
 
 
 def test_the_protocols_memory_is_that_of_a_whole_run(in_tmp_path: Path) -> None:
