@@ -35,7 +35,7 @@ class LossyFormat(Protocol):
     """A format that images will be stored in, such as :class:`iid_cl.memory.jpeg_format.JpegFormat`."""
 
     def read_back(self, images: Tensor) -> Tensor:
-        """What it makes of uint8 images (N, C, H, W)."""
+        """What it makes of uint8 images (N, C, H, W), on their device."""
         ...
 
     def sparser(self, changes: Tensor, amount: float) -> Tensor:
@@ -288,8 +288,8 @@ class Distillation:
         """The images as networks will see them."""
         if self._as_stored is None:
             return self.synthetic
-        images = self._as_stored.read_back(self._normalization.invert(self.synthetic.detach().flatten(0, 1)).cpu())
-        read_back: Tensor = self._normalization.apply(images.to(self._device)).view_as(self.synthetic)
+        images = self._as_stored.read_back(self._normalization.invert(self.synthetic.detach().flatten(0, 1)))
+        read_back: Tensor = self._normalization.apply(images).view_as(self.synthetic)
         return read_back
 
     def stored(self) -> ExemplarSet:

@@ -215,14 +215,19 @@ def header_length(file: bytes) -> int:
     return start + int.from_bytes(file[start : start + 2], "big")
 
 
+def check_channels(channels: int) -> None:
+    """Raises JpegError for images that are neither grey nor colour."""
+    if channels not in (1, 3):
+        raise JpegError(f"memory.jpeg: JPEG takes grey or colour images, not {channels} channels; use null.")
+
+
 def encode(images: Tensor, quality: int) -> list[bytes]:
     """Each of uint8 images (N, C, H, W), grey or colour, as a JPEG file.
 
     Raises:
         JpegError: another number of channels than 1 or 3.
     """
-    if images.shape[1] not in (1, 3):
-        raise JpegError(f"memory.jpeg: JPEG takes grey or colour images, not {images.shape[1]} channels; use null.")
+    check_channels(images.shape[1])
     return [_encode(image, quality) for image in images]
 
 
@@ -231,16 +236,6 @@ def _encode(image: Tensor, quality: int) -> bytes:
     file = io.BytesIO()
     Image.fromarray(array).save(file, "JPEG", quality=quality)
     return file.getvalue()
-
-
-def through_jpeg(images: Tensor, quality: int) -> Tensor:
-    """Uint8 images (N, C, H, W), grey or colour, as they are read back from JPEG files of this quality.
-
-    Raises:
-        JpegError: JPEG cannot hold the images.
-    """
-    channels, height, width = images.shape[1:]
-    return torch.stack([decode(file, (channels, height, width)) for file in encode(images, quality)])
 
 
 def decode(file: bytes, shape: tuple[int, int, int]) -> Tensor:

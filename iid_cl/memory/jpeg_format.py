@@ -1,4 +1,4 @@
-"""JPEG as a distillation sees it: what it loses, and what costs its bytes."""
+"""JPEG as a distillation sees it: what it loses, and what costs its bytes; on the images' own device."""
 
 import io
 import math
@@ -10,11 +10,12 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 
-from iid_cl.memory.jpeg import through_jpeg
+from iid_cl.memory.jpeg import check_channels
 
 BLOCK = 8  # pixels a side
 # From red, green and blue to luminance and two colour differences (ITU-R BT.601, full range), as in JFIF files.
 YCBCR = ((0.299, 0.587, 0.114), (-0.168736, -0.331264, 0.5), (0.5, -0.418688, -0.081312))
+PASS = 4 * math.sqrt(BLOCK)  # libjpeg rounds between the two passes of a transform, at this scale
 
 
 @dataclass(frozen=True)
@@ -26,10 +27,28 @@ class JpegFormat:
     def read_back(self, images: Tensor) -> Tensor:
         """Uint8 images (N, C, H, W), grey or colour, as they are read back from their files.
 
+        Colour differences lie at half the size, averaged and enlarged linearly; what libjpeg rounds is rounded here.
+        Its own transform computes in integers, so that now and then a coefficient falls on the other side of a
+        rounding: at quality 25 less than one pixel in a hundred is off by more than one grey level.
+
         Raises:
             JpegError: JPEG cannot hold the images.
         """
-        return through_jpeg(images, self.quality)
+        channels, height, width = images.shape[1:]
+        check_channels(channels)
+        apart, together = (matrix.to(images.device, torch.float32) for matrix in _colours(channels))
+        bright, coloured = _quantisation(self.quality).to(images.device)
+        planes = torch.einsum("pc,nchw->nphw", apart, images.float()).round()
+        read = _through(_padded(planes[:, :1] - 128, BLOCK, BLOCK), bright)[..., :height, :width]
+        if channels == 3:
+            # a file's blocks end in repeated pixels to the right, and in repeated halved rows below
+            halved = functional.avg_pool2d(_padded(planes[:, 1:], 2, 2 * BLOCK), 2)
+            halved = _padded((halved + _by_column(halved, 1 / 4, 1 / 2)).floor(), BLOCK, BLOCK)
+            halved = _through(halved, coloured)[..., : -(-height // 2), : -(-width // 2)]
+            enlarged = functional.interpolate(halved, scale_factor=2, mode="bilinear")[..., :height, :width]
+            read = torch.cat([read, (enlarged + _by_column(enlarged, 8 / 16, 7 / 16)).floor()], dim=1)
+        read[:, 0] += 128
+        return torch.einsum("cp,nphw->nchw", together, read).round().clamp(0, 255).to(torch.uint8)
 
     def sparser(self, changes: Tensor, amount: float) -> Tensor:
         """Changes of images with fewer coefficients in them, of which each costs a file bytes.
@@ -45,15 +64,44 @@ class JpegFormat:
         channels, height, width = changes.shape[1:]
         apart, together = (matrix.to(changes) for matrix in _colours(channels))
         planes = torch.einsum("pc,nchw->nphw", apart, changes)
-        planes = functional.pad(planes, (0, -width % BLOCK, 0, -height % BLOCK))
-        # (N, C, rows, columns, BLOCK, BLOCK)
-        blocks = planes.unflatten(3, (-1, BLOCK)).unflatten(2, (-1, BLOCK)).transpose(3, 4)
+        blocks = _blocks(functional.pad(planes, (0, -width % BLOCK, 0, -height % BLOCK)))
         cosines = _cosines().to(changes)
         steps = amount * _quantisation(self.quality)[[0, 1, 1][:channels], None, None].to(changes)
         found = cosines @ blocks @ cosines.T
         found = found.sign() * (found.abs() - steps).clamp_min(0)
-        planes = (cosines.T @ found @ cosines).transpose(3, 4).flatten(4, 5).flatten(2, 3)[..., :height, :width]
+        planes = _joined(cosines.T @ found @ cosines)[..., :height, :width]
         return torch.einsum("cp,nphw->nchw", together, planes)
+
+
+def _through(planes: Tensor, steps: Tensor) -> Tensor:
+    """Whole-numbered planes (N, P, H, W) from -128 to 127, of whole blocks, after quantisation in steps (8, 8)."""
+    cosines = _cosines().to(planes)
+    across = (PASS * _blocks(planes) @ cosines.T).round()
+    found = (cosines @ across * (BLOCK / PASS)).round()  # eight times the coefficients
+    found = found.sign() * (found.abs() / (BLOCK * steps) + 0.5).floor() * steps
+    down = (PASS * cosines.T @ found).round()
+    return (_joined(down @ cosines / PASS) + 0.5).floor().clamp(-128, 127)
+
+
+def _padded(planes: Tensor, rows: int, columns: int) -> Tensor:
+    """To multiples of so many rows and columns, by repeating the last ones."""
+    return functional.pad(planes, (0, -planes.shape[3] % columns, 0, -planes.shape[2] % rows), mode="replicate")
+
+
+def _blocks(planes: Tensor) -> Tensor:
+    """(N, P, H, W) as (N, P, rows, columns, BLOCK, BLOCK)."""
+    blocks: Tensor = planes.unflatten(3, (-1, BLOCK)).unflatten(2, (-1, BLOCK)).transpose(3, 4)
+    return blocks
+
+
+def _joined(blocks: Tensor) -> Tensor:
+    """Blocks as planes again."""
+    return blocks.transpose(3, 4).flatten(4, 5).flatten(2, 3)
+
+
+def _by_column(planes: Tensor, even: float, odd: float) -> Tensor:
+    """One value for even columns and another for odd ones, (W,): libjpeg rounds so that the mean stays."""
+    return torch.where(torch.arange(planes.shape[3], device=planes.device) % 2 == 0, even, odd)
 
 
 @lru_cache

@@ -371,8 +371,9 @@ def protocol_rows(**changes: Any) -> tuple[dict[int, list[dict[str, Any]]], int]
 @pytest.fixture
 def without_jpeg(monkeypatch: pytest.MonkeyPatch) -> None:
     """Digits are smaller than JPEG's tables."""
-    monkeypatch.delitem(protocol.METHODS, "random JPEG")
-    monkeypatch.delitem(protocol.GAINS, "random JPEG")
+    for name in ("METHODS", "GAINS"):
+        kept = {method: value for method, value in getattr(protocol, name).items() if "JPEG" not in method}
+        monkeypatch.setattr(protocol, name, kept)
 
 
 @pytest.mark.usefixtures("without_jpeg")
@@ -400,7 +401,7 @@ def test_the_protocol_in_miniature(results: Path, capsys: pytest.CaptureFixture[
             assert (gain["target"], gain["better"]) == (target, "higher")
         assert {name for name in by_name if "minus" in name} == {
             f"{ours} minus {rival}"
-            for ours in ("distilled", protocol.LONGER)
+            for ours in ("distilled", *protocol.TIMES)
             for rival in ("herding", "random", "half-size herding")
         }
         assert by_name["random"]["name"].endswith(" 528 bytes")  # 4 classes of 2 images of 64 bytes and a label's 2
@@ -410,16 +411,16 @@ def test_the_protocol_in_miniature(results: Path, capsys: pytest.CaptureFixture[
 
 @pytest.mark.usefixtures("without_jpeg")
 def test_the_protocol_goes_on_where_it_stopped(results: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """One cell in each call that has no time: five methods, one class order, which counts with the first three."""
+    """One cell in each call that has no time: six methods, one class order, which counts with the first three."""
     once = {"orders": 1, "steps": [5]}
-    for cells in range(1, 6):
+    for cells in range(1, 7):
         rows, left = protocol_rows(**once, minutes=1e-9)
-        assert left == 5 - cells
+        assert left == 6 - cells
         assert bool(rows) == (cells >= 3)
         assert cells != 3 or not any("half-size" in row["name"] for row in rows[5])
-        assert ("cells are left" in capsys.readouterr().out) == (cells < 5)
+        assert ("cells are left" in capsys.readouterr().out) == (cells < 6)
     stored = (results / "protocol_5step_cpu.csv").read_text()
-    assert len(stored.splitlines()) == 1 + 5 * 2
+    assert len(stored.splitlines()) == 1 + 6 * 2
     assert protocol_rows(**once) == (rows, 0)  # nothing was left
     assert " %, " not in capsys.readouterr().out
     assert {row["seeds"] for row in rows[5]} == {"class order of seed 0, 2 networks each"}
@@ -431,34 +432,38 @@ def test_the_protocol_goes_on_where_it_stopped(results: Path, capsys: pytest.Cap
 @pytest.mark.usefixtures("without_jpeg")
 def test_cells_of_other_settings_are_not_taken(results: Path) -> None:
     once = {"orders": 1, "steps": [5], "minutes": 1e-9}
-    assert protocol_rows(**once)[1] == 4
-    assert protocol_rows(**once, epochs=1)[1] == 4
+    assert protocol_rows(**once)[1] == 5
+    assert protocol_rows(**once, epochs=1)[1] == 5
 
 
-def test_the_longer_distillation_takes_twice_the_iterations(results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[tuple[str, int]] = []
+def test_cells_in_turn_and_their_iterations(results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[Any, ...]] = []
 
     def measure(config: Config, *_: Any) -> protocol.Cell:
-        asked.append((config.memory.method, config.distill.iterations))
+        asked.append((config.memory.method, config.distill.iterations, config.memory.jpeg, config.memory.downscale))
         return protocol.Cell([50.0, 50.0], 1, 1.0)
 
     monkeypatch.setattr(protocol, "measure", measure)
     protocol_rows(orders=1, steps=[5], iterations=7)
-    assert asked == [("random", 7), ("herding", 7), ("distilled", 7), ("distilled", 14), ("herding", 7), ("random", 7)]
+    assert asked == [
+        ("random", 7, None, 1), ("herding", 7, None, 1), ("distilled", 7, None, 1), ("distilled", 35, None, 1),
+        ("distilled", 7, 25, 1), ("herding", 7, None, 2), ("random", 7, 25, 1), ("distilled", 14, None, 1),
+    ]  # fmt: skip
 
 
 def test_a_methods_row_counts_the_class_orders_it_has() -> None:
     found = {(order, "herding"): protocol.Cell([10.0 + order, 12.0 + order], 7, 1.0) for order in range(3)}
     found |= {(order, "distilled"): protocol.Cell([20.0, 20.0 + 4 * order], 7, 1.0) for order in range(3)}
-    found[0, protocol.LONGER] = protocol.Cell([30.0, 31.0], 7, 1.0)
+    longer = "distilled, twice the iterations"
+    found[0, longer] = protocol.Cell([30.0, 31.0], 7, 1.0)
     rows = {row["name"]: (row["value"], row["seeds"]) for row in protocol.rows_of(found, [0, 1, 2], 2)}
     several, one = "class orders of seeds 0 to 2, 2 networks each", "class order of seed 0, 2 networks each"
     assert rows == {
         "herding: final accuracy, 7 bytes": (12.0, several),
         "distilled: final accuracy, 7 bytes": (22.0, several),
-        f"{protocol.LONGER}: final accuracy, 7 bytes": (30.5, one),
+        f"{longer}: final accuracy, 7 bytes": (30.5, one),
         "distilled minus herding": (10.0, several),
-        f"{protocol.LONGER} minus herding": (19.5, one),
+        f"{longer} minus herding": (19.5, one),
     }
 
 

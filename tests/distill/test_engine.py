@@ -16,6 +16,7 @@ from iid_cl.distill import distill, draws, engine, losses
 from iid_cl.distill import trained as trained_module
 from iid_cl.distill.trained import TrainedNetwork
 from iid_cl.errors import UserError
+from iid_cl.memory.jpeg_format import JpegFormat
 from iid_cl.nets import ConvNet, NamedLayer, Network, build_network
 from tests.compiling import quiet_compiler
 from tests.distill.helpers import (
@@ -1511,6 +1512,16 @@ def test_cuda_goes_the_way_of_the_cpu(compiled):
     config = extended(precision="float32", compile=compiled, cm=0.1)
     start, cpu = (condense(groups, extended(iterations=n, cm=0.1)) for n in (0, 8))
     assert_same_kind(condense(groups, config, device="cuda"), cpu, start)
+
+
+@on_gpu
+@pytest.mark.parametrize("compiled", [False, True])
+def test_images_for_jpeg_go_the_way_of_the_cpu(compiled):
+    groups, config = images_of(1, 4, 8), settings(precision="float32", compile=compiled, cm=0.1)
+    start, cpu = (
+        condense(groups, settings(iterations=n, cm=0.1), embedder=Pixels(), as_stored=JpegFormat(50)) for n in (0, 8)
+    )
+    assert_same_kind(condense(groups, config, embedder=Pixels(), as_stored=JpegFormat(50), device="cuda"), cpu, start)
 
 
 @on_gpu

@@ -12,7 +12,7 @@ from iid_cl.data.images import LabelledImages
 from iid_cl.errors import UserError
 from iid_cl.memory import files
 from iid_cl.memory.files import _old_digest, _tensors, load_memory, save_memory
-from iid_cl.memory.jpeg import JpegSet, decode, encode, files_in, header_length, through_jpeg
+from iid_cl.memory.jpeg import JpegSet, decode, encode, files_in, header_length
 
 
 def pictures(count, seed=0, channels=3, height=16, width=24):
@@ -50,14 +50,6 @@ def test_each_file_is_what_pillow_writes_and_reads():
         assert file == written.getvalue()
     assert memory.files(torch.tensor([3])) == memory.files()[3:4]
     assert memory.files_by_class() == {2: memory.files()[:2], 7: memory.files()[2:]}
-
-
-@pytest.mark.parametrize("channels", [1, 3])
-def test_images_through_jpeg_are_what_a_memory_gives_back(channels):
-    images = torch.randint(256, (4, channels, 16, 24), dtype=torch.uint8, generator=torch.Generator().manual_seed(2))
-    memory = JpegSet.from_classes({0: encode(images, 40)}, (channels, 16, 24))
-    assert torch.equal(through_jpeg(images, 40), memory.by_class()[0])
-    assert not torch.equal(through_jpeg(images, 40), images)
 
 
 def test_the_header_is_stored_once():
