@@ -228,9 +228,12 @@ def on_cpu(count: int, epochs: int, repeats: int, name: str | None) -> list[dict
 
 
 def on_gpu(
-    count: int = 10_000, epochs: int = 3, repeats: int = 5, name: str | None = "training"
+    count: int = 10_000, epochs: int = 1, repeats: int = 3, name: str | None = "training"
 ) -> list[dict[str, Any]]:
-    """The same with a ResNet-18 on a GPU, as ``results/NAME_cuda.json``; nothing where there is none."""
+    """The same with a ResNet-18 on a GPU, as ``results/NAME_cuda.json``; nothing where there is none.
+
+    By default it is shorter, because Avalanche's loader takes minutes.
+    """
     if not torch.cuda.is_available():
         print("on a GPU: not measured, no CUDA device")
         return []
