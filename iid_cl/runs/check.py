@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from iid_cl.config import Config, Method
+from iid_cl.config import DISTILLED_METHODS, Config, Method
 from iid_cl.data.available import require
 from iid_cl.data.datasets import load_dataset
 from iid_cl.data.images import ImageDataset
@@ -77,6 +77,8 @@ def _estimate(
         emit(console, "estimate", method=method, total_seconds=found.total, **asdict(found),
              speeds={name: asdict(speed) for name, speed in speeds.items()})  # fmt: skip
         _say(console, f"  From {_tried(speeds)} on {device}, tried just now.")
+        if method == "auto" or (method in DISTILLED_METHODS and config.memory.jpeg is not None):
+            _say(console, "  For full-size images: as JPEG many more are condensed, which can take several times that.")
     if len(methods) > 1:
         _say(console, f"Estimate for all: {duration(total)}.")
     _say(console, "Estimates multiply what was tried by the counts above; what else the machine does changes them.")

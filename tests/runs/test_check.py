@@ -53,6 +53,23 @@ def test_a_short_probe_estimates_the_time(monkeypatch: pytest.MonkeyPatch) -> No
     assert "Estimate for all" in text
 
 
+@pytest.mark.parametrize(
+    ("memory", "many"),
+    [
+        ({"method": "auto", "ipc": 1}, True),
+        ({"method": "distilled", "ipc": 20, "jpeg": 25}, True),
+        ({"method": "herding", "ipc": 20, "jpeg": 25}, False),
+        ({"method": "distilled", "ipc": 1}, False),
+    ],
+    ids=str,
+)
+def test_an_estimate_says_where_more_images_may_be_condensed(
+    memory: dict[str, object], many: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(probe, "SECONDS", 0.01)
+    assert ("as JPEG many more are condensed" in said(try_it=True, memory=memory)) == many
+
+
 def test_an_estimate_multiplies_steps_by_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     config = miniature(distill={"iterations": 40})
     dataset = load_dataset(config.stream, None)
