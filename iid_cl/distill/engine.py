@@ -28,7 +28,7 @@ REPORTS = 50  # how often the losses are read back to the host during one distil
 
 OnStep = Callable[[int, dict[str, float]], None]
 OnSnapshot = Callable[[int, ExemplarSet], None]
-SPARSITY = 0.02  # quantisation steps of a lossy format by which an iteration at the full rate makes changes sparser
+SPARSITY = 0.005  # quantisation steps of a lossy format by which an iteration at the full rate makes changes sparser
 
 
 class LossyFormat(Protocol):

@@ -542,7 +542,7 @@ def test_images_follow_sgd_with_momentum_and_the_schedule(schedule, scale, as_st
             x = x - rate * velocity
             if as_stored is not None:
                 changes = (x - first) * 0.4 * 255
-                limit = 10 * 0.02 * rate / config.lr
+                limit = 10 * 0.005 * rate / config.lr
                 x = first + np.sign(changes) * np.maximum(np.abs(changes) - limit, 0) / 0.4 / 255
             x = np.clip(x, black, white)
         grey = (x * 0.4 + 0.3) * 255
