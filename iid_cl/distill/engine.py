@@ -28,7 +28,6 @@ REPORTS = 50  # how often the losses are read back to the host during one distil
 
 OnStep = Callable[[int, dict[str, float]], None]
 OnSnapshot = Callable[[int, ExemplarSet], None]
-SPARSITY = 0.005  # quantisation steps of a lossy format by which an iteration at the full rate makes changes sparser
 
 
 class LossyFormat(Protocol):
@@ -38,8 +37,8 @@ class LossyFormat(Protocol):
         """What it makes of uint8 images (N, C, H, W), on their device."""
         ...
 
-    def sparser(self, changes: Tensor, amount: float) -> Tensor:
-        """Changes of images (N, C, H, W), in grey levels, that cost it less: ``amount`` steps of its quantisation."""
+    def sparser(self, changes: Tensor, rate: float) -> Tensor:
+        """Changes of images (N, C, H, W), in grey levels, made a little cheaper; ``rate`` begins at 1 and falls."""
         ...
 
 
@@ -279,10 +278,10 @@ class Distillation:
         """Takes from the images' changes what costs bytes in the format they will be stored in and matters little."""
         if self._as_stored is None or self._start is None:
             return
-        amount = SPARSITY * float(self._schedule.get_last_lr()[0]) / self._config.lr
+        rate = float(self._schedule.get_last_lr()[0]) / self._config.lr
         grey = 255 / (self._white - self._black)
         changes = ((self.synthetic - self._start) * grey).flatten(0, 1)
-        self.synthetic.copy_(self._start + self._as_stored.sparser(changes, amount).view_as(self._start) / grey)
+        self.synthetic.copy_(self._start + self._as_stored.sparser(changes, rate).view_as(self._start) / grey)
 
     def _read_back(self) -> Tensor:
         """The images as networks will see them."""

@@ -22,6 +22,7 @@ from benchmarks import (
     protocol,
     quality,
     scaling,
+    sparsity,
     split_digits,
     time_to_accuracy,
     training,
@@ -33,6 +34,7 @@ from iid_cl.config_files import load_config, parse_config
 from iid_cl.data.augmentation import UNIFORMS, make_parameters
 from iid_cl.data.datasets import load_dataset
 from iid_cl.memory.files import load_memory
+from iid_cl.memory.jpeg import decode, encode
 from iid_cl.runs.run import run
 from iid_cl.seeding import make_generator
 from iid_cl.studies.cases import load_study
@@ -233,6 +235,50 @@ def pictures(in_tmp_path: Path) -> Path:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 Image.fromarray(draws.integers(0, 256, (16, 16, 3), dtype=np.uint8)).save(path)
     return in_tmp_path / "data"
+
+
+def test_sparsity_in_miniature(pictures: Path, results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sparsity, "SPARSITIES", (0.0, 0.5))
+    monkeypatch.setattr(sparsity, "UPDATES", 2)
+    asked: list[float] = []
+    original = sparsity.JpegFormat
+    monkeypatch.setattr(
+        sparsity, "JpegFormat", lambda quality, strength: (asked.append(strength), original(quality, strength))[1]
+    )
+    tiny = (
+        "stream.dataset=image_folder",
+        "stream.experiences=2",
+        *TINY_DISTILL,
+        "model.width=4",
+        "stream.validation=0.5",
+    )
+    rows = sparsity.main(pictures, pictures, range(7, 9), overrides=tiny)
+    assert asked == [0.0, 0.5] * 4  # two seeds of each of two data sets
+    stored = json.loads((results / "sparsity.json").read_text())
+    assert [row["name"] for row in stored] == [row["name"] for row in rows]
+    names = [row["name"] for row in rows[:4]]
+    assert [re.sub(r"[\d.]+ a class", "N a class", name) for name in names] == [
+        "mnist: real images, N a class", "mnist: sparsity 0, N a class", "mnist: sparsity 0.5, N a class",
+        "mnist: sparsity 0.5 minus 0",
+    ]  # fmt: skip
+    gain = rows[2]["value"] - rows[1]["value"]
+    assert rows[3]["value"] == pytest.approx(gain)
+    assert [row["value"] for row in rows[4:]] == [row["value"] for row in rows[:4]]  # the same folder
+    assert stored[0]["command"] == "python -m benchmarks.sparsity MNIST CIFAR10 --seeds 2 --first-seed 7"
+
+
+def test_what_real_images_are_compared_with_is_of_training_images(pictures: Path) -> None:
+    keys = ["stream.dataset=image_folder", "stream.experiences=2", "stream.validation=0.5"]
+    config = load_config("compare_mnist.yaml", keys)
+    dataset = load_dataset(config.stream, pictures, seed=3)
+    stored = sparsity.memory(config, dataset, None, 3)
+    files = {
+        label: {decode(file, (3, 16, 16)).numpy().tobytes() for file in encode(images, 25)}
+        for label, images in dataset.train.by_class().items()
+    }
+    for label, images in stored.by_class().items():
+        assert len(images) >= 1
+        assert {image.numpy().tobytes() for image in images} <= files[label]
 
 
 def test_time_to_accuracy_in_miniature(pictures: Path, results: Path) -> None:

@@ -75,7 +75,7 @@ def test_two_channels_are_refused():
 @pytest.mark.parametrize(("quality", "scale"), [(50, 1), (25, 2)])
 def test_coefficients_move_toward_zero_by_so_many_steps(quality, scale):
     changes = noise()
-    sparser = JpegFormat(quality).sparser(changes, 0.7).numpy()
+    sparser = JpegFormat(quality, 0.7).sparser(changes).numpy()
     for image, found in zip(changes.numpy()[:, 0], sparser[:, 0], strict=True):
         for y in range(0, 16, 8):
             for x in range(0, 24, 8):
@@ -89,22 +89,29 @@ def test_coefficients_move_toward_zero_by_so_many_steps(quality, scale):
 @pytest.mark.parametrize("size", [(16, 24), (13, 7), (28, 28)], ids=str)
 def test_no_steps_change_nothing_and_many_leave_nothing(channels, size):
     changes = noise(2, channels, *size)
-    torch.testing.assert_close(JpegFormat(25).sparser(changes, 0.0), changes, atol=1e-3, rtol=0)
-    assert JpegFormat(25).sparser(changes, 1e4).abs().max() < 1e-6
-    assert torch.equal(JpegFormat(25).sparser(0 * changes, 1.0), 0 * changes)
+    torch.testing.assert_close(JpegFormat(25, 0.0).sparser(changes), changes, atol=1e-3, rtol=0)
+    assert JpegFormat(25, 1e4).sparser(changes).abs().max() < 1e-6
+    assert torch.equal(JpegFormat(25, 1.0).sparser(0 * changes), 0 * changes)
+
+
+def test_changes_become_sparser_at_the_learning_rates_pace():
+    changes = noise()
+    slow = JpegFormat(25, 0.6).sparser(changes, rate=0.5)
+    torch.testing.assert_close(slow, JpegFormat(25, 0.3).sparser(changes, rate=1.0))
+    assert not torch.allclose(slow, JpegFormat(25, 0.6).sparser(changes, rate=1.0))
 
 
 def test_images_do_not_depend_on_each_other():
     changes = noise(3, 3)
-    alone = torch.cat([JpegFormat(25).sparser(change[None], 0.3) for change in changes])
-    torch.testing.assert_close(JpegFormat(25).sparser(changes, 0.3), alone)
+    alone = torch.cat([JpegFormat(25, 0.3).sparser(change[None]) for change in changes])
+    torch.testing.assert_close(JpegFormat(25, 0.3).sparser(changes), alone)
 
 
 def test_grey_changes_of_colour_images_are_those_of_grey_ones():
     """Then there are no colour differences."""
     changes = noise(2, 1)
-    grey = JpegFormat(25).sparser(changes, 0.5)
-    found = JpegFormat(25).sparser(changes.expand(-1, 3, -1, -1), 0.5)
+    grey = JpegFormat(25, 0.5).sparser(changes)
+    found = JpegFormat(25, 0.5).sparser(changes.expand(-1, 3, -1, -1))
     torch.testing.assert_close(found, grey.expand(-1, 3, -1, -1), rtol=0, atol=1e-5)
 
 
@@ -113,7 +120,7 @@ def test_changes_of_colour_alone_are_held_to_the_coarser_steps_of_colour():
     wave = 30.0 * torch.cos(torch.arange(16, dtype=torch.float64) * torch.pi / 4).expand(1, 1, 16, 16)
     colour = wave * torch.tensor([1.0, 0.0, -0.299 / 0.114], dtype=torch.float64)[:, None, None]
     grey = wave.expand(1, 3, 16, 16)
-    kept = [float(JpegFormat(25).sparser(each, 0.5).norm() / each.norm()) for each in (grey, colour)]
+    kept = [float(JpegFormat(25, 0.5).sparser(each).norm() / each.norm()) for each in (grey, colour)]
     assert 0 < kept[1] < kept[0] < 1
 
 
@@ -123,6 +130,6 @@ def test_sparser_changes_make_smaller_files(channels):
     picture = torch.linspace(40, 200, 32, dtype=torch.float64).expand(4, channels, 32, 32)
     sizes = []
     for amount in (0.0, 0.5, 2.0):
-        images = picture + JpegFormat(25).sparser(noise(4, channels, 32, 32, scale=15.0), amount)
+        images = picture + JpegFormat(25, amount).sparser(noise(4, channels, 32, 32, scale=15.0))
         sizes.append(sum(map(len, encode(images.round().clamp(0, 255).to(torch.uint8), 25))))
     assert sizes[0] > sizes[1] > sizes[2]
