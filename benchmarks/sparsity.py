@@ -33,7 +33,7 @@ from iid_cl.memory.jpeg_format import JpegFormat
 from iid_cl.runs.provenance import provenance
 from iid_cl.seeding import make_generator
 
-SPARSITIES = (0.0, 0.0025, 0.005, 0.01, 0.02)
+SPARSITIES = (0.0, 0.005, 0.01, 0.02)
 UPDATES, BATCH, NETWORKS = 400, 32, 3
 
 
