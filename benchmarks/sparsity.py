@@ -4,8 +4,9 @@
 
 MNIST is torchvision's folder, CIFAR10 an image folder. With the settings of ``compare_mnist.yaml`` and
 ``compare_cifar10.yaml``, all classes at once: in the bytes of one image a class, random real images as JPEG, and those
-that a distillation makes of them. Three networks are trained on each memory, 400 updates of 32 images, and tested on a
-fifth of the training images, which nothing was made of. Writes ``results/sparsity.json``.
+that a distillation makes of them, whose changes each iteration makes sparser by so many quantisation steps. Three
+networks are trained on each memory, 400 updates of 32 images, and tested on a fifth of the training images, which
+nothing was made of. Writes ``results/sparsity.json``.
 """
 
 import argparse
@@ -33,7 +34,7 @@ from iid_cl.memory.jpeg_format import JpegFormat
 from iid_cl.runs.provenance import provenance
 from iid_cl.seeding import make_generator
 
-SPARSITIES = (0.0, 0.005, 0.01, 0.02)
+SPARSITIES = (0.0, 0.005, 0.01, 0.02)  # quantisation steps of an iteration
 UPDATES, BATCH, NETWORKS = 400, 32, 3
 
 
@@ -48,7 +49,7 @@ def memory(config: Config, dataset: ImageDataset, sparsity: float | None, seed: 
         return distill(
             images, config.distill, ipc=count, generator=make_generator(seed, "distillation"), device="cpu",
             normalization=dataset.normalization, augmentations=dataset.augmentations, start=start,
-            as_stored=JpegFormat(JPEG_QUALITY, sparsity),
+            as_stored=JpegFormat(JPEG_QUALITY, sparsity * config.distill.iterations),
         )  # fmt: skip
 
     def first(label: int, count: int) -> Tensor:

@@ -37,8 +37,8 @@ class LossyFormat(Protocol):
         """What it makes of uint8 images (N, C, H, W), on their device."""
         ...
 
-    def sparser(self, changes: Tensor, rate: float) -> Tensor:
-        """Changes of images (N, C, H, W), in grey levels, made a little cheaper; ``rate`` begins at 1 and falls."""
+    def sparser(self, changes: Tensor, share: float) -> Tensor:
+        """Changes of images (N, C, H, W), in grey levels, made a little cheaper: an iteration's share of the whole."""
         ...
 
 
@@ -278,10 +278,11 @@ class Distillation:
         """Takes from the images' changes what costs bytes in the format they will be stored in and matters little."""
         if self._as_stored is None or self._start is None:
             return
-        rate = float(self._schedule.get_last_lr()[0]) / self._config.lr
+        # of a distillation at the full learning rate: the same in all, however many iterations
+        share = float(self._schedule.get_last_lr()[0]) / self._config.lr / self._config.iterations
         grey = 255 / (self._white - self._black)
         changes = ((self.synthetic - self._start) * grey).flatten(0, 1)
-        self.synthetic.copy_(self._start + self._as_stored.sparser(changes, rate).view_as(self._start) / grey)
+        self.synthetic.copy_(self._start + self._as_stored.sparser(changes, share).view_as(self._start) / grey)
 
     def _read_back(self) -> Tensor:
         """The images as networks will see them."""

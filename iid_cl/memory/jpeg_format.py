@@ -24,11 +24,12 @@ class JpegFormat:
 
     Attributes:
         quality: from 1 to 95.
-        sparsity: quantisation steps, 0 or more, by which an iteration at the full learning rate makes changes sparser.
+        sparsity: quantisation steps, 0 or more, by which changes become sparser over a distillation at a constant
+            learning rate; under the cosine schedule by half of them.
     """
 
     quality: int
-    sparsity: float = 0.005
+    sparsity: float = 0.75
 
     def read_back(self, images: Tensor) -> Tensor:
         """Uint8 images (N, C, H, W), grey or colour, as they are read back from their files.
@@ -56,24 +57,24 @@ class JpegFormat:
         read[:, 0] += 128
         return torch.einsum("cp,nphw->nchw", together, read).round().clamp(0, 255).to(torch.uint8)
 
-    def sparser(self, changes: Tensor, rate: float = 1.0) -> Tensor:
+    def sparser(self, changes: Tensor, share: float = 1.0) -> Tensor:
         """Changes of images with fewer coefficients in them, of which each costs a file bytes.
 
-        The coefficients of each block's cosine transform move toward zero by ``rate`` times ``sparsity`` quantisation
+        The coefficients of each block's cosine transform move toward zero by ``share`` of ``sparsity`` quantisation
         steps, and those that are smaller become zero: soft thresholding, the proximal step of a weighted L1 penalty
         (Daubechies, Defrise and De Mol, Comm. Pure Appl. Math. 57, 2004). That colour differences are kept at half the
         size is passed over.
 
         Args:
             changes: (N, C, H, W) floating point, in grey levels of 0 to 255, of grey (C = 1) or colour images.
-            rate: the learning rate over its first value, from 0 to 1.
+            share: of a whole distillation, from 0 to 1.
         """
         channels, height, width = changes.shape[1:]
         apart, together = (matrix.to(changes) for matrix in _colours(channels))
         planes = torch.einsum("pc,nchw->nphw", apart, changes)
         blocks = _blocks(functional.pad(planes, (0, -width % BLOCK, 0, -height % BLOCK)))
         cosines = _cosines().to(changes)
-        steps = rate * self.sparsity * _quantisation(self.quality)[[0, 1, 1][:channels], None, None].to(changes)
+        steps = share * self.sparsity * _quantisation(self.quality)[[0, 1, 1][:channels], None, None].to(changes)
         found = cosines @ blocks @ cosines.T
         found = found.sign() * (found.abs() - steps).clamp_min(0)
         planes = _joined(cosines.T @ found @ cosines)[..., :height, :width]

@@ -253,7 +253,7 @@ def test_sparsity_in_miniature(pictures: Path, results: Path, monkeypatch: pytes
         "stream.validation=0.5",
     )
     rows = sparsity.main(pictures, pictures, range(7, 9), overrides=tiny)
-    assert asked == [0.0, 0.5] * 4  # two seeds of each of two data sets
+    assert asked == [0.0, 1.0] * 4  # over two iterations; two seeds of each of two data sets
     stored = json.loads((results / "sparsity.json").read_text())
     assert [row["name"] for row in stored] == [row["name"] for row in rows]
     names = [row["name"] for row in rows[:4]]

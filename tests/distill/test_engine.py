@@ -513,8 +513,8 @@ class Posterized:
         return images // 64 * 64
 
     @staticmethod
-    def sparser(changes, rate):
-        return changes.sign() * (changes.abs() - 0.05 * rate).clamp_min(0)
+    def sparser(changes, share):
+        return changes.sign() * (changes.abs() - 0.3 * share).clamp_min(0)
 
 
 @pytest.mark.parametrize("as_stored", [None, Posterized()])
@@ -542,7 +542,7 @@ def test_images_follow_sgd_with_momentum_and_the_schedule(schedule, scale, as_st
             x = x - rate * velocity
             if as_stored is not None:
                 changes = (x - first) * 0.4 * 255
-                limit = 0.05 * rate / config.lr
+                limit = 0.3 * rate / config.lr / count
                 x = first + np.sign(changes) * np.maximum(np.abs(changes) - limit, 0) / 0.4 / 255
             x = np.clip(x, black, white)
         grey = (x * 0.4 + 0.3) * 255

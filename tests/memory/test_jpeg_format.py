@@ -94,11 +94,11 @@ def test_no_steps_change_nothing_and_many_leave_nothing(channels, size):
     assert torch.equal(JpegFormat(25, 1.0).sparser(0 * changes), 0 * changes)
 
 
-def test_changes_become_sparser_at_the_learning_rates_pace():
+def test_changes_become_sparser_by_a_share():
     changes = noise()
-    slow = JpegFormat(25, 0.6).sparser(changes, rate=0.5)
-    torch.testing.assert_close(slow, JpegFormat(25, 0.3).sparser(changes, rate=1.0))
-    assert not torch.allclose(slow, JpegFormat(25, 0.6).sparser(changes, rate=1.0))
+    slow = JpegFormat(25, 0.6).sparser(changes, share=0.5)
+    torch.testing.assert_close(slow, JpegFormat(25, 0.3).sparser(changes, share=1.0))
+    assert not torch.allclose(slow, JpegFormat(25, 0.6).sparser(changes, share=1.0))
 
 
 def test_images_do_not_depend_on_each_other():
