@@ -10,9 +10,11 @@ networks are trained after that step only. Iterations, epochs, batches and the n
 smaller than published.
 
 Each method of a class order is a cell, kept in ``results/protocol_Nstep.csv`` (``..._cpu.csv`` on a CPU): the same
-command goes on where it stopped. A cell that would take longer than what is left of the minutes is not begun. Rows of
-the class orders that are complete stand in the JSON file of that name. Without a CUDA device it prints ``not
-measured``, unless ``--device cpu`` asks for it.
+command goes on where it stopped. A cell that would take longer than what is left of the minutes, by the last one
+of its method, is not begun. First come random, herded and distilled memories of all class orders, which make a class
+order count; then distilled ones of five times the iterations, distilled JPEG, the rivals stored smaller, and twice the
+iterations. Rows stand in the JSON file of that name, each with the class orders it has. Without a CUDA device it prints
+``not measured``, unless ``--device cpu`` asks for it.
 """
 
 import argparse
@@ -53,7 +55,7 @@ METHODS = {
     "random JPEG": ("memory.method=random", "memory.jpeg=25"),
     "distilled, twice the iterations": ("memory.method=distilled",),
 }
-TIMES = {"distilled, five times the iterations": 5, "distilled, twice the iterations": 2}
+TIMES = {"distilled, five times the iterations": 5, "distilled, twice the iterations": 2}  # --iterations
 GAINS = {"herding": 8.0, "random": 12.0, "half-size herding": None, "random JPEG": None}  # points to win by
 
 FIRST = ("random", "herding", "distilled")  # a class order counts with these; the others follow as far as time allows
