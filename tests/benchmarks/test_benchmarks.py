@@ -1,5 +1,7 @@
 """The benchmarks in miniature, and the ledger they write to. Nothing here measures anything."""
 
+import csv
+import dataclasses
 import io
 import json
 import math
@@ -473,6 +475,18 @@ def test_the_protocol_goes_on_where_it_stopped(results: Path, capsys: pytest.Cap
     (results / "protocol_5step_cpu.csv").unlink()
     again, _ = protocol_rows(**once)
     assert [row["value"] for row in again[5]] == [row["value"] for row in rows[5]]
+
+
+@pytest.mark.usefixtures("without_jpeg")
+def test_a_cells_time_is_expected_by_those_of_earlier_calls(results: Path) -> None:
+    once = {"orders": 1, "steps": [5]}
+    assert protocol_rows(**once, minutes=1e-9)[1] == 5
+    file = results / "protocol_5step_cpu.csv"
+    with file.open() as lines:
+        settings = next(csv.DictReader(lines))["settings"]
+    (place, cell), *_ = protocol.read_cells(file, settings).items()
+    protocol.write_cells(file, settings, {place: dataclasses.replace(cell, seconds=1e6)})
+    assert protocol_rows(**once, minutes=60)[1] == 4  # one is always begun, and no other would end in an hour
 
 
 @pytest.mark.usefixtures("without_jpeg")
