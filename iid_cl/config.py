@@ -122,8 +122,8 @@ class MemoryConfig(Section):
     class_bytes: Bytes | None = Field(None, description="Budget: bytes per class.")
     soft_labels: bool = Field(
         False,
-        description="Store class probabilities with each distilled image, averaged over the networks that "
-        "`distill.cc` describes; budgets in bytes charge them.",
+        description="Store class probabilities with each image of a distilled or hybrid memory, averaged over the "
+        "networks that `distill.cc` describes; budgets in bytes charge them, and so does JPEG.",
     )
     share: Annotated[float, Field(ge=0.0, le=1.0)] = Field(
         0.5, description="Share of distilled images in a hybrid memory; the others are herded."
@@ -134,7 +134,7 @@ class MemoryConfig(Section):
     jpeg: Annotated[int, Field(ge=1, le=95)] | None = Field(
         None,
         description="Store images as JPEG of this quality; more of them fit. Distilled ones are stored at full size "
-        "(`distill.partition` 1), without soft labels.",
+        "(`distill.partition` 1).",
     )
     shrink: Literal["cut", "nested", "redistil"] = Field(
         "redistil",
@@ -150,7 +150,7 @@ class MemoryConfig(Section):
         if len(budgets) > 1:
             raise ValueError(f"{budgets[1]}: {getattr(self, budgets[1])} contradicts {budgets[0]}; set one to null")
         owners = {
-            "soft_labels": ("distilled",),
+            "soft_labels": ("distilled", "hybrid"),
             "share": ("hybrid",),
             "downscale": REAL_METHODS,
             "jpeg": (*REAL_METHODS, "distilled", "hybrid"),
@@ -163,8 +163,6 @@ class MemoryConfig(Section):
                 raise ValueError(f"{key}: {shown} means nothing to {self.method!r}; leave it out")
         if self.jpeg is not None and self.downscale > 1:
             raise ValueError(f"jpeg: {self.jpeg} contradicts downscale: {self.downscale}; leave one out")
-        if self.jpeg is not None and self.soft_labels:
-            raise ValueError(f"jpeg: {self.jpeg} contradicts soft_labels: true; leave one out")
         return self
 
     @property

@@ -10,16 +10,17 @@ from iid_cl.data.images import Normalization
 from iid_cl.distill.engine import OnSnapshot, OnStep
 from iid_cl.distill.losses import Objective
 from iid_cl.distill.nested import nested
+from iid_cl.distill.trained import Memory, label_softly
 from iid_cl.distill.uneven import distill_each
 from iid_cl.errors import UserError
-from iid_cl.memory.exemplars import Exemplars, ExemplarSet, distilled_images
+from iid_cl.memory.exemplars import Exemplars, ExemplarSet, distilled_images, no_room
 from iid_cl.memory.hybrid import Distil, Ordering, hybrid_jpeg, hybrid_memory
 from iid_cl.memory.jpeg import JpegSet
 from iid_cl.memory.jpeg_format import JpegFormat
 from iid_cl.memory.real import Order, ordering, store_jpeg
 from iid_cl.memory.selection import FeaturesFactory
 from iid_cl.nets import Network
-from iid_cl.seeding import draw_seed, make_generator
+from iid_cl.seeding import derive_seed, draw_seed, make_generator
 
 from .buffers import ClassBuffer, ImagesByClass
 from .features import features_of_strategy
@@ -36,7 +37,7 @@ class DistilledBuffer(ClassBuffer):
         device: where to distil; None takes the strategy's device.
         augmentations: siamese augmentations to draw from where ``distill`` names none.
         soft_labels: store class probabilities with each image, see :func:`iid_cl.distill.distill`; budgets in images
-            leave them out of account.
+            leave them out of account, but for images as JPEG, which fill bytes.
         shrink: what becomes of older classes when a fixed total has to hold more of them: ``cut`` keeps the first of
             their images, ``nested`` the first in herding's order, ``redistil`` condenses fewer out of all of them.
             Images with soft labels, which only real ones teach, and memories that hold real images are cut.
@@ -84,8 +85,6 @@ class DistilledBuffer(ClassBuffer):
         self.config = distill if distill is not None else DistillConfig()
         if jpeg is not None and not 1 <= jpeg <= 95:
             raise UserError(f"memory.jpeg: {jpeg} must be a quality from 1 to 95.")
-        if jpeg is not None and soft_labels:
-            raise UserError(f"memory.jpeg: {jpeg} stores no soft labels; leave one out.")
         if jpeg is not None and self.config.factor > 1:
             raise UserError(f"memory.jpeg: {jpeg} stores images at full size; use distill.partition 1, or no jpeg.")
         self.device = device
@@ -103,9 +102,12 @@ class DistilledBuffer(ClassBuffer):
     def renew(self, arrived: ImagesByClass, room: int, strategy: Any, generator: torch.Generator) -> Exemplars:
         """Distils the classes that arrived and joins them with the others."""
         memory = super().renew(arrived, room, strategy, generator)
-        if not self.soft_labels or not self.budget.in_bytes:
+        if not self.soft_labels or not (self.budget.in_bytes or isinstance(memory, JpegSet)):
             return memory
-        return memory.take(memory.fitting(room))  # joined, all soft labels are as wide as the widest
+        fitting = memory.take(memory.fitting(room))  # joined, all soft labels are as wide as the widest
+        if fitting.classes != memory.classes:
+            raise no_room(self.budget, room)
+        return fitting
 
     def condense(
         self,
@@ -118,8 +120,11 @@ class DistilledBuffer(ClassBuffer):
         """Distils the classes; the strategy's network has no part in it."""
         if self.jpeg is not None:
             seed = draw_seed(generator)
-            return self._as_jpeg(images_by_class, weights, room, 1.0, self.jpeg, self.config, strategy, seed)
-        return self._distilled(images_by_class, weights, self._count(images_by_class, room), strategy, generator)
+            return self._as_jpeg(
+                images_by_class, weights, room, 1.0, self.jpeg, self.config, self.soft_labels, strategy, seed
+            )
+        count = self._count(images_by_class, room)
+        return self._distilled(images_by_class, weights, count, strategy, generator, soft_labels=self.soft_labels)
 
     def shrink(self, memory: Exemplars, room: int, strategy: Any, generator: torch.Generator) -> Exemplars:
         """Fewer images of older classes."""
@@ -143,12 +148,13 @@ class DistilledBuffer(ClassBuffer):
         share: float,
         quality: int,
         config: DistillConfig,
+        soft_labels: bool,
         strategy: Any,
         seed: int,
         ordering: Ordering | None = None,
     ) -> JpegSet:
         """A share of images distilled as ``config`` says, and those of ``ordering``, as JPEG."""
-        return hybrid_jpeg(
+        memory = hybrid_jpeg(
             images_by_class,
             weights,
             room,
@@ -158,7 +164,30 @@ class DistilledBuffer(ClassBuffer):
             ordering=ordering,
             paying=self.paying(images_by_class),
             old=self.exemplars if weights else None,
+            soft_width=self._soft_width(images_by_class) if soft_labels else 0,
         )
+        if not soft_labels:
+            return memory
+        return self._labelled(memory, images_by_class, weights, strategy, seed)
+
+    def _labelled(
+        self, memory: Memory, images_by_class: ImagesByClass, weights: ImagesByClass, strategy: Any, seed: int
+    ) -> Memory:
+        """The memory with soft labels, by networks trained on the images it was made from."""
+        assert self.normalization is not None  # measured by post_adapt at the latest
+        return label_softly(
+            memory,
+            images_by_class,
+            self.config.cc,
+            seed=derive_seed(seed, "soft labels"),
+            device=self._place(strategy),
+            normalization=self.normalization,
+            augmentations=self.config.augment if self.config.augment is not None else self.augmentations,
+            weights=weights,
+        )
+
+    def _place(self, strategy: Any) -> torch.device:
+        return torch.device(self.device if self.device is not None else strategy.device)
 
     def _distil(self, config: DistillConfig, strategy: Any, seed: int, jpeg: int | None) -> Distil:
         return lambda images, weights, count, start: self._distilled(
@@ -166,12 +195,15 @@ class DistilledBuffer(ClassBuffer):
         )
 
     def _count(self, images_by_class: ImagesByClass, room: int) -> int:
-        """Images to store of each class."""
-        width = len(images_by_class) if self.soft_labels else 0
-        if isinstance(self.exemplars, ExemplarSet) and self.exemplars.soft_labels is not None:
-            width = max(width, self.exemplars.soft_labels.columns.shape[1])  # all are as wide as the widest
+        """Images to store whole of each class."""
+        width = self._soft_width(images_by_class) if self.soft_labels else 0
         image_bytes = next(iter(images_by_class.values()))[0].numel()
         return distilled_images(self.budget, room, image_bytes, width, self.config.factor)
+
+    def _soft_width(self, images_by_class: ImagesByClass) -> int:
+        """Class probabilities of an image: of the classes it came with, and all are as wide as the widest."""
+        old = None if self.exemplars is None else self.exemplars.soft_labels
+        return max(len(images_by_class), 0 if old is None else old.width)
 
     def _distilled(
         self,
@@ -184,12 +216,13 @@ class DistilledBuffer(ClassBuffer):
         jpeg: int | None = None,
         *,
         start: ImagesByClass | None = None,
+        soft_labels: bool = False,
         arriving: bool = True,
     ) -> ExemplarSet:
         """``count`` images of each class, or as many as it has; made for JPEG of a quality, or to be stored as is."""
         assert self.normalization is not None  # measured by post_adapt at the latest
         config = config if config is not None else self.config
-        device = self.device if self.device is not None else strategy.device
+        device = self._place(strategy)
 
         def on_step(iteration: int, losses: dict[str, float]) -> None:
             for told in (self.on_step, self.on_losses if arriving else None):
@@ -209,7 +242,7 @@ class DistilledBuffer(ClassBuffer):
             as_stored=None if jpeg is None else JpegFormat(jpeg),
             embedder=self.embedder,
             objective=self.objective,
-            soft_labels=self.soft_labels,
+            soft_labels=soft_labels,
             on_step=on_step,
             journal=self.journal,
             on_snapshot=self.on_snapshot if arriving else None,
@@ -242,8 +275,6 @@ class HybridBuffer(DistilledBuffer):
         self, ipc: int | None = None, *, share: float = 0.5, features: FeaturesFactory | None = None, **arguments: Any
     ) -> None:
         super().__init__(ipc, **arguments)
-        if self.soft_labels:
-            raise UserError("memory.soft_labels: true means nothing to real images; use a distilled memory, or false.")
         if not 0 <= share <= 1:
             raise UserError(f"memory.share: {share} is no share; use a number from 0 to 1.")
         self.share = share
@@ -259,7 +290,9 @@ class HybridBuffer(DistilledBuffer):
     ) -> Exemplars:
         """Mixes the classes' images."""
         seed = draw_seed(generator)
-        return self._mixed(images_by_class, weights, room, self.share, self.config, self.jpeg, strategy, seed)
+        return self._mixed(
+            images_by_class, weights, room, self.share, self.config, self.jpeg, self.soft_labels, strategy, seed
+        )
 
     def shrink(self, memory: Exemplars, room: int, strategy: Any, generator: torch.Generator) -> Exemplars:
         """Fewer images of older classes; real ones are not distilled."""
@@ -275,6 +308,7 @@ class HybridBuffer(DistilledBuffer):
         share: float,
         config: DistillConfig,
         jpeg: int | None,
+        soft_labels: bool,
         strategy: Any,
         seed: int,
     ) -> Exemplars:
@@ -284,8 +318,10 @@ class HybridBuffer(DistilledBuffer):
             return self._order(images, weights, strategy, seed)
 
         if jpeg is not None:
-            return self._as_jpeg(images_by_class, weights, room, share, jpeg, config, strategy, seed, herding)
-        return hybrid_memory(
+            return self._as_jpeg(
+                images_by_class, weights, room, share, jpeg, config, soft_labels, strategy, seed, herding
+            )
+        memory = hybrid_memory(
             images_by_class,
             weights,
             self._count(images_by_class, room),
@@ -295,6 +331,9 @@ class HybridBuffer(DistilledBuffer):
             partition=config.factor,
             old=self.exemplars if weights else None,
         )
+        if not soft_labels:
+            return memory
+        return self._labelled(memory, images_by_class, weights, strategy, seed)
 
     def _order(self, images_by_class: ImagesByClass, weights: ImagesByClass, strategy: Any, seed: int) -> Order:
         """The order in which herding picks real images."""

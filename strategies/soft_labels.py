@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from iid_cl.errors import UserError
-from iid_cl.memory.exemplars import Exemplars, ExemplarSet
+from iid_cl.memory.exemplars import Exemplars
 
 from .buffers import MemoryBuffer
 from .samples import LABEL_RANGE
@@ -59,7 +59,7 @@ class SoftLabelPlugin(SupervisedPlugin):
         """Replaces the memory's share of the mean cross-entropy by that of the soft labels."""
         rows = (self._numbers >= 0).nonzero().squeeze(1)
         exemplars = self._memory.exemplars
-        if not len(rows) or not isinstance(exemplars, ExemplarSet) or exemplars.soft_labels is None:
+        if not len(rows) or exemplars is None or exemplars.soft_labels is None:
             return
         scores = strategy.mb_output[rows]
         if exemplars is not self._exemplars or self._targets.shape[1] != scores.shape[1]:
@@ -69,7 +69,7 @@ class SoftLabelPlugin(SupervisedPlugin):
         hard = functional.cross_entropy(scores, strategy.mb_y[rows])
         strategy.loss = strategy.loss + len(rows) / len(self._numbers) * (soft - hard)
 
-    def _of_classes(self, exemplars: ExemplarSet, classes: int) -> Tensor:
+    def _of_classes(self, exemplars: Exemplars, classes: int) -> Tensor:
         """Targets (N', classes) over the data's class indices, which several of the memory's may stand for."""
         keys = self._memory.keys
         numbered = exemplars.targets(max([classes - 1, *keys]) + 1)

@@ -3,6 +3,7 @@
 import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -11,10 +12,12 @@ from iid_cl.acceleration import Arithmetic
 from iid_cl.config_distill import CentralizationConfig
 from iid_cl.data.images import Normalization
 from iid_cl.distill.objectives import spread
-from iid_cl.memory.exemplars import ExemplarSet
+from iid_cl.memory.exemplars import Exemplars
 from iid_cl.nets import Network, build_network
 from iid_cl.seeding import make_generator
 from iid_cl.training import predict, train_classifier
+
+Memory = TypeVar("Memory", bound=Exemplars)
 
 SPREAD_IMAGES = 256  # real images per class that measure a trained network's feature spread
 
@@ -81,6 +84,36 @@ def train_networks(
     return pool
 
 
+def label_softly(
+    memory: Memory,
+    images_by_class: Mapping[int, Tensor],
+    config: CentralizationConfig,
+    *,
+    seed: int,
+    device: torch.device,
+    normalization: Normalization,
+    augmentations: Sequence[str],
+    weights: Mapping[int, Tensor] | None = None,
+) -> Memory:
+    """:func:`add_soft_labels` by networks trained on the images that the memory was made from.
+
+    The arguments are those of :func:`train_networks`. A single class leaves networks nothing to tell apart, and none is
+    trained.
+    """
+    trained: list[TrainedNetwork] = []
+    if len(images_by_class) > 1:
+        trained = train_networks(
+            images_by_class,
+            config,
+            seed=seed,
+            device=device,
+            normalization=normalization,
+            augmentations=augmentations,
+            weights=weights,
+        )
+    return add_soft_labels(memory, trained, normalization, device)
+
+
 def _sample(images: Tensor, weights: Tensor | None) -> Tensor:
     """The images that measure a class's spread: the first ones, or by evenly spaced steps through the weights (n,)."""
     if weights is None:
@@ -97,8 +130,8 @@ def _real_spread(network: Network, samples: Sequence[Tensor]) -> Tensor:
 
 @torch.no_grad()
 def add_soft_labels(
-    memory: ExemplarSet, trained: Sequence[TrainedNetwork], normalization: Normalization, device: torch.device
-) -> ExemplarSet:
+    memory: Memory, trained: Sequence[TrainedNetwork], normalization: Normalization, device: torch.device
+) -> Memory:
     """Stores with each decoded image its class probabilities, averaged over the trained networks.
 
     Without networks (an experience of one class) each image belongs to its class entirely.

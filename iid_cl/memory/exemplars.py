@@ -12,6 +12,7 @@ from iid_cl.data.images import LabelledImages
 from iid_cl.errors import UserError
 from iid_cl.memory.budget import LABEL_BYTES, Budget
 from iid_cl.memory.partition import expand_bytes
+from iid_cl.memory.soft_labels import ENTRY_BYTES, SoftLabels
 
 
 class Exemplars(Protocol):
@@ -42,6 +43,11 @@ class Exemplars(Protocol):
         """Images that a stored one holds along each side."""
         ...
 
+    @property
+    def soft_labels(self) -> SoftLabels | None:
+        """Class probabilities of the decoded images, where they are stored."""
+        ...
+
     def __len__(self) -> int: ...
 
     def by_class(self) -> dict[int, Tensor]:
@@ -63,38 +69,17 @@ class Exemplars(Protocol):
     def fitting(self, room: int, charge_all: bool = True) -> Tensor:
         """Rows of the first images of each class that fit into ``room`` bytes per class.
 
-        Without ``charge_all`` soft labels don't count.
+        Without ``charge_all`` soft labels of images that are stored whole don't count.
         """
+        ...
+
+    def with_soft_labels(self, probabilities: Tensor, classes: Sequence[int]) -> Self:
+        """Adds class probabilities (N', W) of the decoded images over ``classes``, kept as float16."""
         ...
 
     def merge(self, newer: Self) -> Self:
         """Adds the classes of ``newer``; a class in both is taken from ``newer``, and so is the metadata."""
         ...
-
-
-@dataclass(frozen=True)
-class SoftLabels:
-    """Class probabilities of a memory's decoded images, over the classes of the experience each came with.
-
-    Attributes:
-        probabilities: float16 (N', W), a row per decoded image.
-        columns: int16 (K, W): the class that each column stands for, a row per class of the memory in ascending
-            order; -1 where an experience had fewer than W classes.
-    """
-
-    probabilities: Tensor
-    columns: Tensor
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes as stored."""
-        return self.probabilities.nbytes + self.columns.nbytes
-
-    def padded(self, width: int) -> "SoftLabels":
-        """The same with ``width`` columns."""
-        missing = width - self.columns.shape[1]
-        pad = torch.nn.functional.pad
-        return SoftLabels(pad(self.probabilities, (0, missing)), pad(self.columns, (0, missing), value=-1))
 
 
 @dataclass(frozen=True)
@@ -121,25 +106,7 @@ class ExemplarSet:
         if self.partition < 1 or any(side % self.partition for side in self.images.shape[2:]):
             raise ValueError(f"a partition of {self.partition} does not divide images of {tuple(self.images.shape)}")
         if self.soft_labels is not None:
-            self._check_soft(self.soft_labels)
-
-    def _check_soft(self, soft: SoftLabels) -> None:
-        rows, columns = soft.probabilities, soft.columns
-        if rows.dtype != torch.float16 or columns.dtype != torch.int16 or rows.ndim != 2 or columns.ndim != 2:
-            raise ValueError("soft labels are float16 probabilities (N, W) and int16 columns (K, W)")
-        if not rows.numel() or not columns.numel():
-            raise ValueError("soft labels are empty")
-        if bool((self.labels.diff() < 0).any()):
-            raise ValueError("soft labels need images in the order of their classes")
-        expected = (len(self.labels) * self.partition**2, len(self.classes), columns.shape[1])
-        if (len(rows), len(columns), rows.shape[1]) != expected:
-            raise ValueError(f"soft labels of {tuple(rows.shape)} and {tuple(columns.shape)} don't fit the images")
-        if not bool(((rows >= 0) & (rows <= 1)).all()) or int(columns.amin()) < -1:
-            raise ValueError("soft labels hold something else than probabilities of classes")
-        per_class = columns.repeat_interleave(self.labels.unique_consecutive(return_counts=True)[1], dim=0)
-        named = per_class.repeat_interleave(self.partition**2, dim=0) >= 0
-        if not bool((rows.float() * named).sum(1).gt(0).all()):
-            raise ValueError("soft labels give an image no class at all")
+            self.soft_labels.check(self.labels, self.partition**2)
 
     @classmethod
     def from_classes(
@@ -187,35 +154,26 @@ class ExemplarSet:
 
     def take(self, rows: Tensor) -> "ExemplarSet":
         """The stored images of these rows (ascending), with their soft labels."""
-        soft = self.soft_labels
-        if soft is not None:
-            parts = (rows[:, None] * self.partition**2 + torch.arange(self.partition**2)).flatten()
-            kept = torch.isin(torch.tensor(self.classes), self.labels[rows])
-            soft = SoftLabels(soft.probabilities[parts], soft.columns[kept])
+        soft = None if self.soft_labels is None else self.soft_labels.take(self.labels, rows, self.partition**2)
         return ExemplarSet(self.images[rows], self.labels[rows], self.metadata, self.partition, soft)
 
     def fitting(self, room: int, charge_all: bool = True) -> Tensor:
         """Rows of the first images of each class that fit into ``room`` bytes per class."""
         soft = self.soft_labels if charge_all else None
-        width = 0 if soft is None else soft.columns.shape[1]
+        width = 0 if soft is None else soft.width
         count = images_in(room, self.images[0].numel(), width, self.partition)
         return torch.cat([(self.labels == c).nonzero().squeeze(1)[:count] for c in self.classes])
 
     def with_soft_labels(self, probabilities: Tensor, classes: Sequence[int]) -> "ExemplarSet":
         """Adds class probabilities (N', W) of the decoded images over ``classes``, kept as float16."""
-        columns = torch.tensor(list(classes), dtype=torch.int16).expand(len(self.classes), -1).contiguous()
-        return dataclasses.replace(self, soft_labels=SoftLabels(probabilities.to("cpu", torch.float16), columns))
+        soft = SoftLabels.over(classes, probabilities, len(self.classes))
+        return dataclasses.replace(self, soft_labels=soft)
 
     def targets(self, classes: int) -> Tensor:
         """Training targets of the decoded images: class indices (N',), or probabilities (N', classes) where stored."""
-        labels = self.decoded().labels
-        if self.soft_labels is None:
-            return labels
-        rows = torch.searchsorted(self.labels.unique().to(torch.int64), labels)  # of each decoded image's class
-        columns = self.soft_labels.columns[rows].to(torch.int64)
-        weights = self.soft_labels.probabilities.to(torch.float32).masked_fill(columns < 0, 0.0)
-        dense = torch.zeros(len(labels), classes).scatter_add_(1, columns.clamp_min(0), weights)
-        return dense / dense.sum(1, keepdim=True)
+        if self.soft_labels is not None:
+            return self.soft_labels.targets(self.labels, self.partition**2, classes)
+        return self.labels.to(torch.int64).repeat_interleave(self.partition**2)
 
     def merge(self, newer: "ExemplarSet") -> "ExemplarSet":
         """Adds the classes of ``newer``; a class in both is taken from ``newer``, and so is the metadata.
@@ -228,29 +186,23 @@ class ExemplarSet:
         merged = ExemplarSet.from_classes(
             {**self.by_class(), **newer.by_class()}, newer.metadata, partition=newer.partition
         )
-        soft = {**self._soft_by_class(), **newer._soft_by_class()}
-        if not soft:
-            return merged
-        width = max(one.columns.shape[1] for one in soft.values())
-        rows = [soft[c].padded(width) for c in merged.classes]
-        joined = SoftLabels(torch.cat([one.probabilities for one in rows]), torch.cat([one.columns for one in rows]))
-        return dataclasses.replace(merged, soft_labels=joined)
+        return dataclasses.replace(merged, soft_labels=merged_soft_labels(self, newer))
 
-    def _soft_by_class(self) -> dict[int, SoftLabels]:
-        if self.soft_labels is None:
-            return {}
-        labels = self.labels.repeat_interleave(self.partition**2)
-        return {
-            c: SoftLabels(self.soft_labels.probabilities[labels == c], self.soft_labels.columns[i : i + 1])
-            for i, c in enumerate(self.classes)
-        }
+
+def merged_soft_labels(old: Exemplars, newer: Exemplars) -> SoftLabels | None:
+    """Those of two memories' classes, each taken from ``newer`` where it has it; None where there are none."""
+    found: dict[int, SoftLabels] = {}
+    for memory in (old, newer):
+        if memory.soft_labels is not None:
+            found |= memory.soft_labels.by_class(memory.labels, memory.partition**2)
+    return SoftLabels.joined(found) if found else None
 
 
 def images_in(room: int, image_bytes: int, soft_width: int = 0, partition: int = 1) -> int:
     """How many stored images of a class fit into ``room`` bytes, at ``soft_width`` class probabilities each."""
-    per_class = 2 * soft_width  # which class each column stands for
-    per_image = image_bytes + LABEL_BYTES + 2 * soft_width * partition**2
-    return max(0, (room - per_class) // per_image)
+    row = ENTRY_BYTES * soft_width
+    per_image = image_bytes + LABEL_BYTES + row * partition**2
+    return max(0, (room - row) // per_image)  # a class's own row says which class each column stands for
 
 
 def distilled_images(budget: Budget, room: int, image_bytes: int, soft_width: int, partition: int) -> int:
@@ -263,8 +215,13 @@ def distilled_images(budget: Budget, room: int, image_bytes: int, soft_width: in
     """
     count = images_in(room, image_bytes, soft_width if budget.in_bytes else 0, partition)
     if not count:
-        raise UserError(
-            f"memory.{budget.key}: {budget.amount} leaves {room} bytes to a class, too little for an image with its "
-            "soft labels; use more, or no soft labels."
-        )
+        raise no_room(budget, room)
     return count
+
+
+def no_room(budget: Budget, room: int) -> UserError:
+    """That a class's ``room`` bytes of a budget hold no image with its soft labels."""
+    return UserError(
+        f"memory.{budget.key}: {budget.amount} leaves {room} bytes to a class, too little for an image with its "
+        "soft labels; use more, or no soft labels."
+    )

@@ -16,7 +16,7 @@ from PIL import Image
 from torch import Tensor
 
 from iid_cl.errors import UserError
-from iid_cl.memory.exemplars import Exemplars, ExemplarSet
+from iid_cl.memory.exemplars import Exemplars
 from iid_cl.memory.files import load_memory
 
 README = "memory.json"
@@ -56,7 +56,7 @@ def export_memory(path: Path, folder: Path, *, decoded: bool = False) -> int:
             _write_images(temporary / folders[label], of_class)
         about = _about(path, memory, names, folders, decoded)
         (temporary / README).write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
-        if isinstance(memory, ExemplarSet) and memory.soft_labels is not None:
+        if memory.soft_labels is not None:
             text = _soft_labels(memory, names, folders, decoded)
             (temporary / SOFT_LABELS).write_bytes(text.encode(errors="replace"))
         if target.exists():
@@ -129,7 +129,7 @@ def _about(
     }
 
 
-def _soft_labels(memory: ExemplarSet, names: Mapping[int, str], folders: Mapping[int, str], decoded: bool) -> str:
+def _soft_labels(memory: Exemplars, names: Mapping[int, str], folders: Mapping[int, str], decoded: bool) -> str:
     """A row per decoded image, a column per class; stored images of several parts have a row for each."""
     assert memory.soft_labels is not None  # its caller asks first
     most = max(memory.classes[-1], int(memory.soft_labels.columns.max()))  # which may name classes that left

@@ -12,17 +12,20 @@ from torch import Tensor
 
 from iid_cl.errors import UserError, shown
 from iid_cl.files import write_bytes
-from iid_cl.memory.exemplars import Exemplars, ExemplarSet, SoftLabels
+from iid_cl.memory.exemplars import Exemplars, ExemplarSet
 from iid_cl.memory.jpeg import JpegSet
+from iid_cl.memory.soft_labels import SoftLabels
 
 FORMAT = "iid-cl memory"
-VERSION = 4  # 1 had neither partition nor soft labels, 2 no JPEG, 3 no checksum of its metadata; each is read
+# each is read; 1 had neither partition nor soft labels, 2 no JPEG, 3 no checksum of its metadata, 4 no soft JPEG
+VERSION = 5
 MOST_BYTES = 2**32  # of a file: beyond it is no memory but a data set
 MOST_METADATA = 2**22  # characters
 KINDS = (
     {"images", "labels"},
     {"images", "labels", "soft_labels", "soft_classes"},
     {"header", "scans", "ends", "labels"},
+    {"header", "scans", "ends", "labels", "soft_labels", "soft_classes"},
 )  # tensors of each kind of memory
 
 
@@ -126,21 +129,22 @@ def _checked(path: Path, tensors: Mapping[str, Tensor], header: dict[str, Any]) 
 
 
 def _memory(tensors: Mapping[str, Tensor], metadata: Mapping[str, Any], partition: int, shape: Any) -> Exemplars:
+    soft = SoftLabels(tensors["soft_labels"], tensors["soft_classes"]) if "soft_labels" in tensors else None
     if "scans" not in tensors:
-        soft = SoftLabels(tensors["soft_labels"], tensors["soft_classes"]) if "soft_labels" in tensors else None
         return ExemplarSet(tensors["images"], tensors["labels"], metadata, partition, soft)
     channels, height, width = shape
     if not all(type(side) is int for side in (channels, height, width)):
         raise TypeError("shape")
     size = (channels, height, width)
-    return JpegSet(tensors["header"], tensors["scans"], tensors["ends"], tensors["labels"], size, metadata)
+    return JpegSet(tensors["header"], tensors["scans"], tensors["ends"], tensors["labels"], size, metadata, soft)
 
 
 def _tensors(memory: Exemplars) -> dict[str, Tensor]:
     if isinstance(memory, JpegSet):
-        return {"header": memory.header, "scans": memory.scans, "ends": memory.ends, "labels": memory.labels}
-    assert isinstance(memory, ExemplarSet)  # the two kinds there are
-    tensors = {"images": memory.images, "labels": memory.labels}
+        tensors = {"header": memory.header, "scans": memory.scans, "ends": memory.ends, "labels": memory.labels}
+    else:
+        assert isinstance(memory, ExemplarSet)  # the two kinds there are
+        tensors = {"images": memory.images, "labels": memory.labels}
     if memory.soft_labels is not None:
         tensors |= {"soft_labels": memory.soft_labels.probabilities, "soft_classes": memory.soft_labels.columns}
     return tensors

@@ -76,6 +76,7 @@ def hybrid_jpeg(
     ordering: Ordering | None,
     paying: int,
     old: Exemplars | None = None,
+    soft_width: int = 0,
 ) -> JpegSet:
     """A share of distilled images, and real ones in the bytes that are left, all as JPEG.
 
@@ -93,11 +94,12 @@ def hybrid_jpeg(
         ordering: picks the others; None stores distilled ones only, which start from random images.
         paying: classes that pay for the header; 0 where that has been done.
         old: a memory that holds some of the classes already.
+        soft_width: class probabilities that each image leaves room for.
 
     Raises:
         JpegError: not even one image fits, or JPEG cannot hold the images.
     """
-    some = round(share * fitting_as_jpeg(images_by_class, room, quality, paying))
+    some = round(share * fitting_as_jpeg(images_by_class, room, quality, paying, soft_width))
     if ordering is None:
         some = max(1, some)
     real = None if ordering is None else ordering(images_by_class, weights)
@@ -116,7 +118,7 @@ def hybrid_jpeg(
         best = real(label, min(count, images))
         return torch.cat([own, best[len(own) :], best[: len(own)]])[:count]  # those distilled ones start from come last
 
-    memory = store_jpeg(pool, order, room, quality, paying, old)
+    memory = store_jpeg(pool, order, room, quality, paying, old, soft_width)
     return memory if distilled is None else replace(memory, metadata=distilled.metadata)
 
 
@@ -209,13 +211,15 @@ def held_out_losses(
         total = torch.zeros(len(labels))
         for turn in range(2):
             draws = make_generator(seed, "training", turn)
-            mixed = _beside_real(candidate, beside, turn, draws) if beside is not None else candidate.decoded()
-            one = build_network(
-                network, shape, max(candidate.classes) + 1, make_generator(seed, "weights", turn), device
-            )
+            classes = max(candidate.classes) + 1
+            if beside is not None:
+                shown, targets = _beside_real(candidate, beside, turn, draws, classes)
+            else:
+                shown, targets = candidate.decoded().images, candidate.targets(classes)
+            one = build_network(network, shape, classes, make_generator(seed, "weights", turn), device)
             train_classifier(
-                one, normalization.apply(mixed.images.to(device)), mixed.labels.to(device),
-                epochs=max(1, UPDATES // -(-len(mixed) // BATCH)), batch_size=BATCH, lr=0.01, momentum=0.9,
+                one, normalization.apply(shown.to(device)), targets.to(device),
+                epochs=max(1, UPDATES // -(-len(shown) // BATCH)), batch_size=BATCH, lr=0.01, momentum=0.9,
                 weight_decay=5e-4, augmentations=augmentations, generator=draws,
             )  # fmt: skip
             with torch.no_grad():
@@ -226,20 +230,23 @@ def held_out_losses(
 
 
 def _beside_real(
-    memory: Exemplars, real: Mapping[int, Tensor], turn: int, generator: torch.Generator
-) -> LabelledImages:
-    """The memory of every second class, from the first or the second on, and equally many real images of the others."""
-    kept, classes = memory.decoded(), sorted(real)
-    own = kept.of_classes(classes[turn::2])
+    memory: Exemplars, real: Mapping[int, Tensor], turn: int, generator: torch.Generator, outputs: int
+) -> tuple[Tensor, Tensor]:
+    """The memory of every second class, from the first or the second on, and equally many real images of the others.
+
+    Images and their targets, which are class probabilities (N, outputs) where the memory has soft labels.
+    """
+    kept, targets, classes = memory.decoded(), memory.targets(outputs), sorted(real)
+    own = torch.isin(kept.labels, torch.tensor(classes[turn::2])).nonzero().squeeze(1)
     others = classes[1 - turn :: 2]
     images = torch.cat([real[c] for c in others])
     labels = torch.cat([torch.full((len(real[c]),), c) for c in others])
+    if targets.ndim == 2:
+        labels = functional.one_hot(labels, outputs).to(targets.dtype)
     chosen = torch.randperm(len(images), generator=generator)[: UPDATES * BATCH // 2]
     number = torch.arange(max(len(chosen), len(own)))  # the fewer ones come again
-    again, chosen = number % len(own), chosen[number % len(chosen)]
-    return LabelledImages(
-        torch.cat([own.images[again], images[chosen]]), torch.cat([own.labels[again], labels[chosen]])
-    )
+    again, chosen = own[number % len(own)], chosen[number % len(chosen)]
+    return torch.cat([kept.images[again], images[chosen]]), torch.cat([targets[again], labels[chosen]])
 
 
 def mean_loss(losses: Tensor) -> float:

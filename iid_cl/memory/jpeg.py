@@ -3,7 +3,7 @@
 import io
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,8 @@ from torch import Tensor
 
 from iid_cl.data.images import LabelledImages
 from iid_cl.errors import UserError, shown
+from iid_cl.memory.exemplars import merged_soft_labels
+from iid_cl.memory.soft_labels import ENTRY_BYTES, SoftLabels
 
 START_OF_SCAN = b"\xff\xda"
 LONGEST_HEADER = 4096  # bytes; those written here have about 600
@@ -33,6 +35,7 @@ class JpegSet:
         ends: int32 (N,), where each one's bytes end.
         labels: int16 (N,), ascending.
         shape: (channels, height, width) of an image.
+        soft_labels: class probabilities of the images, if any.
 
     Raises:
         ValueError: they contradict each other.
@@ -44,6 +47,7 @@ class JpegSet:
     labels: Tensor
     shape: tuple[int, int, int]
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    soft_labels: SoftLabels | None = None
 
     def __post_init__(self) -> None:
         if self.header.ndim != 1 or self.scans.ndim != 1 or self.ends.ndim != 1:
@@ -57,6 +61,8 @@ class JpegSet:
         bounds = torch.cat([torch.zeros(1, dtype=torch.int64), self.ends.to(torch.int64)])
         if not bool((bounds.diff() > 0).all()) or int(bounds[-1]) != len(self.scans):
             raise ValueError("the ends of the images contradict their bytes")
+        if self.soft_labels is not None:
+            self.soft_labels.check(self.labels, 1)
 
     @classmethod
     def from_classes(
@@ -85,8 +91,9 @@ class JpegSet:
 
     @property
     def nbytes(self) -> int:
-        """Bytes as stored: the header once, each image's own, four per end and two per label."""
-        return self.header.nbytes + self.scans.nbytes + self.ends.nbytes + self.labels.nbytes
+        """Bytes as stored: the header once, each image's own, four per end, two per label, and the soft labels."""
+        soft = 0 if self.soft_labels is None else self.soft_labels.nbytes
+        return self.header.nbytes + self.scans.nbytes + self.ends.nbytes + self.labels.nbytes + soft
 
     @property
     def classes(self) -> list[int]:
@@ -139,8 +146,14 @@ class JpegSet:
         images = torch.stack([decode(file, self.shape) for file in self._each(range(len(self)))])
         return LabelledImages(images, self.labels.to(torch.int64))
 
+    def with_soft_labels(self, probabilities: Tensor, classes: Sequence[int]) -> "JpegSet":
+        """Adds class probabilities (N, W) of the images over ``classes``, kept as float16."""
+        return replace(self, soft_labels=SoftLabels.over(classes, probabilities, len(self.classes)))
+
     def targets(self, classes: int) -> Tensor:
-        """Class indices (N,)."""
+        """Class indices (N,), or probabilities (N, classes) where stored."""
+        if self.soft_labels is not None:
+            return self.soft_labels.targets(self.labels, 1, classes)
         return self.labels.to(torch.int64)
 
     def take(self, rows: Tensor) -> "JpegSet":
@@ -149,12 +162,14 @@ class JpegSet:
         files = dict[int, list[bytes]]()
         for label, file in zip(labels.tolist(), self.files(rows), strict=True):
             files.setdefault(label, []).append(file)
-        return JpegSet.from_classes(files, self.shape, self.metadata)
+        soft = None if self.soft_labels is None else self.soft_labels.take(self.labels, rows, 1)
+        return replace(JpegSet.from_classes(files, self.shape, self.metadata), soft_labels=soft)
 
     def fitting(self, room: int, charge_all: bool = True) -> Tensor:
         """Rows of the first images of each class that fit into ``room`` bytes with its share of the header."""
-        sizes = self.ends.diff(prepend=torch.zeros(1, dtype=torch.int32)) + _PER_IMAGE
-        room -= share_of_header(len(self.header), len(self.classes))
+        row = 0 if self.soft_labels is None else ENTRY_BYTES * self.soft_labels.width
+        sizes = self.ends.diff(prepend=torch.zeros(1, dtype=torch.int32)) + _PER_IMAGE + row
+        room -= share_of_header(len(self.header), len(self.classes)) + row
         kept = []
         for c in self.classes:
             rows = (self.labels == c).nonzero().squeeze(1)
@@ -165,11 +180,14 @@ class JpegSet:
         """Adds the classes of ``newer``; a class in both is taken from ``newer``, and so is the metadata.
 
         Raises:
-            ValueError: images of another shape or quality.
+            ValueError: images of another shape or quality, or one has soft labels and the other has not.
         """
-        if self.shape != newer.shape or not torch.equal(self.header, newer.header):
+        alike = self.shape == newer.shape and torch.equal(self.header, newer.header)
+        if not alike or (self.soft_labels is None) != (newer.soft_labels is None):
             raise ValueError("only memories stored in the same way can be merged")
-        return JpegSet.from_classes({**self.files_by_class(), **newer.files_by_class()}, self.shape, newer.metadata)
+        files = {**self.files_by_class(), **newer.files_by_class()}
+        merged = JpegSet.from_classes(files, self.shape, newer.metadata)
+        return replace(merged, soft_labels=merged_soft_labels(self, newer))
 
 
 _PER_IMAGE = 4 + 2  # an end and a label
@@ -180,21 +198,22 @@ def share_of_header(length: int, classes: int) -> int:
     return -(-length // classes)
 
 
-def files_in(files: Sequence[bytes], room: int, classes: int) -> int:
-    """How many of the first files of a class fit into ``room`` bytes.
+def files_in(files: Sequence[bytes], room: int, classes: int, soft_width: int = 0) -> int:
+    """How many of the first files of a class fit into ``room`` bytes, at ``soft_width`` class probabilities each.
 
     ``classes`` pay for the header; 0 where that has been done.
     """
     cut = header_length(files[0])
-    room -= share_of_header(cut, classes) if classes else 0
-    sizes = np.cumsum([len(file) - cut + _PER_IMAGE for file in files])
-    return int((sizes <= room).sum())
+    sizes = np.cumsum([len(file) - cut + _PER_IMAGE + ENTRY_BYTES * soft_width for file in files])
+    return int((sizes <= _left(room, cut, classes, soft_width)).sum())
 
 
-def fitting_as_jpeg(images_by_class: Mapping[int, Tensor], room: int, quality: int, classes: int) -> int:
+def fitting_as_jpeg(
+    images_by_class: Mapping[int, Tensor], room: int, quality: int, classes: int, soft_width: int = 0
+) -> int:
     """How many images of every class fit into ``room`` bytes, by the mean size of uint8 images (n_c, C, H, W).
 
-    ``classes`` pay for the header; 0 where that has been done.
+    ``classes`` pay for the header, 0 where that has been done; each image has ``soft_width`` class probabilities.
 
     Raises:
         JpegError: JPEG cannot hold the images.
@@ -203,10 +222,16 @@ def fitting_as_jpeg(images_by_class: Mapping[int, Tensor], room: int, quality: i
     def fit(images: Tensor) -> int:
         files = encode(images, quality)
         cut = header_length(files[0])
-        left = room - (share_of_header(cut, classes) if classes else 0)
-        return max(0, left * len(files) // sum(len(file) - cut + _PER_IMAGE for file in files))
+        left = _left(room, cut, classes, soft_width)
+        size = sum(len(file) - cut + _PER_IMAGE + ENTRY_BYTES * soft_width for file in files)
+        return max(0, left * len(files) // size)
 
     return min(fit(images) for images in images_by_class.values())
+
+
+def _left(room: int, header: int, classes: int, soft_width: int) -> int:
+    """Bytes of a class for its images; its own row says which class each probability is of."""
+    return room - (share_of_header(header, classes) if classes else 0) - ENTRY_BYTES * soft_width
 
 
 def header_length(file: bytes) -> int:

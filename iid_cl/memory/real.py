@@ -84,11 +84,12 @@ def store_jpeg(
     quality: int,
     classes: int,
     old: Exemplars | None = None,
+    soft_width: int = 0,
 ) -> JpegSet:
     """As many images of each class as fit, as JPEG files of this quality.
 
-    The arguments are those of :func:`store_whole`; ``classes`` pay for the header, 0 where that
-    has been done.
+    The arguments are those of :func:`store_whole`; ``classes`` pay for the header, 0 where that has been done; each
+    image leaves room for ``soft_width`` class probabilities.
 
     Raises:
         JpegError: not even one image fits, or JPEG cannot hold the images.
@@ -98,9 +99,9 @@ def store_jpeg(
     for label, images in images_by_class.items():
         before = kept.get(label, [])
         files = before + encode(images[len(before) :], quality)
-        most = files_in(sorted(files, key=len), room, classes)
+        most = files_in(sorted(files, key=len), room, classes, soft_width)
         best = [files[index] for index in order(label, most).tolist()] if most else []
-        count = files_in(best, room, classes) if best else 0
+        count = files_in(best, room, classes, soft_width) if best else 0
         if not count:
             raise JpegError(
                 f"memory.jpeg: no image of class {label} fits into {room} bytes at quality {quality}; use a lower "

@@ -16,7 +16,7 @@ from rich.text import Text
 from torch import Tensor
 
 from iid_cl.errors import UserError, printable
-from iid_cl.memory.exemplars import Exemplars, ExemplarSet
+from iid_cl.memory.exemplars import Exemplars
 from iid_cl.memory.export import class_names
 from iid_cl.memory.files import load_memory
 from iid_cl.memory.jpeg import JpegSet
@@ -72,7 +72,6 @@ def describe(path: Path, memory: Exemplars) -> dict[str, Any]:
     distill = told.get("distill")
     budgets = ("ipc", "mem_size", "mem_bytes", "class_bytes")
     channels, height, width = next(iter(memory.by_class().values())).shape[1:]
-    soft = isinstance(memory, ExemplarSet) and memory.soft_labels is not None
     facts = {
         "file": str(path),
         "file_bytes": path.stat().st_size,
@@ -85,7 +84,7 @@ def describe(path: Path, memory: Exemplars) -> dict[str, Any]:
         "stored_as": "JPEG" if isinstance(memory, JpegSet) else "uint8",
         "partition": memory.partition,
         "trained_on": len(memory) * memory.partition**2,
-        "soft_labels": soft,
+        "soft_labels": memory.soft_labels is not None,
         "budget": next((f"{key}: {told[key]}" for key in budgets if key in told), None),
         "seed": told.get("seed"),
         "objective": distill.get("objective") if isinstance(distill, Mapping) else None,

@@ -25,7 +25,7 @@ from iid_cl.memory.budget import LABEL_BYTES, Budget
 from iid_cl.strategies.buffers import OnImages
 
 SOURCES_VERSION = 1
-SOFT_LABELS = ("soft_labels", "soft_classes")  # which budgets in images leave out of account
+SOFT_LABELS = ("soft_labels", "soft_classes")
 REPORT = "this is a bug of iid-cl, and the run's figures would be worthless; please report it"
 
 
@@ -193,7 +193,7 @@ def check_bytes(path: Path, claimed: int, budget: Budget, image_bytes: int) -> t
     """Weighs a memory's file: the bytes of its tensors, as its header says and as its length says.
 
     Budgets in images stand for the bytes of so many full-size images with their labels, and leave soft labels out of
-    account.
+    account, but for those of JPEG, which fills bytes.
 
     Args:
         path: a memory, as safetensors; read here without that library.
@@ -216,7 +216,8 @@ def check_bytes(path: Path, claimed: int, budget: Budget, image_bytes: int) -> t
     if not weight == stored == claimed:
         raise RuntimeError(f"{path}: holds {stored} bytes, its header says {weight}, the run says {claimed}; {REPORT}.")
     labels = struct.unpack_from(f"<{sizes['labels'] // 2}h", data, 8 + length + header["labels"]["data_offsets"][0])
-    charged = weight - (0 if budget.in_bytes else sum(sizes.get(name, 0) for name in SOFT_LABELS))
+    all_charged = budget.in_bytes or "scans" in sizes
+    charged = weight - (0 if all_charged else sum(sizes.get(name, 0) for name in SOFT_LABELS))
     unit = 1 if budget.in_bytes else image_bytes + LABEL_BYTES
     allowed = budget.amount * unit * (1 if budget.fixed else len(set(labels)))
     if charged > allowed:

@@ -47,7 +47,8 @@ def make_buffer(
     if method == "distilled":
         return DistilledBuffer(soft_labels=memory.soft_labels, jpeg=memory.jpeg, **distilled, **common)
     if method == "hybrid":
-        return HybridBuffer(share=memory.share, jpeg=memory.jpeg, features=features, **distilled, **common)
+        stored: dict[str, Any] = {"soft_labels": memory.soft_labels, "jpeg": memory.jpeg}
+        return HybridBuffer(share=memory.share, features=features, **stored, **distilled, **common)
     if method == "auto":
         return AutoBuffer(replayed=not own_features, features=features, **distilled, **common)
     raise ValueError(f"{method!r} keeps no memory")

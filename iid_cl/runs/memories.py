@@ -19,7 +19,7 @@ from iid_cl.deterministic import deterministic
 from iid_cl.devices import resolve_device
 from iid_cl.distill import distill
 from iid_cl.distill.engine import OnSnapshot
-from iid_cl.distill.trained import train_networks
+from iid_cl.distill.trained import label_softly, train_networks
 from iid_cl.distill.uneven import distill_each
 from iid_cl.errors import UserError
 from iid_cl.evaluate.scratch import Judgement, judge
@@ -125,7 +125,7 @@ def evaluate_memory(path: Path, config: Config, data_root: Path | None, console:
             f"{path}: was made from other classes or image sizes than {stream.dataset!r} has here; "
             "name its own data set with --data-root."
         )
-    soft = memory.soft_labels if isinstance(memory, ExemplarSet) else None
+    soft = memory.soft_labels
     if soft is not None and int(soft.columns.max()) > memory.classes[-1]:
         raise UserError(f"{path}: its soft labels name a class that it does not hold; make the memory anew.")
     seen_as = [list(dataset.normalization.mean), list(dataset.normalization.std)]
@@ -240,14 +240,27 @@ def make_memory(
             weights=weights,
             start=start,
             as_stored=None if jpeg is None else JpegFormat(jpeg),
-            soft_labels=config.memory.soft_labels,
+            soft_labels=config.memory.soft_labels and jpeg is None,
             on_step=lambda done, told: reporter.progress("distilling", done, config.distill.iterations, lambda: told),
             on_snapshot=on_snapshot,
             snapshots=snapshots,
         )
 
-    if jpeg is not None:
-        return hybrid_jpeg(by_class, {}, room, 1.0, jpeg, distil=distil, ordering=None, paying=len(by_class))
     width = len(by_class) if config.memory.soft_labels else 0
+    if jpeg is not None:
+        memory = hybrid_jpeg(
+            by_class, {}, room, 1.0, jpeg, distil=distil, ordering=None, paying=len(by_class), soft_width=width
+        )
+        if not config.memory.soft_labels:
+            return memory
+        return label_softly(
+            memory,
+            by_class,
+            config.distill.cc,
+            seed=draw_seed(generator),
+            device=device,
+            normalization=dataset.normalization,
+            augmentations=config.distill.augment if config.distill.augment is not None else dataset.augmentations,
+        )
     count = distilled_images(config.memory.budget, room, image_bytes, width, config.distill.factor)
     return distil(by_class, {}, count)

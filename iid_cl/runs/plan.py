@@ -88,16 +88,17 @@ def _per_class(
     if method in REAL_METHODS or method == "reservoir":
         factor = memory.downscale if method in REAL_METHODS else 1
         return room // (image_bytes // factor**2 + LABEL_BYTES), room
-    if memory.jpeg is not None and method in ("distilled", "hybrid"):
-        return max(1, _as_jpeg(dataset, classes, room, memory.jpeg)), room
     width = widest if memory.soft_labels else 0
+    if memory.jpeg is not None and method in ("distilled", "hybrid"):
+        return max(1, _as_jpeg(dataset, classes, room, memory.jpeg, width)), room
     return distilled_images(memory.budget, room, image_bytes, width, config.distill.factor), room
 
 
-def _as_jpeg(dataset: ImageDataset, classes: Sequence[int], room: int, quality: int) -> int:
+def _as_jpeg(dataset: ImageDataset, classes: Sequence[int], room: int, quality: int, soft_width: int = 0) -> int:
     """How many images of a class fit as JPEG, by a sample of each."""
     images = dataset.train.of_classes(classes).by_class()
-    return fitting_as_jpeg({c: members[:SAMPLED] for c, members in images.items()}, room, quality, len(classes))
+    sampled = {c: members[:SAMPLED] for c, members in images.items()}
+    return fitting_as_jpeg(sampled, room, quality, len(classes), soft_width)
 
 
 def _parts(config: Config, method: Method) -> int:

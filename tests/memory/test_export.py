@@ -82,6 +82,17 @@ def test_soft_labels_are_a_table(tmp_path: Path, decoded: bool) -> None:
     assert all((tmp_path / "out" / name).is_file() for name in names)
 
 
+def test_soft_labels_of_jpeg_memories_are_a_table_too(tmp_path: Path) -> None:
+    from iid_cl.memory.real import store_jpeg
+
+    by_class = {c: torch.full((2, 3, 16, 16), 200, dtype=torch.uint8) for c in (0, 1)}
+    memory = store_jpeg(by_class, lambda label, count: torch.arange(count), 5000, 50, 2)
+    rows = torch.tensor([[1.0, 0.0], [0.75, 0.25], [0.5, 0.5], [0.25, 0.75]])
+    export_memory(stored(tmp_path / "m.safetensors", memory.with_soft_labels(rows, [0, 1])), tmp_path / "out")
+    with (tmp_path / "out" / "soft_labels.csv").open(newline="") as text:
+        assert [float(row[2]) for row in list(csv.reader(text))[1:]] == rows[:, 0].tolist()
+
+
 def test_jpeg_memories_are_decoded(tmp_path: Path) -> None:
     from iid_cl.memory.real import store_jpeg
 

@@ -3,6 +3,7 @@
 import dataclasses
 import io
 import json
+import math
 
 import pytest
 import torch
@@ -12,7 +13,7 @@ from iid_cl.data.images import LabelledImages
 from iid_cl.errors import UserError
 from iid_cl.memory import files
 from iid_cl.memory.files import _old_digest, _tensors, load_memory, save_memory
-from iid_cl.memory.jpeg import JpegSet, decode, encode, files_in, header_length
+from iid_cl.memory.jpeg import JpegSet, decode, encode, files_in, fitting_as_jpeg, header_length
 
 
 def pictures(count, seed=0, channels=3, height=16, width=24):
@@ -118,6 +119,78 @@ def test_what_fits_by_hand():
     assert files_in(files[2:], share + sizes[2] + sizes[3] - 1, 2) == 1
     assert files_in(files[2:], sizes[2], 0) == 1
     assert files_in(files[2:], share, 2) == 0
+
+
+# --- soft labels
+
+
+ROWS = torch.tensor([[0.75, 0.25], [0.5, 0.5], [0.25, 0.75], [0.0, 1.0], [0.125, 0.875]])  # exact in 16 bits
+
+
+def soft():
+    return stored().with_soft_labels(ROWS, [2, 7])
+
+
+def test_soft_labels_are_targets_and_weigh_two_bytes_an_entry():
+    memory = soft()
+    assert memory.targets(8)[:, [2, 7]].tolist() == ROWS.tolist()
+    assert memory.targets(8).sum(1).tolist() == [1.0] * 5
+    assert memory.nbytes == stored().nbytes + 2 * 5 * 2 + 2 * 2 * 2  # five images, two classes, two columns
+
+
+def test_soft_labels_stay_with_their_images():
+    taken = soft().take(torch.tensor([3, 4]))
+    assert taken.targets(8)[:, [2, 7]].tolist() == ROWS[3:].tolist()
+    assert taken.soft_labels.columns.tolist() == [[2, 7]]
+    newer = stored({4: pictures(1, 4)}).with_soft_labels(torch.tensor([[0.5, 0.25, 0.25]]), [3, 4, 5])
+    merged = soft().merge(newer)
+    assert merged.targets(8)[2].tolist() == [0, 0, 0, 0.5, 0.25, 0.25, 0, 0]
+    assert merged.targets(8)[[0, 1, 3, 4, 5]][:, [2, 7]].tolist() == ROWS.tolist()
+    assert merged.soft_labels.columns.tolist() == [[2, 7, -1], [3, 4, 5], [2, 7, -1]]
+
+
+def test_a_memory_with_soft_labels_is_not_merged_with_one_that_has_none():
+    for one, other in ((soft(), stored()), (stored(), soft())):
+        with pytest.raises(ValueError, match="stored in the same way"):
+            one.merge(other)
+
+
+def test_what_fits_with_soft_labels_by_hand():
+    files = stored().files()
+    header = header_length(files[0])
+    # the header's half; two bytes for each of two columns, of the class and of each image
+    sizes = [len(file) - header + 6 + 4 for file in files]
+    room = -(-header // 2) + 4 + sizes[2] + sizes[3]
+    assert soft().fitting(room).tolist()[-2:] == [2, 3]
+    assert soft().fitting(room - 1).tolist()[-1] == 2
+    assert files_in(files[2:], room, 2, 2) == 2
+    assert files_in(files[2:], room - 1, 2, 2) == 1
+    images = {7: GROUPS[7]}
+    mean = (sizes[2] + sizes[3] + sizes[4]) / 3
+    assert fitting_as_jpeg(images, header + 4 + math.ceil(2 * mean), 80, 1, 2) == 2
+    assert fitting_as_jpeg(images, header + 4 + math.ceil(2 * mean) - 1, 80, 1, 2) == 1
+
+
+@pytest.mark.parametrize("rows", [ROWS[:4], -ROWS, torch.zeros(5, 2)], ids=["too few", "negative", "of no class"])
+def test_soft_labels_that_contradict_the_images_are_refused(rows):
+    with pytest.raises(ValueError, match="soft labels"):
+        stored().with_soft_labels(rows, [2, 7])
+
+
+def test_soft_labels_are_written_and_read(tmp_path):
+    save_memory(tmp_path / "m", soft())
+    loaded = load_memory(tmp_path / "m")
+    assert loaded.files() == stored().files()
+    assert torch.equal(loaded.targets(8), soft().targets(8))
+    assert loaded.nbytes == soft().nbytes
+    again = files.memory_of_state(files.memory_state(soft()))
+    assert torch.equal(again.targets(8), soft().targets(8))
+    data = bytearray((tmp_path / "m").read_bytes())
+    place = bytes(data).index(ROWS.half().numpy().tobytes())
+    data[place] ^= 1
+    (tmp_path / "m").write_bytes(bytes(data))
+    with pytest.raises(UserError, match="don't match their checksum"):
+        load_memory(tmp_path / "m")
 
 
 # --- refusals

@@ -224,6 +224,17 @@ def test_budgets_in_images_leave_soft_labels_out_of_account(tmp_path: Path) -> N
         check_bytes(path, 12 + soft, Budget(mem_bytes=27), PIXELS)
 
 
+def test_soft_labels_of_a_jpeg_memory_are_charged_by_every_budget(tmp_path: Path) -> None:
+    plain = JpegSet.from_classes({3: encode(torch.zeros(2, 1, 8, 8, dtype=torch.uint8), 50)}, (1, 8, 8))
+    memory = plain.with_soft_labels(torch.full((2, 2), 0.5), [3, 5])
+    save_memory(tmp_path / "m.safetensors", memory)
+    weight = plain.nbytes + 2 * 2 * 2 + 2 * 2
+    large, small = Budget(ipc=weight // PIXELS), Budget(ipc=plain.nbytes // (PIXELS + 2))
+    assert check_bytes(tmp_path / "m.safetensors", weight, large, PIXELS)[0]["charged"] == weight
+    with pytest.raises(RuntimeError, match=f"holds {weight} bytes, more than"):
+        check_bytes(tmp_path / "m.safetensors", weight, small, PIXELS)
+
+
 def test_a_jpeg_memory_is_charged_whole(tmp_path: Path) -> None:
     memory = JpegSet.from_classes({3: encode(torch.zeros(2, 1, 8, 8, dtype=torch.uint8), 50)}, (1, 8, 8))
     path = tmp_path / "m.safetensors"

@@ -1,5 +1,6 @@
 """Memories under each budget: how many images of each class there are after each experience, and never a byte more."""
 
+import dataclasses
 from collections import Counter
 from typing import Any
 
@@ -130,6 +131,9 @@ WAYS: dict[str, Any] = {
     "distilled jpeg, cut": lambda **b: DistilledBuffer(distill=TINY, jpeg=30, shrink="cut", **b),
     "hybrid jpeg": lambda **b: HybridBuffer(distill=TINY, jpeg=30, features=flatten, **b),
     "soft": lambda **b: DistilledBuffer(distill=TINY, soft_labels=True, **b),
+    "soft jpeg": lambda **b: DistilledBuffer(distill=TINY, jpeg=30, soft_labels=True, **b),
+    "soft hybrid": lambda **b: HybridBuffer(distill=GRID, features=flatten, soft_labels=True, **b),
+    "soft hybrid jpeg": lambda **b: HybridBuffer(distill=TINY, jpeg=30, features=flatten, soft_labels=True, **b),
     "soft grid": lambda **b: DistilledBuffer(distill=GRID, soft_labels=True, **b),
     "hybrid": lambda **b: HybridBuffer(distill=GRID, features=flatten, **b),
     "auto": lambda **b: AutoBuffer(distill=TINY, features=flatten, **b),
@@ -154,8 +158,10 @@ def test_no_budget_is_ever_exceeded(way: str, budget: dict[str, int]) -> None:
         room = {"ipc": len(seen) * amount * IMAGE, "mem_size": amount * IMAGE, "mem_bytes": amount}
         room["class_bytes"] = len(seen) * amount
         exemplars = memory.exemplars
-        soft = getattr(exemplars, "soft_labels", None)
-        charged = memory.nbytes - (soft.nbytes if soft is not None and key in ("ipc", "mem_size") else 0)
+        soft = exemplars.soft_labels
+        assert (soft is not None) == ("soft" in way)
+        free = soft is not None and "jpeg" not in way and key in ("ipc", "mem_size")
+        charged = memory.nbytes - (soft.nbytes if free else 0)
         assert charged <= room[key]
         assert memory.nbytes == exemplars.nbytes
         assert charged > 0.5 * room[key]
@@ -191,6 +197,17 @@ def test_soft_labels_too_large_for_a_budget_are_refused() -> None:
     ):
         memory.post_adapt(AGENT, stream((0, 1))[0])
     assert memory.exemplars is None
+
+
+def test_an_older_class_that_wider_soft_labels_leave_nothing_is_refused() -> None:
+    memory = DistilledBuffer(class_bytes=1500, distill=TINY, jpeg=5, soft_labels=True)
+    first, second = stream((0,), (1, 2, 3, 4), count=4, side=16)
+    memory.post_adapt(AGENT, first)
+    small = memory.exemplars.take(torch.tensor([0]))
+    large = torch.cat([small.scans, torch.zeros(1500, dtype=torch.uint8)])  # more than a class may weigh
+    memory.exemplars = dataclasses.replace(small, scans=large, ends=small.ends + 1500)
+    with pytest.raises(UserError, match=r"class_bytes: 1500 leaves 1500 bytes to a class, too little for an image wit"):
+        memory.post_adapt(AGENT, second)
 
 
 def test_jpegs_header_is_paid_by_classes_that_come_back() -> None:
@@ -403,7 +420,6 @@ def test_odd_ways_of_storing_are_refused(arguments: dict[str, Any], shown: str) 
     ("arguments", "shown"),
     [
         ({"jpeg": 0}, r"memory\.jpeg: 0 must be a quality from 1 to 95"),
-        ({"jpeg": 50, "soft_labels": True}, r"memory\.jpeg: 50 stores no soft labels"),
         ({"jpeg": 50, "distill": GRID}, r"memory\.jpeg: 50 stores images at full size; use distill\.partition 1"),
     ],
     ids=str,
