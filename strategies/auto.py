@@ -60,9 +60,10 @@ class AutoBuffer(HybridBuffer):
     images in the bytes of one, or 1 where that is tried as well and proves better.
 
     The first of these ways is in possession, and stays unless another one's cross-entropy on the held-out images is
-    lower by more than two standard errors. Where that is one as JPEG, the same with soft labels in the same bytes is
-    tried last, by the networks of ``distill.cc``, and is taken by the same rule: if they will be learned from, for
-    which a :class:`SoftLabelPlugin` has to be made beforehand, and if older classes are not distilled again.
+    lower by more than two standard errors. Where that is one as JPEG, and networks are trained on the memory alone, the
+    same with soft labels in the same bytes is tried last, by the networks of ``distill.cc``, and is taken by the same
+    rule: if they will be learned from, for which a :class:`SoftLabelPlugin` has to be made beforehand, and if older
+    classes are not distilled again. Beside current data, whose labels are hard, soft ones did harm.
 
     An experience with fewer than two new classes, or with fewer than ten images in each, tells nothing apart. Where
     that is the first one its memory is distilled, and the first experience that does decides among the ways that store
@@ -160,8 +161,9 @@ class AutoBuffer(HybridBuffer):
         return self._kept(way, images_by_class, weights, room, strategy, seed) if again else made[way]
 
     def _soft_labels_help(self) -> bool:
-        """Whether soft labels will be learned from, and will stay with the images they belong to."""
-        return self.number_samples and not (self.budget.fixed and self._shrink == "redistil")
+        """Whether soft labels will be learned from, beside no hard ones, and stay with the images they belong to."""
+        redistilled = self.budget.fixed and self._shrink == "redistil"
+        return self.number_samples and not self.replayed and not redistilled
 
     def _fitting_as_jpeg(self, images_by_class: ImagesByClass, room: int) -> int:
         try:

@@ -385,7 +385,7 @@ SOFT = Way(1.0, jpeg=True, soft=True)
 
 def learning(monkeypatch: pytest.MonkeyPatch, judge: Any, **arguments: Any) -> AutoBuffer:
     """One whose soft labels will be learned from."""
-    memory = auto(monkeypatch, judge, **{"class_bytes": IMAGE, **arguments})
+    memory = auto(monkeypatch, judge, **{"class_bytes": IMAGE, "replayed": False, **arguments})
     SoftLabelPlugin(memory)
     return memory
 
@@ -435,11 +435,15 @@ def test_soft_labels_that_help_little_are_left_out(monkeypatch: pytest.MonkeyPat
     assert memory.exemplars.soft_labels is None
 
 
-@pytest.mark.parametrize("why", ["nobody learns them", "older classes are distilled again", "not as JPEG"])
+@pytest.mark.parametrize("why", ["nobody learns them", "replayed", "older classes are distilled again", "not as JPEG"])
 def test_soft_labels_are_not_tried_in_vain(monkeypatch: pytest.MonkeyPatch, why: str) -> None:
     judge = Judge({HALF: 1.0} if why == "not as JPEG" else {})
-    budget = {"class_bytes": None, "mem_bytes": 2 * IMAGE} if why == "older classes are distilled again" else {}
-    memory = (auto if why == "nobody learns them" else learning)(monkeypatch, judge, **{"class_bytes": IMAGE, **budget})
+    settings: dict[str, dict[str, Any]] = {
+        "replayed": {"replayed": True},
+        "older classes are distilled again": {"class_bytes": None, "mem_bytes": 2 * IMAGE},
+    }
+    make = auto if why == "nobody learns them" else learning
+    memory = make(monkeypatch, judge, **{"class_bytes": IMAGE, "replayed": False, **settings.get(why, {})})
     memory.post_adapt(AGENT, experience(DENSE))
     assert not any(way.soft for call in judge.calls for way in call["ways"])
     assert memory.choice == (HALF if why == "not as JPEG" else SQUEEZED)
