@@ -12,9 +12,9 @@ smaller than published.
 Each method of a class order is a cell, kept in ``results/protocol_Nstep.csv`` (``..._cpu.csv`` on a CPU): the same
 command goes on where it stopped. A cell that would take longer than what is left of the minutes, by the last one
 of its method, is not begun. First come random, herded and distilled memories of all class orders, which make a class
-order count; then distilled ones of five times the iterations, distilled JPEG, the same with soft labels, the rivals stored
-smaller, and twice the iterations. Rows stand in the JSON file of that name, each with the class orders it has. Without a CUDA device it prints
-``not measured``, unless ``--device cpu`` asks for it.
+order count; then distilled ones of five times the iterations, distilled JPEG, the same with soft labels, the rivals
+stored smaller, and twice the iterations. Rows stand in the JSON file of that name, each with the class orders it has.
+Without a CUDA device it prints ``not measured``, unless ``--device cpu`` asks for it.
 """
 
 import argparse
@@ -52,7 +52,10 @@ METHODS = {
     "distilled, five times the iterations": ("memory.method=distilled",),
     "distilled JPEG": ("memory.method=distilled", "memory.jpeg=25", "distill.partition=1"),
     "distilled JPEG, soft labels": (
-        *("memory.method=distilled", "memory.jpeg=25", "distill.partition=1", "memory.soft_labels=true"),
+        "memory.method=distilled",
+        "memory.jpeg=25",
+        "distill.partition=1",
+        "memory.soft_labels=true",
     ),
     "half-size herding": ("memory.method=herding", "memory.downscale=2"),
     "random JPEG": ("memory.method=random", "memory.jpeg=25"),

@@ -3,7 +3,8 @@
 from .auto import AutoBuffer
 from .buffers import MemoryBuffer
 from .class_accuracy import ClassAccuracyPlugin
-from .distilled import DistilledBuffer, HybridBuffer
+from .distilled import DistilledBuffer
+from .hybrid import HybridBuffer
 from .in_memory import InMemoryPlugin
 from .memory_only import MemoryOnly, MemoryOnlyPlugin
 from .real import HerdingBuffer, RandomBuffer, RealBuffer, ReservoirBuffer

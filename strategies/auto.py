@@ -25,7 +25,7 @@ from iid_cl.memory.jpeg import JpegError, fitting_as_jpeg
 from iid_cl.seeding import draw_seed, make_generator
 
 from .buffers import ImagesByClass
-from .distilled import HybridBuffer
+from .hybrid import HybridBuffer
 
 
 @dataclass(frozen=True)

@@ -500,15 +500,23 @@ def test_cells_in_turn_and_their_iterations(results: Path, monkeypatch: pytest.M
     asked: list[tuple[Any, ...]] = []
 
     def measure(config: Config, *_: Any) -> protocol.Cell:
-        asked.append((config.memory.method, config.distill.iterations, config.memory.jpeg, config.memory.downscale))
+        memory = config.memory
+        asked.append((memory.method, config.distill.iterations, memory.jpeg, memory.soft_labels, memory.downscale))
         return protocol.Cell([50.0, 50.0], 1, 1.0)
 
     monkeypatch.setattr(protocol, "measure", measure)
     protocol_rows(orders=1, steps=[5], iterations=7)
     assert asked == [
-        ("random", 7, None, 1), ("herding", 7, None, 1), ("distilled", 7, None, 1), ("distilled", 35, None, 1),
-        ("distilled", 7, 25, 1), ("herding", 7, None, 2), ("random", 7, 25, 1), ("distilled", 14, None, 1),
-    ]  # fmt: skip
+        ("random", 7, None, False, 1),
+        ("herding", 7, None, False, 1),
+        ("distilled", 7, None, False, 1),
+        ("distilled", 35, None, False, 1),
+        ("distilled", 7, 25, False, 1),
+        ("distilled", 7, 25, True, 1),
+        ("herding", 7, None, False, 2),
+        ("random", 7, 25, False, 1),
+        ("distilled", 14, None, False, 1),
+    ]
 
 
 def test_a_methods_row_counts_the_class_orders_it_has() -> None:

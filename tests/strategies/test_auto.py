@@ -7,6 +7,7 @@ from typing import Any
 import iid_cl.strategies.auto as module
 import iid_cl.strategies.buffers as buffers
 import iid_cl.strategies.distilled as distilled
+import iid_cl.strategies.hybrid as hybrid
 import pytest
 import torch
 from iid_cl.strategies import AutoBuffer, SoftLabelPlugin
@@ -199,7 +200,7 @@ def test_no_candidate_is_made_of_a_held_out_image(monkeypatch: pytest.MonkeyPatc
     def spied(real: Any) -> Any:
         return lambda images, *rest, **named: (sources.extend(images.values()), real(images, *rest, **named))[1]
 
-    monkeypatch.setattr(distilled, "hybrid_memory", spied(distilled.hybrid_memory))
+    monkeypatch.setattr(hybrid, "hybrid_memory", spied(hybrid.hybrid_memory))
     monkeypatch.setattr(distilled, "hybrid_jpeg", spied(distilled.hybrid_jpeg))
     seen: list[torch.Tensor] = []
 
