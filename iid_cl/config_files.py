@@ -164,6 +164,9 @@ def _sentence(error: ValidationError, kind: type[BaseModel]) -> str:
         )
     if finding["type"] == "model_type":
         message = "It must hold keys of its own"
+    if finding["type"] == "string_type" and isinstance(finding["input"], dict) and key.endswith(".str"):
+        key = key.removesuffix(".str")  # of two kinds that a value may be, the first
+        message = "It must be a name, or hold name and set, as {name: mine, set: {memory.share: 0.2}}"
     if not key:
         return f"{message}."
     return f"{key}: {shown(finding['input'])} is not accepted: {message[0].lower()}{message[1:]}."

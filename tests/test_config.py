@@ -505,6 +505,13 @@ def test_a_number_of_nothing_is_refused(key: str) -> None:
     assert key in refusal(f"{key}=0")
 
 
+@pytest.mark.parametrize("method", ["{label: a, set: {}}", "{name: a}", "{name: a, set: {}, memory: {share: 0.1}}"])
+def test_a_method_of_ones_own_says_what_it_holds(method: str) -> None:
+    message = refusal(f"compare.methods=[random, {method}]")
+    assert "compare.methods.1: {" in message
+    assert "must be a name, or hold name and set" in message
+
+
 @pytest.mark.parametrize("method", ["none", "random", "herding", "joint"])
 def test_soft_labels_belong_to_distilled_images(method: str) -> None:
     message = refusal(f"memory={{method: {method}, soft_labels: true}}")
