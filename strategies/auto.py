@@ -30,19 +30,18 @@ from .hybrid import HybridBuffer
 
 @dataclass(frozen=True)
 class Way:
-    """How to spend the bytes of a class: a share of distilled images, in some size or as JPEG, with what labels."""
+    """How to spend the bytes of a class: a share of distilled images, and at a part of their size or as JPEG."""
 
     share: float
     partition: int = 1
     jpeg: bool = False
-    soft: bool = False
 
     @property
     def label(self) -> str:
         """For people, e.g. ``distilled at 1/2 size``."""
         name = {0.0: "real", 1.0: "distilled"}.get(self.share, f"{self.share:g} distilled")
         stored = " as JPEG" if self.jpeg else "" if self.partition == 1 else f" at 1/{self.partition} size"
-        return name + stored + (" with soft labels" if self.soft else "")
+        return name + stored
 
 
 class AutoBuffer(HybridBuffer):
@@ -60,10 +59,7 @@ class AutoBuffer(HybridBuffer):
     images in the bytes of one, or 1 where that is tried as well and proves better.
 
     The first of these ways is in possession, and stays unless another one's cross-entropy on the held-out images is
-    lower by more than two standard errors. Where that is one as JPEG, and networks are trained on the memory alone, the
-    same with soft labels in the same bytes is tried last, by the networks of ``distill.cc``, and is taken by the same
-    rule: if they will be learned from, for which a :class:`SoftLabelPlugin` has to be made beforehand, and if older
-    classes are not distilled again. Beside current data, whose labels are hard, soft ones did harm.
+    lower by more than two standard errors.
 
     An experience with fewer than two new classes, or with fewer than ten images in each, tells nothing apart. Where
     that is the first one its memory is distilled, and the first experience that does decides among the ways that store
@@ -84,6 +80,10 @@ class AutoBuffer(HybridBuffer):
 
     def __init__(self, ipc: int | None = None, *, replayed: bool = True, **arguments: Any) -> None:
         super().__init__(ipc, share=0.5, jpeg=None, **arguments)  # until one is chosen
+        if self.soft_labels:
+            raise UserError(
+                "memory.soft_labels: true means nothing to auto; use a distilled or hybrid memory, or false."
+            )
         self.replayed = replayed
         self.choice: Way | None = None
         self.tried: dict[str, float | None] = {}
@@ -94,11 +94,11 @@ class AutoBuffer(HybridBuffer):
         Raises:
             UserError: see :meth:`MemoryBuffer.post_adapt`.
         """
-        before = self.config, self.share, self.jpeg, self.soft_labels, self.choice, self.tried
+        before = self.config, self.share, self.jpeg, self.choice, self.tried
         try:
             super().post_adapt(agent_state, exp)
         except BaseException:
-            self.config, self.share, self.jpeg, self.soft_labels, self.choice, self.tried = before
+            self.config, self.share, self.jpeg, self.choice, self.tried = before
             raise
 
     def condense(
@@ -146,24 +146,12 @@ class AutoBuffer(HybridBuffer):
             possession = min(losses, key=lambda way: mean_loss(losses[way]))
             half = [replace(possession, share=0.5)] if count > 1 else []
             attempt(*half, *([Way(0.0), Way(0.0, jpeg=True)] if first else [Way(0.0, possession.partition)]))
-        way = significantly_best(losses, possession)
-        if way.jpeg and self._soft_labels_help():
-            soft = replace(way, soft=True)
-            labelled = self._labelled(made[way], rest, {}, strategy, seed)
-            made[soft] = labelled.take(labelled.fitting(room))
-            if made[soft].classes == labelled.classes:
-                losses.update(self._losses({soft: made[soft]}, rest, held_out, strategy, seed))
-                way = significantly_best({soft: losses[soft], way: losses[way]}, way)
         means = {way.label: mean_loss(each) for way, each in losses.items()}
         self.tried = {label: mean if math.isfinite(mean) else None for label, mean in means.items()}
+        way = significantly_best(losses, possession)
         self._choose(way)
         again = weights or not way.share  # real ones are chosen of all images: that takes no time
         return self._kept(way, images_by_class, weights, room, strategy, seed) if again else made[way]
-
-    def _soft_labels_help(self) -> bool:
-        """Whether soft labels will be learned from, beside no hard ones, and stay with the images they belong to."""
-        redistilled = self.budget.fixed and self._shrink == "redistil"
-        return self.number_samples and not self.replayed and not redistilled
 
     def _fitting_as_jpeg(self, images_by_class: ImagesByClass, room: int) -> int:
         try:
@@ -225,7 +213,6 @@ class AutoBuffer(HybridBuffer):
         self.share = way.share
         self.config = self._config_of(way)
         self.jpeg = JPEG_QUALITY if way.jpeg else None
-        self.soft_labels = way.soft
 
     def _config_of(self, way: Way) -> DistillConfig:
         return self.config.model_copy(update={"partition": way.partition})
@@ -234,7 +221,7 @@ class AutoBuffer(HybridBuffer):
         self, way: Way, images_by_class: ImagesByClass, weights: ImagesByClass, room: int, strategy: Any, seed: int
     ) -> Exemplars:
         config, jpeg = self._config_of(way), JPEG_QUALITY if way.jpeg else None
-        return self._mixed(images_by_class, weights, room, way.share, config, jpeg, way.soft, strategy, seed)
+        return self._mixed(images_by_class, weights, room, way.share, config, jpeg, strategy, seed)
 
     def describe(self) -> dict[str, Any]:
         choice = None if self.choice is None else self.choice.label

@@ -118,9 +118,7 @@ class DistilledBuffer(ClassBuffer):
         """Distils the classes; the strategy's network has no part in it."""
         if self.jpeg is not None:
             seed = draw_seed(generator)
-            return self._as_jpeg(
-                images_by_class, weights, room, 1.0, self.jpeg, self.config, self.soft_labels, strategy, seed
-            )
+            return self._as_jpeg(images_by_class, weights, room, 1.0, self.jpeg, self.config, strategy, seed)
         count = self._count(images_by_class, room)
         return self._distilled(images_by_class, weights, count, strategy, generator, soft_labels=self.soft_labels)
 
@@ -146,7 +144,6 @@ class DistilledBuffer(ClassBuffer):
         share: float,
         quality: int,
         config: DistillConfig,
-        soft_labels: bool,
         strategy: Any,
         seed: int,
         ordering: Ordering | None = None,
@@ -162,16 +159,16 @@ class DistilledBuffer(ClassBuffer):
             ordering=ordering,
             paying=self.paying(images_by_class),
             old=self.exemplars if weights else None,
-            soft_width=self._soft_width(images_by_class) if soft_labels else 0,
+            soft_width=self._soft_width(images_by_class),
         )
-        if not soft_labels:
-            return memory
         return self._labelled(memory, images_by_class, weights, strategy, seed)
 
     def _labelled(
         self, memory: Memory, images_by_class: ImagesByClass, weights: ImagesByClass, strategy: Any, seed: int
     ) -> Memory:
-        """The memory with soft labels, by networks trained on the images it was made from."""
+        """The memory with soft labels, if it is to have them, by networks trained on the images it was made from."""
+        if not self.soft_labels:
+            return memory
         assert self.normalization is not None  # measured by post_adapt at the latest
         return label_softly(
             memory,
@@ -194,12 +191,14 @@ class DistilledBuffer(ClassBuffer):
 
     def _count(self, images_by_class: ImagesByClass, room: int) -> int:
         """Images to store whole of each class."""
-        width = self._soft_width(images_by_class) if self.soft_labels else 0
         image_bytes = next(iter(images_by_class.values()))[0].numel()
+        width = self._soft_width(images_by_class)
         return distilled_images(self.budget, room, image_bytes, width, self.config.factor)
 
     def _soft_width(self, images_by_class: ImagesByClass) -> int:
-        """Class probabilities of an image: of the classes it came with, and all are as wide as the widest."""
+        """Class probabilities of an image, if any: of the classes it came with, and all are as wide as the widest."""
+        if not self.soft_labels:
+            return 0
         old = None if self.exemplars is None else self.exemplars.soft_labels
         return max(len(images_by_class), 0 if old is None else old.width)
 

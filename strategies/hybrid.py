@@ -49,9 +49,7 @@ class HybridBuffer(DistilledBuffer):
     ) -> Exemplars:
         """Mixes the classes' images."""
         seed = draw_seed(generator)
-        return self._mixed(
-            images_by_class, weights, room, self.share, self.config, self.jpeg, self.soft_labels, strategy, seed
-        )
+        return self._mixed(images_by_class, weights, room, self.share, self.config, self.jpeg, strategy, seed)
 
     def shrink(self, memory: Exemplars, room: int, strategy: Any, generator: torch.Generator) -> Exemplars:
         """Fewer images of older classes; real ones are not distilled."""
@@ -67,7 +65,6 @@ class HybridBuffer(DistilledBuffer):
         share: float,
         config: DistillConfig,
         jpeg: int | None,
-        soft_labels: bool,
         strategy: Any,
         seed: int,
     ) -> Exemplars:
@@ -77,9 +74,7 @@ class HybridBuffer(DistilledBuffer):
             return self._order(images, weights, strategy, seed)
 
         if jpeg is not None:
-            return self._as_jpeg(
-                images_by_class, weights, room, share, jpeg, config, soft_labels, strategy, seed, herding
-            )
+            return self._as_jpeg(images_by_class, weights, room, share, jpeg, config, strategy, seed, herding)
         memory = hybrid_memory(
             images_by_class,
             weights,
@@ -90,8 +85,6 @@ class HybridBuffer(DistilledBuffer):
             partition=config.factor,
             old=self.exemplars if weights else None,
         )
-        if not soft_labels:
-            return memory
         return self._labelled(memory, images_by_class, weights, strategy, seed)
 
     def _order(self, images_by_class: ImagesByClass, weights: ImagesByClass, strategy: Any, seed: int) -> Order:

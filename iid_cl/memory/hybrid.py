@@ -211,15 +211,13 @@ def held_out_losses(
         total = torch.zeros(len(labels))
         for turn in range(2):
             draws = make_generator(seed, "training", turn)
-            classes = max(candidate.classes) + 1
-            if beside is not None:
-                shown, targets = _beside_real(candidate, beside, turn, draws, classes)
-            else:
-                shown, targets = candidate.decoded().images, candidate.targets(classes)
-            one = build_network(network, shape, classes, make_generator(seed, "weights", turn), device)
+            mixed = _beside_real(candidate, beside, turn, draws) if beside is not None else candidate.decoded()
+            one = build_network(
+                network, shape, max(candidate.classes) + 1, make_generator(seed, "weights", turn), device
+            )
             train_classifier(
-                one, normalization.apply(shown.to(device)), targets.to(device),
-                epochs=max(1, UPDATES // -(-len(shown) // BATCH)), batch_size=BATCH, lr=0.01, momentum=0.9,
+                one, normalization.apply(mixed.images.to(device)), mixed.labels.to(device),
+                epochs=max(1, UPDATES // -(-len(mixed) // BATCH)), batch_size=BATCH, lr=0.01, momentum=0.9,
                 weight_decay=5e-4, augmentations=augmentations, generator=draws,
             )  # fmt: skip
             with torch.no_grad():
@@ -230,23 +228,20 @@ def held_out_losses(
 
 
 def _beside_real(
-    memory: Exemplars, real: Mapping[int, Tensor], turn: int, generator: torch.Generator, outputs: int
-) -> tuple[Tensor, Tensor]:
-    """The memory of every second class, from the first or the second on, and equally many real images of the others.
-
-    Images and their targets, which are class probabilities (N, outputs) where the memory has soft labels.
-    """
-    kept, targets, classes = memory.decoded(), memory.targets(outputs), sorted(real)
-    own = torch.isin(kept.labels, torch.tensor(classes[turn::2])).nonzero().squeeze(1)
+    memory: Exemplars, real: Mapping[int, Tensor], turn: int, generator: torch.Generator
+) -> LabelledImages:
+    """The memory of every second class, from the first or the second on, and equally many real images of the others."""
+    kept, classes = memory.decoded(), sorted(real)
+    own = kept.of_classes(classes[turn::2])
     others = classes[1 - turn :: 2]
     images = torch.cat([real[c] for c in others])
     labels = torch.cat([torch.full((len(real[c]),), c) for c in others])
-    if targets.ndim == 2:
-        labels = functional.one_hot(labels, outputs).to(targets.dtype)
     chosen = torch.randperm(len(images), generator=generator)[: UPDATES * BATCH // 2]
     number = torch.arange(max(len(chosen), len(own)))  # the fewer ones come again
-    again, chosen = own[number % len(own)], chosen[number % len(chosen)]
-    return torch.cat([kept.images[again], images[chosen]]), torch.cat([targets[again], labels[chosen]])
+    again, chosen = number % len(own), chosen[number % len(chosen)]
+    return LabelledImages(
+        torch.cat([own.images[again], images[chosen]]), torch.cat([own.labels[again], labels[chosen]])
+    )
 
 
 def mean_loss(losses: Tensor) -> float:

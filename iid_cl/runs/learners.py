@@ -121,7 +121,7 @@ def make_strategy(
         plugins.append(UpdateLimitPlugin(updates))
     if memory is not None and not memory_only:
         plugins.append(MemoryReplayPlugin(memory, batch_size_mem=train.memory_batch_size))
-    if memory is not None and (config.memory.soft_labels or method == "auto"):
+    if memory is not None and config.memory.soft_labels:
         plugins.append(SoftLabelPlugin(memory))
     arguments: dict[str, Any] = {
         "model": network,

@@ -146,54 +146,27 @@ def test_each_class_is_judged_once_from_memory_and_once_from_real_images():
     memory = ExemplarSet.from_classes({c: flat(c, 10 + c) for c in (0, 1, 4)})
     real = {c: flat(*range(100 + 10 * c, 105 + 10 * c)) for c in (0, 1, 4)}
     for turn, own, others in ((0, (0, 4), (1,)), (1, (1,), (0, 4))):
-        images, targets = _beside_real(memory, real, turn, torch.Generator().manual_seed(0), 5)
-        values = images[:, 0, 0, 0]
+        mixed = _beside_real(memory, real, turn, torch.Generator().manual_seed(0))
+        values = mixed.images[:, 0, 0, 0]
         kept = values < 50
         assert set(values[kept].tolist()) == {value for c in own for value in (c, 10 + c)}
         assert sorted(values[~kept].tolist()) == [100 + 10 * c + i for c in others for i in range(5)]
         assert int(kept.sum()) == int((~kept).sum()) == 5 * len(others)
-        assert targets[kept].tolist() == [int(value) % 10 for value in values[kept]]
-        assert targets[~kept].tolist() == [(int(value) - 100) // 10 for value in values[~kept]]
-
-
-def test_soft_labels_stand_beside_the_classes_of_real_images():
-    """By hand: of three classes' probabilities, those of the memory's images and ones where images are real."""
-    rows = torch.tensor([[0.75, 0.25], [0.5, 0.5], [0.25, 0.75]])
-    memory = ExemplarSet.from_classes({0: flat(1, 2), 2: flat(3)}).with_soft_labels(rows, [0, 2])
-    real = {0: flat(100, 101), 2: flat(102)}
-    images, targets = _beside_real(memory, real, 0, torch.Generator().manual_seed(0), 3)
-    found = {int(image[0, 0, 0]): target.tolist() for image, target in zip(images, targets, strict=True)}
-    assert found == {1: [0.75, 0, 0.25], 2: [0.5, 0, 0.5], 102: [0, 0, 1]}
-    images, targets = _beside_real(memory, real, 1, torch.Generator().manual_seed(0), 3)
-    found = {int(image[0, 0, 0]): target.tolist() for image, target in zip(images, targets, strict=True)}
-    assert found == {3: [0.25, 0, 0.75], 100: [1, 0, 0], 101: [1, 0, 0]}
-
-
-@pytest.mark.parametrize("beside", [None, {0: flat(5, 10), 3: flat(245, 250)}], ids=["alone", "beside"])
-def test_memories_are_judged_by_their_soft_labels(beside):
-    """Labels that say the opposite of an image's class do harm."""
-    plain = ExemplarSet.from_classes({0: flat(0, 10), 3: flat(250, 240)})
-    held = LabelledImages(flat(5, 245), torch.tensor([0, 3]))
-    right = torch.eye(2)[[0, 0, 1, 1]]
-    soft = {"right": plain.with_soft_labels(right, [0, 3]), "wrong": plain.with_soft_labels(1 - right, [0, 3])}
-    losses = judged({"hard": plain, **soft}, held, beside=beside)
-    assert losses["right"].tolist() == pytest.approx(losses["hard"].tolist(), rel=1e-4)
-    assert losses["wrong"].mean() > losses["right"].mean() + 0.5
+        assert mixed.labels[kept].tolist() == [int(value) % 10 for value in values[kept]]
+        assert mixed.labels[~kept].tolist() == [(int(value) - 100) // 10 for value in values[~kept]]
 
 
 def test_a_memory_larger_than_what_is_beside_it_meets_each_real_image_again():
     memory = ExemplarSet.from_classes({0: flat(1, 2), 1: flat(3)}, partition=2)  # eight images of class 0
-    real = {0: flat(100), 1: flat(101, 102, 103)}
-    images, targets = _beside_real(memory, real, 0, torch.Generator().manual_seed(0), 2)
-    assert targets.tolist() == [0] * 8 + [1] * 8
-    assert sorted(images[8:, 0, 0, 0].bincount()[101:].tolist()) == [2, 3, 3]
+    mixed = _beside_real(memory, {0: flat(100), 1: flat(101, 102, 103)}, 0, torch.Generator().manual_seed(0))
+    assert mixed.labels.tolist() == [0] * 8 + [1] * 8
+    assert sorted(mixed.images[8:, 0, 0, 0].bincount()[101:].tolist()) == [2, 3, 3]
 
 
 def test_no_more_real_images_are_seen_than_the_updates_have_room_for():
     real = {0: torch.zeros(9, 1, 8, 8, dtype=torch.uint8), 1: torch.zeros(5000, 1, 8, 8, dtype=torch.uint8)}
-    memory = ExemplarSet.from_classes({0: flat(1), 1: flat(2)})
-    _, targets = _beside_real(memory, real, 0, torch.Generator().manual_seed(0), 2)
-    assert targets.bincount().tolist() == [4800, 4800]  # 300 updates of 32, by halves
+    mixed = _beside_real(ExemplarSet.from_classes({0: flat(1), 1: flat(2)}), real, 0, torch.Generator().manual_seed(0))
+    assert mixed.labels.bincount().tolist() == [4800, 4800]  # 300 updates of 32, by halves
 
 
 def test_memory_alone_is_all_that_networks_see_where_it_is_not_replayed():

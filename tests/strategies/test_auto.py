@@ -1,6 +1,5 @@
 """The memory that chooses its way of storing on the first experience that tells something."""
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +9,7 @@ import iid_cl.strategies.distilled as distilled
 import iid_cl.strategies.hybrid as hybrid
 import pytest
 import torch
-from iid_cl.strategies import AutoBuffer, SoftLabelPlugin
+from iid_cl.strategies import AutoBuffer
 from iid_cl.strategies.auto import Way
 
 from iid_cl.config_distill import DistillConfig
@@ -67,7 +66,6 @@ def changed(**settings: Any) -> DistillConfig:
         (PHOTOS, "real as JPEG"),
         (SQUEEZED, "distilled as JPEG"),
         (MIXED, "0.5 distilled as JPEG"),
-        (replace(PHOTOS, soft=True), "real as JPEG with soft labels"),
     ],
     ids=str,
 )
@@ -332,6 +330,11 @@ def test_nor_can_a_quality() -> None:
         AutoBuffer(1, jpeg=50)
 
 
+def test_nor_can_soft_labels() -> None:
+    with pytest.raises(UserError, match=r"memory\.soft_labels: true means nothing to auto"):
+        AutoBuffer(1, soft_labels=True)
+
+
 # --- where JPEG holds many images: smooth ones
 
 
@@ -376,135 +379,6 @@ def test_the_state_of_a_memory_as_jpeg_is_taken_over(monkeypatch: pytest.MonkeyP
     for one in (memory, again):
         one.post_adapt(AGENT, experience({5: smooth(30, 2)}))
     assert again.exemplars.files() == memory.exemplars.files()
-
-
-# --- with soft labels
-
-
-SOFT = Way(1.0, jpeg=True, soft=True)
-
-
-def learning(monkeypatch: pytest.MonkeyPatch, judge: Any, **arguments: Any) -> AutoBuffer:
-    """One whose soft labels will be learned from."""
-    memory = auto(monkeypatch, judge, **{"class_bytes": IMAGE, "replayed": False, **arguments})
-    SoftLabelPlugin(memory)
-    return memory
-
-
-def test_soft_labels_of_the_best_way_as_jpeg_are_tried_last(monkeypatch: pytest.MonkeyPatch) -> None:
-    judge = Judge({MIXED: 4.0, replace(MIXED, soft=True): 3.0})
-    memory = learning(monkeypatch, judge)
-    memory.post_adapt(AGENT, experience(DENSE))
-    assert [call["ways"] for call in judge.calls] == [[SQUEEZED, MIXED, PHOTOS, HALF], [replace(MIXED, soft=True)]]
-    assert torch.equal(judge.calls[0]["state"], judge.calls[1]["state"])
-    assert (memory.choice, memory.soft_labels) == (replace(MIXED, soft=True), True)
-    assert memory.tried["0.5 distilled as JPEG with soft labels"] == pytest.approx(3.0)
-
-
-def test_soft_labels_take_their_bytes_from_the_images(monkeypatch: pytest.MonkeyPatch) -> None:
-    judge = Judge({SOFT: 1.0})
-    memory = learning(monkeypatch, judge)
-    memory.post_adapt(AGENT, experience(DENSE))
-    plain, kept = judge.candidates[SQUEEZED], memory.exemplars
-    assert kept.files() == judge.candidates[SOFT].files()
-    assert torch.equal(kept.targets(4), judge.candidates[SOFT].targets(4))
-    assert kept.nbytes <= 2 * IMAGE
-    for label, files in kept.files_by_class().items():
-        assert files == plain.files_by_class()[label][: len(files)]  # the first ones of the same
-    assert kept.soft_labels.columns.tolist() == [[0, 3], [0, 3]]
-    for more, classes in (({5: smooth(30, 2), 6: smooth(30, 3), 7: smooth(30, 4)}, 5), ({8: smooth(30, 5)}, 6)):
-        memory.post_adapt(AGENT, experience(more))
-        assert memory.nbytes <= classes * IMAGE
-        assert len(memory.exemplars.classes) == classes
-        assert memory.exemplars.soft_labels.width == 3
-    assert memory.exemplars.targets(9).gt(0).sum(1).tolist()[-1] == 1  # a single class has its own label
-    assert set(memory.buffer.targets) == set(memory.exemplars.classes)
-
-
-def test_soft_labels_that_help_little_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    wobble = torch.tensor([-1.0, 1.0] * 3)  # two standard errors of it are 0.9
-    tried: list[list[Way]] = []
-
-    def judge(candidates: Any, *rest: Any, **named: Any) -> dict[Way, Any]:
-        tried.append(list(candidates))
-        return {way: 5.0 + (wobble - 0.8 if way.soft else 0 * wobble) for way in candidates}
-
-    memory = learning(monkeypatch, judge)
-    memory.post_adapt(AGENT, experience(DENSE))
-    assert tried[-1] == [SOFT]
-    assert memory.choice == SQUEEZED
-    assert memory.exemplars.soft_labels is None
-
-
-@pytest.mark.parametrize("why", ["nobody learns them", "replayed", "older classes are distilled again", "not as JPEG"])
-def test_soft_labels_are_not_tried_in_vain(monkeypatch: pytest.MonkeyPatch, why: str) -> None:
-    judge = Judge({HALF: 1.0} if why == "not as JPEG" else {})
-    settings: dict[str, dict[str, Any]] = {
-        "replayed": {"replayed": True},
-        "older classes are distilled again": {"class_bytes": None, "mem_bytes": 2 * IMAGE},
-    }
-    make = auto if why == "nobody learns them" else learning
-    memory = make(monkeypatch, judge, **{"class_bytes": IMAGE, "replayed": False, **settings.get(why, {})})
-    memory.post_adapt(AGENT, experience(DENSE))
-    assert not any(way.soft for call in judge.calls for way in call["ways"])
-    assert memory.choice == (HALF if why == "not as JPEG" else SQUEEZED)
-
-
-def test_under_a_fixed_total_that_is_cut_soft_labels_stay(monkeypatch: pytest.MonkeyPatch) -> None:
-    memory = learning(monkeypatch, Judge({SOFT: 1.0}), class_bytes=None, mem_bytes=3 * IMAGE, shrink="cut")
-    memory.post_adapt(AGENT, experience(DENSE))
-    before = memory.exemplars
-    memory.post_adapt(AGENT, experience({5: smooth(30, 2)}))
-    kept = memory.exemplars
-    assert kept.nbytes <= 3 * IMAGE
-    count = len(kept.by_class()[0])
-    assert 0 < count < len(before.by_class()[0])
-    assert torch.equal(kept.targets(6)[:count], before.targets(6)[:count])
-
-
-def test_a_choice_of_soft_labels_that_fails_is_not_made(monkeypatch: pytest.MonkeyPatch) -> None:
-    memory = learning(monkeypatch, Judge({SOFT: 1.0}))
-    with monkeypatch.context() as patch:
-        patch.setattr(buffers, "as_avalanche", stop)
-        with pytest.raises(KeyboardInterrupt):
-            memory.post_adapt(AGENT, experience(DENSE))
-    assert (memory.choice, memory.soft_labels, memory.exemplars) == (None, False, None)
-
-
-def test_the_state_of_a_memory_with_soft_labels_is_taken_over(monkeypatch: pytest.MonkeyPatch) -> None:
-    memory, again = (learning(monkeypatch, Judge({SOFT: 1.0})) for _ in range(2))
-    memory.post_adapt(AGENT, experience(DENSE))
-    again.load_state_dict(memory.state_dict(), experience(DENSE).dataset)
-    assert (again.choice, again.soft_labels) == (SOFT, True)
-    for one in (memory, again):
-        one.post_adapt(AGENT, experience({5: smooth(30, 2), 6: smooth(30, 3)}))
-    assert again.exemplars.files() == memory.exemplars.files()
-    assert torch.equal(again.exemplars.targets(7), memory.exemplars.targets(7))
-
-
-def test_no_teacher_sees_a_held_out_image_or_another_class(monkeypatch: pytest.MonkeyPatch) -> None:
-    seen: list[dict[int, torch.Tensor]] = []
-    real = distilled.label_softly
-
-    def spied(memory: Any, images: Any, *rest: Any, **named: Any) -> Any:
-        seen.append(images)
-        return real(memory, images, *rest, **named)
-
-    monkeypatch.setattr(distilled, "label_softly", spied)
-    judge = Judge({SOFT: 1.0})
-    memory = learning(monkeypatch, judge)
-    memory.post_adapt(AGENT, experience(DENSE))
-    second = {5: smooth(30, 2), 6: smooth(30, 3)}
-    memory.post_adapt(AGENT, experience(second))
-    first, other = seen
-    held_out = judge.calls[0]["held_out"]
-    assert {c: len(images) for c, images in first.items()} == {0: 27, 3: 27}
-    for images in first.values():
-        assert all(real_ones(images, DENSE))
-        assert not any(real_ones(images, {0: held_out.images}))
-    assert {c: len(images) for c, images in other.items()} == {5: 30, 6: 30}
-    for label, images in other.items():
-        assert all(real_ones(images, {label: second[label]}))
 
 
 def test_real_images_as_jpeg_are_in_possession_where_most_of_a_class_fits(monkeypatch: pytest.MonkeyPatch) -> None:

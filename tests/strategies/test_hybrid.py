@@ -7,10 +7,11 @@ import pytest
 import torch
 from iid_cl.strategies import DistilledBuffer, HerdingBuffer, HybridBuffer
 
+from iid_cl.distill import trained
 from iid_cl.errors import UserError
 from iid_cl.memory.jpeg_format import JpegFormat
 
-from .conftest import TINY
+from .conftest import NORMALIZATION, TINY
 from .made_up import AGENT, experience, flatten, noise, real_ones, stream
 
 GRID = TINY.model_copy(update={"partition": 2})
@@ -134,3 +135,33 @@ def test_features_are_those_of_the_strategys_device() -> None:
     memory = hybrid(0.0, features=features, device="meta")
     memory.post_adapt(AGENT, experience(GROUPS))
     assert set(seen) == {"cpu"}
+
+
+@pytest.mark.parametrize("jpeg", [None, 30])
+@pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
+def test_soft_labels_are_of_networks_that_saw_the_experience_alone(
+    monkeypatch: pytest.MonkeyPatch, share: float, jpeg: int | None
+) -> None:
+    taught: list[dict[int, torch.Tensor]] = []
+    train = trained.train_networks
+    monkeypatch.setattr(
+        trained,
+        "train_networks",
+        lambda images, *rest, **named: (taught.append(images), train(images, *rest, **named))[1],
+    )
+    groups = [{c: noise(24, c, side=32) for c in classes} for classes in ((0, 3), (5,), (6, 8, 9))]
+    settings = {"features": flatten, "normalization": NORMALIZATION}
+    memory = HybridBuffer(4, share=share, distill=TINY, jpeg=jpeg, soft_labels=True, **settings)
+    for group in groups:
+        memory.post_adapt(AGENT, experience(group))
+    assert [list(images) for images in taught] == [[0, 3], [6, 8, 9]]  # a single class has nothing to be told from
+    for images, group in zip(taught, (groups[0], groups[2]), strict=True):
+        for label, of_class in images.items():
+            assert torch.equal(of_class, group[label])
+    kept = memory.exemplars
+    assert kept.soft_labels.columns.tolist() == [[0, 3, -1]] * 2 + [[5, -1, -1]] + [[6, 8, 9]] * 3
+    targets = kept.targets(10)
+    for group in groups:
+        rows = targets[torch.isin(kept.decoded().labels, torch.tensor(list(group)))]
+        assert torch.allclose(rows[:, list(group)].sum(1), torch.ones(len(rows)), atol=1e-3)
+    assert 0 < float(targets[:, 0].max()) < 1

@@ -30,14 +30,10 @@ from iid_cl.strategies import (
 from torch import Tensor
 
 from iid_cl.cli import main
-from iid_cl.config import Method
 from iid_cl.config_files import load_config
-from iid_cl.data.datasets import load_dataset
 from iid_cl.errors import UserError
 from iid_cl.memory.exemplars import ExemplarSet
 from iid_cl.memory.files import load_memory
-from iid_cl.runs.condense import make_buffer
-from iid_cl.runs.learners import make_strategy
 
 from .conftest import NORMALIZATION, TINY, make_benchmark
 
@@ -371,17 +367,6 @@ def test_what_is_learned_is_what_the_soft_labels_say(kind: str, network: torch.n
 def test_soft_labels_of_another_method_are_refused(method: str) -> None:
     with pytest.raises(UserError, match=rf"memory: .*soft_labels: true means nothing to '{method}'"):
         load_config("split_digits.yaml", ["memory.soft_labels=true", f"memory.method={method}"])
-
-
-@pytest.mark.parametrize("mode", ["replay", "memory_only"])
-@pytest.mark.parametrize(("method", "learned"), [("auto", True), ("random", False)])
-def test_auto_may_store_soft_labels_because_a_run_learns_them(mode: str, method: Method, learned: bool) -> None:
-    config = load_config("split_digits.yaml", [f"train.mode={mode}", f"memory.method={method}"])
-    dataset = load_dataset(config.stream, None, 0)
-    memory = make_buffer(config, method, dataset, own_features=mode == "memory_only")
-    learner = make_strategy(config, method, dataset, torch.device("cpu"), memory, [], 0)
-    assert any(isinstance(plugin, SoftLabelPlugin) for plugin in learner.plugins) == learned
-    assert memory.number_samples == learned
 
 
 SETTINGS = {
