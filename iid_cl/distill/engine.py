@@ -83,7 +83,7 @@ def distill(
         as_stored: the lossy format that the images will be stored in: losses are those of the images as read back, and
             their gradients move the images as if nothing had been lost (the straight-through estimator, Bengio, Léonard
             and Courville 2013). After each step their changes so far become sparser, so that they cost as few bytes as
-            what they started from. Images are read back on the CPU in each iteration.
+            what they started from.
         embedder: a network of your own in place of ``config.embedder``, drawn afresh in each iteration, see
             :class:`iid_cl.nets.NamedLayer`; it moves to ``device`` and its weights are frozen.
         objective: a matching loss of your own in place of ``config.objective``'s; all else is as configured. In the
