@@ -7,13 +7,14 @@ ROOT holds tiny-imagenet-200. The configurations are the shipped ``gdumb_tiny_im
 each step's classes condensed without any other data, the class orders of seeds 0, 1, ..., and three fresh networks
 trained on the memory alone. Their accuracy after the last step depends on the last memory and on nothing before it, so
 networks are trained after that step only. Iterations, epochs, batches and the networks trained for the distillation are
-smaller than published.
+smaller than published, where a method's name does not say otherwise.
 
 Each method of a class order is a cell, kept in ``results/protocol_Nstep.csv`` (``..._cpu.csv`` on a CPU): the same
 command goes on where it stopped. A cell that would take longer than what is left of the minutes, by the last one
 of its method, is not begun. First come random, herded and distilled memories of all class orders, which make a class
-order count; then distilled ones of five times the iterations, distilled JPEG, the same with soft labels, the rivals
-stored smaller, and twice the iterations. Rows stand in the JSON file of that name, each with the class orders it has.
+order count; then distilled ones of more iterations with the queue of embedders as configured, real images of as many
+updates of the networks as distilled ones have (a stored image shows four), the rivals stored smaller, and twice the
+iterations. Rows stand in the JSON file of that name, written after each cell, each with the class orders it has.
 Without a CUDA device it prints ``not measured``, unless ``--device cpu`` asks for it.
 """
 
@@ -45,24 +46,32 @@ from iid_cl.files import write_bytes
 from iid_cl.runs.condense import make_buffer
 from iid_cl.runs.provenance import provenance
 
+QUEUE = ("distill.queue.networks=2", "distill.queue.steps=10")  # as the configurations have it
 METHODS = {
     "random": ("memory.method=random",),
     "herding": ("memory.method=herding",),
     "distilled": ("memory.method=distilled",),
-    "distilled, five times the iterations": ("memory.method=distilled",),
-    "distilled JPEG": ("memory.method=distilled", "memory.jpeg=25", "distill.partition=1"),
-    "distilled JPEG, soft labels": (
-        "memory.method=distilled",
-        "memory.jpeg=25",
-        "distill.partition=1",
-        "memory.soft_labels=true",
-    ),
+    "distilled, whole queue, three times the iterations": ("memory.method=distilled", *QUEUE),
+    "random, four times the epochs": ("memory.method=random",),
+    "herding, four times the epochs": ("memory.method=herding",),
     "half-size herding": ("memory.method=herding", "memory.downscale=2"),
     "random JPEG": ("memory.method=random", "memory.jpeg=25"),
     "distilled, twice the iterations": ("memory.method=distilled",),
 }
-TIMES = {"distilled, five times the iterations": 5, "distilled, twice the iterations": 2}  # --iterations
-GAINS = {"herding": 8.0, "random": 12.0, "half-size herding": None, "random JPEG": None}  # points to win by
+LONGER = {  # times what is asked for
+    "distilled, whole queue, three times the iterations": ("distill.iterations", 3),
+    "random, four times the epochs": ("evaluate.epochs", 4),
+    "herding, four times the epochs": ("evaluate.epochs", 4),
+    "distilled, twice the iterations": ("distill.iterations", 2),
+}
+GAINS = {  # points to win by
+    "herding": 8.0,
+    "random": 12.0,
+    "herding, four times the epochs": None,
+    "random, four times the epochs": None,
+    "half-size herding": None,
+    "random JPEG": None,
+}
 
 FIRST = ("random", "herding", "distilled")  # a class order counts with these; the others follow as far as time allows
 STEPS, ORDERS, ITERATIONS, EPOCHS = (5, 10), 5, 200, 50
@@ -165,7 +174,7 @@ def rows_of(found: Found, orders: Sequence[int], networks: int) -> list[dict[str
             both = [order for order in having[ours] if order in having[rival]]
             if both:
                 gain = [mean(found[order, ours].accuracies) - mean(found[order, rival].accuracies) for order in both]
-                goal = {} if target is None or "JPEG" in ours else {"target": target, "better": "higher"}
+                goal = {} if target is None else {"target": target, "better": "higher"}
                 seeds = _seeds(both, networks)
                 rows.append(ledger.row(f"{ours} minus {rival}", gain, "%", seeds=seeds, **interval(gain), **goal))
     return rows
@@ -198,6 +207,7 @@ def main(
     # many cells share what compiling costs; --set has the last word
     compiled = ["distill.compile=true", "evaluate.compile=true"] if device.type == "cuda" else []
     settings = " ".join(keys)
+    given = {"distill.iterations": iterations, "evaluate.epochs": epochs}
     names = {count: f"protocol_{count}step" + ("_cpu" if device.type == "cpu" else "") for count in steps}
     files = {count: ledger.RESULTS / f"{name}.csv" for count, name in names.items()}
     found = {count: read_cells(files[count], settings) for count in steps}
@@ -210,6 +220,19 @@ def main(
         if (order, method) not in found[count]
     ]
     dataset = load_dataset(load_config(_name(steps[0]), keys).stream, data) if todo else None
+    rows: dict[int, list[dict[str, Any]]] = {}
+
+    def write_rows(count: int) -> None:
+        whole = complete(found[count], orders)
+        if whole:
+            networks = len(found[count][whole[0], "distilled"].accuracies)
+            rows[count] = rows_of(found[count], whole, networks)
+            command = f"--data DATA --steps {count} --orders {len(whole)} --iterations {iterations} --epochs {epochs}"
+            command += "".join(f" --set {text}" for text in overrides)
+            command += " --device cpu" if device.type == "cpu" else ""
+            spent = sum(cell.seconds for (order, _), cell in found[count].items() if order in whole)
+            ledger.write(names[count], rows[count], provenance(device), spent, command, module="protocol")
+
     lasted = {method: cell.seconds for cells in found.values() for (_, method), cell in cells.items()}
     first = True
     while todo and dataset is not None:
@@ -217,26 +240,18 @@ def main(
         expected = lasted.get(method, max(lasted.values(), default=0.0))
         if not first and time.perf_counter() - began + expected > 60 * minutes:
             break
-        longer = [f"distill.iterations={TIMES[method] * iterations}"] if method in TIMES else []
+        longer = [f"{key}={times * given[key]}" for key, times in (LONGER[method],)] if method in LONGER else []
         config = load_config(_name(count), [*compiled, *keys, *METHODS[method], *longer, f"seed={order}"])
         cell = found[count][order, method] = measure(config, dataset, device)
         write_cells(files[count], settings, found[count])
+        write_rows(count)
         lasted[method] = cell.seconds
         first = False
         shown = " ".join(f"{value:.1f}" for value in cell.accuracies)
         print(f"{count} steps, order {order}, {method}: {shown} %, {cell.seconds:.0f} s", flush=True)
         del todo[0]
-    rows = {}
     for count in steps:
-        whole = complete(found[count], orders)
-        if whole:
-            networks = len(found[count][whole[0], "distilled"].accuracies)
-            rows[count] = rows_of(found[count], whole, networks)
-            given = f"--data DATA --steps {count} --orders {len(whole)} --iterations {iterations} --epochs {epochs}"
-            given += "".join(f" --set {text}" for text in overrides)
-            given += " --device cpu" if device.type == "cpu" else ""
-            spent = sum(cell.seconds for (order, _), cell in found[count].items() if order in whole)
-            ledger.write(names[count], rows[count], provenance(device), spent, given, module="protocol")
+        write_rows(count)
     if todo:
         print(f"{len(todo)} of {orders * len(steps) * len(METHODS)} cells are left; the same command goes on")
     return rows, len(todo)

@@ -449,8 +449,9 @@ def test_the_protocol_in_miniature(results: Path, capsys: pytest.CaptureFixture[
             assert (gain["target"], gain["better"]) == (target, "higher")
         assert {name for name in by_name if "minus" in name} == {
             f"{ours} minus {rival}"
-            for ours in ("distilled", *protocol.TIMES)
-            for rival in ("herding", "random", "half-size herding")
+            for ours in protocol.METHODS
+            if ours.startswith("distilled")
+            for rival in protocol.GAINS
         }
         assert by_name["random"]["name"].endswith(" 528 bytes")  # 4 classes of 2 images of 64 bytes and a label's 2
         assert stored[0]["seeds"] == "class orders of seeds 0 to 1, 2 networks each"
@@ -459,16 +460,16 @@ def test_the_protocol_in_miniature(results: Path, capsys: pytest.CaptureFixture[
 
 @pytest.mark.usefixtures("without_jpeg")
 def test_the_protocol_goes_on_where_it_stopped(results: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """One cell in each call that has no time: six methods, one class order, which counts with the first three."""
+    """One cell in each call that has no time: eight methods, one class order, which counts with the first three."""
     once = {"orders": 1, "steps": [5]}
-    for cells in range(1, 7):
+    for cells in range(1, 9):
         rows, left = protocol_rows(**once, minutes=1e-9)
-        assert left == 6 - cells
+        assert left == 8 - cells
         assert bool(rows) == (cells >= 3)
         assert cells != 3 or not any("half-size" in row["name"] for row in rows[5])
-        assert ("cells are left" in capsys.readouterr().out) == (cells < 6)
+        assert ("cells are left" in capsys.readouterr().out) == (cells < 8)
     stored = (results / "protocol_5step_cpu.csv").read_text()
-    assert len(stored.splitlines()) == 1 + 6 * 2
+    assert len(stored.splitlines()) == 1 + 8 * 2
     assert protocol_rows(**once) == (rows, 0)  # nothing was left
     assert " %, " not in capsys.readouterr().out
     assert {row["seeds"] for row in rows[5]} == {"class order of seed 0, 2 networks each"}
@@ -480,42 +481,61 @@ def test_the_protocol_goes_on_where_it_stopped(results: Path, capsys: pytest.Cap
 @pytest.mark.usefixtures("without_jpeg")
 def test_a_cells_time_is_expected_by_those_of_earlier_calls(results: Path) -> None:
     once = {"orders": 1, "steps": [5]}
-    assert protocol_rows(**once, minutes=1e-9)[1] == 5
+    assert protocol_rows(**once, minutes=1e-9)[1] == 7
     file = results / "protocol_5step_cpu.csv"
     with file.open() as lines:
         settings = next(csv.DictReader(lines))["settings"]
     (place, cell), *_ = protocol.read_cells(file, settings).items()
     protocol.write_cells(file, settings, {place: dataclasses.replace(cell, seconds=1e6)})
-    assert protocol_rows(**once, minutes=60)[1] == 4  # one is always begun, and no other would end in an hour
+    assert protocol_rows(**once, minutes=60)[1] == 6  # one is always begun, and no other would end in an hour
+
+
+@pytest.mark.usefixtures("without_jpeg")
+def test_a_protocol_that_is_cut_off_keeps_its_rows(results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def measure(config: Config, *_: Any) -> protocol.Cell:
+        asked.append(config.memory.method)
+        if len(asked) == 4:
+            raise KeyboardInterrupt
+        return protocol.Cell([50.0, 50.0], 1, 1.0)
+
+    monkeypatch.setattr(protocol, "measure", measure)
+    with pytest.raises(KeyboardInterrupt):
+        protocol_rows(orders=1, steps=[5])
+    names = [row["name"] for row in json.loads((results / "protocol_5step_cpu.json").read_text())]
+    assert [name.split(":")[0] for name in names[:3]] == ["random", "herding", "distilled"]
 
 
 @pytest.mark.usefixtures("without_jpeg")
 def test_cells_of_other_settings_are_not_taken(results: Path) -> None:
     once = {"orders": 1, "steps": [5], "minutes": 1e-9}
-    assert protocol_rows(**once)[1] == 5
-    assert protocol_rows(**once, epochs=1)[1] == 5
+    assert protocol_rows(**once)[1] == 7
+    assert protocol_rows(**once, epochs=1)[1] == 7
 
 
 def test_cells_in_turn_and_their_iterations(results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[tuple[Any, ...]] = []
 
     def measure(config: Config, *_: Any) -> protocol.Cell:
-        memory = config.memory
-        asked.append((memory.method, config.distill.iterations, memory.jpeg, memory.soft_labels, memory.downscale))
+        memory, steps = config.memory, config.distill.queue.steps
+        asked.append(
+            (memory.method, config.distill.iterations, steps, config.evaluate.epochs, memory.jpeg, memory.downscale)
+        )
         return protocol.Cell([50.0, 50.0], 1, 1.0)
 
     monkeypatch.setattr(protocol, "measure", measure)
     protocol_rows(orders=1, steps=[5], iterations=7)
     assert asked == [
-        ("random", 7, None, False, 1),
-        ("herding", 7, None, False, 1),
-        ("distilled", 7, None, False, 1),
-        ("distilled", 35, None, False, 1),
-        ("distilled", 7, 25, False, 1),
-        ("distilled", 7, 25, True, 1),
-        ("herding", 7, None, False, 2),
-        ("random", 7, 25, False, 1),
-        ("distilled", 14, None, False, 1),
+        ("random", 7, 1, 2, None, 1),
+        ("herding", 7, 1, 2, None, 1),
+        ("distilled", 7, 1, 2, None, 1),
+        ("distilled", 21, 10, 2, None, 1),
+        ("random", 7, 1, 8, None, 1),
+        ("herding", 7, 1, 8, None, 1),
+        ("herding", 7, 1, 2, None, 2),
+        ("random", 7, 1, 2, 25, 1),
+        ("distilled", 14, 1, 2, None, 1),
     ]
 
 
