@@ -86,9 +86,13 @@ class SgdStep:
         self._given = [tensor.clone() for tensor in given]
         self._graph = None
         graph, pool = torch.cuda.CUDAGraph(), _shared_pool(given[0].device)
+        # A workspace of cuBLAS that was there before may be freed while the step is in use, by PyTorch's compiler or
+        # with the step that it came from. One that is made while recording belongs to the pool.
+        torch._C._cuda_clearCublasWorkspaces()
         # threads that show progress may ask the device for its memory meanwhile
         with torch.cuda.graph(graph, pool=pool, capture_error_mode="thread_local"):
             self._scores = self._take(self._given)
+        torch._C._cuda_clearCublasWorkspaces()
         self._graph = graph
         _RECORDED.add(self)
 

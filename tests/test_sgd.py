@@ -88,6 +88,7 @@ def test_a_step_is_recorded_when_it_has_settled_and_again_for_another_rate(monke
     for name in ("CUDAGraph", "graph", "Stream", "current_stream"):
         monkeypatch.setattr(torch.cuda, name, lambda *rest, **options: Stand(notes, *rest, **options))
     monkeypatch.setattr(torch.cuda, "stream", lambda stream: contextlib.nullcontext())
+    monkeypatch.setattr(torch._C, "_cuda_clearCublasWorkspaces", lambda: notes.append("clear"), raising=False)
     monkeypatch.setattr(sgd, "SETTLING", 2)
     images, labels = pictures(64)
 
@@ -97,14 +98,14 @@ def test_a_step_is_recorded_when_it_has_settled_and_again_for_another_rate(monke
         return list(notes)
 
     assert taken(0, 8) == taken(8, 8) == [8]
-    assert taken(16, 8) == ["record", 8, "replay"]
+    assert taken(16, 8) == ["clear", "record", 8, "clear", "replay"]
     assert taken(24, 8) == ["replay"]
     assert torch.equal(step._given[0], images[24:32])
     assert torch.equal(step._given[1], labels[24:32])
     assert taken(32, 5) == [5]
     assert taken(40, 8) == ["replay"]
     optimizer.param_groups[0]["lr"] = 0.05
-    assert taken(48, 8) == ["record", 8, "replay"]
+    assert taken(48, 8) == ["clear", "record", 8, "clear", "replay"]
     assert taken(56, 8) == ["replay"]
 
 
@@ -155,3 +156,26 @@ def test_networks_take_recorded_steps_in_turn():
 
     for alone, beside in zip(steps(1), steps(3), strict=True):
         torch.testing.assert_close(alone, beside, rtol=1e-2, atol=1e-3)
+
+
+@pytest.mark.gpu
+def test_a_recorded_step_outlives_what_cublas_worked_in_before():
+    """An earlier step's is freed with it, once PyTorch's compiler has forgotten it: then it is memory of nobody's."""
+    images, labels = (tensor.to("cuda") for tensor in pictures())
+
+    def steps(count, between=lambda: None):
+        one = network("cuda")
+        step = SgdStep(one, optimizer_of(one), EAGER)
+        for _ in range(count):
+            step(images, labels)
+        between()
+        for _ in range(count):
+            step(images, labels)
+        return weights_of(one)
+
+    def forget():
+        torch._C._cuda_clearCublasWorkspaces()
+        torch.cuda.empty_cache()
+
+    expected = steps(6)
+    torch.testing.assert_close(steps(6, forget), expected, rtol=1e-2, atol=1e-3)
