@@ -12,9 +12,9 @@ smaller than published, where a method's name does not say otherwise.
 Each method of a class order is a cell, kept in ``results/protocol_Nstep.csv`` (``..._cpu.csv`` on a CPU): the same
 command goes on where it stopped. A cell that would take longer than what is left of the minutes, by the last one
 of its method, is not begun. First come random, herded and distilled memories of all class orders, which make a class
-order count; then distilled ones of more iterations with the queue of embedders as configured, real images of as many
-updates of the networks as distilled ones have (a stored image shows four), the rivals stored smaller, and twice the
-iterations. Rows stand in the JSON file of that name, written after each cell, each with the class orders it has.
+order count; then distilled ones with the queue of embedders as configured, also of more iterations, real images of as
+many updates of the networks as distilled ones have (a stored image shows four), the rivals stored smaller, and twice
+the iterations. Rows stand in the JSON file of that name, written after each cell, each with the class orders it has.
 Without a CUDA device it prints ``not measured``, unless ``--device cpu`` asks for it.
 """
 
@@ -51,6 +51,7 @@ METHODS = {
     "random": ("memory.method=random",),
     "herding": ("memory.method=herding",),
     "distilled": ("memory.method=distilled",),
+    "distilled, whole queue": ("memory.method=distilled", *QUEUE),
     "distilled, whole queue, three times the iterations": ("memory.method=distilled", *QUEUE),
     "random, four times the epochs": ("memory.method=random",),
     "herding, four times the epochs": ("memory.method=herding",),

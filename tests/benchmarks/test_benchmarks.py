@@ -460,16 +460,16 @@ def test_the_protocol_in_miniature(results: Path, capsys: pytest.CaptureFixture[
 
 @pytest.mark.usefixtures("without_jpeg")
 def test_the_protocol_goes_on_where_it_stopped(results: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """One cell in each call that has no time: eight methods, one class order, which counts with the first three."""
+    """One cell in each call that has no time: nine methods, one class order, which counts with the first three."""
     once = {"orders": 1, "steps": [5]}
-    for cells in range(1, 9):
+    for cells in range(1, 10):
         rows, left = protocol_rows(**once, minutes=1e-9)
-        assert left == 8 - cells
+        assert left == 9 - cells
         assert bool(rows) == (cells >= 3)
         assert cells != 3 or not any("half-size" in row["name"] for row in rows[5])
-        assert ("cells are left" in capsys.readouterr().out) == (cells < 8)
+        assert ("cells are left" in capsys.readouterr().out) == (cells < 9)
     stored = (results / "protocol_5step_cpu.csv").read_text()
-    assert len(stored.splitlines()) == 1 + 8 * 2
+    assert len(stored.splitlines()) == 1 + 9 * 2
     assert protocol_rows(**once) == (rows, 0)  # nothing was left
     assert " %, " not in capsys.readouterr().out
     assert {row["seeds"] for row in rows[5]} == {"class order of seed 0, 2 networks each"}
@@ -481,13 +481,13 @@ def test_the_protocol_goes_on_where_it_stopped(results: Path, capsys: pytest.Cap
 @pytest.mark.usefixtures("without_jpeg")
 def test_a_cells_time_is_expected_by_those_of_earlier_calls(results: Path) -> None:
     once = {"orders": 1, "steps": [5]}
-    assert protocol_rows(**once, minutes=1e-9)[1] == 7
+    assert protocol_rows(**once, minutes=1e-9)[1] == 8
     file = results / "protocol_5step_cpu.csv"
     with file.open() as lines:
         settings = next(csv.DictReader(lines))["settings"]
     (place, cell), *_ = protocol.read_cells(file, settings).items()
     protocol.write_cells(file, settings, {place: dataclasses.replace(cell, seconds=1e6)})
-    assert protocol_rows(**once, minutes=60)[1] == 6  # one is always begun, and no other would end in an hour
+    assert protocol_rows(**once, minutes=60)[1] == 7  # one is always begun, and no other would end in an hour
 
 
 @pytest.mark.usefixtures("without_jpeg")
@@ -510,8 +510,8 @@ def test_a_protocol_that_is_cut_off_keeps_its_rows(results: Path, monkeypatch: p
 @pytest.mark.usefixtures("without_jpeg")
 def test_cells_of_other_settings_are_not_taken(results: Path) -> None:
     once = {"orders": 1, "steps": [5], "minutes": 1e-9}
-    assert protocol_rows(**once)[1] == 7
-    assert protocol_rows(**once, epochs=1)[1] == 7
+    assert protocol_rows(**once)[1] == 8
+    assert protocol_rows(**once, epochs=1)[1] == 8
 
 
 def test_cells_in_turn_and_their_iterations(results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -530,6 +530,7 @@ def test_cells_in_turn_and_their_iterations(results: Path, monkeypatch: pytest.M
         ("random", 7, 1, 2, None, 1),
         ("herding", 7, 1, 2, None, 1),
         ("distilled", 7, 1, 2, None, 1),
+        ("distilled", 7, 10, 2, None, 1),
         ("distilled", 21, 10, 2, None, 1),
         ("random", 7, 1, 8, None, 1),
         ("herding", 7, 1, 8, None, 1),

@@ -1537,18 +1537,6 @@ def test_compiled_steps_on_cuda_go_the_way_of_eager_ones(objective, options):
 
 
 @on_gpu
-def test_a_queue_that_is_recorded_before_the_images_step_goes_the_way_of_an_eager_one():
-    """So many steps of the queue in the first iteration; each network for class centralization was recorded before."""
-    groups, queue = images_of(1, 4, 8), QueueConfig(networks=2, steps=10, batch_size=8, every=3)
-    config = extended(precision="float32", cm=0.1, cc=0.1).model_copy(update={"queue": queue})
-    eager, compiled, start = (
-        condense(groups, config.model_copy(update=update), device="cuda")
-        for update in ({"compile": False}, {"compile": True}, {"iterations": 0})
-    )
-    assert_same_kind(compiled, eager, start)
-
-
-@on_gpu
 @pytest.mark.parametrize("compiled", [False, True])
 @pytest.mark.parametrize("objective", ["dm", "idm"])
 def test_chunks_on_cuda_change_nothing(objective, compiled, monkeypatch):
