@@ -12,10 +12,11 @@ smaller than published, where a method's name does not say otherwise.
 Each method of a class order is a cell, kept in ``results/protocol_Nstep.csv`` (``..._cpu.csv`` on a CPU): the same
 command goes on where it stopped. A cell that would take longer than what is left of the minutes, by the last one
 of its method, is not begun. First come random, herded and distilled memories of all class orders, which make a class
-order count; then distilled ones with the queue of embedders as configured, also of more iterations, real images of as
-many updates of the networks as distilled ones have (a stored image shows four), the rivals stored smaller, and twice
-the iterations. Rows stand in the JSON file of that name, written after each cell, each with the class orders it has.
-Without a CUDA device it prints ``not measured``, unless ``--device cpu`` asks for it.
+order count; then distilled ones with the queue of embedders as configured, real images of as many updates of the
+networks as distilled ones have (a stored image shows four), distilled ones of more iterations, the rivals stored
+smaller, and twice the iterations. Rows stand in the JSON file of that name, written after each cell, each with the
+class orders it has; the device and the commit there are the last cell's, the CSV file has those of each cell. Without a
+CUDA device it prints ``not measured``, unless ``--device cpu`` asks for it.
 """
 
 import argparse
@@ -52,9 +53,9 @@ METHODS = {
     "herding": ("memory.method=herding",),
     "distilled": ("memory.method=distilled",),
     "distilled, whole queue": ("memory.method=distilled", *QUEUE),
-    "distilled, whole queue, three times the iterations": ("memory.method=distilled", *QUEUE),
     "random, four times the epochs": ("memory.method=random",),
     "herding, four times the epochs": ("memory.method=herding",),
+    "distilled, whole queue, three times the iterations": ("memory.method=distilled", *QUEUE),
     "half-size herding": ("memory.method=herding", "memory.downscale=2"),
     "random JPEG": ("memory.method=random", "memory.jpeg=25"),
     "distilled, twice the iterations": ("memory.method=distilled",),
@@ -80,16 +81,21 @@ SMALLER = (
     *("distill.queue.networks=1", "distill.queue.steps=2", "distill.cc.trainings=1"),
     "evaluate.batch_size=128",
 )
-COLUMNS = ("order", "method", "network", "accuracy", "bytes", "seconds", "settings")
+COLUMNS = ("order", "method", "network", "accuracy", "bytes", "seconds", "settings", "device", "commit")
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One method in one class order: accuracies of its networks in percent, bytes of its memory, seconds it took."""
+    """One method in one class order: accuracies of its networks in percent, bytes of its memory, seconds it took.
+
+    ``device`` and ``commit`` are what it ran on; a commit with changes of its own ends in ``+``.
+    """
 
     accuracies: list[float]
     nbytes: int
     seconds: float
+    device: str
+    commit: str
 
 
 Found = dict[tuple[int, str], Cell]  # by class order and method
@@ -102,9 +108,8 @@ def read_cells(file: Path, settings: str) -> Found:
     found: Found = {}
     for line in csv.DictReader(io.StringIO(file.read_text(encoding="utf-8"))):
         if line["settings"] == settings:
-            cell = found.setdefault(
-                (int(line["order"]), line["method"]), Cell([], int(line["bytes"]), float(line["seconds"]))
-            )
+            empty = Cell([], int(line["bytes"]), float(line["seconds"]), line["device"], line["commit"])
+            cell = found.setdefault((int(line["order"]), line["method"]), empty)
             cell.accuracies.append(float(line["accuracy"]))
     return found
 
@@ -116,7 +121,8 @@ def write_cells(file: Path, settings: str, found: Found) -> None:
     lines.writerow(COLUMNS)
     for (order, method), cell in sorted(found.items()):
         for network, accuracy in enumerate(cell.accuracies):
-            lines.writerow([order, method, network, accuracy, cell.nbytes, round(cell.seconds, 1), settings])
+            made = (cell.nbytes, round(cell.seconds, 1), settings, cell.device, cell.commit)
+            lines.writerow([order, method, network, accuracy, *made])
     file.parent.mkdir(exist_ok=True)
     write_bytes(file, text.getvalue().encode())
 
@@ -150,7 +156,8 @@ def measure(config: Config, dataset: ImageDataset, device: torch.device) -> Cell
     start = time.perf_counter()
     memory = last_memory(config, dataset, device)
     accuracies = final_accuracies(memory, config, dataset, device)
-    return Cell(accuracies, memory.nbytes, time.perf_counter() - start)
+    seconds, made = time.perf_counter() - start, provenance(device)
+    return Cell(accuracies, memory.nbytes, seconds, made["device"], str(made["commit"]))
 
 
 def complete(found: Found, orders: int) -> list[int]:

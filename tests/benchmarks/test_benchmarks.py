@@ -37,6 +37,7 @@ from iid_cl.data.augmentation import UNIFORMS, make_parameters
 from iid_cl.data.datasets import load_dataset
 from iid_cl.memory.files import load_memory
 from iid_cl.memory.jpeg import decode, encode
+from iid_cl.runs.provenance import provenance
 from iid_cl.runs.run import run
 from iid_cl.seeding import make_generator
 from iid_cl.studies.cases import load_study
@@ -416,6 +417,10 @@ def protocol_rows(**changes: Any) -> tuple[dict[int, list[dict[str, Any]]], int]
     return protocol.main(None, **{**given, **changes})
 
 
+def a_cell(*accuracies: float) -> protocol.Cell:
+    return protocol.Cell(list(accuracies), 7, 1.0, "cpu", "c0ffee")
+
+
 @pytest.fixture
 def without_jpeg(monkeypatch: pytest.MonkeyPatch) -> None:
     """Digits are smaller than JPEG's tables."""
@@ -468,8 +473,10 @@ def test_the_protocol_goes_on_where_it_stopped(results: Path, capsys: pytest.Cap
         assert bool(rows) == (cells >= 3)
         assert cells != 3 or not any("half-size" in row["name"] for row in rows[5])
         assert ("cells are left" in capsys.readouterr().out) == (cells < 9)
-    stored = (results / "protocol_5step_cpu.csv").read_text()
-    assert len(stored.splitlines()) == 1 + 9 * 2
+    stored = list(csv.DictReader(io.StringIO((results / "protocol_5step_cpu.csv").read_text())))
+    assert len(stored) == 9 * 2
+    assert {row["device"] for row in stored} == {"cpu"}
+    assert {row["commit"] for row in stored} == {str(provenance(torch.device("cpu"))["commit"])}
     assert protocol_rows(**once) == (rows, 0)  # nothing was left
     assert " %, " not in capsys.readouterr().out
     assert {row["seeds"] for row in rows[5]} == {"class order of seed 0, 2 networks each"}
@@ -498,7 +505,7 @@ def test_a_protocol_that_is_cut_off_keeps_its_rows(results: Path, monkeypatch: p
         asked.append(config.memory.method)
         if len(asked) == 4:
             raise KeyboardInterrupt
-        return protocol.Cell([50.0, 50.0], 1, 1.0)
+        return a_cell(50.0, 50.0)
 
     monkeypatch.setattr(protocol, "measure", measure)
     with pytest.raises(KeyboardInterrupt):
@@ -522,7 +529,7 @@ def test_cells_in_turn_and_their_iterations(results: Path, monkeypatch: pytest.M
         asked.append(
             (memory.method, config.distill.iterations, steps, config.evaluate.epochs, memory.jpeg, memory.downscale)
         )
-        return protocol.Cell([50.0, 50.0], 1, 1.0)
+        return a_cell(50.0, 50.0)
 
     monkeypatch.setattr(protocol, "measure", measure)
     protocol_rows(orders=1, steps=[5], iterations=7)
@@ -531,9 +538,9 @@ def test_cells_in_turn_and_their_iterations(results: Path, monkeypatch: pytest.M
         ("herding", 7, 1, 2, None, 1),
         ("distilled", 7, 1, 2, None, 1),
         ("distilled", 7, 10, 2, None, 1),
-        ("distilled", 21, 10, 2, None, 1),
         ("random", 7, 1, 8, None, 1),
         ("herding", 7, 1, 8, None, 1),
+        ("distilled", 21, 10, 2, None, 1),
         ("herding", 7, 1, 2, None, 2),
         ("random", 7, 1, 2, 25, 1),
         ("distilled", 14, 1, 2, None, 1),
@@ -541,10 +548,10 @@ def test_cells_in_turn_and_their_iterations(results: Path, monkeypatch: pytest.M
 
 
 def test_a_methods_row_counts_the_class_orders_it_has() -> None:
-    found = {(order, "herding"): protocol.Cell([10.0 + order, 12.0 + order], 7, 1.0) for order in range(3)}
-    found |= {(order, "distilled"): protocol.Cell([20.0, 20.0 + 4 * order], 7, 1.0) for order in range(3)}
+    found = {(order, "herding"): a_cell(10.0 + order, 12.0 + order) for order in range(3)}
+    found |= {(order, "distilled"): a_cell(20.0, 20.0 + 4 * order) for order in range(3)}
     longer = "distilled, twice the iterations"
-    found[0, longer] = protocol.Cell([30.0, 31.0], 7, 1.0)
+    found[0, longer] = a_cell(30.0, 31.0)
     rows = {row["name"]: (row["value"], row["seeds"]) for row in protocol.rows_of(found, [0, 1, 2], 2)}
     several, one = "class orders of seeds 0 to 2, 2 networks each", "class order of seed 0, 2 networks each"
     assert rows == {
