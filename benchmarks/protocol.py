@@ -10,13 +10,13 @@ networks are trained after that step only. Iterations, epochs, batches and the n
 smaller than published, where a method's name does not say otherwise.
 
 Each method of a class order is a cell, kept in ``results/protocol_Nstep.csv`` (``..._cpu.csv`` on a CPU): the same
-command goes on where it stopped. A cell that would take longer than what is left of the minutes, by the last one
-of its method, is not begun. First come random, herded and distilled memories of all class orders, which make a class
-order count; then distilled ones with the queue of embedders as configured, real images of as many updates of the
-networks as distilled ones have (a stored image shows four), distilled ones of more iterations, the rivals stored
-smaller, and twice the iterations. Rows stand in the JSON file of that name, written after each cell, each with the
-class orders it has; the device and the commit there are the last cell's, the CSV file has those of each cell. Without a
-CUDA device it prints ``not measured``, unless ``--device cpu`` asks for it.
+command goes on where it stopped. A cell that would take longer than what is left of the minutes, by the last one of
+its method or of the one it lengthens, is not begun. First come random, herded and distilled memories of all class
+orders, which make a class order count; then distilled ones with the queue of embedders as configured, real images of
+as many updates of the networks as distilled ones have (a stored image shows four), distilled ones of more iterations,
+the rivals stored smaller, and twice the iterations. Rows stand in the JSON file of that name, written after each
+cell, each with the class orders it has; the device and the commit there are the last cell's, the CSV file has those
+of each cell. Without a CUDA device it prints ``not measured``, unless ``--device cpu`` asks for it.
 """
 
 import argparse
@@ -245,10 +245,11 @@ def main(
     first = True
     while todo and dataset is not None:
         order, count, method = todo[0]
-        expected = lasted.get(method, max(lasted.values(), default=0.0))
-        if not first and time.perf_counter() - began + expected > 60 * minutes:
+        key, times = LONGER.get(method, ("distill.iterations", 1))
+        like = times * lasted.get(method.rpartition(",")[0], max(lasted.values(), default=0.0))
+        if not first and time.perf_counter() - began + lasted.get(method, like) > 60 * minutes:
             break
-        longer = [f"{key}={times * given[key]}" for key, times in (LONGER[method],)] if method in LONGER else []
+        longer = [f"{key}={times * given[key]}"] if method in LONGER else []
         config = load_config(_name(count), [*compiled, *keys, *METHODS[method], *longer, f"seed={order}"])
         cell = found[count][order, method] = measure(config, dataset, device)
         write_cells(files[count], settings, found[count])

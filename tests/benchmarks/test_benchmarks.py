@@ -498,6 +498,20 @@ def test_a_cells_time_is_expected_by_those_of_earlier_calls(results: Path) -> No
 
 
 @pytest.mark.usefixtures("without_jpeg")
+def test_a_longer_cells_time_is_expected_by_what_it_lengthens(results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Herding takes ten minutes, all else one: random images of four times the epochs need not wait for an hour."""
+    asked: list[tuple[str, int]] = []
+
+    def measure(config: Config, *_: Any) -> protocol.Cell:
+        asked.append((config.memory.method, config.evaluate.epochs))
+        return dataclasses.replace(a_cell(50.0, 50.0), seconds=600.0 if config.memory.method == "herding" else 60.0)
+
+    monkeypatch.setattr(protocol, "measure", measure)
+    assert protocol_rows(orders=1, steps=[5], minutes=11)[1] == 4
+    assert asked[-1] == ("random", 8)  # herding's would take 40 minutes
+
+
+@pytest.mark.usefixtures("without_jpeg")
 def test_a_protocol_that_is_cut_off_keeps_its_rows(results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[str] = []
 
