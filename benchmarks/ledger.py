@@ -101,6 +101,33 @@ def comparison(name: str) -> str:
     return "\n".join([*lines, "", _origin(rows[0])])
 
 
+def differences(name: str) -> str:
+    """The rows of ``results/NAME.json`` as a line per figure and a column for each that it is set against.
+
+    A row called "ours minus rival" stands in the line of "ours", in bold where it misses its target.
+    """
+    rows = json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
+    gains = {tuple(one["name"].split(" minus ")): one for one in rows if " minus " in one["name"]}
+    rivals = list(dict.fromkeys(rival for _, rival in gains))
+    columns = ["value", "of", *(f"minus {rival}" for rival in rivals)]
+    lines = [f"| | {' | '.join(columns)} |", "|---|" + "---:|" * len(columns)]
+    for one in rows:
+        figure = one["name"].partition(":")[0]
+        if " minus " in figure:
+            continue
+        value = f"{one['value']:.1f}" + (f" ± {one['std']:.1f}" if "std" in one else "")
+        of = one["seeds"].partition(",")[0].rpartition(" of ")[2]
+        cells = [value, of, *(_gain(gains.get((figure, rival))) for rival in rivals)]
+        lines.append(f"| {figure} | {' | '.join(cells)} |")
+    return "\n".join([*lines, "", _origin(rows[0])])
+
+
+def _gain(one: dict[str, Any] | None) -> str:
+    if one is None:
+        return ""
+    return f"**{_spread(one, '+')}**" if missed([one]) else _spread(one, "+")
+
+
 def _spread(one: dict[str, Any], sign: str = "") -> str:
     half = f" ± {one['ci95']:.1f}" if "ci95" in one else ""
     return f"{one['value']:{sign}.1f}{half}"
@@ -120,13 +147,13 @@ def _number(value: float, unit: str) -> str:
 
 
 def update(text: str) -> str:
-    """Puts the tables of ``<!-- results: NAME -->`` and ``<!-- comparison: NAME -->`` up to their ``<!-- end -->``."""
-    kinds = {"results": table, "comparison": comparison}
+    """Puts the tables of ``<!-- KIND: NAME -->`` up to their ``<!-- end -->``, each kind by the function below."""
+    kinds = {"results": table, "comparison": comparison, "differences": differences}
 
     def made(match: re.Match[str]) -> str:
         return f"<!-- {match[1]}: {match[2]} -->\n{kinds[match[1]](match[2])}\n<!-- end -->"
 
-    return re.sub(r"<!-- (results|comparison): ([\w-]+) -->\n.*?<!-- end -->", made, text, flags=re.DOTALL)
+    return re.sub(rf"<!-- ({'|'.join(kinds)}): ([\w-]+) -->\n.*?<!-- end -->", made, text, flags=re.DOTALL)
 
 
 def main() -> int:

@@ -722,6 +722,28 @@ def test_a_ratio_is_shown_with_its_target(results: Path) -> None:
     assert "| ours | 1234 samples/s, ratio 0.95 | ratio ≥ 0.9 |" in ledger.table("some")
 
 
+def test_differences_stand_in_a_column_for_each_rival(results: Path) -> None:
+    all_seeds, one = "class orders of seeds 0 to 1, 3 networks each", "class order of seed 0, 3 networks each"
+    aim = {"target": 8.0, "better": "higher"}
+    rows = [
+        ledger.row("herding: final, 7 bytes", [10.0, 12.0], "%", seeds=all_seeds),
+        ledger.row("random: final, 7 bytes", [5.0, 5.0], "%", seeds=all_seeds),
+        ledger.row("distilled, longer: final, 7 bytes", [18.0], "%", seeds=one),
+        ledger.row("distilled, longer minus herding", [7.96], "%", seeds=one, **aim),
+        ledger.row("distilled, longer minus random", [13.0], "%", seeds=one, ci95=0.25, **aim),
+    ]
+    ledger.write("some", rows, ORIGIN, 3.2)
+    page = ledger.update("<!-- differences: some -->\n<!-- end -->\n").splitlines()
+    assert page[1:6] == [
+        "| | value | of | minus herding | minus random |",
+        "|---|---:|---:|---:|---:|",
+        "| herding | 11.0 ± 1.4 | seeds 0 to 1 |  |  |",
+        "| random | 5.0 ± 0.0 | seeds 0 to 1 |  |  |",
+        "| distilled, longer | 18.0 | seed 0 | **+8.0** | +13.0 ± 0.2 |",
+    ]
+    assert page[7].startswith("`python -m benchmarks.some`")
+
+
 def test_a_page_takes_its_tables_from_the_ledger(results: Path) -> None:
     ledger.write(
         "some", [ledger.row("accuracy", [50.0, 51.0], "%", target=40.0, better="higher")], ORIGIN, 3.2, "--fast"
