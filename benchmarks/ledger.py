@@ -115,9 +115,8 @@ def differences(name: str) -> str:
         figure = one["name"].partition(":")[0]
         if " minus " in figure:
             continue
-        value = f"{one['value']:.1f}" + (f" ± {one['std']:.1f}" if "std" in one else "")
         of = one["seeds"].partition(",")[0].rpartition(" of ")[2]
-        cells = [value, of, *(_gain(gains.get((figure, rival))) for rival in rivals)]
+        cells = [_pair(one["value"], one.get("std")), of, *(_gain(gains.get((figure, rival))) for rival in rivals)]
         lines.append(f"| {figure} | {' | '.join(cells)} |")
     return "\n".join([*lines, "", _origin(rows[0])])
 
@@ -129,8 +128,12 @@ def _gain(one: dict[str, Any] | None) -> str:
 
 
 def _spread(one: dict[str, Any], sign: str = "") -> str:
-    half = f" ± {one['ci95']:.1f}" if "ci95" in one else ""
-    return f"{one['value']:{sign}.1f}{half}"
+    return _pair(one["value"], one.get("ci95"), sign)
+
+
+def _pair(value: float, half: float | None, sign: str = "") -> str:
+    """Spaces that no line is broken at keep it together."""
+    return f"{value:{sign}.1f}" + ("" if half is None else f"\u00a0±\u00a0{half:.1f}")
 
 
 def _origin(row: dict[str, Any]) -> str:

@@ -733,7 +733,7 @@ def test_differences_stand_in_a_column_for_each_rival(results: Path) -> None:
         ledger.row("distilled, longer minus random", [13.0], "%", seeds=one, ci95=0.25, **aim),
     ]
     ledger.write("some", rows, ORIGIN, 3.2)
-    page = ledger.update("<!-- differences: some -->\n<!-- end -->\n").splitlines()
+    page = ledger.update("<!-- differences: some -->\n<!-- end -->\n").replace("\u00a0", " ").splitlines()
     assert page[1:6] == [
         "| | value | of | minus herding | minus random |",
         "|---|---:|---:|---:|---:|",
