@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from importlib import resources
 from typing import Any
 
-from iid_cl.config import WITHOUT_MEMORY, Config
+from iid_cl.config import REAL_METHODS, Config
 from iid_cl.config_files import parse_config, parse_section, read_yaml, with_overrides
 from iid_cl.errors import UserError
 from iid_cl.studies.config import StudyConfig
@@ -48,14 +48,17 @@ def cases(study: StudyConfig) -> list[Case]:
     """Each variant at each swept value.
 
     Raises:
-        UserError: a variant is no valid configuration or holds no images, seeds run out of range, variants differ in
-            the architectures they are judged on, or an iteration to judge never comes.
+        UserError: a variant is no valid configuration or its method needs a stream, seeds run out of range, variants
+            differ in the architectures they are judged on, or an iteration to judge never comes.
     """
     found = list(_cases(study))
     for case in found:
         where, config = f"study {study.name}, variant {case.variant!r}", case.config
-        if config.memory.method in WITHOUT_MEMORY:
-            raise UserError(f"{where}: memory.method {config.memory.method!r} keeps no images to judge.")
+        if config.memory.method not in (known := ("distilled", *REAL_METHODS)):
+            raise UserError(
+                f"{where}: memory.method {config.memory.method!r} belongs to a stream of experiences; "
+                f"use {', '.join(known)}."
+            )
         if config.seed + study.seeds > 2**32:
             raise UserError(f"{where}: {study.seeds} seeds from {config.seed} on leave the range below 2**32.")
         if _architectures(config) != _architectures(found[0].config):

@@ -238,8 +238,10 @@ WIDER = {"name": "convnet", "width": 8, "depth": 1}
 @pytest.mark.parametrize(
     ("base", "keys", "shown"),
     [
-        ({}, {"memory.method": "none"}, "memory.method 'none' keeps no images"),
-        ({}, {"memory.method": "joint"}, "memory.method 'joint' keeps no images"),
+        ({}, {"memory.method": "none"}, "memory.method 'none' belongs to a stream of experiences; use distilled,"),
+        ({}, {"memory.method": "joint"}, "memory.method 'joint' belongs to a stream"),
+        ({}, {"memory.method": "auto"}, "memory.method 'auto' belongs to a stream"),
+        ({}, {"memory.method": "hybrid"}, "memory.method 'hybrid' belongs to a stream"),
         ({}, {"seed": 2**32 - 2}, f"3 seeds from {2**32 - 2} on leave the range below 2**32"),
         ({}, {"evaluate.network": {"name": "mlp"}}, "is judged on other architectures than 'a'"),
         ({}, {"evaluate.network.width": 8}, "is judged on other architectures than 'a'"),

@@ -368,7 +368,7 @@ def test_each_variant_has_the_data_that_it_names(tmp_path: Path, monkeypatch: py
 
 @pytest.mark.parametrize("method", ["none", "joint"])
 def test_methods_without_images_are_refused(tmp_path: Path, method: str) -> None:
-    with pytest.raises(UserError, match=rf"memory\.method '{method}' keeps no images"):
+    with pytest.raises(UserError, match=rf"memory\.method '{method}' belongs to a stream"):
         Finished(study(QUICK, variants=[{"name": "a", "set": {"memory.method": method}}]), tmp_path / "study")
 
 

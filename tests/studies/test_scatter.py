@@ -187,7 +187,7 @@ def test_a_directory_that_holds_something_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("method", ["none", "joint"])
 def test_methods_without_images_are_refused(plane: type[FirstTwo], tmp_path: Path, method: str) -> None:
-    with pytest.raises(UserError, match=rf"memory\.method '{method}' keeps no images"):
+    with pytest.raises(UserError, match=rf"memory\.method '{method}' belongs to a stream"):
         Finished(scattered(variants=[{"name": "a", "set": {"memory.method": method}}]), tmp_path / "features")
     assert list(tmp_path.iterdir()) == []
 
