@@ -105,11 +105,12 @@ class MemoryConfig(Section):
     """What is kept of past classes. Budgets exclude each other; the bytes of images count their labels."""
 
     method: Method = Field(
-        "distilled",
-        description="distilled; hybrid (a `share` of distilled images, the others herded); auto (the share, or JPEG, "
-        "that wins on held-out images of the first experience); real images of each class by random, herding, "
-        "k_centre or closest to the mean; reservoir (real images of all classes alike); as the bounds, none (no "
-        "memory), cumulative (one network trained on all data so far in each experience) and joint (all data at once).",
+        "auto",
+        description="auto (distilled, hybrid or real images, whole or as JPEG: what wins on held-out images of the "
+        "first experience); distilled; hybrid (a `share` of distilled images, the others herded); real images of each "
+        "class by random, herding, k_centre or closest to the mean; reservoir (real images of all classes alike); as "
+        "the bounds, none (no memory), cumulative (one network trained on all data so far in each experience) and "
+        "joint (all data at once).",
     )
     ipc: Annotated[int, Field(ge=1, le=10**6)] | None = Field(
         None,
@@ -160,7 +161,8 @@ class MemoryConfig(Section):
             value = getattr(self, key)
             if value != type(self).model_fields[key].default and self.method not in methods:
                 shown = str(value).lower() if isinstance(value, bool) else value
-                raise ValueError(f"{key}: {shown} means nothing to {self.method!r}; leave it out")
+                way_out = f"leave it out, or set method to {' or '.join(methods)}"
+                raise ValueError(f"{key}: {shown} means nothing to {self.method!r}; {way_out}")
         if self.jpeg is not None and self.downscale > 1:
             raise ValueError(f"jpeg: {self.jpeg} contradicts downscale: {self.downscale}; leave one out")
         return self

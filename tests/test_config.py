@@ -516,7 +516,8 @@ def test_a_method_of_ones_own_says_what_it_holds(method: str) -> None:
 def test_soft_labels_belong_to_distilled_images(method: str) -> None:
     message = refusal(f"memory={{method: {method}, soft_labels: true}}")
     assert f"soft_labels: true means nothing to {method!r}" in message
-    assert load_config(None, ["memory.soft_labels=true"]).memory.soft_labels
+    assert "leave it out, or set method to distilled or hybrid." in message
+    assert load_config(None, ["memory={method: distilled, soft_labels: true}"]).memory.soft_labels
 
 
 @pytest.mark.parametrize(

@@ -80,5 +80,8 @@ def _cases(study: StudyConfig) -> Iterator[Case]:
     for variant in study.variants:
         for x in values:
             swept = [] if study.sweep is None else [(study.sweep.key, x)]
-            keys = with_overrides(study.base, [*variant.set.items(), *swept])
+            memory = study.base.get("memory", {})
+            if isinstance(memory, dict):  # anything else is refused below
+                memory = {"method": "distilled", **memory}  # a stream's default belongs to a stream
+            keys = with_overrides(study.base, [("memory", memory), *variant.set.items(), *swept])
             yield Case(variant.name, x, parse_config(keys, f"study {study.name}, variant {variant.name!r}"))

@@ -43,7 +43,10 @@ class StudyConfig(Section):
 
     name: Name = Field(description="Name of the study.")
     title: Line = Field(description="Title of the figure.")
-    base: Overrides = Field(default_factory=dict, description="Keys of a configuration, shared by all variants.")
+    base: Overrides = Field(
+        default_factory=dict,
+        description="Keys of a configuration, shared by all variants; without `memory.method` it is distilled.",
+    )
     variants: list[VariantConfig] = Field(description="What is compared.", min_length=1)
     sweep: SweepConfig | None = Field(None, description="A key varied along the x-axis.")
     iterations: list[Annotated[int, Field(ge=0, le=10**9)]] | None = Field(

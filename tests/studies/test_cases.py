@@ -14,7 +14,7 @@ from iid_cl.data.datasets import load_dataset
 from iid_cl.errors import UserError
 from iid_cl.runs.checks import check_methods, check_network
 from iid_cl.studies.cases import cases, load_study, shipped_studies
-from iid_cl.studies.config import ScatterConfig
+from iid_cl.studies.config import ScatterConfig, StudyConfig
 from tests.studies.helpers import BASE, study, values_of
 
 pytestmark = pytest.mark.usefixtures("in_tmp_path")  # a local file would precede a shipped study
@@ -114,6 +114,15 @@ def test_a_variant_overrides_the_base_and_the_sweep_overrides_both() -> None:
         )
     )
     assert (one.config.memory.ipc, one.config.train.lr, one.config.train.epochs) == (7, 0.5, 9)
+
+
+def test_what_names_no_method_is_distilled() -> None:
+    """A stream's default, auto, tries ways in an experience, and a study has none."""
+    base = {"stream": {"dataset": "digits"}, "memory": {"ipc": 3}}
+    variants = [{"name": "a"}, {"name": "b", "set": {"memory.method": "random"}}]
+    for given, ipc in ((base, 3), ({"stream": {"dataset": "digits"}}, None)):
+        found = cases(StudyConfig(name="x", title="x", base=given, variants=variants))
+        assert [(c.config.memory.method, c.config.memory.ipc) for c in found] == [("distilled", ipc), ("random", ipc)]
 
 
 def test_a_variant_leaves_the_others_alone() -> None:
