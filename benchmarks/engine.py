@@ -70,7 +70,7 @@ def deviations(
         config.cc, seed=0, device=device, normalization=NORMALIZATION, augmentations=NAMES,
     )  # fmt: skip
     psi = build_network(config.embedder, sampler.shape, 1, make_generator(1), device).requires_grad_(False)
-    plain = plain_network(3, config.embedder.width, config.embedder.depth).to(device)
+    plain = plain_network(3, config.embedder.width, config.embedder.blocks(*sampler.shape[1:])).to(device)
     plain.load_state_dict(dict(zip(plain.state_dict(), psi.state_dict().values(), strict=False)))
     synthetic = NORMALIZATION.apply(sampler.initial(IPC))
     real = [sampler.real(row) for row in rows]

@@ -49,7 +49,7 @@ def convnet_traffic(network: NetworkConfig, shape: tuple[int, int, int], bytes_p
     """
     channels, height, width = shape
     values = 0
-    for _ in range(network.depth):
+    for _ in range(network.blocks(height, width)):
         output = network.width * height * width
         values += channels * height * width + 3 * output + output // 4
         channels, height, width = network.width, height // 2, width // 2

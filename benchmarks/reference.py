@@ -130,7 +130,7 @@ def reference_distill(
         parameters = make_parameters(uniforms, augmentations, (shape[1], shape[2])).to(device)
         with torch.random.fork_rng():
             torch.manual_seed(int(torch.randint(2**31, (1,), generator=generator)))
-            embedder = plain_network(shape[0], config.embedder.width, config.embedder.depth).to(device)
+            embedder = plain_network(shape[0], config.embedder.width, config.embedder.blocks(*shape[1:])).to(device)
         _, synthetic.grad = reference_gradient(synthetic, PlainDraw(real, parameters, embedder), config, normalization)
         optimizer.step()
         schedule.step()

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import torch
 
-from iid_cl.config_distill import NetworkConfig
+from iid_cl.config_distill import EmbedderConfig, NetworkConfig
 from iid_cl.errors import UserError
 from iid_cl.nets.alexnet import AlexNet
 from iid_cl.nets.base import Network, initialize
@@ -31,16 +31,24 @@ __all__ = [
 
 
 def _convnet(config: NetworkConfig, shape: tuple[int, int, int], classes: int) -> Network:
-    if min(shape[1:]) >> config.depth < 1:
+    _, height, width = shape
+    depth = config.blocks(height, width)
+    if min(height, width) >> depth < 1:
         raise UserError(
-            f"depth: {config.depth} ConvNet blocks halve {shape[1]}x{shape[2]} images to nothing; "
-            f"use at most {min(shape[1:]).bit_length() - 1}."
+            f"depth: {depth} ConvNet blocks halve {height}x{width} images to nothing; "
+            f"use at most {min(height, width).bit_length() - 1}."
+        )
+    # the mean over a whole normalised map is nearly the same for every image: matching it matches noise
+    if isinstance(config, EmbedderConfig) and config.norm != "none" and (height >> depth) * (width >> depth) == 1:
+        raise UserError(
+            f"depth: {depth} ConvNet blocks leave one position of {height}x{width} images, whose normalised features "
+            f"tell nothing apart; use at most {max(height, width).bit_length() - 2}, or norm 'none'."
         )
     return ConvNet(
         shape,
         classes,
         width=config.width,
-        depth=config.depth,
+        depth=depth,
         norm=config.norm,
         activation=config.activation,
         pooling=config.pooling,

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from iid_cl.config_distill import NetworkConfig
+from iid_cl.config_distill import EmbedderConfig, NetworkConfig
 from iid_cl.errors import UserError
 from iid_cl.nets import NETWORKS, ConvNet, ResNet18, build_network, initialize
 from tests.nets.helpers import NORMLESS, build, count_parameters, pictures, shape_for
@@ -19,6 +19,23 @@ NAMES_AND_NORMS = [
 
 
 # --- shapes and stages
+
+
+@pytest.mark.parametrize(
+    ("shape", "sides"),
+    [
+        ((3, 32, 32), (4, 4)),  # published: three blocks
+        ((3, 64, 64), (4, 4)),  # published: four
+        ((1, 28, 28), (3, 3)),
+        ((1, 8, 8), (4, 4)),
+        ((1, 4, 4), (2, 2)),  # one block at least
+        ((3, 16, 100), (4, 25)),
+    ],
+    ids=str,
+)
+def test_by_default_a_convnet_ends_at_about_four_pixels_a_side(shape, sides):
+    network = build(shape, width=2, depth=None)
+    assert network.embed(pictures(2, shape)).shape == (2, 2, *sides)
 
 
 @pytest.mark.parametrize(
@@ -271,6 +288,21 @@ def test_norm_is_the_one_asked_for(name, norms, norm, layer, groups):
 
 
 # --- mistakes
+
+
+@pytest.mark.parametrize(("side", "deep", "most"), [(8, 3, 2), (28, 4, 3), (32, 5, 4)])
+@pytest.mark.parametrize("norm", ["instance", "group"])
+def test_an_embedder_keeps_more_than_one_position_of_a_normalised_map(side, deep, most, norm):
+    """Their mean is nearly the same for every image: distilled by it, digits and CIFAR-10 end at chance."""
+
+    def embedder(**options):
+        return build_network(EmbedderConfig(width=4, **options), (1, side, side), 1, torch.Generator().manual_seed(0))
+
+    sentence = rf"^depth: {deep} ConvNet blocks leave one position of {side}x{side} images.* at most {most}, or norm"
+    with pytest.raises(UserError, match=sentence):
+        embedder(depth=deep, norm=norm)
+    assert embedder(depth=most, norm=norm).embed(pictures(2, (1, side, side))).shape[2] > 1
+    assert embedder(depth=deep, norm="none").embed(pictures(2, (1, side, side))).shape == (2, 4, 1, 1)
 
 
 @pytest.mark.parametrize(("side", "most"), [(8, 3), (28, 4), (32, 5)])
