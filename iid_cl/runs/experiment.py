@@ -1,5 +1,6 @@
 """One run: a learner goes through the stream with one method, evaluated after each experience."""
 
+import math
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -29,7 +30,7 @@ from iid_cl.runs.recording import Recording, moments
 from iid_cl.runs.reporter import Reporter
 from iid_cl.runs.result import Result
 from iid_cl.runs.saver import Saver
-from iid_cl.strategies import ClassAccuracyPlugin, DistilledBuffer, MemoryBuffer
+from iid_cl.strategies import AutoBuffer, ClassAccuracyPlugin, DistilledBuffer, MemoryBuffer
 from iid_cl.strategies.buffers import OnImages
 from iid_cl.strategies.memory_only import MemoryOnlyPlugin
 
@@ -138,6 +139,7 @@ class _Course:
         self._class_accuracies: list[dict[int, float]] = []
         self._of_classes: list[dict[int, float]] = []  # of the networks that are done with the experience at hand
         self._train_seconds = self._seconds_before = 0.0
+        self._said_choice = False
 
     def log_to(self, loggers: Loggers) -> None:
         """Has the first network and the memory logged."""
@@ -157,6 +159,7 @@ class _Course:
             if self._recording is not None:
                 self._recording.keep(None if self.memory is None else self.memory.exemplars)
             record = self._record()
+            self._say_choice()
             self._index, self._number, self._of_classes = self._index + 1, 0, []
             if on_experience is not None:
                 on_experience(record)
@@ -212,6 +215,16 @@ class _Course:
             "memory_bytes": 0 if self.memory is None else self.memory.nbytes,
         }
 
+    def _say_choice(self) -> None:
+        """Shows what `auto` keeps, and what it tried, once."""
+        memory = self.memory
+        if not isinstance(memory, AutoBuffer) or memory.choice is None or not memory.tried or self._said_choice:
+            return
+        self._said_choice = True
+        losses = sorted(memory.tried.items(), key=lambda way: math.inf if way[1] is None else way[1])
+        tried = ", ".join(f"{label} {'diverged' if loss is None else f'{loss:.3f}'}" for label, loss in losses)
+        self._reporter.line(f"{self._prefix}auto keeps: {memory.choice.label} (held-out cross-entropy: {tried})")
+
     def result(self) -> Result:
         """What the whole stream has come to."""
         memory = self.memory
@@ -232,6 +245,7 @@ class _Course:
             test_sizes=self._sizes,
             **summary(self._matrices, self._sizes),
             updates=self._progress.updates,
+            choice=memory.choice.label if isinstance(memory, AutoBuffer) and memory.choice is not None else None,
         )
 
     def _seconds(self) -> float:

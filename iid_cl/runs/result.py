@@ -18,6 +18,7 @@ class Result:
         test_sizes: test images of each experience, which ``final_accuracy`` and ``average_accuracy`` weigh by.
         train_seconds: of all networks together.
         updates: mini-batches trained on, over all experiences and networks.
+        choice: what `auto` keeps, e.g. ``distilled as JPEG``; None for other methods.
     """
 
     method: Method
@@ -39,3 +40,4 @@ class Result:
     network_matrices: list[list[list[float]]] = field(default_factory=list)
     test_sizes: list[int] = field(default_factory=list)
     updates: int = 0
+    choice: str | None = None

@@ -368,6 +368,7 @@ def test_a_kept_cell_is_read_with_all_of_its_result(tmp_path: Path, one_cell: Ce
         "network_matrices": [],
         "test_sizes": [],
         "updates": 0,
+        "choice": None,
     }
 
 
