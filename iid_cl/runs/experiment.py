@@ -223,7 +223,8 @@ class _Course:
         self._said_choice = True
         losses = sorted(memory.tried.items(), key=lambda way: math.inf if way[1] is None else way[1])
         tried = ", ".join(f"{label} {'diverged' if loss is None else f'{loss:.3f}'}" for label, loss in losses)
-        self._reporter.line(f"{self._prefix}auto keeps: {memory.choice.label} (held-out cross-entropy: {tried})")
+        noise = "" if losses[0][0] == memory.choice.label else "; no difference beyond two standard errors"
+        self._reporter.line(f"{self._prefix}auto keeps: {memory.choice.label} (held-out cross-entropy: {tried}{noise})")
 
     def result(self) -> Result:
         """What the whole stream has come to."""

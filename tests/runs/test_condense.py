@@ -47,9 +47,11 @@ def test_a_run_says_once_what_auto_keeps_and_what_it_tried() -> None:
     assert result.choice == memory.choice.label
     (line,) = (line for line in shown.getvalue().splitlines() if line.startswith("auto keeps: "))
     assert line.startswith(f"auto keeps: {result.choice} (held-out cross-entropy: ")
-    losses = dict(part.rsplit(" ", 1) for part in line[line.index(": ", 12) + 2 : -1].split(", "))
+    tried, _, remark = line.removesuffix(")").partition("cross-entropy: ")[2].partition("; ")
+    losses = dict(part.rsplit(" ", 1) for part in tried.split(", "))
     assert losses == {label: f"{loss:.3f}" for label, loss in memory.tried.items() if loss is not None}
     assert list(losses.values()) == sorted(losses.values(), key=float)
+    assert remark == ("" if next(iter(losses)) == result.choice else "no difference beyond two standard errors")
 
 
 def test_other_methods_choose_nothing() -> None:
