@@ -20,6 +20,7 @@ from iid_cl.memory.hybrid import (
     mean_loss,
     significantly_best,
     suited_partitions,
+    trial_network,
 )
 from iid_cl.memory.jpeg import JpegError, fitting_as_jpeg
 from iid_cl.seeding import draw_seed, make_generator
@@ -48,9 +49,9 @@ class AutoBuffer(HybridBuffer):
     """The way to spend the bytes that serves an early experience best: distilled, half or not, in one form or another.
 
     A tenth of the first experience's images is held out and memories are made of the others in each way. Small networks
-    (that of ``distill.embedder``) are trained on each; where the memory will be replayed beside real images of other
-    classes, half of the classes come from the memory and the others are real, and then the other way round. Later
-    experiences are kept in the same way.
+    (``distill.embedder``, at most 32 channels wide) are trained on each; where the memory will be replayed beside real
+    images of other classes, half of the classes come from the memory and the others are real, and then the other way
+    round. Later experiences are kept in the same way.
 
     Where JPEG holds at least four times as many images as fit whole, these ways are tried: distilled and half distilled
     images as JPEG (unless it holds more than half of a class), real ones as JPEG, and distilled ones at the configured
@@ -188,7 +189,7 @@ class AutoBuffer(HybridBuffer):
         return held_out_losses(
             memories,
             held_out,
-            self.config.embedder,
+            trial_network(self.config.embedder),
             beside=rest if self.replayed else None,
             normalization=self.normalization,
             augmentations=self.augmentations,

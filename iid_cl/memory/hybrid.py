@@ -31,6 +31,8 @@ DENSE = 4  # times as many images in the same bytes make JPEG worth its loss: as
 MOST_HELD_OUT = 200  # images of a class
 UPDATES = 300
 BATCH = 32
+TRIALS = 2  # networks a candidate
+TRIAL_WIDTH = 32  # channels at most: those that were measured are no wider
 
 
 def hybrid_memory(
@@ -209,7 +211,7 @@ def held_out_losses(
     losses = {}
     for name, candidate in candidates.items():
         total = torch.zeros(len(labels))
-        for turn in range(2):
+        for turn in range(TRIALS):
             draws = make_generator(seed, "training", turn)
             mixed = _beside_real(candidate, beside, turn, draws) if beside is not None else candidate.decoded()
             one = build_network(
@@ -222,9 +224,16 @@ def held_out_losses(
             )  # fmt: skip
             with torch.no_grad():
                 scores = torch.cat(list(predict(one, images)))
-                total += functional.cross_entropy(scores, labels, reduction="none").cpu() / 2
+                total += functional.cross_entropy(scores, labels, reduction="none").cpu() / TRIALS
         losses[name] = total
     return losses
+
+
+def trial_network(embedder: NetworkConfig) -> NetworkConfig:
+    """What candidates are judged by: a network like the embedder, and a ConvNet no wider than need be."""
+    if embedder.name != "convnet":
+        return embedder
+    return embedder.model_copy(update={"width": min(embedder.width, TRIAL_WIDTH)})
 
 
 def _beside_real(

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from iid_cl.config import DISTILLED_METHODS, Config, Method
+from iid_cl.config import Config, Method
 from iid_cl.data.available import require
 from iid_cl.data.datasets import load_dataset
 from iid_cl.data.images import ImageDataset
@@ -77,11 +77,19 @@ def _estimate(
         emit(console, "estimate", method=method, total_seconds=found.total, **asdict(found),
              speeds={name: asdict(speed) for name, speed in speeds.items()})  # fmt: skip
         _say(console, f"  From {_tried(speeds)} on {device}, tried just now.")
-        if method == "auto" or (method in DISTILLED_METHODS and config.memory.jpeg is not None):
-            _say(console, "  For full-size images: as JPEG many more are condensed, which can take several times that.")
+        if method == "auto" and len(plans[method]) > 1:
+            _say(console, f"  If it keeps {begun(plans[method])}, with which it begins.")
     if len(methods) > 1:
         _say(console, f"Estimate for all: {duration(total)}.")
     _say(console, "Estimates multiply what was tried by the counts above; what else the machine does changes them.")
+
+
+def begun(steps: Sequence[Step]) -> str:
+    """What `auto` is taken to keep after the experience in which it tries several ways."""
+    later = [one for step in steps for one in step.distillations if not step.judged]
+    if not later:
+        return "real images as JPEG"
+    return "distilled images as JPEG" if any(one.jpeg for one in later) else "distilled images"
 
 
 def _table(config: Config, steps: Sequence[Step], dataset: ImageDataset, width: int) -> Table:
@@ -113,8 +121,8 @@ def _work(config: Config, steps: Sequence[Step]) -> str:
     several = config.train.networks > 1
     trained = f"{updates:,} updates" + (f" of each of {config.train.networks} networks" if several else "")
     most = "at most " if config.distill.early_stopping.patience is not None else ""
-    distilled = f", {count} distillations of {most}{config.distill.iterations:,} iterations" if count else ""
-    return f"Work: {trained} in {config.train.mode.replace('_', ' ')} mode{distilled}."
+    distilled = f", {count} distillation{'s' if count > 1 else ''} of {most}{config.distill.iterations:,} iterations"
+    return f"Work: {trained} in {config.train.mode.replace('_', ' ')} mode{distilled if count else ''}."
 
 
 def _parts(found: Estimate) -> str:

@@ -16,10 +16,11 @@ SAMPLED = 10  # images of a class that are encoded
 
 @dataclass(frozen=True)
 class Distillation:
-    """One of an experience: so many classes, each into so many stored images."""
+    """One of an experience: so many classes, each into so many stored images, made for JPEG or not."""
 
     classes: int
     count: int
+    jpeg: bool = False
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,8 @@ class Step:
         memory_bytes: that the budget allows afterwards.
         updates: mini-batches trained on; of JPEG and auto memories, whose number of images only the run tells, those
             that full-size images would take.
-        distillations: made when it ends.
+        distillations: made when it ends; `auto`, where it has chosen, is taken to distil in the way it begins with.
+        judged: memories that `auto` compares.
     """
 
     classes: tuple[int, ...]
@@ -42,6 +44,7 @@ class Step:
     memory_bytes: int
     updates: int
     distillations: tuple[Distillation, ...]
+    judged: int = 0
 
 
 def plan(config: Config, method: Method, dataset: ImageDataset, order: Sequence[Sequence[int]]) -> list[Step]:
@@ -55,6 +58,7 @@ def plan(config: Config, method: Method, dataset: ImageDataset, order: Sequence[
     train, test = (part.labels.bincount(minlength=len(dataset.class_names)) for part in (dataset.train, dataset.test))
     steps: list[Step] = []
     seen: list[int] = []
+    way: Distillation | None = Distillation(0, 0)  # of `auto`: whole, where the first experience tells nothing apart
     for index, classes in enumerate(order):
         old, seen = list(seen), [*seen, *classes]
         counts = [int(train[c]) for c in seen]
@@ -66,6 +70,17 @@ def plan(config: Config, method: Method, dataset: ImageDataset, order: Sequence[
             updates = _batches(sum(counts), config.train.batch_size) * config.train.epochs
         else:
             updates = _updates(config, method, arrived, kept)
+        judged = 0
+        if method == "auto" and not old and len(classes) > 1:
+            found, judged, way = _tried(config, dataset, classes, per_class, room)
+        elif way is None:
+            found = []
+        elif way.jpeg:
+            several = _as_jpeg(dataset, classes, room, JPEG_QUALITY)
+            found = _distillations(config, method, dataset, old, classes, several, True)
+        else:
+            jpeg = config.memory.jpeg is not None
+            found = _distillations(config, method, dataset, old, classes, per_class, jpeg)
         steps.append(
             Step(
                 classes=tuple(classes),
@@ -73,7 +88,8 @@ def plan(config: Config, method: Method, dataset: ImageDataset, order: Sequence[
                 test_images=int(test[seen].sum()),
                 memory_bytes=room * len(seen),
                 updates=updates,
-                distillations=tuple(_distillations(config, method, dataset, old, classes, per_class, room)),
+                distillations=tuple(found),
+                judged=judged,
             )
         )
     return steps
@@ -126,24 +142,33 @@ def _distillations(
     old: Sequence[int],
     arrived: Sequence[int],
     count: int,
-    room: int,
+    jpeg: bool,
 ) -> list[Distillation]:
     share = {"distilled": 1.0, "hybrid": config.memory.share, "auto": 1.0}.get(method, 0.0)
-    some, new = round(share * count), len(arrived)
-    found = [Distillation(new, some)] if some else []
-    if method == "auto" and not old and new > 1:  # the ways that it tries
-        _, height, width = dataset.shape
-        found = [Distillation(new, count) for _ in suited_partitions(config.distill, height, width)]
-        found += [Distillation(new, round(0.5 * count))] if count > 1 else []
-        several = _as_jpeg(dataset, arrived, room, JPEG_QUALITY) if dataset.shape[0] in (1, 3) else 0
-        if several >= DENSE * count:
-            found = [Distillation(new, count)]
-            if condensable(several, dataset.train.of_classes(arrived).by_class()):
-                found += [Distillation(new, several), Distillation(new, round(0.5 * several))]
+    some = round(share * count)
+    found = [Distillation(len(arrived), some, jpeg)] if some else []
     shrinks = config.memory.budget.fixed and config.memory.shrink == "redistil" and not config.memory.soft_labels
     if old and shrinks and share == 1.0 and _fewer(config, method, dataset, old, arrived):
-        found.append(Distillation(len(old), count))
+        found.append(Distillation(len(old), count, jpeg))
     return found
+
+
+def _tried(
+    config: Config, dataset: ImageDataset, arrived: Sequence[int], count: int, room: int
+) -> tuple[list[Distillation], int, Distillation | None]:
+    """What `auto` distils to compare, the number of memories compared, and what it begins with; None: real images."""
+    new = len(arrived)
+    several = _as_jpeg(dataset, arrived, room, JPEG_QUALITY) if dataset.shape[0] in (1, 3) else 0
+    if several >= DENSE * count:
+        whole = Distillation(new, count)
+        if not condensable(several, dataset.train.of_classes(arrived).by_class()):
+            return [whole], 2, None
+        many = Distillation(new, several, True)
+        return [many, Distillation(new, round(0.5 * several), True), whole], 4, many
+    found = [Distillation(new, count) for _ in suited_partitions(config.distill, *dataset.shape[1:])]
+    kept = found[0]
+    found += [Distillation(new, round(0.5 * count))] if count > 1 else []
+    return found, len(found) + 1 + (several > 0), kept
 
 
 def _fewer(config: Config, method: Method, dataset: ImageDataset, old: Sequence[int], new: Sequence[int]) -> bool:

@@ -15,8 +15,10 @@ from iid_cl.data.augmentation import augment_each
 from iid_cl.data.images import ImageDataset
 from iid_cl.distill.engine import distill
 from iid_cl.distill.trained import TrainedNetwork
+from iid_cl.memory.hybrid import BATCH, JPEG_QUALITY, TRIALS, UPDATES, trial_network
+from iid_cl.memory.jpeg_format import JpegFormat
 from iid_cl.nets import Network, build_network
-from iid_cl.runs.plan import Step
+from iid_cl.runs.plan import Distillation, Step
 from iid_cl.seeding import make_generator
 from iid_cl.training import predict
 
@@ -63,16 +65,21 @@ def estimate(
     updates = sum(step.updates for step in steps) * networks
     batches = sum(-(-step.test_images // EVAL_BATCH) for step in steps) * networks
     condensing = 0.0
-    first = next((step for step in steps if step.distillations), None)
-    if first is not None:
-        speeds["iteration"] = speed = _iteration(config, dataset, first, device)
-        per_class = speed.step / first.distillations[0].classes
-        classes = sum(each.classes for step in steps for each in step.distillations)
-        condensing += config.distill.iterations * per_class * classes
-        condensing += speed.first * sum(len(step.distillations) for step in steps)
+    for jpeg, name in ((False, "iteration"), (True, "JPEG iteration")):
+        each = [(step, one) for step in steps for one in step.distillations if one.jpeg == jpeg]
+        if each:
+            speeds[name] = speed = _iteration(config, dataset, *each[0], device)
+            per_class = speed.step / each[0][1].classes
+            condensing += config.distill.iterations * per_class * sum(one.classes for _, one in each)
+            condensing += speed.first * len(each)
+    judged = sum(step.judged for step in steps)
+    if judged:
+        judge = trial_network(config.distill.embedder)
+        speeds["trial update"] = speed = _network_update(judge, dataset, device, BATCH)
+        condensing += judged * TRIALS * UPDATES * speed.step
     trainings = _trainings(config, method)
     if trainings:
-        network = config.distill.cc.network if first is not None else config.model
+        network = config.distill.cc.network if method in DISTILLED_METHODS else config.model
         speeds["network update"] = _network_update(network, dataset, device)
         passes = sum(-(-step.train_images // CC_BATCH) for step in steps)
         condensing += trainings * config.distill.cc.epochs * passes * speeds["network update"].step
@@ -148,11 +155,13 @@ def _prediction(config: Config, dataset: ImageDataset, device: torch.device) -> 
     return _timed(lambda: list(predict(network, images)), device)
 
 
-def _iteration(config: Config, dataset: ImageDataset, step: Step, device: torch.device) -> Speed:
-    """The run's own first distillation, left after a few iterations; networks trained for it are made up."""
+def _iteration(
+    config: Config, dataset: ImageDataset, step: Step, distillation: Distillation, device: torch.device
+) -> Speed:
+    """One of the run's own distillations, left after a few iterations; networks trained for it are made up."""
     by_class = dataset.train.by_class()
     images = {c: by_class[c] for c in step.classes}
-    count = min(step.distillations[0].count, *(len(each) for each in images.values()), 2**31)
+    count = min(distillation.count, *(len(each) for each in images.values()), 2**31)
     pool: list[TrainedNetwork] = []
     if config.distill.cc.weight > 0:
         network: Network = build_network(
@@ -173,6 +182,7 @@ def _iteration(config: Config, dataset: ImageDataset, step: Step, device: torch.
         distill(
             images, config.distill, ipc=count, generator=make_generator(config.seed), device=device,
             normalization=dataset.normalization, augmentations=dataset.augmentations, trained=pool or None,
+            as_stored=JpegFormat(config.memory.jpeg or JPEG_QUALITY) if distillation.jpeg else None,
             on_snapshot=look, snapshots=range(config.distill.iterations + 1),
         )  # fmt: skip
     if len(times) < 3:  # of two iterations or fewer

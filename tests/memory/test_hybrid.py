@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from iid_cl.config_distill import DistillConfig, NetworkConfig
+from iid_cl.config_distill import DistillConfig, EmbedderConfig, NetworkConfig
 from iid_cl.data.images import LabelledImages, Normalization
 from iid_cl.memory.exemplars import ExemplarSet
 from iid_cl.memory.hybrid import (
@@ -18,6 +18,7 @@ from iid_cl.memory.hybrid import (
     mix,
     significantly_best,
     suited_partitions,
+    trial_network,
 )
 from iid_cl.memory.jpeg import JpegError, decode, encode, header_length
 
@@ -106,6 +107,12 @@ def judged(candidates, held, *, beside=None, seed=0):
         device="cpu",
         generator=torch.Generator().manual_seed(seed),
     )
+
+
+def test_a_trials_network_is_the_embedder_but_no_wider_than_was_measured():
+    assert trial_network(EmbedderConfig(width=128, depth=2)) == EmbedderConfig(width=32, depth=2)
+    for other in (EmbedderConfig(width=16, norm="group"), EmbedderConfig(name="mlp")):
+        assert trial_network(other) == other
 
 
 def test_a_memory_that_teaches_the_classes_has_the_lower_loss():

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import torch
+from iid_cl.strategies import AutoBuffer
 from rich.console import Console
 
 from iid_cl.config import Config
@@ -89,26 +90,69 @@ def test_counts_by_hand() -> None:
         assert step.distillations == (Distillation(2, 2),)
 
 
-def test_what_auto_tries() -> None:
-    labels = torch.arange(4).repeat_interleave(25)
-    noise = torch.randint(256, (100, 1, 24, 24), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-    smooth = torch.nn.functional.interpolate(noise[:, :, :2, :2].float(), size=24, mode="bilinear").to(torch.uint8)
+def made(images: torch.Tensor) -> ImageDataset:
+    """Four classes of 25."""
+    part = LabelledImages(images, torch.arange(4).repeat_interleave(25))
+    return ImageDataset("made", part, part, tuple("abcd"), Normalization((0.5,), (0.5,)), ())
 
-    def distillations(images: torch.Tensor, ipc: int) -> list[tuple[Distillation, ...]]:
-        part = LabelledImages(images, labels)
-        dataset = ImageDataset("made", part, part, tuple("abcd"), Normalization((0.5,), (0.5,)), ())
-        config = miniature(memory={"method": "auto", "ipc": ipc})
-        return [step.distillations for step in plan(config, "auto", dataset, [[0, 1], [2, 3]])]
+
+NOISE = torch.randint(256, (100, 1, 24, 24), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+SMOOTH = torch.nn.functional.interpolate(NOISE[:, :, :2, :2].float(), size=24, mode="bilinear").to(torch.uint8)
+FLAT = torch.zeros_like(NOISE)
+
+
+def auto(ipc: int) -> Config:
+    return miniature(stream={"classes": [[0, 1], [2, 3]]}, memory={"method": "auto", "ipc": ipc})
+
+
+def test_what_auto_tries() -> None:
+    def planned(images: torch.Tensor, ipc: int) -> list[tuple[tuple[Distillation, ...], int]]:
+        steps = plan(auto(ipc), "auto", made(images), [[0, 1], [2, 3]])
+        return [(step.distillations, step.judged) for step in steps]
 
     # at full and at half size, half of the images; JPEG holds few of them, and real ones need none
-    assert distillations(noise, 4) == [
-        (Distillation(2, 4), Distillation(2, 4), Distillation(2, 2)),
-        (Distillation(2, 4),),
+    assert planned(NOISE, 4) == [
+        ((Distillation(2, 4), Distillation(2, 4), Distillation(2, 2)), 5),
+        ((Distillation(2, 4),), 0),
     ]
-    # of flat images JPEG holds more than half of a class
-    assert distillations(torch.zeros_like(noise), 2)[0] == (Distillation(2, 2),)
+    # of flat images JPEG holds more than half of a class: it begins with real ones
+    assert planned(FLAT, 2) == [((Distillation(2, 2),), 2), ((), 0)]
     # of smooth ones it holds several in the bytes of one: these, and half of them
-    one, many, half = distillations(smooth, 1)[0]
+    ((many, half, one), judged), ((again,), none) = planned(SMOOTH, 1)
     assert one == Distillation(2, 1)
     assert 4 <= many.count <= 12
-    assert half.count == round(many.count / 2)
+    assert half == Distillation(2, round(many.count / 2), jpeg=True)
+    assert many.jpeg
+    assert (again.classes, again.jpeg) == (2, True)
+    assert 4 <= again.count <= 12
+    assert (judged, none) == (4, 0)
+
+
+def test_a_single_class_tells_auto_nothing() -> None:
+    first, second = plan(auto(1), "auto", made(SMOOTH), [[0], [1, 2, 3]])
+    assert (first.distillations, first.judged) == ((Distillation(1, 1),), 0)
+    assert second.distillations == (Distillation(3, 1),)
+
+
+@pytest.mark.parametrize(("images", "ipc"), [(NOISE, 4), (FLAT, 2), (SMOOTH, 1)], ids=["noise", "flat", "smooth"])
+def test_auto_tries_in_its_first_experience_what_was_planned(
+    images: torch.Tensor, ipc: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """How many images JPEG holds is an estimate."""
+    found: list[tuple[int, bool]] = []
+
+    import iid_cl.strategies.distilled as module
+
+    original = module.distill_each
+
+    def spy(images: Any, settings: Any, *, as_stored: Any, **rest: Any) -> Any:
+        found.append((len(images), as_stored is not None))
+        return original(images, settings, as_stored=as_stored, **rest)
+
+    monkeypatch.setattr(module, "distill_each", spy)
+    first = plan(auto(ipc), "auto", made(images), [[0, 1], [2, 3]])[0]
+    with Reporter(Console(quiet=True)) as reporter:
+        _, memory = run_method(auto(ipc), "auto", made(images), torch.device("cpu"), reporter)
+    assert isinstance(memory, AutoBuffer)
+    assert len(memory.tried) == first.judged
+    assert Counter(found[: len(first.distillations)]) == Counter((one.classes, one.jpeg) for one in first.distillations)
