@@ -38,7 +38,7 @@ def _convnet(config: NetworkConfig, shape: tuple[int, int, int], classes: int) -
             f"depth: {depth} ConvNet blocks halve {height}x{width} images to nothing; "
             f"use at most {min(height, width).bit_length() - 1}."
         )
-    # found by trying: what is distilled by one position of a normalised map (8 to 32 pixels) teaches little
+    # found by trying: what is distilled by one position of a normalised map (8 to 32 pixels) teaches far less
     if isinstance(config, EmbedderConfig) and config.norm != "none" and (height >> depth) * (width >> depth) == 1:
         raise UserError(
             f"depth: {depth} ConvNet blocks leave one position of {height}x{width} images, whose normalised features "

@@ -293,7 +293,7 @@ def test_norm_is_the_one_asked_for(name, norms, norm, layer, groups):
 @pytest.mark.parametrize(("side", "deep", "most"), [(8, 3, 2), (28, 4, 3), (32, 5, 4)])
 @pytest.mark.parametrize("norm", ["instance", "group"])
 def test_an_embedder_keeps_more_than_one_position_of_a_normalised_map(side, deep, most, norm):
-    """What is distilled by a single one teaches little."""
+    """What is distilled by a single one teaches far less."""
 
     def embedder(**options):
         return build_network(EmbedderConfig(width=4, **options), (1, side, side), 1, torch.Generator().manual_seed(0))
