@@ -32,7 +32,6 @@ from types import SimpleNamespace
 from typing import Any
 
 import torch
-from iid_cl.strategies import MemoryBuffer
 
 from benchmarks import ledger
 from benchmarks.quality import interval
@@ -46,6 +45,7 @@ from iid_cl.evaluate.scratch import judge
 from iid_cl.files import write_bytes
 from iid_cl.runs.condense import make_buffer
 from iid_cl.runs.provenance import provenance
+from iid_cl.strategies import MemoryBuffer
 
 QUEUE = ("distill.queue.networks=2", "distill.queue.steps=10")  # as the configurations have it
 METHODS = {

@@ -22,7 +22,6 @@ from avalanche.benchmarks.utils import as_classification_dataset
 from avalanche.evaluation.metrics import accuracy_metrics
 from avalanche.training.plugins import EvaluationPlugin
 from avalanche.training.supervised import Naive
-from iid_cl.strategies import InMemoryPlugin, MemoryReplayPlugin, RandomBuffer
 from torch import Tensor, nn
 from torchvision import transforms
 
@@ -35,6 +34,7 @@ from iid_cl.devices import resolve_device
 from iid_cl.nets import build_network
 from iid_cl.runs.provenance import provenance
 from iid_cl.seeding import make_generator
+from iid_cl.strategies import InMemoryPlugin, MemoryReplayPlugin, RandomBuffer
 
 BATCH, IPC, SIDE = 128, 100, 32
 MEAN, STD = (0.5,) * 3, (0.25,) * 3

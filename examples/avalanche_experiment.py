@@ -16,7 +16,6 @@ from avalanche.evaluation.metrics import accuracy_metrics, forgetting_metrics
 from avalanche.logging import InteractiveLogger
 from avalanche.models import SimpleMLP
 from avalanche.training.plugins import EvaluationPlugin, LwFPlugin
-from iid_cl.strategies import DistilledReplay
 from PIL import Image
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
@@ -24,6 +23,7 @@ from torch.utils.data import Dataset
 from torchvision.transforms import Compose, Normalize, RandomAffine, ToTensor
 
 from iid_cl.config_distill import DistillConfig, EmbedderConfig
+from iid_cl.strategies import DistilledReplay
 
 
 class Digits(Dataset):

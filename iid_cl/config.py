@@ -34,26 +34,26 @@ WITHOUT_MEMORY: tuple[Method, ...] = ("none", "joint", "cumulative")  # the boun
 class StreamConfig(Section):
     """Which data arrives in which order."""
 
-    dataset: Dataset = Field("digits", description="Name of the data set.")
-    experiences: Positive = Field(5, description="Number of experiences the classes are split into.")
+    dataset: Dataset = Field(default="digits", description="Name of the data set.")
+    experiences: Positive = Field(default=5, description="Number of experiences the classes are split into.")
     classes: list[list[int]] | None = Field(
-        None, description="Explicit lists of class indices, one per experience; overrides `experiences`."
+        default=None, description="Explicit lists of class indices, one per experience; overrides `experiences`."
     )
-    order_seed: Seed | None = Field(None, description="Seed of the class order; null follows the run's `seed`.")
+    order_seed: Seed | None = Field(default=None, description="Seed of the class order; null follows the run's `seed`.")
     first_classes: Positive | None = Field(
-        None, description="Use only the data set's first so many classes; null uses all."
+        default=None, description="Use only the data set's first so many classes; null uses all."
     )
     train_limit: Positive | None = Field(
-        None, description="At most so many training images per class, for quick trials; null uses all."
+        default=None, description="At most so many training images per class, for quick trials; null uses all."
     )
     test_limit: Positive | None = Field(
-        None, description="At most so many images per class to evaluate on, for quick trials; null uses all."
+        default=None, description="At most so many images per class to evaluate on, for quick trials; null uses all."
     )
     image_size: Annotated[int, Field(ge=1, le=4096)] | None = Field(
-        None, description="Side in pixels that image files are resized to; null keeps their own size."
+        default=None, description="Side in pixels that image files are resized to; null keeps their own size."
     )
     validation: Fraction = Field(
-        0.0,
+        default=0.0,
         description="Fraction of each class's training images held out and evaluated on instead of the "
         "test set; use it whenever something is chosen.",
     )
@@ -63,34 +63,36 @@ class TrainConfig(Section):
     """How the continual learner trains."""
 
     mode: Literal["replay", "memory_only"] = Field(
-        "replay",
+        default="replay",
         description="replay: one network trains on, each mini-batch joins current data and memory; "
         "memory_only: after each experience a fresh network is trained on the memory alone.",
     )
-    epochs: Positive = Field(10, description="Passes over each experience's real data.")
+    epochs: Positive = Field(default=10, description="Passes over each experience's real data.")
     memory_epochs: Positive = Field(
-        300, description="Passes over the memory after each experience, in memory_only mode."
+        default=300, description="Passes over the memory after each experience, in memory_only mode."
     )
     networks: Few = Field(
-        1,
+        default=1,
         description="Networks trained on each experience's memory in memory_only mode, each from weights of its own; "
         "accuracies are their mean.",
     )
     memory_updates: Positive | None = Field(
-        None,
+        default=None,
         description="Updates after each experience in memory_only mode, whatever the memory's size; null: "
         "`memory_epochs` passes. `iid-cl compare` sets it alike for all memories of a budget.",
     )
-    batch_size: Batch = Field(64, description="Images of the current data per mini-batch.")
+    batch_size: Batch = Field(default=64, description="Images of the current data per mini-batch.")
     memory_batch_size: Batch | None = Field(
-        None, description="Memory images per mini-batch in replay mode; null takes `batch_size`."
+        default=None, description="Memory images per mini-batch in replay mode; null takes `batch_size`."
     )
-    lr: Rate = Field(0.01, description="Learning rate of SGD.")
-    momentum: Fraction = Field(0.9, description="Momentum of SGD.")
-    weight_decay: Weight = Field(5e-4, description="Weight decay of SGD.")
-    lr_drop: bool = Field(True, description="Multiply the learning rate by 0.1 after half of each experience's epochs.")
+    lr: Rate = Field(default=0.01, description="Learning rate of SGD.")
+    momentum: Fraction = Field(default=0.9, description="Momentum of SGD.")
+    weight_decay: Weight = Field(default=5e-4, description="Weight decay of SGD.")
+    lr_drop: bool = Field(
+        default=True, description="Multiply the learning rate by 0.1 after half of each experience's epochs."
+    )
     augment: bool = Field(
-        True, description="Augment training images, real ones and memory alike, one transformation per image."
+        default=True, description="Augment training images, real ones and memory alike, one transformation per image."
     )
 
     @model_validator(mode="after")
@@ -105,7 +107,7 @@ class MemoryConfig(Section):
     """What is kept of past classes. Budgets exclude each other; the bytes of images count their labels."""
 
     method: Method = Field(
-        "auto",
+        default="auto",
         description="auto (distilled, hybrid or real images, whole or as JPEG: what wins on held-out images of the "
         "first experience); distilled; hybrid (a `share` of distilled images, the others herded); real images of each "
         "class by random, herding, k_centre or closest to the mean; reservoir (real images of all classes alike); as "
@@ -113,32 +115,32 @@ class MemoryConfig(Section):
         "joint (all data at once).",
     )
     ipc: Annotated[int, Field(ge=1, le=10**6)] | None = Field(
-        None,
+        default=None,
         description="Budget: the bytes of so many full-size images per class. null: 10 where no other budget is given.",
     )
     mem_size: Positive | None = Field(
-        None, description="Budget: the bytes of so many full-size images in total; older classes shrink."
+        default=None, description="Budget: the bytes of so many full-size images in total; older classes shrink."
     )
-    mem_bytes: Bytes | None = Field(None, description="Budget: bytes in total; older classes shrink.")
-    class_bytes: Bytes | None = Field(None, description="Budget: bytes per class.")
+    mem_bytes: Bytes | None = Field(default=None, description="Budget: bytes in total; older classes shrink.")
+    class_bytes: Bytes | None = Field(default=None, description="Budget: bytes per class.")
     soft_labels: bool = Field(
-        False,
+        default=False,
         description="Store class probabilities with each image of a distilled or hybrid memory, averaged over the "
         "networks that `distill.cc` describes; budgets in bytes charge them, and so does JPEG.",
     )
     share: Annotated[float, Field(ge=0.0, le=1.0)] = Field(
-        0.5, description="Share of distilled images in a hybrid memory; the others are herded."
+        default=0.5, description="Share of distilled images in a hybrid memory; the others are herded."
     )
     downscale: Annotated[int, Field(ge=1, le=16)] = Field(
-        1, description="Store real images at 1 / downscale of their side; more of them fit."
+        default=1, description="Store real images at 1 / downscale of their side; more of them fit."
     )
     jpeg: Annotated[int, Field(ge=1, le=95)] | None = Field(
-        None,
+        default=None,
         description="Store images as JPEG of this quality; more of them fit. Distilled ones are stored at full size "
         "(`distill.partition` 1).",
     )
     shrink: Literal["cut", "nested", "redistil"] = Field(
-        "redistil",
+        default="redistil",
         description="Where a fixed total shrinks older distilled classes: cut keeps the first images, nested the "
         "first in herding's order, redistil condenses fewer out of all of them, which takes longer and keeps more. "
         "Images with soft labels, and memories that hold real images, are cut in any case.",
@@ -179,19 +181,19 @@ class EvaluateConfig(Section):
     """The train-from-scratch protocol that judges a memory file."""
 
     network: NetworkConfig = Field(default_factory=lambda: NetworkConfig(), description="Network trained.")
-    epochs: Positive = Field(1000, description="Epochs on the memory.")
-    batch_size: Batch = Field(256, description="Images per mini-batch.")
-    lr: Rate = Field(0.01, description="Learning rate of SGD, x0.1 half way.")
-    momentum: Fraction = Field(0.9, description="Momentum of SGD.")
-    weight_decay: Weight = Field(5e-4, description="Weight decay of SGD.")
-    networks: Few = Field(5, description="Number of networks trained, each from its own seed.")
+    epochs: Positive = Field(default=1000, description="Epochs on the memory.")
+    batch_size: Batch = Field(default=256, description="Images per mini-batch.")
+    lr: Rate = Field(default=0.01, description="Learning rate of SGD, x0.1 half way.")
+    momentum: Fraction = Field(default=0.9, description="Momentum of SGD.")
+    weight_decay: Weight = Field(default=5e-4, description="Weight decay of SGD.")
+    networks: Few = Field(default=5, description="Number of networks trained, each from its own seed.")
     precision: Literal["auto", "float32", "bfloat16"] = Field(
-        "auto",
+        default="auto",
         description="Format of the networks' passes in training. auto: bfloat16 on a GPU that has it and, compiled, on "
         "a CPU that has it.",
     )
     compile: bool | None = Field(
-        None,
+        default=None,
         description="Compile these passes, which takes up to a minute; null: on a GPU, where it pays; never on a CPU.",
     )
     transfer: list[NetworkConfig] = Field(
@@ -203,7 +205,7 @@ class CheckpointConfig(Section):
     """How a run keeps what it has done, to go on after an interruption. It is always saved after an experience, too."""
 
     every: Annotated[float, Field(ge=0.0, allow_inf_nan=False)] = Field(
-        30.0,
+        default=30.0,
         description="Seconds from one save to the next inside training and distillation; more where saving would take "
         "over 2 % of the time.",
     )
@@ -219,10 +221,12 @@ class CompareMethod(Section):
 class CompareBudgets(Section):
     """Budgets of a comparison; one key only, null for all: the memory's own."""
 
-    ipc: list[Positive] | None = Field(None, description="Full-size images per class.", min_length=1, max_length=100)
-    mem_size: list[Positive] | None = Field(None, description="Images in total.", min_length=1, max_length=100)
-    mem_bytes: list[Bytes] | None = Field(None, description="Bytes in total.", min_length=1, max_length=100)
-    class_bytes: list[Bytes] | None = Field(None, description="Bytes per class.", min_length=1, max_length=100)
+    ipc: list[Positive] | None = Field(
+        default=None, description="Full-size images per class.", min_length=1, max_length=100
+    )
+    mem_size: list[Positive] | None = Field(default=None, description="Images in total.", min_length=1, max_length=100)
+    mem_bytes: list[Bytes] | None = Field(default=None, description="Bytes in total.", min_length=1, max_length=100)
+    class_bytes: list[Bytes] | None = Field(default=None, description="Bytes per class.", min_length=1, max_length=100)
 
     @model_validator(mode="after")
     def _one_kind(self) -> "CompareBudgets":
@@ -237,19 +241,19 @@ class CompareConfig(Section):
     """What `iid-cl compare` runs."""
 
     methods: list[str | CompareMethod] = Field(
-        ["none", "random", "herding", "distilled"],
+        default=["none", "random", "herding", "distilled"],
         description="Methods of `memory.method`, variants of them (random_half, herding_half, random_jpeg, "
         "herding_jpeg, distilled_half, distilled_jpeg), or your own: a `name` and dotted keys to `set`.",
         min_length=1,
         max_length=100,
     )
     modes: list[Literal["replay", "memory_only"]] | None = Field(
-        None, description="Modes of training; null: `train.mode`.", min_length=1, max_length=2
+        default=None, description="Modes of training; null: `train.mode`.", min_length=1, max_length=2
     )
     budgets: CompareBudgets = Field(default_factory=lambda: CompareBudgets(), description="Budgets.")
-    seeds: Few = Field(3, description="Number of seeds, counted up from `seed`.")
+    seeds: Few = Field(default=3, description="Number of seeds, counted up from `seed`.")
     baseline: str | None = Field(
-        None,
+        default=None,
         description="Method that the others are compared with, seed by seed; null: herding if it is among them, "
         "else the first one with a memory.",
     )
@@ -267,7 +271,7 @@ class CompareConfig(Section):
 class Config(Section):
     """A whole experiment."""
 
-    name: Name = Field("run", description="Name of the experiment.")
+    name: Name = Field(default="run", description="Name of the experiment.")
     stream: StreamConfig = Field(default_factory=lambda: StreamConfig(), description="The data stream.")
     model: NetworkConfig = Field(default_factory=lambda: NetworkConfig(), description="The learner's network.")
     train: TrainConfig = Field(default_factory=lambda: TrainConfig(), description="The learner's training.")
@@ -289,10 +293,12 @@ class Config(Section):
     checkpoint: CheckpointConfig = Field(
         default_factory=lambda: CheckpointConfig(), description="How `iid-cl run` keeps what it has done."
     )
-    device: str = Field("auto", description="auto, cpu, cuda or cuda:N.", pattern=r"^(auto|cpu|cuda(:[0-9]{1,3})?)$")
-    seed: Seed = Field(0, description="Seed of every random draw.")
+    device: str = Field(
+        default="auto", description="auto, cpu, cuda or cuda:N.", pattern=r"^(auto|cpu|cuda(:[0-9]{1,3})?)$"
+    )
+    seed: Seed = Field(default=0, description="Seed of every random draw.")
     deterministic: bool = Field(
-        False,
+        default=False,
         description="On a GPU, use algorithms that repeat where PyTorch has them, and say where it has none; they tend "
         "to be slower. A CPU repeats in any case.",
     )

@@ -1,7 +1,7 @@
 """Building the configured memory: one place that knows which method is which buffer."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -12,6 +12,7 @@ from iid_cl.distill.engine import OnStep
 from iid_cl.memory.selection import FeatureExtractor, FeaturesFactory
 from iid_cl.runs.memories import trained_extractor
 from iid_cl.strategies import AutoBuffer, DistilledBuffer, HybridBuffer, MemoryBuffer, RealBuffer, ReservoirBuffer
+from iid_cl.strategies.real import Rule
 
 
 def make_buffer(
@@ -35,10 +36,12 @@ def make_buffer(
     }
     features = _trained_features(config, dataset) if own_features else None
     if method in REAL_METHODS:
-        return RealBuffer(rule=method, features=features, downscale=memory.downscale, jpeg=memory.jpeg, **common)
+        return RealBuffer(
+            rule=cast(Rule, method), features=features, downscale=memory.downscale, jpeg=memory.jpeg, **common
+        )
     if method == "reservoir":
         return ReservoirBuffer(**common)
-    distilled = {
+    distilled: dict[str, Any] = {
         "distill": config.distill,
         "augmentations": dataset.augmentations,
         "shrink": memory.shrink,

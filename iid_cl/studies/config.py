@@ -32,10 +32,10 @@ class ScatterConfig(Section):
     network: NetworkConfig = Field(
         default_factory=lambda: NetworkConfig(name="resnet18"), description="Network trained on the real images."
     )
-    epochs: Positive = Field(5, description="Its passes over the training images.")
-    classes: Positive = Field(10, description="Classes shown, the first ones.")
-    real: Positive = Field(100, description="Real images per class.")
-    perplexity: float = Field(30.0, gt=1.0, allow_inf_nan=False, description="Perplexity of t-SNE.")
+    epochs: Positive = Field(default=5, description="Its passes over the training images.")
+    classes: Positive = Field(default=10, description="Classes shown, the first ones.")
+    real: Positive = Field(default=100, description="Real images per class.")
+    perplexity: float = Field(default=30.0, gt=1.0, allow_inf_nan=False, description="Perplexity of t-SNE.")
 
 
 class StudyConfig(Section):
@@ -48,14 +48,14 @@ class StudyConfig(Section):
         description="Keys of a configuration, shared by all variants; without `memory.method` it is distilled.",
     )
     variants: list[VariantConfig] = Field(description="What is compared.", min_length=1)
-    sweep: SweepConfig | None = Field(None, description="A key varied along the x-axis.")
+    sweep: SweepConfig | None = Field(default=None, description="A key varied along the x-axis.")
     iterations: list[Annotated[int, Field(ge=0, le=10**9)]] | None = Field(
-        None,
+        default=None,
         description="Judge the memory at these iterations of one distillation; 0 stands for its start.",
         min_length=1,
     )
-    scatter: ScatterConfig | None = Field(None, description="Show features instead of judging by accuracy.")
-    seeds: Few = Field(3, description="Number of seeds, counted up from the configuration's.")
+    scatter: ScatterConfig | None = Field(default=None, description="Show features instead of judging by accuracy.")
+    seeds: Few = Field(default=3, description="Number of seeds, counted up from the configuration's.")
 
     @model_validator(mode="after")
     def _one_axis(self) -> "StudyConfig":

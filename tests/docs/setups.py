@@ -8,13 +8,13 @@ from avalanche.benchmarks import nc_benchmark
 from avalanche.benchmarks.utils import as_classification_dataset
 from avalanche.models import SimpleMLP
 from avalanche.training import ER_ACE, Naive
-from iid_cl.strategies import DistilledBuffer, TaskLabelled
 
 from iid_cl.config_distill import DistillConfig, EmbedderConfig
 from iid_cl.data.images import Normalization
 from iid_cl.data.tensors import TensorImages
 from iid_cl.memory.exemplars import ExemplarSet
 from iid_cl.memory.files import save_memory
+from iid_cl.strategies import DistilledBuffer, TaskLabelled
 
 TINY = DistillConfig(iterations=1, real_batch=4, embedder=EmbedderConfig(width=4, depth=1))
 SIDE, CHANNELS, CLASSES, EACH = 8, 3, 4, 12

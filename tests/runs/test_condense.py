@@ -5,12 +5,12 @@ from typing import Any
 
 import pytest
 import torch
-from iid_cl.strategies import AutoBuffer
 from rich.console import Console
 
 from iid_cl.data.datasets import load_dataset
 from iid_cl.runs.experiment import run_method
 from iid_cl.runs.reporter import Reporter
+from iid_cl.strategies import AutoBuffer
 from tests.runs.helpers import miniature
 
 

@@ -5,7 +5,6 @@ from typing import Any
 
 import pytest
 import torch
-from iid_cl.strategies import AutoBuffer
 from rich.console import Console
 
 from iid_cl.config import Config
@@ -15,6 +14,7 @@ from iid_cl.data.streams import class_order
 from iid_cl.runs.experiment import run_method
 from iid_cl.runs.plan import Distillation, Step, plan
 from iid_cl.runs.reporter import Reporter
+from iid_cl.strategies import AutoBuffer
 from tests.runs.helpers import BYTES_PER_IMAGE, CLASSES, miniature
 
 

@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 import torch
-from iid_cl.strategies.buffers import read_experience
 from rich.console import Console
 
 from iid_cl.cli import main
@@ -15,6 +14,7 @@ from iid_cl.config_files import dump_config
 from iid_cl.data.datasets import load_dataset
 from iid_cl.runs.cell import run_cell
 from iid_cl.runs.run import run
+from iid_cl.strategies.buffers import read_experience
 from tests.runs.helpers import BYTES_PER_IMAGE, CLASSES, miniature
 
 

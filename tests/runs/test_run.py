@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from iid_cl.strategies import DistilledBuffer, RealBuffer
 from PIL import Image
 from rich.console import Console
 from torch.utils.data import DataLoader
@@ -21,6 +20,7 @@ from iid_cl.errors import UserError
 from iid_cl.memory.files import load_memory
 from iid_cl.runs.directory import RunDirectory
 from iid_cl.runs.run import run
+from iid_cl.strategies import DistilledBuffer, RealBuffer
 from tests.runs.helpers import BYTES_PER_IMAGE, CLASSES, miniature
 
 BASELINES = ["herding", "none", "joint"]

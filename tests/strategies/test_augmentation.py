@@ -1,6 +1,7 @@
 from types import SimpleNamespace
 
 import torch
+
 from iid_cl.strategies.augmentation import BatchAugmentationPlugin
 
 

@@ -3,21 +3,21 @@
 from pathlib import Path
 from typing import Any
 
+import pytest
+import torch
+
 import iid_cl.strategies.auto as module
 import iid_cl.strategies.buffers as buffers
 import iid_cl.strategies.distilled as distilled
 import iid_cl.strategies.hybrid as hybrid
-import pytest
-import torch
-from iid_cl.strategies import AutoBuffer
-from iid_cl.strategies.auto import Way
-
 from iid_cl.config_distill import DistillConfig
 from iid_cl.data.images import LabelledImages
 from iid_cl.errors import UserError
 from iid_cl.memory.exemplars import Exemplars
 from iid_cl.memory.files import load_memory
 from iid_cl.memory.jpeg import JpegSet
+from iid_cl.strategies import AutoBuffer
+from iid_cl.strategies.auto import Way
 
 from .conftest import NORMALIZATION, TINY
 from .made_up import AGENT, experience, flatten, noise, real_ones, stream

@@ -6,6 +6,12 @@ from typing import Any
 
 import pytest
 import torch
+
+from iid_cl.data.images import Normalization
+from iid_cl.errors import UserError
+from iid_cl.memory.exemplars import ExemplarSet
+from iid_cl.memory.files import load_memory
+from iid_cl.memory.jpeg import JpegSet
 from iid_cl.strategies import (
     AutoBuffer,
     DistilledBuffer,
@@ -17,12 +23,6 @@ from iid_cl.strategies import (
     ReservoirBuffer,
     SoftLabelPlugin,
 )
-
-from iid_cl.data.images import Normalization
-from iid_cl.errors import UserError
-from iid_cl.memory.exemplars import ExemplarSet
-from iid_cl.memory.files import load_memory
-from iid_cl.memory.jpeg import JpegSet
 
 from .conftest import TINY
 from .made_up import AGENT, experience, flatten, noise, real_ones, stream

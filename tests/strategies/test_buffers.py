@@ -2,17 +2,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from types import SimpleNamespace
 
-import iid_cl.strategies.distilled as distilled_module
 import pytest
 import torch
 from avalanche.training.plugins import ReplayPlugin
 from avalanche.training.supervised import Naive
-from iid_cl.strategies import DistilledBuffer, HerdingBuffer, MemoryBuffer, RandomBuffer, RealBuffer
 from torch import Tensor
 
+import iid_cl.strategies.distilled as distilled_module
 from iid_cl.errors import UserError
 from iid_cl.memory.files import load_memory
 from iid_cl.nets import NamedLayer
+from iid_cl.strategies import DistilledBuffer, HerdingBuffer, MemoryBuffer, RandomBuffer, RealBuffer
 
 from .conftest import NORMALIZATION, TINY, Digits, make_benchmark
 

@@ -3,10 +3,10 @@ from types import SimpleNamespace
 import pytest
 import torch
 from avalanche.models import NCMClassifier, TrainEvalModel, as_multitask
-from iid_cl.strategies.features import features_of_strategy
 from torch import nn
 
 from iid_cl.errors import UserError
+from iid_cl.strategies.features import features_of_strategy
 
 IMAGES = torch.rand(3, 1, 2, 2, generator=torch.Generator().manual_seed(0))
 

@@ -2,14 +2,14 @@
 
 from typing import Any
 
-import iid_cl.strategies.distilled as module
 import pytest
 import torch
-from iid_cl.strategies import DistilledBuffer, HerdingBuffer, HybridBuffer
 
+import iid_cl.strategies.distilled as module
 from iid_cl.distill import trained
 from iid_cl.errors import UserError
 from iid_cl.memory.jpeg_format import JpegFormat
+from iid_cl.strategies import DistilledBuffer, HerdingBuffer, HybridBuffer
 
 from .conftest import NORMALIZATION, TINY
 from .made_up import AGENT, experience, flatten, noise, real_ones, stream

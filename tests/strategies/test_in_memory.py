@@ -20,11 +20,11 @@ from avalanche.evaluation.metrics import accuracy_metrics, forgetting_metrics, l
 from avalanche.training.plugins import EvaluationPlugin, ReplayPlugin
 from avalanche.training.supervised import JointTraining, Naive
 from avalanche.training.templates import SupervisedTemplate
-from iid_cl.strategies import DistilledReplay, InMemoryPlugin, MemoryOnly, MemoryReplayPlugin, RandomBuffer
 from torchvision.transforms import Compose, Lambda, Normalize, RandomCrop, ToTensor
 
 from iid_cl.data.tensors import TensorImages
 from iid_cl.errors import UserError
+from iid_cl.strategies import DistilledReplay, InMemoryPlugin, MemoryOnly, MemoryReplayPlugin, RandomBuffer
 
 from .conftest import FORMS, NORMALIZATION, TINY, Digits, make_benchmark
 

@@ -15,11 +15,11 @@ from avalanche.benchmarks.utils.data_loader import (
     SingleDatasetDataLoader,
     TaskBalancedDataLoader,
 )
-from iid_cl.strategies.in_memory import InMemoryPlugin
-from iid_cl.strategies.loading import Source, TensorLoader, translate
 from torch.utils.data import DataLoader, RandomSampler, WeightedRandomSampler
 
 from iid_cl.errors import UserError
+from iid_cl.strategies.in_memory import InMemoryPlugin
+from iid_cl.strategies.loading import Source, TensorLoader, translate
 
 
 def data(tasks: list[int], start: int = 0) -> AvalancheDataset:

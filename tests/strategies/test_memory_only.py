@@ -5,6 +5,7 @@ import pytest
 import torch
 from avalanche.core import SupervisedPlugin
 from avalanche.training.plugins import LRSchedulerPlugin
+
 from iid_cl.strategies import MemoryOnly, RandomBuffer
 from iid_cl.strategies.memory_only import UpdateLimitPlugin
 

@@ -8,12 +8,12 @@ import torch
 from avalanche.benchmarks.utils import AvalancheDataset, as_classification_dataset
 from avalanche.benchmarks.utils.classification_dataset import _make_taskaware_tensor_classification_dataset
 from avalanche.benchmarks.utils.transform_groups import DefaultTransformGroups
-from iid_cl.strategies.reading import parts_of, read
 from torch import Tensor
 from torch.utils.data import ConcatDataset, Dataset, Subset, TensorDataset
 
 from iid_cl.data.tensors import TensorImages
 from iid_cl.errors import UserError
+from iid_cl.strategies.reading import parts_of, read
 
 from .conftest import FORMS, Digits, make_benchmark
 

@@ -5,9 +5,9 @@ import pytest
 import torch
 from avalanche.core import SupervisedPlugin
 from avalanche.training.supervised import Naive
-from iid_cl.strategies import DistilledReplay, DistilledReplayPlugin, MemoryReplayPlugin, RandomBuffer
 
 from iid_cl.errors import UserError
+from iid_cl.strategies import DistilledReplay, DistilledReplayPlugin, MemoryReplayPlugin, RandomBuffer
 
 from .conftest import NORMALIZATION, TINY, make_benchmark
 

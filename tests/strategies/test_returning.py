@@ -5,15 +5,15 @@ from math import comb
 from types import SimpleNamespace
 from typing import Any
 
-import iid_cl.strategies.distilled as distilled_module
 import pytest
 import torch
 from avalanche.benchmarks import nc_benchmark
 from avalanche.benchmarks.utils import as_classification_dataset
-from iid_cl.strategies import DistilledBuffer, HerdingBuffer, RandomBuffer, ReservoirBuffer, SoftLabelPlugin
 
+import iid_cl.strategies.distilled as distilled_module
 from iid_cl.memory.exemplars import ExemplarSet
 from iid_cl.memory.files import load_memory
+from iid_cl.strategies import DistilledBuffer, HerdingBuffer, RandomBuffer, ReservoirBuffer, SoftLabelPlugin
 
 from .conftest import TINY, Digits
 from .made_up import AGENT, experience, noise, stream

@@ -3,13 +3,13 @@ import torch
 from avalanche.benchmarks.utils import as_classification_dataset
 from avalanche.benchmarks.utils.data_loader import ReplayDataLoader
 from avalanche.benchmarks.utils.transform_groups import DefaultTransformGroups
-from iid_cl.strategies.samples import as_avalanche, read_experience
 from torch.utils.data import TensorDataset
 
 from iid_cl.data.images import Normalization
 from iid_cl.data.tensors import TensorImages
 from iid_cl.errors import UserError
 from iid_cl.memory.exemplars import ExemplarSet
+from iid_cl.strategies.samples import as_avalanche, read_experience
 
 from .conftest import FORMS, NORMALIZATION, Digits, make_benchmark
 

@@ -16,6 +16,13 @@ from avalanche.benchmarks import CLScenario
 from avalanche.core import SupervisedPlugin
 from avalanche.training.supervised import Naive
 from avalanche.training.templates import SupervisedTemplate
+from torch import Tensor
+
+from iid_cl.cli import main
+from iid_cl.config_files import load_config
+from iid_cl.errors import UserError
+from iid_cl.memory.exemplars import ExemplarSet
+from iid_cl.memory.files import load_memory
 from iid_cl.strategies import (
     DistilledBuffer,
     DistilledReplay,
@@ -27,13 +34,6 @@ from iid_cl.strategies import (
     RandomBuffer,
     SoftLabelPlugin,
 )
-from torch import Tensor
-
-from iid_cl.cli import main
-from iid_cl.config_files import load_config
-from iid_cl.errors import UserError
-from iid_cl.memory.exemplars import ExemplarSet
-from iid_cl.memory.files import load_memory
 
 from .conftest import NORMALIZATION, TINY, make_benchmark
 

@@ -3,10 +3,10 @@ from types import SimpleNamespace
 import pytest
 import torch
 from avalanche.benchmarks import split_online_stream
-from iid_cl.strategies import RandomBuffer
-from iid_cl.strategies.staging import Staging
 
 from iid_cl.data.images import LabelledImages
+from iid_cl.strategies import RandomBuffer
+from iid_cl.strategies.staging import Staging
 
 from .conftest import make_benchmark
 

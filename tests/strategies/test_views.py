@@ -2,9 +2,9 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from iid_cl.strategies import RandomBuffer, TaskLabelled
 
 from iid_cl.errors import UserError
+from iid_cl.strategies import RandomBuffer, TaskLabelled
 
 from .conftest import NORMALIZATION, make_benchmark
 

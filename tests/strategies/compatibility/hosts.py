@@ -14,8 +14,9 @@ from avalanche.training.plugins.update_fecam import MemoryFeCAMUpdate
 from avalanche.training.plugins.update_ncm import MemoryNCMUpdate
 from avalanche.training.supervised import DER, ER_ACE, ER_AML, MER, SCR, Naive, Replay
 from avalanche.training.supervised.lamaml_v2 import LaMAML
-from iid_cl.strategies import MemoryBuffer
 from torch import nn
+
+from iid_cl.strategies import MemoryBuffer
 
 STOCK_SIZE = 8
 FEATURES = 6

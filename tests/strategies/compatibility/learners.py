@@ -7,8 +7,9 @@ from typing import Any
 import torch
 from avalanche.core import SupervisedPlugin
 from avalanche.training.supervised import Naive
-from iid_cl.strategies import MemoryBuffer, MemoryReplayPlugin
 from torch import Tensor, nn
+
+from iid_cl.strategies import MemoryBuffer, MemoryReplayPlugin
 
 
 class Pooled(nn.Module):

@@ -18,9 +18,10 @@ from avalanche.training.plugins import (
     SynapticIntelligencePlugin,
 )
 from avalanche.training.supervised import Naive
-from iid_cl.strategies import DistilledBuffer, DistilledReplayPlugin
 from torch import Tensor, nn
 from torch.nn import functional
+
+from iid_cl.strategies import DistilledBuffer, DistilledReplayPlugin
 
 from ..conftest import TINY
 from .learners import Deliveries, Pooled, learner

@@ -10,6 +10,10 @@ import pytest
 import torch
 from avalanche.benchmarks import split_online_stream
 from avalanche.training.plugins import bic
+from torch import Tensor
+
+from iid_cl.errors import UserError
+from iid_cl.memory import hybrid
 from iid_cl.strategies import (
     AutoBuffer,
     DistilledBuffer,
@@ -22,10 +26,6 @@ from iid_cl.strategies import (
     SoftLabelPlugin,
     TaskLabelled,
 )
-from torch import Tensor
-
-from iid_cl.errors import UserError
-from iid_cl.memory import hybrid
 
 from ..conftest import NORMALIZATION, TINY, make_benchmark
 from .hosts import HOSTS, Extractor

@@ -10,6 +10,8 @@ from avalanche.benchmarks import CLScenario, nc_benchmark, split_online_stream
 from avalanche.benchmarks.utils import as_classification_dataset
 from avalanche.models import IncrementalClassifier, as_multitask
 from avalanche.training.supervised import ER_AML
+from torch import nn
+
 from iid_cl.strategies import (
     DistilledBuffer,
     DistilledReplay,
@@ -22,7 +24,6 @@ from iid_cl.strategies import (
     RealBuffer,
     ReservoirBuffer,
 )
-from torch import nn
 
 from ..conftest import TINY
 from .learners import Deliveries, Pooled, learner
