@@ -19,13 +19,13 @@ from typing import Any
 from rich.console import Console
 
 from benchmarks import ledger
-from iid_cl.config import Config
-from iid_cl.config_files import load_config
-from iid_cl.devices import resolve_device
+from iid_cl.compare.compare import compare
+from iid_cl.compute.devices import resolve_device
+from iid_cl.config.experiment import Config
+from iid_cl.config.reading import load_config
+from iid_cl.launch.launch import Launch
+from iid_cl.records.provenance import provenance
 from iid_cl.report.statistics import interval, paired_difference
-from iid_cl.runs.compare import compare
-from iid_cl.runs.launchers import Launch
-from iid_cl.runs.provenance import provenance
 
 AHEAD_AT = [f"ipc {count}" for count in range(1, 6)]
 

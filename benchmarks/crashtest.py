@@ -31,10 +31,10 @@ from rich.table import Table
 import iid_cl.runs.run
 from benchmarks import ledger
 from iid_cl.cli import main as command_line
-from iid_cl.devices import resolve_device
+from iid_cl.compute.devices import resolve_device
 from iid_cl.distill.engine import Distillation
-from iid_cl.runs.checkpoint import Checkpoints
-from iid_cl.runs.provenance import provenance
+from iid_cl.records.checkpoint import Checkpoints
+from iid_cl.records.provenance import provenance
 
 SMALL = ["train.epochs=3", "distill.iterations=20", "model.width=8", "distill.embedder.width=8"]
 QUEUE = "distill.queue={networks: 1, steps: 1, batch_size: 16}"

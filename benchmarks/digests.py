@@ -215,8 +215,8 @@ def _resumed(folder: Path) -> dict[str, str]:
 
 
 def _compared(folder: Path) -> dict[str, str]:
-    section = {"methods": ["none", "herding", "distilled", "hybrid", "random_half"], "seeds": 2, "budgets": {"ipc": [1, 2]},
-               "modes": ["replay", "memory_only"]}  # fmt: skip
+    section = {"methods": ["none", "herding", "distilled", "hybrid", "random_half"], "seeds": 2,
+               "modes": ["replay", "memory_only"], "budgets": {"ipc": [1, 2]}}  # fmt: skip
     path, out = _config(folder, "compare", base(compare=section)), folder / "compare"
     _command("compare", str(path), "--out", str(out), "--workers", "2", "--threads", "1", "-q")
     found = {file.name: _memory(file) for file in sorted((out / "cells").glob("*.safetensors"))}
@@ -287,7 +287,7 @@ def _buffers(budget: Mapping[str, int]) -> dict[str, Any]:
     from iid_cl import strategies
 
     try:
-        from iid_cl.config_distill import DistillConfig, EmbedderConfig
+        from iid_cl.config.distill import DistillConfig, EmbedderConfig
     except ImportError:
         from iid_cl.config.distill import DistillConfig, EmbedderConfig  # type: ignore[no-redef,import-not-found]
     config = DistillConfig(iterations=3, real_batch=8, embedder=EmbedderConfig(**NET))

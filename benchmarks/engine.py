@@ -20,17 +20,17 @@ from torch import Tensor
 
 from benchmarks import ledger, machine
 from benchmarks.reference import PlainDraw, plain_network, reference_distill, reference_gradient
-from iid_cl.acceleration import EAGER, Arithmetic, choose, measure
-from iid_cl.config_distill import CentralizationConfig, CovarianceConfig, DistillConfig, EmbedderConfig
+from iid_cl.compute.arithmetic import EAGER, Arithmetic, choose, measure
+from iid_cl.compute.devices import resolve_device
+from iid_cl.config.distill import CentralizationConfig, CovarianceConfig, DistillConfig, EmbedderConfig
 from iid_cl.data.images import Normalization
-from iid_cl.devices import resolve_device
 from iid_cl.distill import distill
 from iid_cl.distill.draws import Draw
 from iid_cl.distill.sampling import ClassSampler
 from iid_cl.distill.step import ImageStep
 from iid_cl.distill.trained import train_networks
 from iid_cl.nets import build_network
-from iid_cl.runs.provenance import provenance
+from iid_cl.records.provenance import provenance
 from iid_cl.seeding import make_generator
 
 NORMALIZATION = Normalization((0.5,) * 3, (0.25,) * 3)

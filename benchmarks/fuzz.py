@@ -37,9 +37,9 @@ from rich.text import Text
 from benchmarks import ledger
 from benchmarks.fuzzing import CATEGORIES
 from benchmarks.fuzzing.mutations import Refused
-from iid_cl.devices import resolve_device
+from iid_cl.compute.devices import resolve_device
 from iid_cl.errors import UserError, is_printable, one_line
-from iid_cl.runs.provenance import provenance
+from iid_cl.records.provenance import provenance
 
 CPU_SECONDS = 10  # of a case; the wall clock also counts what other programs do
 WALL_SECONDS = 60

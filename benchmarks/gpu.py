@@ -30,18 +30,18 @@ import torch
 from rich.console import Console
 
 from benchmarks import engine, ledger, protocol, quality, scaling, time_to_accuracy, training
-from iid_cl.config import Config, StreamConfig
-from iid_cl.config_distill import NetworkConfig
-from iid_cl.config_files import parse_config
+from iid_cl.compute.classifier import accuracy, train_classifier
+from iid_cl.compute.devices import resolve_device
+from iid_cl.config.distill import NetworkConfig
+from iid_cl.config.experiment import Config, StreamConfig
+from iid_cl.config.reading import parse_config
 from iid_cl.data.datasets import load_dataset
 from iid_cl.data.images import ImageDataset, LabelledImages, Normalization
-from iid_cl.devices import resolve_device
 from iid_cl.nets import build_network
+from iid_cl.records.provenance import provenance
 from iid_cl.runs.experiment import run_method
-from iid_cl.runs.provenance import provenance
-from iid_cl.runs.reporter import Reporter
 from iid_cl.seeding import make_generator
-from iid_cl.training import accuracy, train_classifier
+from iid_cl.terminal.reporter import Reporter
 
 WHOLE_RUN = {
     "name": "split_cifar100_shape",

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import torch
 
-from iid_cl.config_distill import NetworkConfig
+from iid_cl.config.distill import NetworkConfig
 
 
 def synchronize(device: torch.device) -> None:

@@ -35,16 +35,16 @@ import torch
 
 from benchmarks import ledger
 from benchmarks.quality import interval
-from iid_cl.config import Config
-from iid_cl.config_files import load_config
+from iid_cl.compute.devices import resolve_device
+from iid_cl.config.experiment import Config
+from iid_cl.config.reading import load_config
 from iid_cl.data.datasets import load_dataset
 from iid_cl.data.images import ImageDataset
 from iid_cl.data.streams import class_order, make_benchmark
-from iid_cl.devices import resolve_device
-from iid_cl.evaluate.scratch import judge
+from iid_cl.evaluate.protocol import judge
 from iid_cl.files import write_bytes
-from iid_cl.runs.condense import make_buffer
-from iid_cl.runs.provenance import provenance
+from iid_cl.methods.build import make_buffer
+from iid_cl.records.provenance import provenance
 from iid_cl.strategies import MemoryBuffer
 
 QUEUE = ("distill.queue.networks=2", "distill.queue.steps=10")  # as the configurations have it

@@ -20,9 +20,9 @@ from rich.console import Console
 from scipy.stats import t as student
 
 from benchmarks import ledger
-from iid_cl.config_files import read_override
-from iid_cl.devices import resolve_device
-from iid_cl.runs.provenance import provenance
+from iid_cl.compute.devices import resolve_device
+from iid_cl.config.reading import read_override
+from iid_cl.records.provenance import provenance
 from iid_cl.studies.cases import load_study
 from iid_cl.studies.run import Row, run_study
 

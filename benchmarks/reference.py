@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from iid_cl.config_distill import DistillConfig
+from iid_cl.config.distill import DistillConfig
 from iid_cl.data.augmentation import UNIFORMS, Parameters, make_parameters
 from iid_cl.data.images import Normalization
 from iid_cl.distill.trained import TrainedNetwork

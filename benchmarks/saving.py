@@ -20,10 +20,10 @@ from typing import Any
 from rich.console import Console
 
 from benchmarks import ledger
-from iid_cl.config import Config
-from iid_cl.config_files import load_config
-from iid_cl.devices import resolve_device
-from iid_cl.runs.provenance import provenance
+from iid_cl.compute.devices import resolve_device
+from iid_cl.config.experiment import Config
+from iid_cl.config.reading import load_config
+from iid_cl.records.provenance import provenance
 from iid_cl.runs.run import run
 
 LARGE = [

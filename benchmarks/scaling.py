@@ -19,10 +19,10 @@ from typing import Any
 
 from benchmarks import ledger, machine
 from benchmarks.engine import NAMES, NORMALIZATION, made_images
-from iid_cl.config_distill import DistillConfig, EmbedderConfig
-from iid_cl.devices import resolve_device
+from iid_cl.compute.devices import resolve_device
+from iid_cl.config.distill import DistillConfig, EmbedderConfig
 from iid_cl.distill import distill
-from iid_cl.runs.provenance import provenance
+from iid_cl.records.provenance import provenance
 from iid_cl.seeding import make_generator
 
 GROWTH_TARGET = 1.3  # seconds per class at 200 classes over those at 10

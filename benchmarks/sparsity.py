@@ -20,18 +20,18 @@ from torch import Tensor
 
 from benchmarks import ledger
 from benchmarks.quality import interval
-from iid_cl.config import Config
-from iid_cl.config_files import load_config
+from iid_cl.budget import LABEL_BYTES
+from iid_cl.compute.devices import resolve_device
+from iid_cl.config.experiment import Config
+from iid_cl.config.reading import load_config
 from iid_cl.data.datasets import load_dataset
 from iid_cl.data.images import ImageDataset
-from iid_cl.devices import resolve_device
 from iid_cl.distill import distill
-from iid_cl.evaluate.scratch import judge
-from iid_cl.memory.budget import LABEL_BYTES
-from iid_cl.memory.hybrid import JPEG_QUALITY, hybrid_jpeg
+from iid_cl.evaluate.protocol import judge
 from iid_cl.memory.jpeg import JpegSet
 from iid_cl.memory.jpeg_format import JpegFormat
-from iid_cl.runs.provenance import provenance
+from iid_cl.methods.mixing import JPEG_QUALITY, hybrid_jpeg
+from iid_cl.records.provenance import provenance
 from iid_cl.seeding import make_generator
 
 SPARSITIES = (0.0, 0.005, 0.01, 0.02)  # quantisation steps of an iteration

@@ -14,10 +14,10 @@ from typing import Any
 from rich.console import Console
 
 from benchmarks import ledger
-from iid_cl.config_files import load_config
-from iid_cl.devices import resolve_device
-from iid_cl.runs.compare import compare
-from iid_cl.runs.provenance import provenance
+from iid_cl.compare.compare import compare
+from iid_cl.compute.devices import resolve_device
+from iid_cl.config.reading import load_config
+from iid_cl.records.provenance import provenance
 
 METHODS = ["none", "random", "herding", "distilled", "joint"]
 MEMORIES = METHODS[1:4]  # the bounds don't depend on the mode

@@ -13,8 +13,8 @@ from statistics import median
 from typing import Any
 
 from benchmarks import ledger
-from iid_cl.devices import resolve_device
-from iid_cl.runs.provenance import provenance
+from iid_cl.compute.devices import resolve_device
+from iid_cl.records.provenance import provenance
 
 COMMAND = str(Path(sys.executable).with_name("iid-cl"))
 QUICK = (["--help"], ["configs"], ["run", "--help"])

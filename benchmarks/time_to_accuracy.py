@@ -19,15 +19,15 @@ import torch
 from benchmarks import ledger, machine
 from benchmarks.quality import interval
 from benchmarks.reference import reference_distill
-from iid_cl.config import EvaluateConfig, StreamConfig
-from iid_cl.config_distill import DistillConfig, EmbedderConfig, NetworkConfig
+from iid_cl.compute.devices import resolve_device
+from iid_cl.config.distill import DistillConfig, EmbedderConfig, NetworkConfig
+from iid_cl.config.experiment import EvaluateConfig, StreamConfig
 from iid_cl.data.datasets import load_dataset
 from iid_cl.data.images import ImageDataset
-from iid_cl.devices import resolve_device
 from iid_cl.distill import distill
-from iid_cl.evaluate.scratch import judge
+from iid_cl.evaluate.protocol import judge
 from iid_cl.memory.exemplars import ExemplarSet
-from iid_cl.runs.provenance import provenance
+from iid_cl.records.provenance import provenance
 from iid_cl.seeding import make_generator
 
 IPC = 10

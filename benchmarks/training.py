@@ -26,13 +26,13 @@ from torch import Tensor, nn
 from torchvision import transforms
 
 from benchmarks import ledger
-from iid_cl.config_distill import NetworkConfig
+from iid_cl.compute.devices import resolve_device
+from iid_cl.config.distill import NetworkConfig
 from iid_cl.data.images import Normalization
 from iid_cl.data.tensors import TensorImages
 from iid_cl.data.transforms import random_crop, random_flip
-from iid_cl.devices import resolve_device
 from iid_cl.nets import build_network
-from iid_cl.runs.provenance import provenance
+from iid_cl.records.provenance import provenance
 from iid_cl.seeding import make_generator
 from iid_cl.strategies import InMemoryPlugin, MemoryReplayPlugin, RandomBuffer
 

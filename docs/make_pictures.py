@@ -14,9 +14,9 @@ import matplotlib as mpl
 import torch
 from torch import Tensor
 
-from iid_cl.config import StreamConfig
-from iid_cl.config_distill import DistillConfig, EmbedderConfig
-from iid_cl.config_files import load_config
+from iid_cl.config.distill import DistillConfig, EmbedderConfig
+from iid_cl.config.experiment import StreamConfig
+from iid_cl.config.reading import load_config
 from iid_cl.data.datasets import load_dataset
 from iid_cl.distill import distill
 from iid_cl.memory.exemplars import ExemplarSet

@@ -14,8 +14,8 @@ import typer
 from pydantic import BaseModel
 
 from iid_cl.cli import app
-from iid_cl.config import Config
-from iid_cl.config_schema import config_schema, study_schema, to_text
+from iid_cl.config.experiment import Config
+from iid_cl.config.schema import config_schema, study_schema, to_text
 
 BEGIN, END = "<!-- generated -->", "<!-- end of what is generated -->"
 

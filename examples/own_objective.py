@@ -10,12 +10,12 @@ import argparse
 
 import torch
 
-from iid_cl.config import EvaluateConfig, StreamConfig
-from iid_cl.config_distill import DistillConfig, EmbedderConfig, NetworkConfig
+from iid_cl.config.distill import DistillConfig, EmbedderConfig, NetworkConfig
+from iid_cl.config.experiment import EvaluateConfig, StreamConfig
 from iid_cl.data.datasets import load_dataset
 from iid_cl.distill import distill
 from iid_cl.distill.objectives import in_units, spread
-from iid_cl.evaluate.scratch import judge
+from iid_cl.evaluate.protocol import judge
 
 
 def moment_matching(real, synthetic):

@@ -8,10 +8,11 @@ from typing import Any
 
 import torch
 
-from iid_cl.config_distill import DistillConfig
+from iid_cl.config.distill import DistillConfig
 from iid_cl.errors import UserError
 from iid_cl.memory.exemplars import Exemplars
-from iid_cl.memory.hybrid import (
+from iid_cl.memory.jpeg import JpegError, fitting_as_jpeg
+from iid_cl.methods.mixing import (
     DENSE,
     JPEG_QUALITY,
     condensable,
@@ -22,7 +23,6 @@ from iid_cl.memory.hybrid import (
     suited_partitions,
     trial_network,
 )
-from iid_cl.memory.jpeg import JpegError, fitting_as_jpeg
 from iid_cl.seeding import draw_seed, make_generator
 
 from .buffers import ImagesByClass

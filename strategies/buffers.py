@@ -15,10 +15,10 @@ from avalanche.benchmarks.utils import AvalancheDataset
 from avalanche.training.storage_policy import ExemplarsBuffer
 from torch import Tensor
 
+from iid_cl.budget import Budget
 from iid_cl.data.images import Normalization
 from iid_cl.distill.journal import Journal
 from iid_cl.errors import UserError
-from iid_cl.memory.budget import Budget
 from iid_cl.memory.exemplars import Exemplars
 from iid_cl.memory.files import memory_of_state, memory_state, save_memory
 from iid_cl.seeding import make_generator
@@ -50,7 +50,7 @@ class MemoryBuffer(ClassGroups, ExemplarsBuffer):
             when samples reach Avalanche already normalised.
 
     Attributes:
-        budget: the budget, see :class:`iid_cl.memory.budget.Budget`.
+        budget: the budget, see :class:`iid_cl.budget.Budget`.
         exemplars: the memory as stored, or None before the first update. Its class indices are those of the data,
             unless one index stands for different classes in several tasks: see ``keys``.
         keys: the class index and task label of each class of ``exemplars``.

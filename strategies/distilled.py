@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 import torch
 
-from iid_cl.config_distill import DistillConfig, EarlyStoppingConfig
+from iid_cl.config.distill import DistillConfig, EarlyStoppingConfig
 from iid_cl.data.images import Normalization
 from iid_cl.distill.engine import OnSnapshot, OnStep
 from iid_cl.distill.losses import Objective
@@ -14,10 +14,10 @@ from iid_cl.distill.trained import Memory, label_softly
 from iid_cl.distill.uneven import distill_each
 from iid_cl.errors import UserError
 from iid_cl.memory.exemplars import Exemplars, ExemplarSet, distilled_images, no_room
-from iid_cl.memory.hybrid import Distil, Ordering, hybrid_jpeg
 from iid_cl.memory.jpeg import JpegSet
 from iid_cl.memory.jpeg_format import JpegFormat
 from iid_cl.memory.real import store_jpeg
+from iid_cl.methods.mixing import Distil, Ordering, hybrid_jpeg
 from iid_cl.nets import Network
 from iid_cl.seeding import derive_seed, draw_seed, make_generator
 

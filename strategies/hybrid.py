@@ -4,12 +4,12 @@ from typing import Any
 
 import torch
 
-from iid_cl.config_distill import DistillConfig
+from iid_cl.config.distill import DistillConfig
 from iid_cl.errors import UserError
 from iid_cl.memory.exemplars import Exemplars
-from iid_cl.memory.hybrid import hybrid_memory
 from iid_cl.memory.real import Order, ordering
 from iid_cl.memory.selection import FeaturesFactory
+from iid_cl.methods.mixing import hybrid_memory
 from iid_cl.seeding import draw_seed, make_generator
 
 from .buffers import ClassBuffer, ImagesByClass

@@ -5,7 +5,7 @@ from typing import Any, TypeVar
 
 import pytest
 
-from iid_cl.acceleration import COMPILER_WARNINGS
+from iid_cl.compute.arithmetic import COMPILER_WARNINGS
 
 F = TypeVar("F", bound=Callable[..., Any])
 

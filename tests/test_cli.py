@@ -20,7 +20,7 @@ from PIL import Image
 
 import iid_cl
 from iid_cl.cli import main
-from iid_cl.config_files import load_config, shipped_configs
+from iid_cl.config.reading import load_config, shipped_configs
 from iid_cl.memory.exemplars import ExemplarSet
 from iid_cl.memory.files import load_memory, save_memory, save_tensors
 from iid_cl.studies.cases import load_study, shipped_studies
@@ -971,7 +971,7 @@ def test_memories_on_the_command_line_leave_a_baseline_behind(
         seen.append(config.compare.baseline)
         return in_tmp_path, []
 
-    monkeypatch.setattr("iid_cl.runs.compare.compare", spy)
+    monkeypatch.setattr("iid_cl.compare.compare.compare", spy)
     answer = cli(["compare", comparison_file(baseline=named), *options])
     assert (answer.code, seen) == (0, [expected])
 
@@ -982,7 +982,7 @@ def test_a_failed_cell_ends_in_exit_code_1(
     def fail(*arguments: object) -> None:
         raise RuntimeError("no luck")
 
-    monkeypatch.setattr("iid_cl.runs.compare.run_cell", fail)
+    monkeypatch.setattr("iid_cl.compare.compare.run_cell", fail)
     answer = cli(["compare", comparison_file(), "--seeds", "1", "--memories", "none", "--out", "out"])
     assert answer.code == 1
     assert "none-seed0 failed: RuntimeError: no luck\n" in answer.out
@@ -1033,9 +1033,9 @@ def test_schema_prints_the_shipped_one(options: list[str], title: str, cli: Call
 def test_doctors_answer_is_its_exit_code(
     cli: Callable[[Sequence[str]], Answer], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("iid_cl.acceleration.compiler_problem", lambda kind: None)
+    monkeypatch.setattr("iid_cl.compute.arithmetic.compiler_problem", lambda kind: None)
     assert cli(["doctor"]).code == 0
-    monkeypatch.setattr("iid_cl.doctor.NEEDED", ("no-such-package",))
+    monkeypatch.setattr("iid_cl.precheck.doctor.NEEDED", ("no-such-package",))
     assert cli(["doctor"]).code == 1
 
 
@@ -1122,7 +1122,7 @@ def test_shells_complete_what_ships(words: str, expected: list[str], in_tmp_path
 
 def test_looking_at_configurations_imports_nothing_heavy() -> None:
     code = (
-        "import sys, iid_cl.cli, iid_cl.config_schema, iid_cl.config_files as files; "
+        "import sys, iid_cl.cli, iid_cl.config.schema, iid_cl.config.reading as files; "
         "files.load_config('split_digits.yaml'); "
         "print(sorted({'torch', 'torchvision', 'avalanche', 'matplotlib', 'sklearn', 'scipy'} & set(sys.modules)))"
     )

@@ -11,7 +11,7 @@ import torch
 from rich.console import Console
 
 from iid_cl.memory.files import load_memory
-from iid_cl.runs.checkpoint import Checkpoints, State
+from iid_cl.records.checkpoint import Checkpoints, State
 from iid_cl.runs.run import run
 from tests.runs.helpers import miniature
 
@@ -31,7 +31,7 @@ def test_no_module_names_it(package: str) -> None:
         for line in module.read_text(encoding="utf-8").splitlines()
         if PROGRAMS.search(line)
     ]
-    assert [line for line in found if not line.startswith("iid_cl/config_files.py: ")] == []
+    assert [line for line in found if not line.startswith("iid_cl/config/reading.py: ")] == []
     assert all("yaml.load(" in line for line in found)  # with the loader of plain data
 
 

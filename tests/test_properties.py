@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from iid_cl.config import Config
-from iid_cl.config_files import dump_config, load_config, parse_config
+from iid_cl.config.experiment import Config
+from iid_cl.config.reading import dump_config, load_config, parse_config
 from iid_cl.data.folders import FORMATS, load_files
 from iid_cl.errors import UserError, is_printable, one_line
 from iid_cl.memory.exemplars import ExemplarSet

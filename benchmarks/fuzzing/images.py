@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 
 from benchmarks.fuzzing.mutations import damaged
-from iid_cl.config import StreamConfig
+from iid_cl.config.experiment import StreamConfig
 from iid_cl.data.datasets import DATASETS
 
 

@@ -17,15 +17,15 @@ from rich.console import Console
 from safetensors.torch import save
 
 from benchmarks.fuzzing.mutations import TEXTS, altered, damaged
-from iid_cl.config import Config
+from iid_cl.config.experiment import Config
 from iid_cl.errors import is_printable
 from iid_cl.memory.exemplars import Exemplars, ExemplarSet
 from iid_cl.memory.export import export_memory
 from iid_cl.memory.files import _digest, _tensors, load_memory, save_memory
 from iid_cl.memory.jpeg import JpegSet, encode
 from iid_cl.report.show import show_memory
-from iid_cl.runs import memories
-from iid_cl.screen import Screen
+from iid_cl.runs import whole as memories
+from iid_cl.terminal.screen import Screen
 
 
 @cache

@@ -14,14 +14,14 @@ from rich.console import Console
 
 from benchmarks.fuzzing.mutations import Refused, altered, damaged
 from benchmarks.fuzzing.texts import mutated_yaml
-from iid_cl.config import Config
-from iid_cl.config_files import dump_config, parse_config
+from iid_cl.compare.compare import _RESULT, read_cell
+from iid_cl.compare.grid import Cell, cells
+from iid_cl.config.experiment import Config
+from iid_cl.config.reading import dump_config, parse_config
 from iid_cl.errors import is_printable
 from iid_cl.report.comparison import Measured, comparison_table, summarise
-from iid_cl.runs.compare import _RESULT, read_cell
-from iid_cl.runs.grid import Cell, cells
-from iid_cl.runs.listing import list_runs
-from iid_cl.screen import Screen
+from iid_cl.report.listing import list_runs
+from iid_cl.terminal.screen import Screen
 
 RESULT = {
     "method": "random", "mode": "replay", "seed": 0, "class_order": [[0, 1], [2, 3]],

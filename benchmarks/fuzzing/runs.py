@@ -18,12 +18,12 @@ from safetensors import safe_open
 from benchmarks.fuzzing.memories import forged
 from benchmarks.fuzzing.mutations import altered, damaged
 from benchmarks.fuzzing.texts import mutated_yaml
-from iid_cl.config_files import parse_config
+from iid_cl.config.reading import parse_config
 from iid_cl.errors import UserError
 from iid_cl.memory.files import load_memory, save_tensors
+from iid_cl.records.checkpoint import Checkpoints
 from iid_cl.report.page import report
 from iid_cl.runs import experiment
-from iid_cl.runs.checkpoint import Checkpoints
 from iid_cl.runs.run import resume, run
 
 NETWORK = {"width": 4, "depth": 1}

@@ -10,8 +10,9 @@ from pathlib import Path
 import yaml
 
 from benchmarks.fuzzing.mutations import NUMBERS, TEXTS, altered, damaged
-from iid_cl.config import Config
-from iid_cl.config_files import (
+from iid_cl.compare.grid import cells
+from iid_cl.config.experiment import Config
+from iid_cl.config.reading import (
     dotted_keys,
     dump_config,
     flat,
@@ -20,7 +21,6 @@ from iid_cl.config_files import (
     read_override,
     shipped_configs,
 )
-from iid_cl.runs.grid import cells
 from iid_cl.studies.cases import cases, load_study, shipped_studies
 
 YAML_TEXTS = [

@@ -10,7 +10,7 @@ from iid_cl import __version__
 from iid_cl.cli import help as help_commands
 from iid_cl.cli import look, train
 from iid_cl.errors import UserError, is_printable, one_line, shown
-from iid_cl.stopping import Stopped, stops_at_signals
+from iid_cl.terminal.signals import Stopped, stops_at_signals
 
 app = typer.Typer(
     name="iid-cl",

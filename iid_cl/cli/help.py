@@ -14,8 +14,8 @@ from iid_cl.cli.options import (
     resolve,
     screen,
 )
-from iid_cl.config_files import shipped_configs
-from iid_cl.config_schema import config_schema, study_schema, to_text
+from iid_cl.config.reading import shipped_configs
+from iid_cl.config.schema import config_schema, study_schema, to_text
 from iid_cl.studies.cases import shipped_studies
 
 
@@ -38,7 +38,7 @@ def check(
 ) -> None:
     """Say what a run would do, and about how long it would take, without doing it."""
     resolved = resolve(config, set_, seed, device)
-    from iid_cl.runs.check import check_config
+    from iid_cl.precheck.check import check_config
 
     check_config(resolved, data_root, screen(False, json), probe=probe)
 
@@ -52,7 +52,7 @@ def schema(
 
 def doctor(data_root: DataRootOption = None, json: JsonOption = False) -> None:
     """Say what is installed, which devices work, and which data sets are there; exit code 1 if a run would fail."""
-    from iid_cl.doctor import examine
+    from iid_cl.precheck.doctor import examine
 
     if not examine(data_root, screen(False, json)):
         raise typer.Exit(1)

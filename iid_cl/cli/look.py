@@ -43,7 +43,7 @@ def list_(
     json: JsonOption = False,
 ) -> None:
     """List runs and comparisons with their results."""
-    from iid_cl.runs.listing import list_runs
+    from iid_cl.report.listing import list_runs
 
     list_runs(folder, screen(False, json))
 

@@ -7,11 +7,11 @@ from typing import Annotated
 
 import typer
 
-from iid_cl.config import Config
-from iid_cl.config_files import dotted_keys, load_config, shipped_configs
+from iid_cl.config.experiment import Config
+from iid_cl.config.reading import dotted_keys, load_config, shipped_configs
 from iid_cl.errors import UserError
-from iid_cl.screen import Mode, Screen
 from iid_cl.studies.cases import shipped_studies
+from iid_cl.terminal.screen import Mode, Screen
 
 
 def complete_config(incomplete: str) -> list[str]:

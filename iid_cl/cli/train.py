@@ -25,8 +25,8 @@ from iid_cl.cli.options import (
     resolve,
     screen,
 )
-from iid_cl.config import CompareConfig, CompareMethod
-from iid_cl.config_files import parse_section, read_override
+from iid_cl.config.experiment import CompareConfig, CompareMethod
+from iid_cl.config.reading import parse_section, read_override
 from iid_cl.errors import UserError
 from iid_cl.studies.cases import load_study
 
@@ -102,8 +102,8 @@ def compare(
     }
     changed = {key: value for key, value in options.items() if value is not None}
     section = parse_section(CompareConfig, {**resolved.compare.model_dump(), "baseline": None, **changed}, "compare")
-    from iid_cl.runs.compare import compare as run_comparison
-    from iid_cl.runs.launchers import Launch
+    from iid_cl.compare.compare import compare as run_comparison
+    from iid_cl.launch.launch import Launch
 
     how = Launch(launcher.value, workers, threads, address, gpus_per_cell)
     _, failed = run_comparison(
@@ -137,8 +137,8 @@ def distill(
     shortcuts = [f"stream.dataset={dataset}", f"memory.method={method}"]
     shortcuts += [] if ipc is None else [f"memory.ipc={ipc}"]
     resolved = resolve(config, [*shortcuts, *(set_ or [])], seed, device)
-    from iid_cl.runs.launchers import Launch
-    from iid_cl.runs.memories import condense_dataset
+    from iid_cl.launch.launch import Launch
+    from iid_cl.runs.whole import condense_dataset
 
     how = Launch(launcher.value, workers, threads, address)
     alone = launcher is Launcher.local and (workers or 1) == 1
@@ -160,7 +160,7 @@ def evaluate(
 ) -> None:
     """Judge a memory: train fresh networks on it alone, test them on real images."""
     resolved = resolve(config, set_, seed, device)
-    from iid_cl.runs.memories import evaluate_memory
+    from iid_cl.runs.whole import evaluate_memory
 
     evaluate_memory(memory, resolved, data_root, screen(quiet, json))
 

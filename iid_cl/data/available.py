@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from iid_cl.config import Dataset
+from iid_cl.config.experiment import Dataset
 from iid_cl.data.datasets import default_data_root
 from iid_cl.errors import UserError
 

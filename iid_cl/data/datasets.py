@@ -10,7 +10,7 @@ from urllib.error import URLError
 import numpy as np
 import torch
 
-from iid_cl.config import StreamConfig
+from iid_cl.config.experiment import StreamConfig
 from iid_cl.data.folders import list_class_folders, load_files
 from iid_cl.data.images import ImageDataset, LabelledImages, Normalization, first_classes, hold_out, limit_images
 from iid_cl.errors import UserError

@@ -4,7 +4,7 @@ import numpy as np
 from avalanche.benchmarks import CLScenario, benchmark_from_datasets, with_classes_timeline
 from avalanche.benchmarks.utils import AvalancheDataset, as_classification_dataset
 
-from iid_cl.config import StreamConfig
+from iid_cl.config.experiment import StreamConfig
 from iid_cl.data.images import ImageDataset, LabelledImages
 from iid_cl.data.tensors import TensorImages
 from iid_cl.errors import UserError

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from iid_cl.acceleration import Arithmetic
-from iid_cl.config_distill import DistillConfig
+from iid_cl.compute.arithmetic import Arithmetic
+from iid_cl.config.distill import DistillConfig
 from iid_cl.data.augmentation import Parameters, augment_each
 from iid_cl.data.images import Normalization
 from iid_cl.distill.characteristic import draw_frequencies

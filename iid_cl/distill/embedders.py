@@ -8,10 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from iid_cl.acceleration import EAGER, Arithmetic
-from iid_cl.config_distill import QueueConfig
+from iid_cl.compute.arithmetic import EAGER, Arithmetic
+from iid_cl.compute.sgd_step import SgdStep
+from iid_cl.config.distill import QueueConfig
 from iid_cl.nets import Network, initialize
-from iid_cl.sgd import SgdStep
 
 
 class FreshEmbedders:

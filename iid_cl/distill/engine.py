@@ -7,8 +7,9 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from iid_cl.acceleration import Arithmetic, Cost, choose, classes_per_chunk, measure
-from iid_cl.config_distill import DistillConfig
+from iid_cl.compute.arithmetic import Arithmetic, Cost, choose, classes_per_chunk, measure
+from iid_cl.compute.classifier import schedule_state
+from iid_cl.config.distill import DistillConfig
 from iid_cl.data.images import Normalization
 from iid_cl.distill.draws import Draws, make_embedders
 from iid_cl.distill.journal import Journal
@@ -22,7 +23,6 @@ from iid_cl.memory.exemplars import ExemplarSet
 from iid_cl.memory.partition import pack
 from iid_cl.nets import Network, build_network
 from iid_cl.seeding import draw_seed, make_generator
-from iid_cl.training import schedule_state
 
 REPORTS = 50  # how often the losses are read back to the host during one distillation
 

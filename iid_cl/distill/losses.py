@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from iid_cl.config_distill import DistillConfig
+from iid_cl.config.distill import DistillConfig
 from iid_cl.distill.characteristic import characteristic, characteristic_distance
 from iid_cl.distill.objectives import (
     centre_distances,

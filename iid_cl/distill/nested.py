@@ -2,7 +2,7 @@
 
 import torch
 
-from iid_cl.config_distill import NetworkConfig
+from iid_cl.config.distill import NetworkConfig
 from iid_cl.data.images import Normalization
 from iid_cl.memory.exemplars import ExemplarSet
 from iid_cl.memory.selection import features_of, select_herding

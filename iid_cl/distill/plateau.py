@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from iid_cl.config_distill import DistillConfig
+from iid_cl.config.distill import DistillConfig
 from iid_cl.data.images import Normalization
 from iid_cl.distill.losses import matching_terms, real_statistics
 from iid_cl.errors import UserError

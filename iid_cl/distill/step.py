@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor
 
-from iid_cl.acceleration import Arithmetic
-from iid_cl.config_distill import DistillConfig
+from iid_cl.compute.arithmetic import Arithmetic
+from iid_cl.config.distill import DistillConfig
 from iid_cl.data.augmentation import Parameters, augment
 from iid_cl.data.images import Normalization
 from iid_cl.distill.draws import Draw

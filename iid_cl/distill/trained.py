@@ -8,14 +8,14 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from iid_cl.acceleration import Arithmetic
-from iid_cl.config_distill import CentralizationConfig
+from iid_cl.compute.arithmetic import Arithmetic
+from iid_cl.compute.classifier import predict, train_classifier
+from iid_cl.config.distill import CentralizationConfig
 from iid_cl.data.images import Normalization
 from iid_cl.distill.objectives import spread
 from iid_cl.memory.exemplars import Exemplars
 from iid_cl.nets import Network, build_network
 from iid_cl.seeding import make_generator
-from iid_cl.training import predict, train_classifier
 
 Memory = TypeVar("Memory", bound=Exemplars)
 
@@ -51,7 +51,7 @@ def train_networks(
         config: architecture, trainings, epochs, snapshots.
         weights: how many images each image of a class stands for, (n_c,) floating point; classes that are left out
             hold images that stand for themselves. With any, an epoch draws images by them.
-        arithmetic: of the trainings, by default as :func:`iid_cl.training.train_classifier` says.
+        arithmetic: of the trainings, by default as :func:`iid_cl.compute.classifier.train_classifier` says.
 
     Returns:
         ``trainings * snapshots`` networks (fewer when there are fewer epochs than snapshots).

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from iid_cl.config_distill import DistillConfig
+from iid_cl.config.distill import DistillConfig
 from iid_cl.distill.engine import distill
 from iid_cl.memory.exemplars import ExemplarSet
 

@@ -8,9 +8,9 @@ from typing import Any, Protocol, Self
 import torch
 from torch import Tensor
 
+from iid_cl.budget import LABEL_BYTES, Budget
 from iid_cl.data.images import LabelledImages
 from iid_cl.errors import UserError
-from iid_cl.memory.budget import LABEL_BYTES, Budget
 from iid_cl.memory.partition import expand_bytes
 from iid_cl.memory.soft_labels import ENTRY_BYTES, SoftLabels
 

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import torch
 
-from iid_cl.config_distill import EmbedderConfig, NetworkConfig
+from iid_cl.config.distill import EmbedderConfig, NetworkConfig
 from iid_cl.errors import UserError
 from iid_cl.nets.alexnet import AlexNet
 from iid_cl.nets.base import Network, initialize

@@ -8,16 +8,16 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from iid_cl.config import Config
-from iid_cl.config_files import load_config
+from iid_cl.compare.grid import Budget, budget_of, cell_name
+from iid_cl.config.experiment import Config
+from iid_cl.config.reading import load_config
 from iid_cl.errors import UserError
 from iid_cl.files import read_text
 from iid_cl.memory.exemplars import Exemplars
 from iid_cl.memory.files import load_memory
+from iid_cl.records.recording import Recording, read_recording
+from iid_cl.records.result import Result
 from iid_cl.report.comparison import Measured
-from iid_cl.runs.grid import Budget, budget_of, cell_name
-from iid_cl.runs.recording import Recording, read_recording
-from iid_cl.runs.result import Result
 
 _RESULT = TypeAdapter(Result)
 

@@ -9,8 +9,8 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
+from iid_cl.records.result import Result
 from iid_cl.report.statistics import interval, paired_difference, percent_interval
-from iid_cl.runs.result import Result
 
 FULL, MIDDLING = 110, 76  # columns that the tables of all figures, and of fewer, need
 TOLERANCE = 0.05  # of bytes below the others'

@@ -7,11 +7,11 @@ from statistics import mean
 from typing import Any
 
 from iid_cl.evaluate.metrics import mean_by_class, mean_row, seen_accuracy
+from iid_cl.records.recording import Features, Recording
+from iid_cl.records.result import Result
 from iid_cl.report.collect import Collected, Place
 from iid_cl.report.comparison import TOLERANCE, Measured, Row, place, summarise
 from iid_cl.report.statistics import paired_difference, percent_interval
-from iid_cl.runs.recording import Features, Recording
-from iid_cl.runs.result import Result
 
 REFERENCES = ("herding", "random")  # memories that the headline compares with
 

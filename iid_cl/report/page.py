@@ -12,6 +12,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from iid_cl import __version__
 from iid_cl.errors import UserError
 from iid_cl.files import write_bytes
+from iid_cl.records.directory import free_directory
 from iid_cl.report.collect import Collected, Source, collect
 from iid_cl.report.content import (
     Setting,
@@ -27,7 +28,6 @@ from iid_cl.report.content import (
 from iid_cl.report.figures import save_figures
 from iid_cl.report.sprites import galleries
 from iid_cl.report.statistics import percent_interval
-from iid_cl.runs.directory import free_directory
 
 PAGE = "report.html"
 TERMS = {

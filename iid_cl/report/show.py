@@ -21,7 +21,7 @@ from iid_cl.memory.export import class_names
 from iid_cl.memory.files import load_memory
 from iid_cl.memory.jpeg import JpegSet
 from iid_cl.report.pictures import save_memory_picture
-from iid_cl.screen import emit, print_table
+from iid_cl.terminal.screen import emit, print_table
 
 MOST_CLASSES = 20  # drawn in a terminal
 BLOCK_COLUMNS = 16  # of an image drawn with half blocks: 16 x 16 pixels

@@ -9,8 +9,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from iid_cl.records.recording import Distillation
 from iid_cl.report.collect import Pictured
-from iid_cl.runs.recording import Distillation
 
 ROOM = 3_600_000  # characters of all sheets: a page of them stays below 5 MB
 SHOWN = 10  # images of a class

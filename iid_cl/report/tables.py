@@ -8,8 +8,8 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
+from iid_cl.records.result import Result
 from iid_cl.report.statistics import percent
-from iid_cl.runs.result import Result
 
 if TYPE_CHECKING:
     from iid_cl.studies.run import Row

@@ -18,10 +18,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from iid_cl.budget import LABEL_BYTES, Budget
 from iid_cl.data.fingerprint import digests, fingerprint
 from iid_cl.data.images import ImageDataset
 from iid_cl.files import write_bytes
-from iid_cl.memory.budget import LABEL_BYTES, Budget
 from iid_cl.strategies.buffers import OnImages
 
 SOURCES_VERSION = 1

@@ -10,12 +10,14 @@ from typing import Any
 import torch
 from avalanche.training.determinism.rng_manager import RNGManager
 
-from iid_cl.config import Config, Method
+from iid_cl.config.experiment import Config, Method
 from iid_cl.data.images import ImageDataset
 from iid_cl.data.streams import class_order, make_benchmark
 from iid_cl.distill.journal import Journal
 from iid_cl.evaluate.metrics import mean_by_class, mean_row, seen_accuracy, summary
-from iid_cl.runs.checkpoint import fits_the_run
+from iid_cl.records.checkpoint import fits_the_run
+from iid_cl.records.recording import Recording, moments
+from iid_cl.records.result import Result
 from iid_cl.runs.learners import ProgressPlugin, make_memory_buffer, make_strategy
 from iid_cl.runs.loggers import Loggers
 from iid_cl.runs.position import (
@@ -26,13 +28,11 @@ from iid_cl.runs.position import (
     prepare_strategy,
     strategy_state,
 )
-from iid_cl.runs.recording import Recording, moments
-from iid_cl.runs.reporter import Reporter
-from iid_cl.runs.result import Result
 from iid_cl.runs.saver import Saver
 from iid_cl.strategies import AutoBuffer, ClassAccuracyPlugin, DistilledBuffer, MemoryBuffer
 from iid_cl.strategies.buffers import OnImages
 from iid_cl.strategies.memory_only import MemoryOnlyPlugin
+from iid_cl.terminal.reporter import Reporter
 
 OnExperience = Callable[[Mapping[str, Any]], None]
 State = dict[str, Any]

@@ -11,15 +11,15 @@ from avalanche.training.supervised import Cumulative, JointTraining, Naive
 from avalanche.training.templates import SupervisedTemplate
 from torch.nn import CrossEntropyLoss
 
-from iid_cl.config import WITHOUT_MEMORY, Config, Method
+from iid_cl.config.experiment import WITHOUT_MEMORY, Config, Method
 from iid_cl.data.images import ImageDataset
+from iid_cl.methods.build import make_buffer
 from iid_cl.nets import build_network
-from iid_cl.runs.condense import make_buffer
-from iid_cl.runs.reporter import Reporter
 from iid_cl.seeding import derive_seed, make_generator
 from iid_cl.strategies import InMemoryPlugin, MemoryBuffer, MemoryOnly, MemoryReplayPlugin, SoftLabelPlugin
 from iid_cl.strategies.augmentation import BatchAugmentationPlugin
 from iid_cl.strategies.memory_only import UpdateLimitPlugin
+from iid_cl.terminal.reporter import Reporter
 
 EVAL_BATCH = 500
 

@@ -19,7 +19,7 @@ from avalanche.evaluation.metrics import accuracy_metrics, forgetting_metrics, l
 from avalanche.logging import CSVLogger, TensorboardLogger, WandBLogger
 from PIL import Image
 
-from iid_cl.config import Config, Method
+from iid_cl.config.experiment import Config, Method
 from iid_cl.errors import UserError
 from iid_cl.files import write_bytes
 from iid_cl.report.pictures import memory_picture

@@ -17,10 +17,10 @@ from avalanche.training.plugins import GDumbPlugin, LRSchedulerPlugin
 from avalanche.training.supervised import Cumulative
 from avalanche.training.templates import SupervisedTemplate
 
+from iid_cl.compute.classifier import schedule_state
 from iid_cl.errors import UserError
 from iid_cl.runs.saver import Saver
 from iid_cl.strategies.loading import TensorLoader
-from iid_cl.training import schedule_state
 
 State = dict[str, Any]
 

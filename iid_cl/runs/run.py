@@ -13,33 +13,33 @@ from pydantic import TypeAdapter
 from rich.console import Console
 from rich.text import Text
 
-from iid_cl.config import Config, Method
-from iid_cl.config_files import first_difference, load_config
+from iid_cl.compute.deterministic import deterministic
+from iid_cl.compute.devices import resolve_device
+from iid_cl.config.experiment import Config, Method
+from iid_cl.config.reading import first_difference, load_config
 from iid_cl.data.datasets import load_dataset
 from iid_cl.data.fingerprint import fingerprint
 from iid_cl.data.images import ImageDataset
 from iid_cl.data.streams import class_order
-from iid_cl.deterministic import deterministic
-from iid_cl.devices import resolve_device
 from iid_cl.errors import UserError
 from iid_cl.files import read_text
+from iid_cl.precheck.fits import check_methods, check_network
+from iid_cl.records.checkpoint import STATE, Checkpoints, State, fits_the_run
+from iid_cl.records.directory import RunDirectory, free_directory, is_used
+from iid_cl.records.provenance import differences, provenance
+from iid_cl.records.recording import Recording
+from iid_cl.records.result import Result
 from iid_cl.report.page import report
 from iid_cl.report.pictures import save_memory_picture
 from iid_cl.report.tables import results_table
 from iid_cl.runs.audit import Audit, remark
-from iid_cl.runs.checkpoint import STATE, Checkpoints, State, fits_the_run
-from iid_cl.runs.checks import check_methods, check_network
-from iid_cl.runs.directory import RunDirectory, free_directory, is_used
 from iid_cl.runs.experiment import run_method
 from iid_cl.runs.loggers import Loggers, check_loggers
-from iid_cl.runs.memories import origin_of
-from iid_cl.runs.provenance import differences, provenance
-from iid_cl.runs.recording import Recording
-from iid_cl.runs.reporter import Reporter
-from iid_cl.runs.result import Result
 from iid_cl.runs.saver import Saver
-from iid_cl.screen import emit
-from iid_cl.stopping import Stopped, stop_request
+from iid_cl.runs.whole import origin_of
+from iid_cl.terminal.reporter import Reporter
+from iid_cl.terminal.screen import emit
+from iid_cl.terminal.signals import Stopped, stop_request
 
 BEGUN = "begun.json"
 WIDE = 76  # columns of a terminal that has room for the full table

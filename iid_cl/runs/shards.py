@@ -12,18 +12,18 @@ from pathlib import Path
 
 from rich.console import Console
 
-from iid_cl.config import Config
+from iid_cl.compare.cell import dataset_of
+from iid_cl.compare.grid import budget_of
+from iid_cl.compute.deterministic import deterministic
+from iid_cl.compute.devices import resolve_device
+from iid_cl.config.experiment import Config
 from iid_cl.data.images import ImageDataset
-from iid_cl.deterministic import deterministic
-from iid_cl.devices import resolve_device
 from iid_cl.errors import UserError
+from iid_cl.launch.launch import Failure, Launch, launch
 from iid_cl.memory.exemplars import Exemplars
 from iid_cl.memory.files import load_memory, save_memory
-from iid_cl.runs.cell import dataset_of
-from iid_cl.runs.grid import budget_of
-from iid_cl.runs.launchers import Failure, Launch, launch
-from iid_cl.runs.memories import make_memory
-from iid_cl.runs.reporter import Reporter
+from iid_cl.runs.whole import make_memory
+from iid_cl.terminal.reporter import Reporter
 
 
 def check_shards(config: Config) -> None:
@@ -53,7 +53,7 @@ def check_shards(config: Config) -> None:
 def shared_memory(
     config: Config, dataset: ImageDataset, data_root: Path | None, how: Launch, reporter: Reporter
 ) -> Exemplars:
-    """The memory of :func:`iid_cl.runs.memories.make_memory`, its classes condensed by several workers.
+    """The memory of :func:`iid_cl.runs.whole.make_memory`, its classes condensed by several workers.
 
     Args:
         config: which passes :func:`check_shards`.

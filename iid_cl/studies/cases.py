@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from importlib import resources
 from typing import Any
 
-from iid_cl.config import REAL_METHODS, Config
-from iid_cl.config_files import parse_config, parse_section, read_yaml, with_overrides
+from iid_cl.config.experiment import REAL_METHODS, Config
+from iid_cl.config.reading import parse_config, parse_section, read_yaml, with_overrides
+from iid_cl.config.study import StudyConfig
 from iid_cl.errors import UserError
-from iid_cl.studies.config import StudyConfig
 
 
 @dataclass(frozen=True)

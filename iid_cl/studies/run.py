@@ -11,24 +11,24 @@ import torch
 from rich.console import Console
 from rich.text import Text
 
-from iid_cl.config import Config, StreamConfig
+from iid_cl.compute.deterministic import deterministic
+from iid_cl.compute.devices import resolve_device
+from iid_cl.config.experiment import Config, StreamConfig
+from iid_cl.config.study import StudyConfig
 from iid_cl.data.datasets import load_dataset
 from iid_cl.data.images import ImageDataset
-from iid_cl.deterministic import deterministic
-from iid_cl.devices import resolve_device
-from iid_cl.evaluate.scratch import judge
+from iid_cl.evaluate.protocol import judge
 from iid_cl.memory.exemplars import Exemplars
 from iid_cl.memory.files import save_memory
+from iid_cl.precheck.fits import check_methods, check_network
+from iid_cl.records.directory import RunDirectory, free_directory
+from iid_cl.records.provenance import provenance
 from iid_cl.report.pictures import save_memory_picture
 from iid_cl.report.tables import study_table
-from iid_cl.runs.checks import check_methods, check_network
-from iid_cl.runs.directory import RunDirectory, free_directory
-from iid_cl.runs.memories import make_memory, memory_metadata
-from iid_cl.runs.provenance import provenance
-from iid_cl.runs.reporter import Reporter
+from iid_cl.runs.whole import make_memory, memory_metadata
 from iid_cl.studies.cases import Case, cases
-from iid_cl.studies.config import StudyConfig
 from iid_cl.studies.figures import save_accuracy_figure
+from iid_cl.terminal.reporter import Reporter
 
 
 @dataclass(frozen=True)

@@ -9,23 +9,23 @@ from rich.console import Console
 from rich.text import Text
 from torch import Tensor
 
-from iid_cl.config_distill import CentralizationConfig
+from iid_cl.compute.deterministic import deterministic
+from iid_cl.compute.devices import resolve_device
+from iid_cl.config.distill import CentralizationConfig
+from iid_cl.config.study import ScatterConfig, StudyConfig
 from iid_cl.data.datasets import load_dataset
 from iid_cl.data.images import ImageDataset
-from iid_cl.deterministic import deterministic
-from iid_cl.devices import resolve_device
 from iid_cl.distill.trained import train_networks
 from iid_cl.errors import UserError
 from iid_cl.nets import Network
-from iid_cl.runs.checks import check_methods, check_network
-from iid_cl.runs.directory import RunDirectory, free_directory
-from iid_cl.runs.memories import make_memory
-from iid_cl.runs.provenance import provenance
-from iid_cl.runs.reporter import Reporter
+from iid_cl.precheck.fits import check_methods, check_network
+from iid_cl.records.directory import RunDirectory, free_directory
+from iid_cl.records.provenance import provenance
+from iid_cl.runs.whole import make_memory
 from iid_cl.seeding import derive_seed
 from iid_cl.studies.cases import Case, cases
-from iid_cl.studies.config import ScatterConfig, StudyConfig
 from iid_cl.studies.figures import save_scatter_figure
+from iid_cl.terminal.reporter import Reporter
 
 
 @dataclass(frozen=True)

@@ -30,18 +30,18 @@ from benchmarks import (
     training,
 )
 from benchmarks.reference import PlainDraw, plain_network, reference_distill, reference_gradient
-from iid_cl.config import Config
-from iid_cl.config_distill import DistillConfig, EmbedderConfig, NetworkConfig
-from iid_cl.config_files import load_config, parse_config
+from iid_cl.config.distill import DistillConfig, EmbedderConfig, NetworkConfig
+from iid_cl.config.experiment import Config
+from iid_cl.config.reading import load_config, parse_config
+from iid_cl.config.study import StudyConfig, SweepConfig
 from iid_cl.data.augmentation import UNIFORMS, make_parameters
 from iid_cl.data.datasets import load_dataset
 from iid_cl.memory.files import load_memory
 from iid_cl.memory.jpeg import decode, encode
-from iid_cl.runs.provenance import provenance
+from iid_cl.records.provenance import provenance
 from iid_cl.runs.run import run
 from iid_cl.seeding import make_generator
 from iid_cl.studies.cases import load_study
-from iid_cl.studies.config import StudyConfig, SweepConfig
 from iid_cl.studies.run import Row
 
 TINY_DISTILL = (

@@ -16,7 +16,7 @@ import torchvision
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from iid_cl.config import StreamConfig
+from iid_cl.config.experiment import StreamConfig
 from iid_cl.data.datasets import default_data_root, load_dataset
 from iid_cl.data.images import ImageDataset, LabelledImages
 from iid_cl.errors import UserError

@@ -7,7 +7,7 @@ import pytest
 import torch
 from avalanche.benchmarks import CLScenario
 
-from iid_cl.config import StreamConfig
+from iid_cl.config.experiment import StreamConfig
 from iid_cl.data.images import ImageDataset, LabelledImages, Normalization
 from iid_cl.data.streams import class_order, make_benchmark
 from iid_cl.errors import UserError

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from iid_cl.acceleration import EAGER
-from iid_cl.config_distill import CharacteristicConfig, EmbedderConfig, QueueConfig
+from iid_cl.compute.arithmetic import EAGER
+from iid_cl.config.distill import CharacteristicConfig, EmbedderConfig, QueueConfig
 from iid_cl.distill.draws import Draws, make_embedders
 from iid_cl.distill.embedders import EmbedderQueue, FreshEmbedders
 from iid_cl.distill.sampling import ClassSampler

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from iid_cl.config_distill import NetworkConfig, QueueConfig
+from iid_cl.config.distill import NetworkConfig, QueueConfig
 from iid_cl.distill.embedders import EmbedderQueue, FreshEmbedders
 from iid_cl.nets import build_network
 

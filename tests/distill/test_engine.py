@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from iid_cl import acceleration
-from iid_cl.config_distill import CharacteristicConfig, DistillConfig, EarlyStoppingConfig, EmbedderConfig, QueueConfig
+from iid_cl.compute import arithmetic as acceleration
+from iid_cl.config.distill import CharacteristicConfig, DistillConfig, EarlyStoppingConfig, EmbedderConfig, QueueConfig
 from iid_cl.data.images import Normalization
 from iid_cl.distill import distill, draws, engine, losses
 from iid_cl.distill import trained as trained_module

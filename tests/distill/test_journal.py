@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 
-from iid_cl.config_files import parse_config
+from iid_cl.config.reading import parse_config
 from iid_cl.data.images import Normalization
 from iid_cl.distill import engine, losses
 from iid_cl.distill.journal import Journal
@@ -14,7 +14,7 @@ from iid_cl.distill.uneven import distill_each
 from iid_cl.errors import UserError
 from iid_cl.memory.exemplars import ExemplarSet
 from iid_cl.memory.jpeg_format import JpegFormat
-from iid_cl.runs.checkpoint import Checkpoints
+from iid_cl.records.checkpoint import Checkpoints
 
 ITERATIONS = 10
 NETWORK = {"width": 4, "depth": 1}

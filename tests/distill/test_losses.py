@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from iid_cl.config_distill import CentralizationConfig, CharacteristicConfig, QueueConfig
+from iid_cl.config.distill import CentralizationConfig, CharacteristicConfig, QueueConfig
 from iid_cl.distill import losses
 from iid_cl.distill.characteristic import characteristic, draw_frequencies
 from iid_cl.distill.losses import centralization_term, cross_entropy_term, matching_terms, real_statistics, step_unit

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from iid_cl.config_distill import EmbedderConfig
+from iid_cl.config.distill import EmbedderConfig
 from iid_cl.distill import nested as module
 from iid_cl.distill.nested import nested
 from iid_cl.memory.exemplars import ExemplarSet

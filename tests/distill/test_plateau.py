@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from iid_cl.config_distill import EarlyStoppingConfig, EmbedderConfig
+from iid_cl.config.distill import EarlyStoppingConfig, EmbedderConfig
 from iid_cl.distill.plateau import NETWORKS, Plateau, hold_out
 from iid_cl.errors import UserError
 from iid_cl.memory.partition import expand

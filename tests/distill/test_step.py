@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch.nn import functional
 
-from iid_cl.acceleration import EAGER, Arithmetic
-from iid_cl.config_distill import CharacteristicConfig, QueueConfig
+from iid_cl.compute.arithmetic import EAGER, Arithmetic
+from iid_cl.config.distill import CharacteristicConfig, QueueConfig
 from iid_cl.data.augmentation import Parameters, augment
 from iid_cl.distill.draws import Draws, make_embedders
 from iid_cl.distill.sampling import ClassSampler

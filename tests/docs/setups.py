@@ -9,7 +9,7 @@ from avalanche.benchmarks.utils import as_classification_dataset
 from avalanche.models import SimpleMLP
 from avalanche.training import ER_ACE, Naive
 
-from iid_cl.config_distill import DistillConfig, EmbedderConfig
+from iid_cl.config.distill import DistillConfig, EmbedderConfig
 from iid_cl.data.images import Normalization
 from iid_cl.data.tensors import TensorImages
 from iid_cl.memory.exemplars import ExemplarSet

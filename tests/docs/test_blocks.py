@@ -14,7 +14,7 @@ import yaml
 from PIL import Image
 
 from iid_cl.cli import app, main
-from iid_cl.config_files import load_config
+from iid_cl.config.reading import load_config
 
 from .blocks import LANGUAGES, PAGES, ROOT, Block, blocks, commands, inline_commands
 from .setups import SETUPS

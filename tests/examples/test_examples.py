@@ -9,7 +9,7 @@ import matplotlib as mpl
 import pytest
 import torch
 
-from iid_cl.config import StreamConfig
+from iid_cl.config.experiment import StreamConfig
 from iid_cl.data.datasets import load_dataset
 from iid_cl.memory.exemplars import ExemplarSet
 from iid_cl.memory.files import save_memory

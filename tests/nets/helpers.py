@@ -2,7 +2,7 @@
 
 import torch
 
-from iid_cl.config_distill import NetworkConfig
+from iid_cl.config.distill import NetworkConfig
 from iid_cl.nets import build_network
 
 NORMLESS = ("mlp", "lenet")  # architectures without a norm to choose

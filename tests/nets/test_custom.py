@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import nn
 
+from iid_cl.compute.classifier import predict
 from iid_cl.errors import UserError
 from iid_cl.nets import NamedLayer, initialize
-from iid_cl.training import predict
 from tests.nets.helpers import pictures
 
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from iid_cl.config_distill import EmbedderConfig, NetworkConfig
+from iid_cl.config.distill import EmbedderConfig, NetworkConfig
 from iid_cl.errors import UserError
 from iid_cl.nets import NETWORKS, ConvNet, ResNet18, build_network, initialize
 from tests.nets.helpers import NORMLESS, build, count_parameters, pictures, shape_for

@@ -8,13 +8,13 @@ from typing import Any
 
 import torch
 
-from iid_cl.config import Config
-from iid_cl.config_files import dump_config
+from iid_cl.compare.grid import cell_name
+from iid_cl.config.experiment import Config
+from iid_cl.config.reading import dump_config
 from iid_cl.memory.exemplars import ExemplarSet
 from iid_cl.memory.files import save_memory
-from iid_cl.runs.grid import cell_name
-from iid_cl.runs.recording import Features, Recording, moments
-from iid_cl.runs.result import Result
+from iid_cl.records.recording import Features, Recording, moments
+from iid_cl.records.result import Result
 from tests.runs.helpers import CLASSES, miniature
 
 NAMES = ["zero", "one", "two", "three", "four", "five", "six", "seven"]

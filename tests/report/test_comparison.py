@@ -8,9 +8,9 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
+from iid_cl.records.result import Result
 from iid_cl.report.comparison import Measured, Row, comparison_table, summarise, unequal_bytes, unequal_updates
 from iid_cl.report.comparison_figure import save_comparison_figure
-from iid_cl.runs.result import Result
 
 IPC = {1: ("ipc", 1), 5: ("ipc", 5)}
 

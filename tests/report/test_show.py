@@ -15,7 +15,7 @@ from iid_cl.errors import UserError
 from iid_cl.memory.exemplars import ExemplarSet
 from iid_cl.memory.files import save_memory
 from iid_cl.report.show import _row, show_memory
-from iid_cl.screen import Mode, Screen
+from iid_cl.terminal.screen import Mode, Screen
 
 
 def memory_file(path: Path, classes: int = 3, count: int = 2, partition: int = 1, **metadata: object) -> Path:

@@ -6,8 +6,8 @@ from typing import Any
 
 from rich.console import Console
 
+from iid_cl.records.result import Result
 from iid_cl.report.tables import results_table, study_table
-from iid_cl.runs.result import Result
 from iid_cl.studies.run import Row
 
 

@@ -1,9 +1,13 @@
 """A run of a second, shared by the tests of runs and comparisons."""
 
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
-from iid_cl.config import Config
-from iid_cl.config_files import parse_config
+import pytest
+
+from iid_cl.config.experiment import Config
+from iid_cl.config.reading import parse_config
 
 CLASSES = [[3, 1], [0, 7]]
 BYTES_PER_IMAGE = 8 * 8 + 2  # one grey channel, and a 16-bit label
@@ -29,3 +33,16 @@ def miniature(**changes: Any) -> Config:
     for key, change in changes.items():
         values[key] = {**values.get(key, {}), **change} if isinstance(change, dict) else change
     return parse_config(values, "miniature")
+
+
+@pytest.fixture(autouse=True, scope="package")
+def quick_reports() -> Iterator[None]:
+    """Runs and comparisons name a report without making it, which takes seconds; test_reports.py makes them."""
+
+    def name(directories: Sequence[Path]) -> Path:
+        return directories[0] / "report.html"
+
+    with pytest.MonkeyPatch.context() as patch:
+        for module in ("runs.run", "compare.compare"):
+            patch.setattr(f"iid_cl.{module}.report", name)
+        yield

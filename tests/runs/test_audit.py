@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from iid_cl.budget import Budget
 from iid_cl.data.fingerprint import fingerprint
 from iid_cl.data.images import ImageDataset, LabelledImages, Normalization
-from iid_cl.memory.budget import Budget
 from iid_cl.memory.exemplars import ExemplarSet
 from iid_cl.memory.files import save_memory
 from iid_cl.memory.jpeg import JpegSet, encode

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from iid_cl.compare.compare import compare
 from iid_cl.report.page import report
-from iid_cl.runs.compare import compare
 from iid_cl.runs.run import run
 from tests.report.test_page import Page
 from tests.runs.helpers import miniature
@@ -32,7 +32,7 @@ def test_a_run_ends_with_its_report(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 def test_a_comparison_ends_with_its_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("iid_cl.runs.compare.report", report)
+    monkeypatch.setattr("iid_cl.compare.compare.report", report)
     printed = io.StringIO()
     out = tmp_path / "compare"
     section = {"methods": ["distilled", "herding", "none"], "seeds": 2, "budgets": {"ipc": [1, 2]}}

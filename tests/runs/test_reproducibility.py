@@ -10,9 +10,9 @@ import torch
 from rich.console import Console
 
 from iid_cl.cli import main
-from iid_cl.config_files import dump_config
+from iid_cl.compare.cell import run_cell
+from iid_cl.config.reading import dump_config
 from iid_cl.data.datasets import load_dataset
-from iid_cl.runs.cell import run_cell
 from iid_cl.runs.run import run
 from iid_cl.strategies.buffers import read_experience
 from tests.runs.helpers import BYTES_PER_IMAGE, CLASSES, miniature

@@ -13,12 +13,12 @@ from PIL import Image
 from rich.console import Console
 from torch.utils.data import DataLoader
 
-from iid_cl.config import Config
-from iid_cl.config_files import load_config
+from iid_cl.config.experiment import Config
+from iid_cl.config.reading import load_config
 from iid_cl.data.datasets import load_dataset
 from iid_cl.errors import UserError
 from iid_cl.memory.files import load_memory
-from iid_cl.runs.directory import RunDirectory
+from iid_cl.records.directory import RunDirectory
 from iid_cl.runs.run import run
 from iid_cl.strategies import DistilledBuffer, RealBuffer
 from tests.runs.helpers import BYTES_PER_IMAGE, CLASSES, miniature
@@ -321,7 +321,7 @@ def test_several_networks_are_trained_on_one_memory(
             condensed.append(sorted(images_by_class))
             return super().condense(images_by_class, *rest)
 
-    monkeypatch.setattr(f"iid_cl.runs.condense.{Counted.__base__.__name__}", Counted)
+    monkeypatch.setattr(f"iid_cl.methods.build.{Counted.__base__.__name__}", Counted)
     done = []
     for networks in (1, 3):
         train = {"mode": "memory_only", "memory_epochs": 8, "lr": 0.1, "networks": networks}

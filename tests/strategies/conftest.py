@@ -12,7 +12,7 @@ from sklearn.datasets import load_digits
 from torch.utils.data import Dataset
 from torchvision.transforms import Compose, Lambda, Normalize, ToTensor
 
-from iid_cl.config_distill import CentralizationConfig, CovarianceConfig, DistillConfig, EmbedderConfig, NetworkConfig
+from iid_cl.config.distill import CentralizationConfig, CovarianceConfig, DistillConfig, EmbedderConfig, NetworkConfig
 from iid_cl.data.images import Normalization
 
 MEAN, STD = 0.3, 0.4

@@ -10,7 +10,7 @@ import iid_cl.strategies.auto as module
 import iid_cl.strategies.buffers as buffers
 import iid_cl.strategies.distilled as distilled
 import iid_cl.strategies.hybrid as hybrid
-from iid_cl.config_distill import DistillConfig
+from iid_cl.config.distill import DistillConfig
 from iid_cl.data.images import LabelledImages
 from iid_cl.errors import UserError
 from iid_cl.memory.exemplars import Exemplars

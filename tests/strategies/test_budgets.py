@@ -330,7 +330,7 @@ def test_a_nested_order_is_that_of_herding_and_is_cut() -> None:
 
 
 def test_redistilling_a_handful_of_images_holds_none_out() -> None:
-    from iid_cl.config_distill import EarlyStoppingConfig
+    from iid_cl.config.distill import EarlyStoppingConfig
 
     stopping = TINY.model_copy(update={"early_stopping": EarlyStoppingConfig(patience=1, every=1)})
     memory = DistilledBuffer(mem_size=8, distill=stopping)

@@ -19,7 +19,7 @@ from avalanche.training.templates import SupervisedTemplate
 from torch import Tensor
 
 from iid_cl.cli import main
-from iid_cl.config_files import load_config
+from iid_cl.config.reading import load_config
 from iid_cl.errors import UserError
 from iid_cl.memory.exemplars import ExemplarSet
 from iid_cl.memory.files import load_memory

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from iid_cl.config_files import parse_section, with_overrides
-from iid_cl.studies.config import StudyConfig
+from iid_cl.config.reading import parse_section, with_overrides
+from iid_cl.config.study import StudyConfig
 
 SMALL = {"width": 4, "depth": 1}
 BASE: dict[str, Any] = {

@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 import yaml
 
-from iid_cl.config_distill import NetworkConfig
-from iid_cl.config_files import parse_config
+from iid_cl.config.distill import NetworkConfig
+from iid_cl.config.reading import parse_config
+from iid_cl.config.study import ScatterConfig, StudyConfig
 from iid_cl.data.datasets import load_dataset
 from iid_cl.errors import UserError
-from iid_cl.runs.checks import check_methods, check_network
+from iid_cl.precheck.fits import check_methods, check_network
 from iid_cl.studies.cases import cases, load_study, shipped_studies
-from iid_cl.studies.config import ScatterConfig, StudyConfig
 from tests.studies.helpers import BASE, study, values_of
 
 pytestmark = pytest.mark.usefixtures("in_tmp_path")  # a local file would precede a shipped study

@@ -10,19 +10,19 @@ import pytest
 import torch
 from rich.console import Console
 
-from iid_cl.config_distill import NetworkConfig
-from iid_cl.config_files import parse_config, with_overrides
+from iid_cl.config.distill import NetworkConfig
+from iid_cl.config.reading import parse_config, with_overrides
+from iid_cl.config.study import StudyConfig
 from iid_cl.data.datasets import load_dataset
 from iid_cl.distill import distill
 from iid_cl.errors import UserError
-from iid_cl.evaluate.scratch import judge
+from iid_cl.evaluate.protocol import judge
 from iid_cl.memory.exemplars import ExemplarSet
 from iid_cl.memory.files import load_memory
 from iid_cl.memory.selection import select_random
-from iid_cl.runs import memories
+from iid_cl.runs import whole as memories
 from iid_cl.seeding import make_generator
 from iid_cl.studies import run as module
-from iid_cl.studies.config import StudyConfig
 from iid_cl.studies.figures import COLOURS
 from iid_cl.studies.run import Row, run_study
 from tests.studies.helpers import BASE, drawn, shows, study, table

@@ -11,12 +11,12 @@ import pytest
 import torch
 from rich.console import Console
 
-from iid_cl.config_files import parse_config
+from iid_cl.config.reading import parse_config
+from iid_cl.config.study import StudyConfig
 from iid_cl.data.datasets import load_dataset
 from iid_cl.errors import UserError
 from iid_cl.nets import Network
 from iid_cl.studies import scatter as module
-from iid_cl.studies.config import StudyConfig
 from iid_cl.studies.scatter import Point, run_scatter
 from tests.studies.helpers import SMALL, drawn, study, table
 

@@ -13,7 +13,7 @@ from avalanche.training.plugins import bic
 from torch import Tensor
 
 from iid_cl.errors import UserError
-from iid_cl.memory import hybrid
+from iid_cl.methods import mixing as hybrid
 from iid_cl.strategies import (
     AutoBuffer,
     DistilledBuffer,

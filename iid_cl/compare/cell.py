@@ -1,0 +1,97 @@
+"""One cell of a comparison, in whatever process: from a configuration to a result and the files of its memory."""
+
+import platform
+import tempfile
+import time
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from iid_cl.compute.deterministic import deterministic
+from iid_cl.compute.devices import resolve_device
+from iid_cl.config.experiment import Config, StreamConfig
+from iid_cl.data.datasets import load_dataset
+from iid_cl.data.images import ImageDataset
+from iid_cl.data.streams import class_order
+from iid_cl.records.recording import Recording
+from iid_cl.records.result import Result
+from iid_cl.report.pictures import save_memory_picture
+from iid_cl.runs.audit import Audit
+from iid_cl.runs.experiment import run_method
+from iid_cl.runs.whole import origin_of
+from iid_cl.terminal.reporter import Reporter
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What comes back from a worker.
+
+    Attributes:
+        files: the contents of the memory's files, by their suffixes.
+        checks: what was found of the memory, see :meth:`iid_cl.runs.audit.Audit.checked`; None without one.
+        remarks: lines for a person.
+    """
+
+    result: Result
+    seconds: float
+    host: str
+    files: dict[str, bytes]
+    checks: dict[str, Any] | None = None
+    remarks: list[str] = field(default_factory=list)
+
+
+def run_cell(config: str, data_root: Path | None, record: bool) -> Outcome:
+    """Runs the configured memory; writes nothing.
+
+    Args:
+        config: the whole configuration as JSON.
+        data_root: folder of the data sets, on the machine this runs on.
+        record: bring back how the memory was distilled, too.
+
+    Raises:
+        UserError: something the user can mend.
+    """
+    start = time.perf_counter()
+    resolved = Config.model_validate_json(config)
+    dataset = dataset_of(resolved, data_root)
+    device = resolve_device(resolved.device)
+    method = resolved.memory.method
+    audit = Audit(dataset, class_order(resolved.stream, len(dataset.class_names), resolved.seed))
+    remarks: list[str] = []
+    recording = Recording(dataset.class_names) if record else None
+    with Reporter(Console(quiet=True)) as reporter, deterministic(resolved.deterministic, remarks.append):
+        watch = audit.watch(method)
+        result, memory = run_method(resolved, method, dataset, device, reporter, on_images=watch, recording=recording)
+    files, checks = {}, None
+    if memory is not None and memory.exemplars is not None:
+        with tempfile.TemporaryDirectory() as folder:
+            memory.save(Path(folder) / "m.safetensors", origin_of(resolved, dataset))
+            checks = audit.checked(method, Path(folder) / "m.safetensors", result.memory_bytes, resolved.memory.budget)
+            save_memory_picture(Path(folder) / "m.png", memory.exemplars, dataset.class_names)
+            if recording is not None:
+                recording.write(Path(folder), "m.")
+            files = {path.name.removeprefix("m"): path.read_bytes() for path in Path(folder).iterdir()}
+    return Outcome(result, time.perf_counter() - start, platform.node(), files, checks, remarks)
+
+
+def dataset_of(config: Config, data_root: Path | None) -> ImageDataset:
+    """The configuration's data set, loaded once per process.
+
+    Raises:
+        UserError: it cannot be loaded.
+    """
+    # the seed chooses what is held out, and nothing else
+    return _loaded(config.stream.model_dump_json(), data_root, config.seed if config.stream.validation else 0)
+
+
+def forget_datasets() -> None:
+    """Files may have changed since an earlier comparison in this process."""
+    _loaded.cache_clear()
+
+
+@lru_cache(maxsize=1)
+def _loaded(stream: str, data_root: Path | None, seed: int) -> ImageDataset:
+    return load_dataset(StreamConfig.model_validate_json(stream), data_root, seed)

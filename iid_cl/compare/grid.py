@@ -1,0 +1,170 @@
+"""Spelling out a comparison: which cells it has, and the whole configuration of each."""
+
+import difflib
+import hashlib
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from math import prod
+from typing import Any, get_args
+
+from iid_cl.budget import LABEL_BYTES
+from iid_cl.config.experiment import WITHOUT_MEMORY, CompareBudgets, CompareMethod, Config, Method
+from iid_cl.config.reading import parse_config, with_overrides
+from iid_cl.errors import UserError
+
+BUDGETS = tuple(CompareBudgets.model_fields)
+VARIANTS: dict[str, dict[str, Any]] = {
+    "random_half": {"memory.method": "random", "memory.downscale": 2},
+    "herding_half": {"memory.method": "herding", "memory.downscale": 2},
+    "random_jpeg": {"memory.method": "random", "memory.jpeg": 25},
+    "herding_jpeg": {"memory.method": "herding", "memory.jpeg": 25},
+    "distilled_half": {"memory.method": "distilled", "distill.partition": 2},
+    "distilled_jpeg": {"memory.method": "distilled", "memory.jpeg": 25, "distill.partition": 1},
+}
+Budget = tuple[str, int]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One run of a comparison. ``mode`` and ``budget`` are None for the bounds."""
+
+    label: str
+    mode: str | None
+    budget: Budget | None
+    seed: int
+    config: Config
+
+    @property
+    def name(self) -> str:
+        """A file name of its own."""
+        return cell_name(self.label, self.mode, self.budget, self.seed)
+
+    @property
+    def digest(self) -> str:
+        """Of all settings that the outcome depends on."""
+        values = self.config.model_dump(mode="json", exclude={"name", "compare", "baselines", "evaluate", "loggers"})
+        return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
+
+
+def cell_name(label: str, mode: str | None, budget: Budget | None, seed: int) -> str:
+    """Stem of the files of a cell."""
+    parts = [label, mode, None if budget is None else "".join(map(str, budget))]
+    return "-".join([*(part for part in parts if part is not None), f"seed{seed}"])
+
+
+def cells(config: Config, shape: Sequence[int], classes: int) -> list[Cell]:
+    """All cells, all methods of a seed before the next seed's.
+
+    In memory-only mode all memories of a budget train for the same number of updates: where ``train.memory_updates``
+    is null, for those of ``train.memory_epochs`` passes over all classes' full-size images.
+
+    Args:
+        config: the base configuration and its ``compare`` section.
+        shape: (channels, height, width) of an image.
+        classes: number of classes of the whole stream.
+
+    Raises:
+        UserError: an unknown method, two of one name, a method that sets what all must share, or a value that the
+            configuration refuses.
+    """
+    methods = _methods(config)
+    modes = config.compare.modes if config.compare.modes is not None else [config.train.mode]
+    found: dict[str, Cell] = {}
+    for offset in range(config.compare.seeds):
+        seed = config.seed + offset
+        for label, overrides in methods.items():
+            for mode in dict.fromkeys(modes):
+                for budget in _budgets(config):
+                    cell = _cell(config, label, overrides, mode, budget, seed, plain_images(budget, shape, classes))
+                    found.setdefault(cell.name, cell)  # a bound comes once
+    return list(found.values())
+
+
+def baseline_of(config: Config, grid: Iterable[Cell]) -> str | None:
+    """The method the others are compared with; None without memories.
+
+    Raises:
+        UserError: the configured one has no memory, or is not among the methods.
+    """
+    memories = list(dict.fromkeys(cell.label for cell in grid if cell.budget is not None))
+    wanted = config.compare.baseline
+    if wanted is not None and wanted not in memories:
+        raise UserError(
+            f"compare.baseline: {wanted!r} is none of the memories compared ({', '.join(memories) or 'there are none'})"
+            "; choose one of them."
+        )
+    return wanted if wanted is not None else "herding" if "herding" in memories else next(iter(memories), None)
+
+
+def plain_images(budget: Budget, shape: Sequence[int], classes: int) -> int:
+    """How many full-size images a budget buys, all classes seen; at least one."""
+    key, value = budget
+    image = prod(shape) + LABEL_BYTES
+    images = {
+        "ipc": classes * value,
+        "mem_size": value,
+        "mem_bytes": value // image,
+        "class_bytes": classes * (value // image),
+    }
+    return max(1, images[key])
+
+
+def allowed_bytes(budget: Budget, shape: Sequence[int], classes: int) -> int:
+    """What a budget allows in bytes, all classes seen."""
+    key, value = budget
+    image = prod(shape) + LABEL_BYTES
+    return {"ipc": classes * value * image, "mem_size": value * image, "class_bytes": classes * value}.get(key, value)
+
+
+def budget_of(config: Config) -> Budget:
+    """The budget of a configuration's own memory."""
+    return config.memory.budget.key, config.memory.budget.amount
+
+
+def _budgets(config: Config) -> list[Budget]:
+    budgets = config.compare.budgets.model_dump(exclude_none=True)
+    return [(key, value) for key, values in budgets.items() for value in dict.fromkeys(values)] or [budget_of(config)]
+
+
+def _methods(config: Config) -> dict[str, dict[str, Any]]:
+    """Overrides of each method by its name."""
+    known = {**{name: {"memory.method": name} for name in get_args(Method)}, **VARIANTS}
+    found: dict[str, dict[str, Any]] = {}
+    for method in config.compare.methods:
+        own = isinstance(method, CompareMethod)
+        name = method.name if isinstance(method, CompareMethod) else method
+        if not own and name not in known:
+            nearest = difflib.get_close_matches(name, known, n=1, cutoff=0.0)[0]
+            raise UserError(
+                f"--memories (compare.methods): {name!r} is no method; did you mean {nearest!r}? "
+                f"There are {', '.join(known)}."
+            )
+        overrides = method.set if isinstance(method, CompareMethod) else known[name]
+        if found.setdefault(name, overrides) != overrides or (own and name in known):
+            raise UserError(f"compare.methods: two methods are called {name!r}; give yours another name.")
+        for key in overrides:
+            if not key.startswith(("memory.", "distill.")) or key.removeprefix("memory.") in BUDGETS:
+                raise UserError(
+                    f"compare.methods: {name!r} sets {key!r}, which all methods share; a method sets keys of "
+                    "`memory` (but its budget) and of `distill`."
+                )
+    return found
+
+
+def _cell(
+    config: Config, label: str, overrides: dict[str, Any], mode: str, budget: Budget, seed: int, images: int
+) -> Cell:
+    values = config.model_dump(mode="json", exclude={"compare", "baselines", "loggers"})
+    memory = {key: value for key, value in values["memory"].items() if key not in BUDGETS}
+    method = overrides.get("memory.method", config.memory.method)
+    if method != config.memory.method:
+        memory = {}  # other settings of the memory are those of the configured method
+    bound = method in WITHOUT_MEMORY  # neither budgets nor modes change it
+    shared: dict[str, Any] = {"memory": memory, "seed": seed, "train.mode": "replay" if bound else mode}
+    if not bound:
+        shared[f"memory.{budget[0]}"] = budget[1]
+        if mode == "memory_only" and config.train.memory_updates is None:
+            shared["train.memory_updates"] = config.train.memory_epochs * -(-images // config.train.batch_size)
+    resolved = parse_config(with_overrides(values, [*shared.items(), *overrides.items()]), f"method {label!r}")
+    return Cell(label, None if bound else mode, None if bound else budget, seed, resolved)

@@ -1,0 +1,1 @@
+"""How networks are trained and evaluated: number formats, compiled and recorded steps, devices."""

@@ -1,0 +1,87 @@
+"""Training a classifier on tensors: the one loop behind scratch evaluation and class centralization."""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from iid_cl.compute.arithmetic import Arithmetic, for_training
+from iid_cl.compute.sgd_step import SgdStep
+from iid_cl.data.augmentation import draw_each
+from iid_cl.nets.base import Network
+
+
+def train_classifier(
+    network: Network,
+    images: Tensor,
+    labels: Tensor,
+    *,
+    epochs: int,
+    batch_size: int,
+    lr: float,
+    momentum: float,
+    weight_decay: float,
+    augmentations: Sequence[str],
+    generator: torch.Generator,
+    lr_drop: bool = True,
+    weights: Tensor | None = None,
+    arithmetic: Arithmetic | None = None,
+    after_epoch: Callable[[int], None] | None = None,
+) -> None:
+    """Trains ``network`` in place with SGD and cross-entropy.
+
+    Args:
+        network: lives on the device of the data.
+        images: (N, C, H, W) normalised float32.
+        labels: (N,) int64, or class probabilities (N, K).
+        lr_drop: multiply the learning rate by 0.1 half way (the published protocol).
+        augmentations: transformations to draw from, one per image and step.
+        generator: on the CPU; draws the order and the augmentations.
+        weights: (N,) floating point, on the CPU: each epoch draws N images with replacement, each as often as it
+            weighs, in place of a pass over all.
+        arithmetic: of the passes; by default what :func:`iid_cl.compute.arithmetic.for_training` says.
+        after_epoch: called with the number of epochs done.
+    """
+    optimizer = torch.optim.SGD(network.parameters(), lr=lr, momentum=momentum, weight_decay=weight_decay)
+    if arithmetic is None:
+        shape = (images.shape[1], images.shape[2], images.shape[3])
+        arithmetic = for_training(network, shape, epochs * len(images), images.device)
+    step = SgdStep(network, optimizer, arithmetic)
+    size, device = (images.shape[2], images.shape[3]), images.device
+    network.train()
+    for epoch in range(epochs):
+        if lr_drop and epoch == (epochs + 1) // 2:
+            for group in optimizer.param_groups:
+                group["lr"] = lr * 0.1
+        if weights is None:
+            order = torch.randperm(len(images), generator=generator)
+        else:
+            order = torch.multinomial(weights, len(images), replacement=True, generator=generator)
+        # an epoch's at once: many small steps on the host would keep a device waiting
+        parameters = draw_each(len(order), augmentations, size, generator, device) if augmentations else None
+        order = order.to(device)
+        for first in range(0, len(order), batch_size):
+            here = slice(first, first + batch_size)
+            step(images[order[here]], labels[order[here]], None if parameters is None else parameters[here])
+        if after_epoch is not None:
+            after_epoch(epoch + 1)
+
+
+@torch.no_grad()
+def predict(network: Network, images: Tensor, batch_size: int = 500) -> Iterator[Tensor]:
+    """Class scores of ``images`` (N, C, H, W), batch by batch, in evaluation mode."""
+    network.eval()
+    for batch in images.split(batch_size):
+        yield network(batch)
+
+
+def accuracy(network: Network, images: Tensor, labels: Tensor) -> float:
+    """Share of ``images`` classified as ``labels``, in [0, 1]."""
+    scores = torch.cat(list(predict(network, images)))
+    return float((scores.argmax(1) == labels).float().mean())
+
+
+def schedule_state(schedule: torch.optim.lr_scheduler.LRScheduler) -> dict[str, Any]:
+    """What a learning rate schedule has counted; its settings stay where it was made."""
+    return {key: schedule.state_dict()[key] for key in ("last_epoch", "_step_count", "_last_lr")}

@@ -1,0 +1,206 @@
+"""The configuration of networks and of the distillation: every key once, with its default, unit and meaning."""
+
+import math
+from typing import Annotated, Literal
+
+from pydantic import BeforeValidator, Field, model_validator
+
+from iid_cl.config.base import Batch, Few, Fraction, Positive, Rate, Section, Weight, read_exponent
+
+Augmentation = Literal["color", "crop", "cutout", "flip", "scale", "rotate"]
+
+
+class NetworkConfig(Section):
+    """A network. Width, depth, activation and pooling belong to the ConvNet; an MLP and LeNet have no norm."""
+
+    name: Literal["convnet", "alexnet", "vgg11", "resnet18", "mlp", "lenet"] = Field(
+        default="convnet", description="Architecture."
+    )
+    width: Annotated[int, Field(ge=1, le=2048)] = Field(default=128, description="Channels of each ConvNet block.")
+    depth: Annotated[int, Field(ge=1, le=16)] | None = Field(
+        default=None,
+        description="Number of ConvNet blocks, each halving the image's side; null: until about 4 pixels a side are "
+        "left, as published (3 for 28 or 32 pixels, 4 for 64, 1 for 8).",
+    )
+    norm: Literal["instance", "group", "batch", "none"] = Field(default="instance", description="Normalisation.")
+    activation: Literal["relu", "leaky_relu", "sigmoid"] = Field(
+        default="relu", description="The ConvNet's activation."
+    )
+    pooling: Literal["avg", "max"] = Field(default="avg", description="The ConvNet's 2x2 pooling.")
+
+    @model_validator(mode="after")
+    def _own_keys(self) -> "NetworkConfig":
+        """A key that the architecture would ignore is a mistake."""
+        foreign = {"width", "depth", "activation", "pooling"} if self.name != "convnet" else set()
+        foreign |= {"norm"} if self.name in ("mlp", "lenet") else set()
+        for key in sorted(foreign):
+            value = getattr(self, key)
+            if value != type(self).model_fields[key].default:
+                raise ValueError(f"{key}: {value!r} means nothing to {self.name!r}; leave it out")
+        return self
+
+    def blocks(self, height: int, width: int) -> int:
+        """The depth in force on images of this size; by default 3 for 32x32, 4 for 64x64 (DC, ICLR 2021)."""
+        return self.depth if self.depth is not None else max(1, round(math.log2(min(height, width) / 4)))
+
+    @property
+    def label(self) -> str:
+        """The architecture with what differs from its defaults, e.g. ``convnet (width 64)``."""
+        fields = NetworkConfig.model_fields
+        odd = [f"{key} {getattr(self, key)}" for key in fields if getattr(self, key) != fields[key].default]
+        odd = [text for text in odd if not text.startswith("name ")]
+        return f"{self.name} ({', '.join(odd)})" if odd else self.name
+
+
+class EmbedderConfig(NetworkConfig):
+    """The randomly initialised embedding network; it must normalise per sample."""
+
+    norm: Literal["instance", "group", "none"] = Field(default="instance", description="Normalisation per sample.")
+
+
+class CentralizationConfig(Section):
+    """Class centralization (CC) and the trained networks it needs."""
+
+    weight: Weight = Field(
+        default=0.0, description="Weight lambda_CC, e.g. 0.005; 0 leaves the term out and trains no networks for it."
+    )
+    form: Literal["quadratic", "exponential"] = Field(
+        default="quadratic",
+        description="With d the squared distance to the class mean: quadratic, the sum of d; exponential, the sum "
+        "of max(0, exp(alpha d) - beta), which leaves images alone that are close enough.",
+    )
+    alpha: Rate = Field(default=1.0, description="alpha of the exponential form.")
+    beta: Annotated[float, Field(ge=1.0, allow_inf_nan=False), BeforeValidator(read_exponent)] = Field(
+        default=2.0, description="beta of the exponential form, 1 or more."
+    )
+    network: NetworkConfig = Field(
+        default_factory=lambda: NetworkConfig(),
+        description="Network trained on the current experience's real images.",
+    )
+    trainings: Few = Field(default=2, description="Independent trainings per experience.")
+    epochs: Positive = Field(default=10, description="Epochs of each training.")
+    snapshots: Few = Field(default=5, description="Snapshots kept along each training, evenly spaced.")
+
+
+class CovarianceConfig(Section):
+    """Covariance matching (CM)."""
+
+    weight: Weight = Field(default=0.3, description="Weight lambda_CM; 0 leaves the term out.")
+
+
+class QueueConfig(Section):
+    """The queue of embedders trained on the fly (IDM)."""
+
+    size: Few = Field(default=100, description="Networks it holds; the oldest leaves when it is full.")
+    every: Positive = Field(default=30, description="Iterations between two fresh networks.")
+    networks: Few = Field(default=2, description="Networks trained in each iteration.")
+    steps: Positive = Field(default=10, description="SGD steps of each of them.")
+    batch_size: Batch = Field(default=256, description="Real images per such step.")
+    cross_entropy: Weight = Field(
+        default=0.01,
+        description="Weight of the class-aware cross-entropy, times the network's training accuracy (in [0, 1]; in "
+        "percent with the published scale, where 0.5 was published).",
+    )
+
+
+class CharacteristicConfig(Section):
+    """Matching of characteristic functions (NCFM)."""
+
+    frequencies: Batch = Field(default=1024, description="Frequencies drawn in each iteration.")
+    amplitude: Annotated[float, Field(ge=0.0, le=1.0)] = Field(
+        default=0.5, description="Share of the amplitude in the loss; the phase has the rest."
+    )
+
+
+class EarlyStoppingConfig(Section):
+    """When to stop before the last iteration."""
+
+    patience: Positive | None = Field(
+        default=None,
+        description="Checks in a row without a better matching loss on a tenth of each class's images, which is held "
+        "out for this, before the distillation stops; null: never.",
+    )
+    every: Positive = Field(default=25, description="Iterations between two checks.")
+
+
+class DistillConfig(Section):
+    """How a class is condensed."""
+
+    objective: Literal["dm", "idm", "ncfm"] = Field(
+        default="dm",
+        description="Matching base: dm (means of features), idm (the same on partitioned images, with trained "
+        "embedders and cross-entropy), ncfm (characteristic functions of features, otherwise as idm).",
+    )
+    partition: Annotated[int, Field(ge=1, le=16)] | None = Field(
+        default=None,
+        description="A stored image holds a grid of partition x partition smaller ones; null: 1 with dm, else 2.",
+    )
+    embedders: Literal["fresh", "queue"] | None = Field(
+        default=None,
+        description="fresh: a randomly initialised network in each iteration; queue: one of a queue of networks "
+        "trained on the fly; null: fresh with dm, else queue.",
+    )
+    iterations: Annotated[int, Field(ge=0, le=10**9)] = Field(
+        default=1000, description="Steps on the synthetic images; 0 stores the real images they start from."
+    )
+    real_batch: Annotated[int, Field(ge=2, le=2**16)] = Field(
+        default=128, description="Real images per class and draw (published: 256)."
+    )
+    sampling: Literal["uniform", "representative"] = Field(
+        default="uniform",
+        description="Real batches: uniform, or representative, one image from each of `real_batch` equal groups of "
+        "similar images.",
+    )
+    steps_per_draw: Positive = Field(
+        default=1, description="Iterations that share one draw of embedder, real batch and augmentation."
+    )
+    lr: Rate = Field(default=0.05, description="Learning rate of SGD on the images, in the unit of `scale`.")
+    lr_schedule: Literal["cosine", "constant"] = Field(
+        default="cosine", description="cosine: the rate falls to 0 over the iterations; constant: as published."
+    )
+    momentum: Fraction = Field(default=0.5, description="Momentum of SGD on the images.")
+    retry: Annotated[float, Field(gt=0.0, lt=1.0)] | None = Field(
+        default=None, description="Where the images diverge, begin once more with `lr` times this; null: stop."
+    )
+    augment: list[Augmentation] | None = Field(
+        default=None,
+        description="Siamese augmentations, one drawn per class and iteration; null takes the data set's.",
+    )
+    early_stopping: EarlyStoppingConfig = Field(
+        default_factory=lambda: EarlyStoppingConfig(), description="Early stopping; best with a constant rate."
+    )
+    precision: Literal["auto", "float32", "bfloat16"] = Field(
+        default="auto",
+        description="Format of the networks' passes; losses are float32. auto: bfloat16 on a GPU that has it and, "
+        "compiled, on a CPU that has it.",
+    )
+    compile: bool | None = Field(
+        default=None,
+        description="Compile the networks' passes, which takes half a minute; null: where the distillation is long "
+        "enough to pay for it.",
+    )
+    scale: Literal["relative", "published"] = Field(
+        default="relative",
+        description="Unit of the losses. relative: the real features' spread and covariance norm, per image and "
+        "pixel, so that one learning rate and one set of weights hold across networks, images per class and "
+        "data sets. published: plain sums, whose settings (lr 1, cc 0.05, cm 0.01) are tied to the paper's networks.",
+    )
+    embedder: EmbedderConfig = Field(default_factory=lambda: EmbedderConfig(), description="Embedding network.")
+    queue: QueueConfig = Field(default_factory=lambda: QueueConfig(), description="The queue of embedders.")
+    characteristic: CharacteristicConfig = Field(
+        default_factory=lambda: CharacteristicConfig(), description="Characteristic functions."
+    )
+    cc: CentralizationConfig = Field(
+        default_factory=lambda: CentralizationConfig(), description="Class centralization."
+    )
+    cm: CovarianceConfig = Field(default_factory=lambda: CovarianceConfig(), description="Covariance matching.")
+
+    @property
+    def factor(self) -> int:
+        """The partition in force: stored images are grids of factor x factor."""
+        return self.partition if self.partition is not None else 1 if self.objective == "dm" else 2
+
+    @property
+    def embedder_source(self) -> Literal["fresh", "queue"]:
+        """Where embedders come from, in force."""
+        return self.embedders if self.embedders is not None else "fresh" if self.objective == "dm" else "queue"

@@ -1,0 +1,180 @@
+"""Configurations as YAML: reading, ``--set`` overrides, and every mistake as one sentence."""
+
+import difflib
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from iid_cl.config.base import Section
+from iid_cl.config.experiment import Config
+from iid_cl.config.plain_yaml import MOST_BYTES, parse_yaml
+from iid_cl.errors import UserError, shown
+from iid_cl.files import read_text
+
+SectionT = TypeVar("SectionT", bound=Section)
+
+DEEPEST_KEY = 10  # sections in one another; there are at most 4
+
+
+def load_config(source: str | None, overrides: Sequence[str] = ()) -> Config:
+    """Reads a YAML file, or a shipped configuration by name, and applies ``key=value`` overrides.
+
+    Without a source the overrides apply to the defaults.
+
+    Raises:
+        UserError: no such file, not YAML, an unknown key, a value of the wrong type or out of range.
+    """
+    values = {} if source is None else read_yaml(source, "configuration", shipped_configs(), "iid_cl.configs")
+    return parse_config(
+        with_overrides(values, map(read_override, overrides)), "configuration" if source is None else source
+    )
+
+
+def parse_config(values: dict[str, Any], source: str) -> Config:
+    """Checks plain values against the typed configuration; ``source`` names them in errors.
+
+    Raises:
+        UserError: an unknown key, a value of the wrong type or out of range.
+    """
+    return parse_section(Config, values, source)
+
+
+def parse_section(kind: type[SectionT], values: dict[str, Any], source: str) -> SectionT:
+    """The same for any typed section.
+
+    Raises:
+        UserError: an unknown key, a value of the wrong type or out of range.
+    """
+    try:
+        return kind.model_validate(values)
+    except ValidationError as error:
+        raise UserError(f"{source}: {_sentence(error, kind)}") from None
+
+
+def shipped_configs() -> list[str]:
+    """Names of the configurations that ship with the package."""
+    return sorted(f.name for f in resources.files("iid_cl.configs").iterdir() if f.name.endswith(".yaml"))
+
+
+def dump_config(config: Config) -> str:
+    """The resolved configuration as YAML that :func:`load_config` reads back unchanged."""
+    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
+
+
+def first_difference(before: Config, now: Config) -> str | None:
+    """The first key in which two configurations differ, and both values; None where they are the same."""
+    ours, theirs = flat(now.model_dump(mode="json")), flat(before.model_dump(mode="json"))
+    found = next((key for key in ours if ours[key] != theirs[key]), None)
+    return None if found is None else f"{found}: {theirs[found]!r} there, {ours[found]!r} here"
+
+
+def flat(values: Mapping[str, Any], whole: Collection[str] = (), prefix: str = "") -> dict[str, Any]:
+    """Nested sections as one, keys dotted; sections of ``whole`` are left as they are."""
+    found: dict[str, Any] = {}
+    for key, value in values.items():
+        section = isinstance(value, dict) and f"{prefix}{key}" not in whole
+        found |= flat(value, whole, f"{prefix}{key}.") if section else {f"{prefix}{key}": value}
+    return found
+
+
+def read_yaml(source: str, kind: str, shipped: Sequence[str], package: str) -> dict[str, Any]:
+    """The keys of a YAML file, or of one that ships in ``package`` under a name of ``shipped``; ``kind`` says what.
+
+    Raises:
+        UserError: no such file, or not a mapping in YAML.
+    """
+    path = Path(source)
+    try:
+        if path.is_file():
+            text = read_text(path, MOST_BYTES)
+        elif path.name == source and source in shipped:
+            text = (resources.files(package) / source).read_text(encoding="utf-8")
+        else:
+            raise UserError(
+                f"{source}: no such file, and no shipped {kind} of that name (shipped: {', '.join(shipped)})."
+            )
+    except (OSError, ValueError) as error:
+        raise UserError(f"{source}: cannot be read as the text of a {kind} ({error}).") from None
+    try:
+        values = parse_yaml(text)
+    except ValueError as error:
+        raise UserError(f"{source}: is not valid YAML ({error}).") from None
+    if values is None:
+        return {}
+    if not isinstance(values, dict):
+        raise UserError(f"{source}: holds a {type(values).__name__}; it must hold keys such as 'stream:'.")
+    return values
+
+
+def with_overrides(values: Mapping[str, Any], overrides: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+    """A copy of plain nested values with dotted keys set, one after the other.
+
+    Sections on the way are copied, so that what YAML's aliases share elsewhere stays as it is.
+
+    Raises:
+        UserError: a dotted key leads into a value that is no section, or deeper than any section lies.
+    """
+    result = dict(values)
+    for key, value in overrides:
+        if key.count(".") >= DEEPEST_KEY:
+            raise UserError(f"{key[:60]}...: leads {key.count('.')} sections deep; no key lies so deep.")
+        section = result
+        *parents, last = key.split(".")
+        for parent in parents:
+            child = section.get(parent, {})
+            if not isinstance(child, dict):
+                raise UserError(f"{key}: {parent!r} is a value, not a section.")
+            section[parent] = dict(child)
+            section = section[parent]
+        section[last] = value
+    return result
+
+
+def read_override(override: str) -> tuple[str, Any]:
+    """Key and value of ``key=value``, the value read as YAML.
+
+    Raises:
+        UserError: it reads otherwise.
+    """
+    key, equals, text = override.partition("=")
+    if not equals or not key:
+        raise UserError(f"--set {shown(override)}: must read key=value, for example memory.ipc=5.")
+    try:
+        return key, parse_yaml(text)
+    except ValueError:
+        raise UserError(f"--set {shown(override)}: the value {shown(text)} is not valid YAML.") from None
+
+
+def _sentence(error: ValidationError, kind: type[BaseModel]) -> str:
+    """The first of pydantic's findings as one sentence with the full key and the value."""
+    finding = error.errors()[0]
+    key = ".".join(str(part) for part in finding["loc"])[:200]  # long ones would take long to compare
+    if finding["type"] == "extra_forbidden":
+        same_name = [k for k in dotted_keys(kind) if k.split(".")[-1] == key.split(".")[-1]]
+        nearest = difflib.get_close_matches(key, same_name or list(dotted_keys(kind)), n=1, cutoff=0.0)[0]
+        return f"unknown key {key!r}; did you mean {nearest!r}?"
+    message = finding["msg"].removeprefix("Value error, ")
+    if finding["type"] == "string_pattern_mismatch":
+        message = {"device": "It must be auto, cpu, cuda or cuda:N"}.get(
+            key, "It must consist of letters, digits, '.', '_' and '-', beginning with a letter or digit"
+        )
+    if finding["type"] == "model_type":
+        message = "It must hold keys of its own"
+    if finding["type"] == "string_type" and isinstance(finding["input"], dict) and key.endswith(".str"):
+        key = key.removesuffix(".str")  # of two kinds that a value may be, the first
+        message = "It must be a name, or hold name and set, as {name: mine, set: {memory.share: 0.2}}"
+    if not key:
+        return f"{message}."
+    return f"{key}: {shown(finding['input'])} is not accepted: {message[0].lower()}{message[1:]}."
+
+
+def dotted_keys(section: type[BaseModel], prefix: str = "") -> Iterator[str]:
+    """All keys of a section, dotted."""
+    for name, field in section.model_fields.items():
+        yield prefix + name
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            yield from dotted_keys(field.annotation, f"{prefix}{name}.")

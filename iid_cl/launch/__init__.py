@@ -1,0 +1,1 @@
+"""Independent jobs: here, in local processes, or on a Ray cluster."""

@@ -1,0 +1,108 @@
+"""Jobs on a Ray cluster. Ray is imported here and nowhere else."""
+
+import logging
+import os
+import socket
+import warnings
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+from iid_cl.errors import UserError
+from iid_cl.launch.launch import RETRIES, Failure, Jobs, Launch, attempt, lost
+
+T = TypeVar("T")
+
+
+def launch_on_ray(
+    function: Callable[..., T], jobs: Jobs, how: Launch
+) -> Generator[tuple[str, T | Failure], None, None]:
+    """See :func:`iid_cl.launch.launch.launch`: each job is a remote task, results come back to this process.
+
+    Raises:
+        UserError: Ray is not installed or not there, or no machine of the cluster has room for a job.
+    """
+    try:
+        import ray
+    except ImportError:
+        raise UserError("--launcher ray: Ray is not installed; run pip install 'iid-cl[ray]'.") from None
+    threads = how.threads_each
+    with _cluster(ray, how, threads):
+        gpus = how.gpus if how.gpus is not None else float(ray.cluster_resources().get("GPU", 0) > 0)
+        _check_room(ray, threads, gpus)
+        remote = ray.remote(num_cpus=threads, num_gpus=gpus, max_retries=RETRIES)(attempt)
+        waiting = list(jobs)
+        running: dict[Any, str] = {}
+        try:
+            while waiting or running:
+                while waiting and len(running) < (how.workers or len(jobs)):
+                    key = waiting.pop(0)
+                    running[remote.remote(function, threads, jobs[key])] = key
+                (reference, *_), _ = ray.wait(list(running), num_returns=1)
+                key = running.pop(reference)
+                try:
+                    outcome = ray.get(reference)
+                except (ray.exceptions.WorkerCrashedError, ray.exceptions.OutOfMemoryError):
+                    outcome = lost()
+                except ray.exceptions.RayError as error:
+                    outcome = Failure(f"{type(error).__name__}: {' '.join(str(error).split())}", str(error))
+                yield key, outcome
+        finally:
+            for reference in running:
+                ray.cancel(reference, force=True)
+
+
+@contextmanager
+def _cluster(ray: Any, how: Launch, threads: int) -> Iterator[None]:
+    """The running cluster that ``how`` names, or one of this machine for as long as the context lasts."""
+    if ray.is_initialized():  # by the caller, whose it remains
+        yield
+        return
+    settings: dict[str, Any] = {"include_dashboard": False}
+    if how.workers is not None:
+        settings["num_cpus"] = how.workers * threads
+    if how.address is not None:
+        _check_reachable(how.address)
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nobody asked for a report to Ray's makers
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of settings that future versions will change
+            ray.init(
+                **({"address": how.address} if how.address is not None else {"address": "local", **settings}),
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+            )
+    except (ConnectionError, ValueError, RuntimeError) as error:
+        raise UserError(
+            f"--address {how.address}: the Ray cluster there does not take us ({' '.join(str(error).split())}); "
+            "if it asks for a token, set RAY_AUTH_MODE=token and see docs/compare.md."
+            if how.address is not None
+            else f"--launcher ray: Ray does not start on this machine ({' '.join(str(error).split())})."
+        ) from None
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def _check_reachable(address: str) -> None:
+    """Ray itself tries for minutes."""
+    host, colon, port = address.removeprefix("ray://").rpartition(":")
+    if not colon or not port.isdecimal():
+        return  # auto, which Ray finds by itself
+    try:
+        socket.create_connection((host, int(port)), timeout=10).close()
+    except (OSError, OverflowError) as error:
+        raise UserError(
+            f"--address {address}: no Ray cluster answers there ({error}); start one with ray start --head."
+        ) from None
+
+
+def _check_room(ray: Any, threads: int, gpus: float) -> None:
+    """A task that fits no machine would wait for ever."""
+    machines = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    if not any(each.get("CPU", 0) >= threads and each.get("GPU", 0) >= gpus for each in machines):
+        raise UserError(
+            f"--launcher ray: no machine of the cluster has the {threads} CPUs and {gpus:g} GPUs that a cell asks "
+            "for; lower --threads or --gpus-per-cell."
+        )

@@ -1,0 +1,1 @@
+"""Memory methods: how a class is condensed, whatever trains on the memory."""

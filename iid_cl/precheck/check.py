@@ -1,0 +1,151 @@
+"""``iid-cl check``: what a run would do and about how long it would take, without doing it."""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from iid_cl.compare.grid import cells
+from iid_cl.compute.devices import resolve_device
+from iid_cl.config.experiment import Config, Method
+from iid_cl.data.available import require
+from iid_cl.data.datasets import load_dataset
+from iid_cl.data.images import ImageDataset
+from iid_cl.data.streams import class_order
+from iid_cl.errors import printable
+from iid_cl.precheck.fits import check_methods, check_network
+from iid_cl.precheck.plan import Step, plan
+from iid_cl.precheck.probe import Estimate, Speed, estimate
+from iid_cl.runs.run import headline
+from iid_cl.terminal.screen import emit, print_table, width_of
+
+SHOWN_CLASSES = 6
+
+
+def check_config(config: Config, data_root: Path | None, console: Console, *, probe: bool) -> None:
+    """Prints what ``iid-cl run`` would do with a configuration; nothing is written or downloaded.
+
+    With ``probe`` a few updates and iterations are tried to estimate the time.
+
+    Raises:
+        UserError: what would stop a run before it begins, or a data set that is not there.
+    """
+    require(config.stream.dataset, data_root)
+    device = resolve_device(config.device)
+    dataset = load_dataset(config.stream, data_root, config.seed)
+    order = class_order(config.stream, len(dataset.class_names), config.seed)
+    classes = [c for group in order for c in group]
+    methods: list[Method] = list(dict.fromkeys([config.memory.method, *config.baselines]))
+    check_network("model", config.model, dataset)
+    check_methods(config, methods, dataset, classes)
+    plans = {method: plan(config, method, dataset, order) for method in methods}
+    steps = plans[config.memory.method]
+    _say(console, headline(config, dataset, device))
+    _say(console, "Networks, partition and memory fit the data.")
+    print_table(console, _table(config, steps, dataset, width_of(console)))
+    budget = config.memory.budget
+    _say(console, f"Memory: {config.memory.method}, {budget.key} {budget.amount:,}; {steps[-1].memory_bytes:,} bytes "
+                  f"of {len(classes)} classes in the end.")  # fmt: skip
+    _say(console, _work(config, steps))
+    emit(console, "plan", method=config.memory.method, device=str(device), steps=[asdict(step) for step in steps])
+    if config.baselines:
+        _say(console, f"Beside it, with the same seed and bytes: {', '.join(methods[1:])}.")
+    count = len(cells(config, dataset.shape, len(classes)))
+    _say(console, f"iid-cl compare would run {count} such cells.")
+    if probe:
+        _estimate(config, methods, dataset, plans, device, console)
+
+
+def _estimate(
+    config: Config,
+    methods: Sequence[Method],
+    dataset: ImageDataset,
+    plans: dict[Method, list[Step]],
+    device: torch.device,
+    console: Console,
+) -> None:
+    total = 0.0
+    for method in methods:
+        found, speeds = estimate(config, method, dataset, plans[method], device)
+        total += found.total
+        _say(console, f"Estimate for {method}: {duration(found.total)} ({_parts(found)}).")
+        emit(console, "estimate", method=method, total_seconds=found.total, **asdict(found),
+             speeds={name: asdict(speed) for name, speed in speeds.items()})  # fmt: skip
+        _say(console, f"  From {_tried(speeds)} on {device}, tried just now.")
+        if method == "auto" and len(plans[method]) > 1:
+            _say(console, f"  If it keeps {begun(plans[method])}, with which it begins.")
+    if len(methods) > 1:
+        _say(console, f"Estimate for all: {duration(total)}.")
+    _say(console, "Estimates multiply what was tried by the counts above; what else the machine does changes them.")
+
+
+def begun(steps: Sequence[Step]) -> str:
+    """What `auto` is taken to keep after the experience in which it tries several ways."""
+    later = [one for step in steps for one in step.distillations if not step.judged]
+    if not later:
+        return "real images as JPEG"
+    return "distilled images as JPEG" if any(one.jpeg for one in later) else "distilled images"
+
+
+def _table(config: Config, steps: Sequence[Step], dataset: ImageDataset, width: int) -> Table:
+    table = Table(box=box.SIMPLE, pad_edge=False, padding=(0, 1, 0, 0))
+    columns = ["experience", "classes", "images", "memory bytes", "updates", "iterations", "test images"]
+    narrow = {"images": 60, "updates": 50, "iterations": 70, "test images": 80}
+    shown = [column for column in columns if width >= narrow.get(column, 0)]
+    for column in shown:
+        table.add_column(column, justify="left" if column == "classes" else "right", overflow="fold")
+    for number, step in enumerate(steps, start=1):
+        names = [printable(dataset.class_names[c]) for c in step.classes]
+        more = f" and {len(names) - SHOWN_CLASSES} more" if len(names) > SHOWN_CLASSES else ""
+        cells = {
+            "experience": f"{number}",
+            "classes": ", ".join(names[:SHOWN_CLASSES]) + more,
+            "images": f"{step.train_images:,}",
+            "memory bytes": f"{step.memory_bytes:,}",
+            "updates": f"{step.updates:,}",
+            "iterations": f"{len(step.distillations) * config.distill.iterations:,}",
+            "test images": f"{step.test_images:,}",
+        }
+        table.add_row(*(Text(cells[column]) for column in shown))
+    return table
+
+
+def _work(config: Config, steps: Sequence[Step]) -> str:
+    updates = sum(step.updates for step in steps)
+    count = sum(len(step.distillations) for step in steps)
+    several = config.train.networks > 1
+    trained = f"{updates:,} updates" + (f" of each of {config.train.networks} networks" if several else "")
+    most = "at most " if config.distill.early_stopping.patience is not None else ""
+    distilled = f", {count} distillation{'s' if count > 1 else ''} of {most}{config.distill.iterations:,} iterations"
+    return f"Work: {trained} in {config.train.mode.replace('_', ' ')} mode{distilled if count else ''}."
+
+
+def _parts(found: Estimate) -> str:
+    return ", ".join(f"{name} {duration(seconds)}" for name, seconds in asdict(found).items())
+
+
+def _tried(speeds: dict[str, Speed]) -> str:
+    return ", ".join(
+        f"{speed.steps} {name}{'s' if speed.steps > 1 else ''} of {_milliseconds(speed.step)} ms"
+        for name, speed in speeds.items()
+    )
+
+
+def _milliseconds(seconds: float) -> str:
+    return f"{1000 * seconds:,.0f}" if seconds >= 0.1 else f"{1000 * seconds:.2g}"
+
+
+def duration(seconds: float) -> str:
+    """In words: ``40 s``, ``12 min``, ``3.5 h``."""
+    if seconds < 90:
+        return f"{seconds:.0f} s" if seconds >= 1 else "under 1 s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def _say(console: Console, text: str) -> None:
+    console.print(Text(text), soft_wrap=not console.is_terminal)

@@ -1,0 +1,152 @@
+"""``iid-cl doctor``: what is installed, what works, and what is missing."""
+
+import importlib
+import os
+import platform
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Literal, get_args
+
+from rich.console import Console
+from rich.text import Text
+
+from iid_cl import __version__
+from iid_cl.config.experiment import Dataset
+from iid_cl.errors import printable
+from iid_cl.terminal.screen import emit
+
+NEEDED = ("torch", "torchvision", "avalanche-lib", "numpy", "scipy", "scikit-learn", "matplotlib", "pillow",
+          "safetensors", "pydantic", "pyyaml", "rich", "typer")  # fmt: skip
+IMPORTED = ("torch", "torchvision", "avalanche", "sklearn", "matplotlib")
+OPTIONAL = {
+    "ray": "runs comparisons on a cluster; pip install 'iid-cl[ray]'",
+    "nvidia-ml-py": "shows how busy a GPU is; pip install nvidia-ml-py",
+    "tensorboard": "a logger; pip install tensorboard",
+    "wandb": "a logger; pip install wandb",
+}
+STATES = {"ok": "green", "note": "yellow", "failed": "bold red"}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing looked at: ``failed`` stops runs, a ``note`` does not."""
+
+    state: Literal["ok", "note", "failed"]
+    what: str
+    said: str
+
+
+def examine(data_root: Path | None, console: Console) -> bool:
+    """Prints what is found, as it is found; returns whether runs can be expected to work."""
+    well = True
+    for finding in _findings(data_root):
+        well = well and finding.state != "failed"
+        text = Text.assemble((f"{finding.state:6}", STATES[finding.state]), " ", (finding.what, "bold"), ": ")
+        console.print(text.append(printable(finding.said)), soft_wrap=not console.is_terminal)
+        emit(console, "finding", **asdict(finding))
+    console.print("Everything that a run needs works." if well else "Runs will fail: see what is marked as failed.")
+    emit(console, "finished", well=well)
+    return well
+
+
+def _findings(data_root: Path | None) -> Iterator[Finding]:
+    yield Finding("ok", "iid-cl", f"{__version__}, Python {platform.python_version()}, {platform.platform()}")
+    yield from map(_package, NEEDED)
+    broken = False
+    for name in IMPORTED:
+        problem = _attempt(lambda name=name: importlib.import_module(name))  # type: ignore[misc]
+        if problem is not None:
+            broken = True
+            yield Finding("failed", f"import {name}", problem)
+    for name, use in OPTIONAL.items():
+        found = _version(name)
+        yield Finding("ok" if found else "note", name, found or f"not installed; {use}")
+    if not broken:
+        yield from _devices()
+    yield from _data(data_root)
+
+
+def _package(name: str) -> Finding:
+    found = _version(name)
+    return Finding("ok" if found else "failed", name, found or f"not installed; pip install {name}")
+
+
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
+
+
+def _devices() -> Iterator[Finding]:
+    """A small computation on each device, and the compiler on the kind that runs would use."""
+    import torch
+
+    from iid_cl.compute.arithmetic import compiler_problem
+
+    yield _device("cpu", f"{os.cpu_count()} cores, {torch.get_num_threads()} threads")
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    for index in range(count):
+        about = torch.cuda.get_device_properties(index)
+        yield _device(f"cuda:{index}", f"{about.name}, {about.total_memory / 2**30:.0f} GiB")
+    if not count:
+        built = f"PyTorch is built for CUDA {torch.version.cuda}" if torch.version.cuda else "PyTorch is built for CPUs"
+        yield Finding("note", "cuda", f"no GPU is usable; {built}")
+    kind = "cuda" if count else "cpu"
+    start = time.perf_counter()
+    problem = compiler_problem(kind)
+    said = problem or f"works on {kind}, {time.perf_counter() - start:.0f} s for a first function"
+    yield Finding("note" if problem else "ok", "compiler", f"{said}{'; runs go on without it' if problem else ''}")
+
+
+def _device(name: str, about: str) -> Finding:
+    problem = _attempt(lambda: _compute(name))
+    return Finding("failed" if problem else "ok", name, problem or f"{about}; computes as it should")
+
+
+def _compute(device: str) -> None:
+    """A convolution of ones and its gradient, whose values are known.
+
+    Raises:
+        ArithmeticError: they are others.
+    """
+    import torch
+
+    images = torch.ones(2, 3, 8, 8, device=device, requires_grad=True)
+    weights = torch.ones(4, 3, 3, 3, device=device)
+    out = torch.nn.functional.conv2d(images, weights)  # 27 ones in each of 6 x 6 places
+    out.sum().backward()
+    assert images.grad is not None  # after a backward pass
+    inner, corner = float(images.grad[0, 0, 4, 4]), float(images.grad[0, 0, 0, 0])
+    if not (bool((out == 27).all()) and inner == 9 * 4 and corner == 4):
+        raise ArithmeticError(
+            f"a convolution of ones gives {float(out.detach().max())} and gradients of {inner} and {corner}"
+        )
+
+
+def _data(data_root: Path | None) -> Iterator[Finding]:
+    from iid_cl.data.available import KNOWN, missing_files
+    from iid_cl.data.datasets import default_data_root
+
+    root = data_root if data_root is not None else default_data_root()
+    there = next(path for path in (root, *root.resolve().parents) if path.exists())
+    free = shutil.disk_usage(there).free / 2**30
+    yield Finding("ok" if free >= 1 else "note", "data root", f"{root}{'' if root.is_dir() else ' (not there yet)'}, "
+                  f"{free:.1f} GiB free")  # fmt: skip
+    for name in get_args(Dataset):
+        missing = missing_files(name, data_root)
+        said = KNOWN[name].how if name == "digits" else "there"
+        yield Finding("note" if missing else "ok", name, f"not there; {KNOWN[name].how}" if missing else said)
+
+
+def _attempt(action: Callable[[], object]) -> str | None:
+    """What went wrong, in a line, or None."""
+    try:
+        action()
+    except Exception as error:  # whatever is broken on this machine is to be reported
+        return " ".join(f"{type(error).__name__}: {error}".split())
+    return None

@@ -1,0 +1,158 @@
+"""Counts of a plan against those of the run itself."""
+
+from collections import Counter
+from typing import Any
+
+import pytest
+import torch
+from rich.console import Console
+
+from iid_cl.config.experiment import Config
+from iid_cl.data.datasets import load_dataset
+from iid_cl.data.images import ImageDataset, LabelledImages, Normalization
+from iid_cl.data.streams import class_order
+from iid_cl.precheck.plan import Distillation, Step, plan
+from iid_cl.runs.experiment import run_method
+from iid_cl.strategies import AutoBuffer
+from iid_cl.terminal.reporter import Reporter
+from tests.runs.helpers import BYTES_PER_IMAGE, CLASSES, miniature
+
+
+def planned(config: Config) -> list[Step]:
+    dataset = load_dataset(config.stream, None)
+    return plan(config, config.memory.method, dataset, class_order(config.stream, 10, config.seed))
+
+
+CASES: dict[str, dict[str, Any]] = {
+    "distilled": {},
+    "none": {"memory": {"method": "none"}},
+    "cumulative": {"memory": {"method": "cumulative"}},
+    "joint": {"memory": {"method": "joint"}},
+    "reservoir": {"memory": {"method": "reservoir"}},
+    "partition": {"memory": {"ipc": 3}, "distill": {"partition": 2}, "train": {"mode": "memory_only", "batch_size": 5}},
+    "half size": {"memory": {"method": "random", "ipc": 3, "downscale": 2}, "train": {"batch_size": 5}},
+    "memory only": {"memory": {"method": "herding", "ipc": 7}, "train": {"mode": "memory_only", "batch_size": 4}},
+    "fixed updates": {"train": {"mode": "memory_only", "memory_updates": 7, "networks": 2}},
+    "larger than the data": {"memory": {"method": "random", "ipc": 60}, "train": {"memory_batch_size": 2}},
+    "fixed total": {"memory": {"ipc": None, "mem_size": 9}},
+    "cut": {"memory": {"ipc": None, "mem_size": 9, "shrink": "cut"}},
+    "bytes": {"memory": {"ipc": None, "mem_bytes": 9 * BYTES_PER_IMAGE}},
+    "hybrid": {"memory": {"method": "hybrid", "ipc": 4}},
+    "soft labels": {"memory": {"ipc": None, "class_bytes": 300, "soft_labels": True}},
+}
+
+
+@pytest.mark.parametrize("changes", CASES.values(), ids=CASES)
+def test_a_run_does_what_was_planned(changes: dict[str, Any]) -> None:
+    config = miniature(**changes)
+    dataset = load_dataset(config.stream, None)
+    steps = planned(config)
+    with Reporter(Console(quiet=True)) as reporter:
+        result, memory = run_method(config, config.memory.method, dataset, torch.device("cpu"), reporter)
+    assert sum(step.updates for step in steps) * config.train.networks == result.updates
+    assert [list(step.classes) for step in steps] == (
+        [[3, 1, 0, 7]] if config.memory.method == "joint" else result.class_order
+    )
+    assert steps[-1].test_images == sum(result.test_sizes)
+    assert result.memory_bytes <= steps[-1].memory_bytes
+    if memory is not None and config.memory.method in ("distilled", "hybrid", "random", "herding"):
+        unit = BYTES_PER_IMAGE if config.memory.downscale == 1 else 18
+        assert steps[-1].memory_bytes - result.memory_bytes < 4 * (unit + 20)  # less than an image of each class
+
+
+@pytest.mark.parametrize("name", ["distilled", "fixed total", "cut", "bytes", "hybrid", "soft labels", "half size"])
+def test_distillations_are_counted(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = miniature(**CASES[name])
+    found: Counter[Distillation] = Counter()
+
+    import iid_cl.strategies.distilled as module
+
+    original = module.distill_each
+
+    def spy(images: Any, settings: Any, *, ipc: int, **rest: Any) -> Any:
+        found[Distillation(len(images), ipc)] += 1
+        return original(images, settings, ipc=ipc, **rest)
+
+    monkeypatch.setattr(module, "distill_each", spy)
+    with Reporter(Console(quiet=True)) as reporter:
+        run_method(config, config.memory.method, load_dataset(config.stream, None), torch.device("cpu"), reporter)
+    assert found == Counter(each for step in planned(config) for each in step.distillations)
+
+
+def test_counts_by_hand() -> None:
+    steps = planned(miniature(memory={"ipc": 2}))
+    labels = load_dataset(miniature().stream, None).train.labels.bincount().tolist()
+    for step, classes, bytes_ in zip(steps, CLASSES, (2 * 2 * 66, 4 * 2 * 66), strict=True):
+        images = sum(labels[c] for c in classes)
+        assert step.train_images == images
+        assert step.updates == 2 * -(-images // 64)
+        assert step.memory_bytes == bytes_
+        assert step.distillations == (Distillation(2, 2),)
+
+
+def made(images: torch.Tensor) -> ImageDataset:
+    """Four classes of 25."""
+    part = LabelledImages(images, torch.arange(4).repeat_interleave(25))
+    return ImageDataset("made", part, part, tuple("abcd"), Normalization((0.5,), (0.5,)), ())
+
+
+NOISE = torch.randint(256, (100, 1, 24, 24), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+SMOOTH = torch.nn.functional.interpolate(NOISE[:, :, :2, :2].float(), size=24, mode="bilinear").to(torch.uint8)
+FLAT = torch.zeros_like(NOISE)
+
+
+def auto(ipc: int) -> Config:
+    return miniature(stream={"classes": [[0, 1], [2, 3]]}, memory={"method": "auto", "ipc": ipc})
+
+
+def test_what_auto_tries() -> None:
+    def planned(images: torch.Tensor, ipc: int) -> list[tuple[tuple[Distillation, ...], int]]:
+        steps = plan(auto(ipc), "auto", made(images), [[0, 1], [2, 3]])
+        return [(step.distillations, step.judged) for step in steps]
+
+    # at full and at half size, half of the images; JPEG holds few of them, and real ones need none
+    assert planned(NOISE, 4) == [
+        ((Distillation(2, 4), Distillation(2, 4), Distillation(2, 2)), 5),
+        ((Distillation(2, 4),), 0),
+    ]
+    # of flat images JPEG holds more than half of a class: it begins with real ones
+    assert planned(FLAT, 2) == [((Distillation(2, 2),), 2), ((), 0)]
+    # of smooth ones it holds several in the bytes of one: these, and half of them
+    ((many, half, one), judged), ((again,), none) = planned(SMOOTH, 1)
+    assert one == Distillation(2, 1)
+    assert 4 <= many.count <= 12
+    assert half == Distillation(2, round(many.count / 2), jpeg=True)
+    assert many.jpeg
+    assert (again.classes, again.jpeg) == (2, True)
+    assert 4 <= again.count <= 12
+    assert (judged, none) == (4, 0)
+
+
+def test_a_single_class_tells_auto_nothing() -> None:
+    first, second = plan(auto(1), "auto", made(SMOOTH), [[0], [1, 2, 3]])
+    assert (first.distillations, first.judged) == ((Distillation(1, 1),), 0)
+    assert second.distillations == (Distillation(3, 1),)
+
+
+@pytest.mark.parametrize(("images", "ipc"), [(NOISE, 4), (FLAT, 2), (SMOOTH, 1)], ids=["noise", "flat", "smooth"])
+def test_auto_tries_in_its_first_experience_what_was_planned(
+    images: torch.Tensor, ipc: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """How many images JPEG holds is an estimate."""
+    found: list[tuple[int, bool]] = []
+
+    import iid_cl.strategies.distilled as module
+
+    original = module.distill_each
+
+    def spy(images: Any, settings: Any, *, as_stored: Any, **rest: Any) -> Any:
+        found.append((len(images), as_stored is not None))
+        return original(images, settings, as_stored=as_stored, **rest)
+
+    monkeypatch.setattr(module, "distill_each", spy)
+    first = plan(auto(ipc), "auto", made(images), [[0, 1], [2, 3]])[0]
+    with Reporter(Console(quiet=True)) as reporter:
+        _, memory = run_method(auto(ipc), "auto", made(images), torch.device("cpu"), reporter)
+    assert isinstance(memory, AutoBuffer)
+    assert len(memory.tried) == first.judged
+    assert Counter(found[: len(first.distillations)]) == Counter((one.classes, one.jpeg) for one in first.distillations)
