@@ -6,12 +6,15 @@ from typing import Any, Literal
 import torch
 
 from iid_cl.config.distill import DistillConfig, EarlyStoppingConfig
+from iid_cl.data.classes import Classes
 from iid_cl.data.images import Normalization
-from iid_cl.distill.engine import OnSnapshot, OnStep
+from iid_cl.data.lens import Lens
+from iid_cl.distill.job import DistillJob
 from iid_cl.distill.losses import Objective
 from iid_cl.distill.nested import nested
 from iid_cl.distill.trained import Memory, label_softly
 from iid_cl.distill.uneven import distill_each
+from iid_cl.distill.watch import OnSnapshot, OnStep, Watch
 from iid_cl.errors import UserError
 from iid_cl.memory.exemplars import Exemplars, ExemplarSet, distilled_images, no_room
 from iid_cl.memory.jpeg import JpegSet
@@ -226,25 +229,21 @@ class DistilledBuffer(ClassBuffer):
                 if told is not None:
                     told(iteration, losses)
 
-        memory = distill_each(
-            images_by_class,
+        job = DistillJob(
+            Classes(images_by_class, weights, start),
+            count,
             config,
-            ipc=count,
-            generator=generator,
-            device=device,
-            normalization=self.normalization,
-            augmentations=self.augmentations,
-            weights=weights,
-            start=start,
-            as_stored=None if jpeg is None else JpegFormat(jpeg),
-            embedder=self.embedder,
-            objective=self.objective,
+            Lens(self.normalization, self.augmentations, device),
+            draw_seed(generator),
+            None if jpeg is None else JpegFormat(jpeg),
+            self.embedder,
+            self.objective,
             soft_labels=soft_labels,
-            on_step=on_step,
-            journal=self.journal,
-            on_snapshot=self.on_snapshot if arriving else None,
-            snapshots=self.snapshots if arriving else (),
         )
+        if arriving:
+            memory = distill_each(job, Watch(on_step, self.on_snapshot, self.snapshots, self.journal))
+        else:
+            memory = distill_each(job, Watch(on_step, journal=self.journal))
         if self._shrink != "nested" or not self.budget.fixed:
             return memory
         return nested(memory, config.embedder, normalization=self.normalization, device=device, generator=generator)

@@ -1,8 +1,8 @@
 """The distillation loop: all classes of an experience in one batched step."""
 
 import math
-from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, TypedDict, Unpack
 
 import torch
 from torch import Tensor
@@ -10,14 +10,18 @@ from torch import Tensor
 from iid_cl.compute.arithmetic import Arithmetic, Cost, choose, classes_per_chunk, measure
 from iid_cl.compute.classifier import schedule_state
 from iid_cl.config.distill import DistillConfig
+from iid_cl.data.classes import Classes
 from iid_cl.data.images import Normalization
+from iid_cl.data.lens import Lens
 from iid_cl.distill.draws import Draws, make_embedders
+from iid_cl.distill.job import DistillJob, LossyFormat
 from iid_cl.distill.journal import Journal
 from iid_cl.distill.losses import Objective
 from iid_cl.distill.plateau import Plateau, hold_out
 from iid_cl.distill.sampling import ClassSampler
 from iid_cl.distill.step import ImageStep
 from iid_cl.distill.trained import TrainedNetwork, add_soft_labels, train_networks
+from iid_cl.distill.watch import OnSnapshot, OnStep, Watch
 from iid_cl.errors import UserError
 from iid_cl.memory.exemplars import ExemplarSet
 from iid_cl.memory.partition import pack
@@ -26,20 +30,21 @@ from iid_cl.seeding import draw_seed, make_generator
 
 REPORTS = 50  # how often the losses are read back to the host during one distillation
 
-OnStep = Callable[[int, dict[str, float]], None]
-OnSnapshot = Callable[[int, ExemplarSet], None]
 
+class DistillOptions(TypedDict, total=False):
+    """What :func:`distill` takes besides, see there."""
 
-class LossyFormat(Protocol):
-    """A format that images will be stored in, such as :class:`iid_cl.memory.jpeg_format.JpegFormat`."""
-
-    def read_back(self, images: Tensor) -> Tensor:
-        """What it makes of uint8 images (N, C, H, W), on their device."""
-        ...
-
-    def sparser(self, changes: Tensor, share: float) -> Tensor:
-        """Changes of images (N, C, H, W), in grey levels, made a little cheaper: an iteration's share of the whole."""
-        ...
+    weights: Mapping[int, Tensor]
+    start: Mapping[int, Tensor] | None
+    as_stored: LossyFormat | None
+    embedder: Network | None
+    objective: Objective | None
+    trained: Sequence[TrainedNetwork] | None
+    soft_labels: bool
+    on_step: OnStep | None
+    on_snapshot: OnSnapshot | None
+    snapshots: Collection[int]
+    journal: Journal | None
 
 
 def distill(
@@ -51,17 +56,7 @@ def distill(
     device: torch.device | str,
     normalization: Normalization,
     augmentations: Sequence[str] = (),
-    weights: Mapping[int, Tensor] | None = None,
-    start: Mapping[int, Tensor] | None = None,
-    as_stored: LossyFormat | None = None,
-    embedder: Network | None = None,
-    objective: Objective | None = None,
-    trained: Sequence[TrainedNetwork] | None = None,
-    soft_labels: bool = False,
-    on_step: OnStep | None = None,
-    on_snapshot: OnSnapshot | None = None,
-    snapshots: Collection[int] = (),
-    journal: Journal | None = None,
+    **options: Unpack[DistillOptions],
 ) -> ExemplarSet:
     """Condenses each class into ``ipc`` stored images by matching feature distributions.
 
@@ -106,44 +101,48 @@ def distill(
             has images of another kind, images that diverge, or an embedder of your own where the configuration asks
             for a queue.
     """
-    _check(images_by_class, ipc)
-    if start is not None:
-        _check_start(start, images_by_class)
-    seed = draw_seed(generator)
+    job = DistillJob(
+        Classes(images_by_class, options.get("weights") or {}, options.get("start")),
+        ipc,
+        config,
+        Lens(normalization, tuple(augmentations), torch.device(device)),
+        draw_seed(generator),
+        options.get("as_stored"),
+        options.get("embedder"),
+        options.get("objective"),
+        options.get("trained") or (),
+        options.get("soft_labels", False),
+    )
+    return run_job(
+        job,
+        Watch(options.get("on_step"), options.get("on_snapshot"), options.get("snapshots", ()), options.get("journal")),
+    )
+
+
+def run_job(job: DistillJob, watch: Watch) -> ExemplarSet:
+    """Condenses each class of a job, see :func:`distill`; goes on where the watch's journal has an interrupted one.
+
+    Raises:
+        UserError: see :func:`distill`.
+    """
+    _check(job.classes.images, job.ipc)
+    if job.classes.start is not None:
+        _check_start(job.classes.start, job.classes.images)
+    journal = watch.journal
     finished = None if journal is None else journal.finished()
     if finished is not None:
         return finished
     kept = None if journal is None else journal.under_way()
-
-    def attempt(settings: DistillConfig, kept: Mapping[str, Any] | None) -> ExemplarSet:
-        job = Distillation(
-            images_by_class,
-            settings,
-            ipc=ipc,
-            seed=seed,
-            device=torch.device(device),
-            normalization=normalization,
-            augmentations=augmentations,
-            weights=weights,
-            start=start,
-            as_stored=as_stored,
-            embedder=embedder,
-            objective=objective,
-            trained=trained,
-            soft_labels=soft_labels,
-        )
-        return job.run(on_step or (lambda *_: None), on_snapshot, snapshots, journal, kept)
-
-    slower = None if config.retry is None else config.model_copy(update={"lr": config.lr * config.retry, "retry": None})
-    if slower is not None and kept is not None and kept["lr"] == slower.lr:
-        memory = attempt(slower, kept)
+    slower = None if job.config.retry is None else job.slower(job.config.retry)
+    if slower is not None and kept is not None and kept["lr"] == slower.config.lr:
+        memory = Distillation(slower).run(watch, kept)
     else:
         try:
-            memory = attempt(config, kept)
+            memory = Distillation(job).run(watch, kept)
         except DivergedError:
             if slower is None:
                 raise
-            memory = attempt(slower, None)
+            memory = Distillation(slower).run(watch, None)
     if journal is not None:
         journal.finish(memory)
     return memory
@@ -154,29 +153,21 @@ class DivergedError(UserError):
 
 
 class Distillation:
-    """Synthetic images of all classes on their way, see :func:`distill`; ``seed`` is the source of all randomness."""
+    """Synthetic images of all classes of a job on their way."""
 
-    def __init__(
-        self,
-        images_by_class: Mapping[int, Tensor],
-        config: DistillConfig,
-        *,
-        ipc: int,
-        seed: int,
-        device: torch.device,
-        normalization: Normalization,
-        augmentations: Sequence[str],
-        weights: Mapping[int, Tensor] | None,
-        start: Mapping[int, Tensor] | None,
-        as_stored: LossyFormat | None,
-        embedder: Network | None,
-        objective: Objective | None,
-        trained: Sequence[TrainedNetwork] | None,
-        soft_labels: bool,
-    ) -> None:
+    def __init__(self, job: DistillJob) -> None:
+        config, ipc, seed, device, normalization = (
+            job.config,
+            job.ipc,
+            job.seed,
+            job.lens.device,
+            job.lens.normalization,
+        )
+        images_by_class, embedder, objective, trained = job.classes.images, job.embedder, job.objective, job.trained
+        weights: Mapping[int, Tensor] | None = job.classes.weights
         self._config, self._ipc, self._device, self._normalization = config, ipc, device, normalization
-        self._objective, self._as_stored = objective, as_stored
-        names = config.augment if config.augment is not None else list(augmentations)
+        self._objective, self._as_stored = objective, job.as_stored
+        names = job.augmentations
         held_out: dict[int, Tensor] = {}
         if config.early_stopping.patience is not None:
             weights = hold_out(weights, seed)[0] if weights else None  # the same images: the draw depends on the number
@@ -186,13 +177,14 @@ class Distillation:
         representative = config.sampling == "representative"
         sampler = ClassSampler(images_by_class, config.real_batch, names, seed, device, representative, weights)
         shown = ipc * config.factor**2
+        start = job.classes.start
         first = sampler.initial(shown) if start is None else _first(start, self._classes, shown).to(device)
         real = normalization.apply(first)
         self.synthetic: Tensor = pack(real.flatten(0, 1), config.factor).unflatten(0, (len(real), ipc)).requires_grad_()
         self._black, self._white = normalization.limits(device)
         with torch.no_grad():
             self.synthetic.clamp_(self._black, self._white)
-        self._start = self.synthetic.detach().clone() if as_stored is not None else None
+        self._start = self.synthetic.detach().clone() if job.as_stored is not None else None
 
         # A single image has no deviation from its class mean. One class alone gives a network nothing to learn.
         self._use_cc = config.cc.weight > 0 and ipc * config.factor > 1 and config.iterations > 0
@@ -202,7 +194,7 @@ class Distillation:
         cost = measure(probe.to(device), sampler.shape, device)
         own = embedder is not None or objective is not None
         self._arithmetic = _arithmetic(config, cost, sampler, shown, device, own)
-        if not trained and (self._use_cc or soft_labels) and len(images_by_class) > 1:
+        if not trained and (self._use_cc or job.soft_labels) and len(images_by_class) > 1:
             trained = train_networks(
                 images_by_class,
                 config.cc,
@@ -213,8 +205,8 @@ class Distillation:
                 weights=weights,
                 arithmetic=self._arithmetic,
             )
-        self._teachers = (trained or []) if soft_labels else None
-        pool = trained or () if self._use_cc else ()
+        self._teachers = trained if job.soft_labels else None
+        pool = trained if self._use_cc else ()
         embedders = make_embedders(config, sampler, embedder, self._arithmetic, names, seed, normalization, device)
         in_place = self._arithmetic.captures(device)
         self._draws = Draws(config, sampler, embedders, pool, cost.feature_bytes // 4, seed, device, in_place)
@@ -225,14 +217,7 @@ class Distillation:
         self._schedule = _schedule(self._optimizer, config)
         self._iteration = 0
 
-    def run(
-        self,
-        on_step: OnStep,
-        on_snapshot: OnSnapshot | None,
-        snapshots: Collection[int],
-        journal: Journal | None,
-        kept: Mapping[str, Any] | None,
-    ) -> ExemplarSet:
+    def run(self, watch: Watch, kept: Mapping[str, Any] | None) -> ExemplarSet:
         """All iterations, or those after the state ``kept``.
 
         Raises:
@@ -241,8 +226,9 @@ class Distillation:
         config, every = self._config, max(1, self._config.iterations // REPORTS)
 
         def snapshot() -> None:
-            if on_snapshot is not None and (self._iteration in snapshots or (last and config.iterations in snapshots)):
-                on_snapshot(self._iteration, self.stored())
+            asked = self._iteration in watch.snapshots or (last and config.iterations in watch.snapshots)
+            if watch.on_snapshot is not None and asked:
+                watch.on_snapshot(self._iteration, self.stored())
 
         last = False
         if kept is None:
@@ -268,10 +254,11 @@ class Distillation:
             )
             if self._iteration % every == 0 or last:
                 self._check_finite()
-                on_step(self._iteration, {name: float(term.mean()) for name, term in terms.items()})
+                if watch.on_step is not None:
+                    watch.on_step(self._iteration, {name: float(term.mean()) for name, term in terms.items()})
             snapshot()
-            if journal is not None and not last and self._iteration % config.steps_per_draw == 0:
-                journal.keep(self.state_dict)
+            if watch.journal is not None and not last and self._iteration % config.steps_per_draw == 0:
+                watch.journal.keep(self.state_dict)
         return self.stored()
 
     def _simplify(self) -> None:

@@ -1,46 +1,26 @@
 """Distillation of classes of unequal size: a class with fewer images than asked gives as many as it has."""
 
-from collections.abc import Mapping
-from typing import Any
+from dataclasses import replace
 
-import torch
-from torch import Tensor
-
-from iid_cl.config.distill import DistillConfig
-from iid_cl.distill.engine import distill
+from iid_cl.distill.engine import run_job
+from iid_cl.distill.job import DistillJob
+from iid_cl.distill.watch import Watch
 from iid_cl.memory.exemplars import ExemplarSet
 
 
-def distill_each(
-    images_by_class: Mapping[int, Tensor],
-    config: DistillConfig,
-    *,
-    ipc: int,
-    generator: torch.Generator,
-    weights: Mapping[int, Tensor] | None = None,
-    **arguments: Any,
-) -> ExemplarSet:
-    """:func:`iid_cl.distill.distill` of ``ipc`` images of each class, or as many as it has.
+def distill_each(job: DistillJob, watch: Watch) -> ExemplarSet:
+    """:func:`iid_cl.distill.engine.run_job` of ``job.ipc`` images of each class, or as many as it has.
 
-    Classes of equal numbers are condensed together, the larger ones first; all start from the same state of
-    ``generator``, so that a class comes out the same whatever stands beside it. The remaining arguments are those of
-    ``distill``.
+    Classes of equal numbers are condensed together, the larger ones first, all from the job's seed, so that a class
+    comes out the same whatever stands beside it.
     """
-    counts = {label: min(ipc, len(images)) for label, images in images_by_class.items()}
-    state = generator.get_state()
+    counts = {label: min(job.ipc, len(images)) for label, images in job.classes.images.items()}
+    if not counts:
+        return run_job(job, watch)  # which says what is wrong
     memory: ExemplarSet | None = None
     for count in sorted(set(counts.values()), reverse=True):
-        group = {label: images for label, images in images_by_class.items() if counts[label] == count}
-        generator.set_state(state)
-        distilled = distill(
-            group,
-            config,
-            ipc=count,
-            generator=generator,
-            weights={label: each for label, each in (weights or {}).items() if label in group},
-            **arguments,
-        )
+        group = job.classes.of(label for label in counts if counts[label] == count)
+        distilled = run_job(replace(job, classes=group, ipc=count), watch)
         memory = distilled if memory is None else distilled.merge(memory)  # whose metadata are the larger ones'
-    if memory is None:
-        return distill({}, config, ipc=ipc, generator=generator, **arguments)  # which says what is wrong
+    assert memory is not None  # there is a class
     return memory

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from iid_cl.config.experiment import REAL_METHODS, Config, Method
 from iid_cl.data.images import ImageDataset
-from iid_cl.distill.engine import OnStep
+from iid_cl.distill.watch import OnStep
 from iid_cl.memory.selection import FeatureExtractor, FeaturesFactory
 from iid_cl.runs.whole import trained_extractor
 from iid_cl.strategies import AutoBuffer, DistilledBuffer, HybridBuffer, MemoryBuffer, RealBuffer, ReservoirBuffer

@@ -15,12 +15,15 @@ from iid_cl.compute.devices import resolve_device
 from iid_cl.config.base import Seed
 from iid_cl.config.distill import NetworkConfig
 from iid_cl.config.experiment import REAL_METHODS, Config, StreamConfig
+from iid_cl.data.classes import Classes
 from iid_cl.data.datasets import load_dataset
 from iid_cl.data.images import ImageDataset
-from iid_cl.distill import distill
-from iid_cl.distill.engine import OnSnapshot
+from iid_cl.data.lens import Lens
+from iid_cl.distill.engine import run_job
+from iid_cl.distill.job import DistillJob
 from iid_cl.distill.trained import label_softly, train_networks
 from iid_cl.distill.uneven import distill_each
+from iid_cl.distill.watch import OnSnapshot, Watch
 from iid_cl.errors import UserError
 from iid_cl.evaluate.protocol import Judgement, judge
 from iid_cl.launch.launch import Launch
@@ -228,23 +231,22 @@ def make_memory(
         count: int,
         start: Mapping[int, Tensor] | None = None,
     ) -> ExemplarSet:
-        # snapshots are of all classes at once, so none of them may have fewer images than asked
-        return (distill if snapshots else distill_each)(
-            images,
+        job = DistillJob(
+            Classes(images, weights, start),
+            count,
             config.distill,
-            ipc=count,
-            generator=generator,
-            device=device,
-            normalization=dataset.normalization,
-            augmentations=dataset.augmentations,
-            weights=weights,
-            start=start,
-            as_stored=None if jpeg is None else JpegFormat(jpeg),
+            Lens(dataset.normalization, dataset.augmentations, device),
+            draw_seed(generator),
+            None if jpeg is None else JpegFormat(jpeg),
             soft_labels=config.memory.soft_labels and jpeg is None,
-            on_step=lambda done, told: reporter.progress("distilling", done, config.distill.iterations, lambda: told),
-            on_snapshot=on_snapshot,
-            snapshots=snapshots,
         )
+        watch = Watch(
+            lambda done, told: reporter.progress("distilling", done, config.distill.iterations, lambda: told),
+            on_snapshot,
+            snapshots,
+        )
+        # snapshots are of all classes at once, so none of them may have fewer images than asked
+        return (run_job if snapshots else distill_each)(job, watch)
 
     width = len(by_class) if config.memory.soft_labels else 0
     if jpeg is not None:

@@ -1,0 +1,27 @@
+"""How networks see images: one value for what travels together through every training and distillation."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from iid_cl.data.images import Normalization
+
+
+@dataclass(frozen=True)
+class Lens:
+    """Normalisation, augmentations and device of the networks that look at images.
+
+    Attributes:
+        normalization: mean and standard deviation per channel.
+        augmentations: names of the transformations to draw from, see :mod:`iid_cl.data.augmentation`.
+        device: where the networks are.
+    """
+
+    normalization: Normalization
+    augmentations: tuple[str, ...]
+    device: torch.device
+
+    def show(self, images: Tensor) -> Tensor:
+        """uint8 images (..., C, H, W) as networks see them: normalised float32 on the device."""
+        return self.normalization.apply(images.to(self.device))
