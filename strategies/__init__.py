@@ -1,13 +1,18 @@
 """The Avalanche side: distilled memories as storage policies, plugins and strategies."""
 
-from .auto import AutoBuffer
 from .buffers import MemoryBuffer
 from .class_accuracy import ClassAccuracyPlugin
-from .distilled import DistilledBuffer
-from .hybrid import HybridBuffer
 from .in_memory import InMemoryPlugin
 from .memory_only import MemoryOnly, MemoryOnlyPlugin
-from .real import HerdingBuffer, RandomBuffer, RealBuffer, ReservoirBuffer
+from .named import (
+    AutoBuffer,
+    DistilledBuffer,
+    HerdingBuffer,
+    HybridBuffer,
+    RandomBuffer,
+    RealBuffer,
+    ReservoirBuffer,
+)
 from .replay import DistilledReplay, DistilledReplayPlugin, MemoryReplayPlugin
 from .soft_labels import SoftLabelPlugin
 from .views import TaskLabelled

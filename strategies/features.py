@@ -1,14 +1,29 @@
 """What a strategy's model makes of images before it decides on a class."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 from avalanche.models import MultiTaskModule
 from torch import Tensor, nn
 
+from iid_cl.data.lens import Lens
 from iid_cl.errors import UserError
 from iid_cl.memory.selection import FeatureExtractor
+from iid_cl.methods.base import Features
+
+FeaturesFactory = Callable[[Mapping[int, Tensor], Any, torch.Generator], FeatureExtractor]
+"""Makes an extractor from uint8 images of each class, the learner (an Avalanche strategy) and a source of draws."""
+
+
+def of_learner(factory: FeaturesFactory, strategy: Any) -> Features:
+    """A factory's features of one learner, which see images on the learner's own device."""
+
+    def make(images: Mapping[int, Tensor], lens: Lens, generator: torch.Generator) -> FeatureExtractor:
+        extract = factory(images, strategy, generator)
+        return lambda shown: extract(shown.to(strategy.device))
+
+    return make
 
 
 def features_of_strategy(

@@ -1,15 +1,14 @@
 """The memory-only mode: after each experience a fresh network is trained on the memory alone (GDumb)."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Unpack
 
-import torch
-from avalanche.training.plugins import EvaluationPlugin, GDumbPlugin, SupervisedPlugin
-from avalanche.training.plugins.evaluation import default_evaluator
+from avalanche.training.plugins import GDumbPlugin, SupervisedPlugin
 from avalanche.training.templates import SupervisedTemplate
 from torch import nn
 from torch.optim import Optimizer
 
+from .arguments import StrategyArguments, with_defaults
 from .buffers import MemoryBuffer
 
 
@@ -87,9 +86,10 @@ class MemoryOnly(SupervisedTemplate):
         memory: what is kept of each class.
         fill_memory: False where another strategy has put the experience's classes into ``memory`` before, so that
             several networks are trained on one memory.
-        train_epochs: passes over the memory.
+        plugins: further plugins.
 
-    The remaining arguments are those of Avalanche's ``SupervisedTemplate``.
+    The remaining arguments, such as ``train_epochs`` (passes over the memory), are those of Avalanche's
+    ``SupervisedTemplate``.
     """
 
     def __init__(
@@ -100,26 +100,14 @@ class MemoryOnly(SupervisedTemplate):
         criterion: Callable[..., Any],
         memory: MemoryBuffer,
         fill_memory: bool = True,
-        train_mb_size: int = 1,
-        train_epochs: int = 1,
-        eval_mb_size: int | None = None,
-        device: str | torch.device = "cpu",
         plugins: Sequence[SupervisedPlugin] | None = None,
-        evaluator: EvaluationPlugin | Callable[[], EvaluationPlugin] = default_evaluator,
-        eval_every: int = -1,
-        **base_kwargs: Any,
+        **arguments: Unpack[StrategyArguments],
     ) -> None:
         super().__init__(
             model=model,
             optimizer=optimizer,
             criterion=criterion,
-            train_mb_size=train_mb_size,
-            train_epochs=train_epochs,
-            eval_mb_size=eval_mb_size,
-            device=device,
             plugins=[*(plugins or []), MemoryOnlyPlugin(memory, fill_memory)],
-            evaluator=evaluator,
-            eval_every=eval_every,
-            **base_kwargs,
+            **with_defaults(arguments),
         )
         self.memory = memory

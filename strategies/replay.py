@@ -2,21 +2,19 @@
 
 from collections.abc import Callable, Sequence
 from math import lcm
-from typing import Any
+from typing import Any, Unpack, cast
 
-import torch
 from avalanche.benchmarks.utils.data_loader import ReplayDataLoader
-from avalanche.training.plugins import EvaluationPlugin, ReplayPlugin, SupervisedPlugin
-from avalanche.training.plugins.evaluation import default_evaluator
+from avalanche.training.plugins import ReplayPlugin, SupervisedPlugin
 from avalanche.training.templates import SupervisedTemplate
 from torch import nn
 from torch.optim import Optimizer
 
 from iid_cl.config.distill import DistillConfig
-from iid_cl.data.images import Normalization
 
-from .buffers import MemoryBuffer
-from .distilled import DistilledBuffer
+from .arguments import StrategyArguments, with_defaults
+from .buffers import MemoryArguments, MemoryBuffer
+from .named import DistilledBuffer
 from .soft_labels import SoftLabelPlugin
 
 
@@ -68,42 +66,34 @@ class DistilledReplayPlugin(MemoryReplayPlugin):
 
     Args:
         ipc: images per class; None means 10 where no other budget is given.
-        mem_size: images in total, in place of ``ipc``, see :class:`MemoryBuffer`.
-        mem_bytes: bytes in total, likewise.
-        class_bytes: bytes per class, likewise.
         distill: settings of the distillation.
         soft_labels: store class probabilities with each image; training on them takes a :class:`SoftLabelPlugin`.
-        seed: of every random draw of the memory.
-        normalization: see :class:`MemoryBuffer`.
         batch_size: see :class:`MemoryReplayPlugin`.
         batch_size_mem: see :class:`MemoryReplayPlugin`.
+
+    The remaining arguments are ``mem_size``, ``mem_bytes``, ``class_bytes``, ``seed`` and ``normalization`` of
+    :class:`MemoryBuffer`.
     """
 
     def __init__(
         self,
         ipc: int | None = None,
         *,
-        mem_size: int | None = None,
-        mem_bytes: int | None = None,
-        class_bytes: int | None = None,
         distill: DistillConfig | None = None,
         soft_labels: bool = False,
-        seed: int = 0,
-        normalization: Normalization | None = None,
         batch_size: int | None = None,
         batch_size_mem: int | None = None,
+        **arguments: Unpack[MemoryArguments],
     ) -> None:
-        buffer = DistilledBuffer(
-            10 if ipc is mem_size is mem_bytes is class_bytes is None else ipc,
-            mem_size=mem_size,
-            mem_bytes=mem_bytes,
-            class_bytes=class_bytes,
-            distill=distill,
-            soft_labels=soft_labels,
-            seed=seed,
-            normalization=normalization,
-        )
+        budgets = (ipc, arguments.get("mem_size"), arguments.get("mem_bytes"), arguments.get("class_bytes"))
+        if all(budget is None for budget in budgets):
+            ipc = 10
+        buffer = DistilledBuffer(ipc, distill=distill, soft_labels=soft_labels, **arguments)
         super().__init__(buffer, batch_size, batch_size_mem)
+
+
+class ReplayArguments(MemoryArguments, StrategyArguments, total=False):
+    """What :class:`DistilledReplay` takes besides: arguments of the memory and of the strategy."""
 
 
 class DistilledReplay(SupervisedTemplate):
@@ -114,16 +104,15 @@ class DistilledReplay(SupervisedTemplate):
         optimizer: its optimizer.
         criterion: the loss.
         ipc: images stored per class; None means 10 where no other budget is given.
-        mem_size: images in total, in place of ``ipc``, see :class:`MemoryBuffer`.
-        mem_bytes: bytes in total, likewise.
-        class_bytes: bytes per class, likewise.
         distill: settings of the distillation.
         soft_labels: store class probabilities with each image and train on them.
-        seed: of every random draw of the memory.
-        normalization: see :class:`MemoryBuffer`.
         plugins: further plugins.
 
-    The remaining arguments are those of Avalanche's ``SupervisedTemplate``.
+    The remaining arguments are ``mem_size``, ``mem_bytes``, ``class_bytes``, ``seed`` and ``normalization`` of
+    :class:`MemoryBuffer`, and those of Avalanche's ``SupervisedTemplate``.
+
+    Attributes:
+        memory: the distilled memory; ``memory.exemplars`` and ``memory.save(path)``.
     """
 
     def __init__(
@@ -133,45 +122,22 @@ class DistilledReplay(SupervisedTemplate):
         optimizer: Optimizer,
         criterion: Callable[..., Any],
         ipc: int | None = None,
-        mem_size: int | None = None,
-        mem_bytes: int | None = None,
-        class_bytes: int | None = None,
         distill: DistillConfig | None = None,
         soft_labels: bool = False,
-        seed: int = 0,
-        normalization: Normalization | None = None,
-        train_mb_size: int = 1,
-        train_epochs: int = 1,
-        eval_mb_size: int | None = None,
-        device: str | torch.device = "cpu",
         plugins: Sequence[SupervisedPlugin] | None = None,
-        evaluator: EvaluationPlugin | Callable[[], EvaluationPlugin] = default_evaluator,
-        eval_every: int = -1,
-        **base_kwargs: Any,
+        **arguments: Unpack[ReplayArguments],
     ) -> None:
+        of_memory = {key: value for key, value in arguments.items() if key in MemoryArguments.__optional_keys__}
+        of_strategy = {key: value for key, value in arguments.items() if key not in of_memory}
         replay = DistilledReplayPlugin(
-            ipc,
-            mem_size=mem_size,
-            mem_bytes=mem_bytes,
-            class_bytes=class_bytes,
-            distill=distill,
-            soft_labels=soft_labels,
-            seed=seed,
-            normalization=normalization,
+            ipc, distill=distill, soft_labels=soft_labels, **cast(MemoryArguments, of_memory)
         )
-        soft = [SoftLabelPlugin(replay.storage_policy)] if soft_labels else []
+        self.memory: MemoryBuffer = replay.storage_policy
+        soft = [SoftLabelPlugin(self.memory)] if soft_labels else []
         super().__init__(
             model=model,
             optimizer=optimizer,
             criterion=criterion,
-            train_mb_size=train_mb_size,
-            train_epochs=train_epochs,
-            eval_mb_size=eval_mb_size,
-            device=device,
             plugins=[*(plugins or []), replay, *soft],
-            evaluator=evaluator,
-            eval_every=eval_every,
-            **base_kwargs,
+            **with_defaults(cast(StrategyArguments, of_strategy)),
         )
-        self.memory: MemoryBuffer = replay.storage_policy
-        """The distilled memory; ``memory.exemplars`` and ``memory.save(path)``."""

@@ -21,10 +21,9 @@ from iid_cl.data.images import LabelledImages, Normalization
 from iid_cl.data.tensors import TensorImages
 from iid_cl.errors import UserError
 from iid_cl.memory.exemplars import Exemplars
+from iid_cl.methods.memory import LABEL_RANGE
 
 from .reading import parts_of, read
-
-LABEL_RANGE = 2**15  # memories keep class indices in 16 bits, with sign
 
 Form = Literal["pil", "array", "bytes", "unit", "normalized"]
 

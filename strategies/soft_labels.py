@@ -10,9 +10,9 @@ from torch.nn import functional
 
 from iid_cl.errors import UserError
 from iid_cl.memory.exemplars import Exemplars
+from iid_cl.methods.memory import LABEL_RANGE
 
 from .buffers import MemoryBuffer
-from .samples import LABEL_RANGE
 
 
 class SoftLabelPlugin(SupervisedPlugin):

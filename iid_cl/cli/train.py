@@ -160,7 +160,7 @@ def evaluate(
 ) -> None:
     """Judge a memory: train fresh networks on it alone, test them on real images."""
     resolved = resolve(config, set_, seed, device)
-    from iid_cl.runs.whole import evaluate_memory
+    from iid_cl.runs.judge import evaluate_memory
 
     evaluate_memory(memory, resolved, data_root, screen(quiet, json))
 

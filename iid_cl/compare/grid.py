@@ -6,10 +6,11 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from math import prod
-from typing import Any, get_args
+from typing import Any
 
 from iid_cl.budget import LABEL_BYTES
-from iid_cl.config.experiment import WITHOUT_MEMORY, CompareBudgets, CompareMethod, Config, Method
+from iid_cl.config.experiment import CompareBudgets, CompareMethod, Config
+from iid_cl.config.methods import METHODS
 from iid_cl.config.reading import parse_config, with_overrides
 from iid_cl.errors import UserError
 
@@ -129,7 +130,7 @@ def _budgets(config: Config) -> list[Budget]:
 
 def _methods(config: Config) -> dict[str, dict[str, Any]]:
     """Overrides of each method by its name."""
-    known = {**{name: {"memory.method": name} for name in get_args(Method)}, **VARIANTS}
+    known = {**{name: {"memory.method": name} for name in METHODS}, **VARIANTS}
     found: dict[str, dict[str, Any]] = {}
     for method in config.compare.methods:
         own = isinstance(method, CompareMethod)
@@ -160,7 +161,7 @@ def _cell(
     method = overrides.get("memory.method", config.memory.method)
     if method != config.memory.method:
         memory = {}  # other settings of the memory are those of the configured method
-    bound = method in WITHOUT_MEMORY  # neither budgets nor modes change it
+    bound = METHODS[method].bound  # neither budgets nor modes change it
     shared: dict[str, Any] = {"memory": memory, "seed": seed, "train.mode": "replay" if bound else mode}
     if not bound:
         shared[f"memory.{budget[0]}"] = budget[1]

@@ -10,25 +10,10 @@ from pydantic import Field, model_validator
 from iid_cl.budget import Budget
 from iid_cl.config.base import Batch, Bytes, Few, Fraction, Name, Positive, Rate, Section, Seed, Weight
 from iid_cl.config.distill import DistillConfig, NetworkConfig
+from iid_cl.config.methods import METHODS, MethodName, described, owners
 
 Dataset = Literal["digits", "mnist", "fashion_mnist", "svhn", "cifar10", "cifar100", "tiny_imagenet", "image_folder"]
-Method = Literal[
-    "none",
-    "reservoir",
-    "random",
-    "herding",
-    "k_centre",
-    "closest",
-    "distilled",
-    "hybrid",
-    "auto",
-    "cumulative",
-    "joint",
-]
-REAL_METHODS = ("random", "herding", "k_centre", "closest")
-DISTILLED_METHODS = ("distilled", "hybrid", "auto")
 MOST_CELLS = 5000  # of a comparison
-WITHOUT_MEMORY: tuple[Method, ...] = ("none", "joint", "cumulative")  # the bounds
 
 
 class StreamConfig(Section):
@@ -106,14 +91,7 @@ class TrainConfig(Section):
 class MemoryConfig(Section):
     """What is kept of past classes. Budgets exclude each other; the bytes of images count their labels."""
 
-    method: Method = Field(
-        default="auto",
-        description="auto (distilled, hybrid or real images, whole or as JPEG: what wins on held-out images of the "
-        "first experience); distilled; hybrid (a `share` of distilled images, the others herded); real images of each "
-        "class by random, herding, k_centre or closest to the mean; reservoir (real images of all classes alike); as "
-        "the bounds, none (no memory), cumulative (one network trained on all data so far in each experience) and "
-        "joint (all data at once).",
-    )
+    method: MethodName = Field(default="auto", description=f"What is kept. {described()}.")
     ipc: Annotated[int, Field(ge=1, le=10**6)] | None = Field(
         default=None,
         description="Budget: the bytes of so many full-size images per class. null: 10 where no other budget is given.",
@@ -139,11 +117,11 @@ class MemoryConfig(Section):
         description="Store images as JPEG of this quality; more of them fit. Distilled ones are stored at full size "
         "(`distill.partition` 1).",
     )
-    shrink: Literal["cut", "nested", "redistil"] = Field(
+    shrink: Literal["cut", "redistil"] = Field(
         default="redistil",
-        description="Where a fixed total shrinks older distilled classes: cut keeps the first images, nested the "
-        "first in herding's order, redistil condenses fewer out of all of them, which takes longer and keeps more. "
-        "Images with soft labels, and memories that hold real images, are cut in any case.",
+        description="Where a fixed total shrinks older distilled classes: cut keeps the first images; redistil "
+        "condenses fewer out of all of them, which takes longer and keeps more. Images with soft labels, and memories "
+        "that hold real images, are cut in any case.",
     )
 
     @model_validator(mode="after")
@@ -152,18 +130,11 @@ class MemoryConfig(Section):
         budgets = [key for key in ("ipc", "mem_size", "mem_bytes", "class_bytes") if getattr(self, key) is not None]
         if len(budgets) > 1:
             raise ValueError(f"{budgets[1]}: {getattr(self, budgets[1])} contradicts {budgets[0]}; set one to null")
-        owners = {
-            "soft_labels": ("distilled", "hybrid"),
-            "share": ("hybrid",),
-            "downscale": REAL_METHODS,
-            "jpeg": (*REAL_METHODS, "distilled", "hybrid"),
-            "shrink": DISTILLED_METHODS,
-        }
-        for key, methods in owners.items():
+        for key in (key for key in type(self).model_fields if owners(key)):
             value = getattr(self, key)
-            if value != type(self).model_fields[key].default and self.method not in methods:
+            if value != type(self).model_fields[key].default and self.method not in owners(key):
                 shown = str(value).lower() if isinstance(value, bool) else value
-                way_out = f"leave it out, or set method to {' or '.join(methods)}"
+                way_out = f"leave it out, or set method to {' or '.join(owners(key))}"
                 raise ValueError(f"{key}: {shown} means nothing to {self.method!r}; {way_out}")
         if self.jpeg is not None and self.downscale > 1:
             raise ValueError(f"jpeg: {self.jpeg} contradicts downscale: {self.downscale}; leave one out")
@@ -280,7 +251,7 @@ class Config(Section):
     evaluate: EvaluateConfig = Field(
         default_factory=lambda: EvaluateConfig(), description="The judgement of a memory file."
     )
-    baselines: list[Method] = Field(
+    baselines: list[MethodName] = Field(
         default_factory=list,
         description="Methods that `iid-cl run` trains beside the memory's, with the same seed and bytes.",
     )
@@ -320,7 +291,8 @@ class Config(Section):
     def _whole_images_as_jpeg(self) -> "Config":
         """JPEG stores distilled images at full size."""
         factor = self.distill.factor
-        distils = {"distilled", "hybrid"} & {self.memory.method, *self.baselines}
+        methods = [METHODS[name] for name in (self.memory.method, *self.baselines)]
+        distils = any(info.distils and "jpeg" in info.keys for info in methods)
         if self.memory.jpeg is not None and distils and factor > 1:
             raise ValueError(
                 f"memory.jpeg: {self.memory.jpeg} stores distilled images at full size, and distill.partition is "

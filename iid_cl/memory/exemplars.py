@@ -8,9 +8,8 @@ from typing import Any, Protocol, Self
 import torch
 from torch import Tensor
 
-from iid_cl.budget import LABEL_BYTES, Budget
+from iid_cl.budget import LABEL_BYTES
 from iid_cl.data.images import LabelledImages
-from iid_cl.errors import UserError
 from iid_cl.memory.partition import expand_bytes
 from iid_cl.memory.soft_labels import ENTRY_BYTES, SoftLabels
 
@@ -44,11 +43,38 @@ class Exemplars(Protocol):
         ...
 
     @property
+    def shape(self) -> tuple[int, int, int]:
+        """(channels, height, width) of a stored image."""
+        ...
+
+    @property
+    def stored_as(self) -> str:
+        """The format of its images, for people."""
+        ...
+
+    @property
+    def fills_bytes(self) -> bool:
+        """Whether as many images are stored as fit, and soft labels are charged under any budget."""
+        ...
+
+    @property
     def soft_labels(self) -> SoftLabels | None:
         """Class probabilities of the decoded images, where they are stored."""
         ...
 
     def __len__(self) -> int: ...
+
+    def tensors(self) -> dict[str, Tensor]:
+        """All that a file holds of it, by name."""
+        ...
+
+    def layout(self) -> dict[str, Any]:
+        """What a file has to say to make sense of the tensors, as plain JSON."""
+        ...
+
+    def check(self) -> None:
+        """Raises ValueError where images cannot be decoded, or have no pixels."""
+        ...
 
     def by_class(self) -> dict[int, Tensor]:
         """Stored images of each class as pictures, uint8 (n_c, C, H, W)."""
@@ -133,6 +159,36 @@ class ExemplarSet:
         return len(self.labels)
 
     @property
+    def shape(self) -> tuple[int, int, int]:
+        """(channels, height, width) of a stored image."""
+        channels, height, width = self.images.shape[1:]
+        return channels, height, width
+
+    @property
+    def stored_as(self) -> str:
+        """Plain bytes."""
+        return "uint8"
+
+    @property
+    def fills_bytes(self) -> bool:
+        """Images are counted."""
+        return False
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Images, labels and soft labels."""
+        soft = {} if self.soft_labels is None else self.soft_labels.tensors()
+        return {"images": self.images, "labels": self.labels, **soft}
+
+    def layout(self) -> dict[str, Any]:
+        """The partition."""
+        return {"partition": self.partition}
+
+    def check(self) -> None:
+        """Raises ValueError for images without pixels."""
+        if not self.images.numel():
+            raise ValueError("its images have no pixels")
+
+    @property
     def nbytes(self) -> int:
         """Bytes as stored: C*H*W per image, two per label, and the soft labels."""
         soft = 0 if self.soft_labels is None else self.soft_labels.nbytes
@@ -203,25 +259,3 @@ def images_in(room: int, image_bytes: int, soft_width: int = 0, partition: int =
     row = ENTRY_BYTES * soft_width
     per_image = image_bytes + LABEL_BYTES + row * partition**2
     return max(0, (room - row) // per_image)  # a class's own row says which class each column stands for
-
-
-def distilled_images(budget: Budget, room: int, image_bytes: int, soft_width: int, partition: int) -> int:
-    """How many distilled images of a class fit into its ``room`` bytes of a budget, see :func:`images_in`.
-
-    Budgets in images leave soft labels out of account.
-
-    Raises:
-        UserError: none.
-    """
-    count = images_in(room, image_bytes, soft_width if budget.in_bytes else 0, partition)
-    if not count:
-        raise no_room(budget, room)
-    return count
-
-
-def no_room(budget: Budget, room: int) -> UserError:
-    """That a class's ``room`` bytes of a budget hold no image with its soft labels."""
-    return UserError(
-        f"memory.{budget.key}: {budget.amount} leaves {room} bytes to a class, too little for an image with its "
-        "soft labels; use more, or no soft labels."
-    )

@@ -35,14 +35,13 @@ def save_memory(path: Path, memory: Exemplars, metadata: Mapping[str, Any] | Non
     Raises:
         UserError: the file cannot be written, or would be too large to be read.
     """
-    tensors = _tensors(memory)
+    tensors = memory.tensors()
     header = {
         **memory.metadata,
         **(metadata or {}),
         "format": FORMAT,
         "version": VERSION,
-        "partition": memory.partition,
-        **({"shape": list(memory.shape)} if isinstance(memory, JpegSet) else {}),
+        **memory.layout(),
     }
     header = json.loads(json.dumps(header))  # as it will be read: its keys are text
     header["sha256"] = _digest(tensors, header)
@@ -81,12 +80,11 @@ def load_memory(path: Path) -> Exemplars:
 
 def memory_state(memory: Exemplars) -> dict[str, Any]:
     """A memory as nested plain values and tensors, for a checkpoint."""
-    shape = list(memory.shape) if isinstance(memory, JpegSet) else None
     return {
-        "tensors": _tensors(memory),
+        "tensors": memory.tensors(),
         "metadata": json.dumps(dict(memory.metadata)),
-        "partition": memory.partition,
-        "shape": shape,
+        "shape": None,
+        **memory.layout(),
     }
 
 
@@ -118,13 +116,10 @@ def _checked(path: Path, tensors: Mapping[str, Tensor], header: dict[str, Any]) 
     memory = _memory(tensors, header, partition, header.get("shape"))
     if not len(memory) or int(memory.labels.min()) < 0 or bool((memory.labels.diff() < 0).any()):
         raise ValueError("it is empty, or its labels are negative or in no order")
-    stored = _tensors(memory)
+    stored = memory.tensors()
     if header["sha256"] != (_digest(stored, header) if version > 3 else _old_digest(stored, partition)):
         raise UserError(f"{path}: is damaged, its contents don't match their checksum; make it anew.")
-    if isinstance(memory, JpegSet):
-        memory.check()  # what cannot be decoded is found here, not in training
-    elif not memory.by_class()[memory.classes[0]].numel():
-        raise ValueError("its images have no pixels")
+    memory.check()  # what cannot be decoded is found here, not in training
     return memory
 
 
@@ -137,17 +132,6 @@ def _memory(tensors: Mapping[str, Tensor], metadata: Mapping[str, Any], partitio
         raise TypeError("shape")
     size = (channels, height, width)
     return JpegSet(tensors["header"], tensors["scans"], tensors["ends"], tensors["labels"], size, metadata, soft)
-
-
-def _tensors(memory: Exemplars) -> dict[str, Tensor]:
-    if isinstance(memory, JpegSet):
-        tensors = {"header": memory.header, "scans": memory.scans, "ends": memory.ends, "labels": memory.labels}
-    else:
-        assert isinstance(memory, ExemplarSet)  # the two kinds there are
-        tensors = {"images": memory.images, "labels": memory.labels}
-    if memory.soft_labels is not None:
-        tensors |= {"soft_labels": memory.soft_labels.probabilities, "soft_classes": memory.soft_labels.columns}
-    return tensors
 
 
 def _digest(tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> str:

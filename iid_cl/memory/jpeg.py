@@ -105,6 +105,25 @@ class JpegSet:
         """A stored image is one image."""
         return 1
 
+    @property
+    def stored_as(self) -> str:
+        """JPEG."""
+        return "JPEG"
+
+    @property
+    def fills_bytes(self) -> bool:
+        """As many images are stored as fit."""
+        return True
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Header, scans, their ends, labels and soft labels."""
+        soft = {} if self.soft_labels is None else self.soft_labels.tensors()
+        return {"header": self.header, "scans": self.scans, "ends": self.ends, "labels": self.labels, **soft}
+
+    def layout(self) -> dict[str, Any]:
+        """The images' shape; a file is one image."""
+        return {"partition": 1, "shape": list(self.shape)}
+
     def files(self, rows: Tensor | None = None) -> list[bytes]:
         """The images of these rows, or all, as complete JPEG files."""
         return list(self._each(range(len(self)) if rows is None else rows.tolist()))

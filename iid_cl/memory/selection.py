@@ -5,22 +5,22 @@ N >= count, how many images each of them stands for (N,), and the source of rand
 more, so that a memory can be cut.
 """
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from iid_cl.data.images import Normalization
+from iid_cl.data.classes import Classes
+from iid_cl.data.lens import Lens
 
 FeatureExtractor = Callable[[Tensor], Tensor]
 """From normalised images (n, C, H, W) to features (n, ...) on the same device."""
 
-FeaturesFactory = Callable[[Mapping[int, Tensor], Any, torch.Generator], FeatureExtractor]
-"""Makes an extractor from uint8 images of each class, the learner (an Avalanche strategy) and a source of draws."""
-
 Rule = Callable[[Tensor, int, Tensor, torch.Generator], Tensor]
+
+Order = Callable[[int, int], Tensor]
+"""From a class and a number of images to the indices of the best ones, best first."""
 
 
 def select_random(features: Tensor, count: int, weights: Tensor, generator: torch.Generator) -> Tensor:
@@ -85,18 +85,38 @@ RULES: dict[str, Rule] = {
 }
 
 
-@torch.no_grad()
-def features_of(
-    images: Tensor, extract: FeatureExtractor, normalization: Normalization, device: torch.device | str
-) -> Tensor:
-    """Features of uint8 images (N, C, H, W), in batches of 256.
+def ordering(
+    classes: Classes, rule: Rule, extract: FeatureExtractor | None, lens: Lens, generator: torch.Generator
+) -> Order:
+    """The order in which a rule picks each class's images.
 
     Args:
-        extract: a trained network's features.
-        normalization: what that network sees.
-        device: where it lives.
+        classes: the images, and how many each one stands for.
+        rule: the rule.
+        extract: features to choose by; a random choice needs none.
+        lens: how the extractor sees images.
+        generator: source of random draws.
     """
-    return torch.cat([extract(normalization.apply(batch.to(device))).flatten(1) for batch in images.split(256)])
+
+    def order(label: int, count: int) -> Tensor:
+        images = classes.images[label]
+        features = images if extract is None else features_of(images, extract, lens)
+        weights = classes.weights.get(label, torch.ones(len(images), dtype=torch.float64))
+        return rule(features, count, weights, generator)
+
+    return order
+
+
+@torch.no_grad()
+def features_of(images: Tensor, extract: FeatureExtractor, lens: Lens) -> Tensor:
+    """Features (N, D) of uint8 images (N, C, H, W), in batches of 256.
+
+    Args:
+        images: the images.
+        extract: a trained network's features.
+        lens: how that network sees images.
+    """
+    return torch.cat([extract(lens.show(batch)).flatten(1) for batch in images.split(256)])
 
 
 def _mean(units: Tensor, weights: Tensor | None) -> Tensor:

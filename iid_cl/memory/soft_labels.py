@@ -43,6 +43,10 @@ class SoftLabels:
         """Columns, W."""
         return self.columns.shape[1]
 
+    def tensors(self) -> dict[str, Tensor]:
+        """What a memory's file holds of them, by name."""
+        return {"soft_labels": self.probabilities, "soft_classes": self.columns}
+
     @property
     def nbytes(self) -> int:
         """Bytes as stored."""

@@ -1,66 +1,54 @@
-"""Building the configured memory: one place that knows which method is which buffer."""
+"""From a configuration to its memory method: one place that knows which name is which class."""
 
-from collections.abc import Mapping
-from typing import Any, cast
+from collections.abc import Callable
+from dataclasses import replace
 
-import torch
-from torch import Tensor
+from iid_cl.config.experiment import Config
+from iid_cl.config.methods import METHODS
+from iid_cl.memory.storage import Jpeg, Storage, Whole
+from iid_cl.methods.auto import Auto
+from iid_cl.methods.base import Method
+from iid_cl.methods.distilled import Distilled
+from iid_cl.methods.mixed import Mixed
+from iid_cl.methods.real import Real
+from iid_cl.methods.reservoir import Reservoir
 
-from iid_cl.config.experiment import REAL_METHODS, Config, Method
-from iid_cl.data.images import ImageDataset
-from iid_cl.distill.watch import OnStep
-from iid_cl.memory.selection import FeatureExtractor, FeaturesFactory
-from iid_cl.runs.whole import trained_extractor
-from iid_cl.strategies import AutoBuffer, DistilledBuffer, HybridBuffer, MemoryBuffer, RealBuffer, ReservoirBuffer
-from iid_cl.strategies.real import Rule
 
-
-def make_buffer(
-    config: Config, method: Method, dataset: ImageDataset, *, own_features: bool, on_step: OnStep | None = None
-) -> MemoryBuffer:
-    """The storage policy of ``method`` with the configured budget and seed.
+def make_method(config: Config, name: str) -> Method:
+    """The memory method of a name, with the configured settings.
 
     Args:
-        config: budget, distillation and seed.
-        method: which memory; `none` and `joint` keep none.
-        dataset: its normalisation and augmentations.
-        own_features: herding trains a network on each experience's real images for its features, because
-            there is no learner that has seen them.
-        on_step: progress of a distillation.
+        config: settings of the memory, of the distillation, and how networks train on the memory.
+        name: of :data:`iid_cl.config.methods.METHODS`; a bound keeps no memory.
+
+    Raises:
+        UserError: settings that exclude each other.
     """
-    memory, budget = config.memory, config.memory.budget
-    common: dict[str, Any] = {
-        budget.key: budget.amount,
-        "seed": config.seed,
-        "normalization": dataset.normalization,
-    }
-    features = _trained_features(config, dataset) if own_features else None
-    if method in REAL_METHODS:
-        return RealBuffer(
-            rule=cast(Rule, method), features=features, downscale=memory.downscale, jpeg=memory.jpeg, **common
-        )
-    if method == "reservoir":
-        return ReservoirBuffer(**common)
-    distilled: dict[str, Any] = {
-        "distill": config.distill,
-        "augmentations": dataset.augmentations,
-        "shrink": memory.shrink,
-        "on_step": on_step,
-    }
-    if method == "distilled":
-        return DistilledBuffer(soft_labels=memory.soft_labels, jpeg=memory.jpeg, **distilled, **common)
-    if method == "hybrid":
-        stored: dict[str, Any] = {"soft_labels": memory.soft_labels, "jpeg": memory.jpeg}
-        return HybridBuffer(share=memory.share, features=features, **stored, **distilled, **common)
-    if method == "auto":
-        return AutoBuffer(replayed=not own_features, features=features, **distilled, **common)
-    raise ValueError(f"{method!r} keeps no memory")
+    info = METHODS[name]
+    if info.bound:
+        raise ValueError(f"{name!r} keeps no memory")
+    return _real(config, name) if info.real else BUILDERS[name](config)
 
 
-def _trained_features(config: Config, dataset: ImageDataset) -> FeaturesFactory:
-    """Features of a network trained on the current experience."""
+def _real(config: Config, rule: str) -> Real:
+    memory = config.memory
+    return Real(rule, Whole(memory.downscale) if memory.jpeg is None else Jpeg(memory.jpeg))
 
-    def make(images_by_class: Mapping[int, Tensor], strategy: Any, generator: torch.Generator) -> FeatureExtractor:
-        return trained_extractor(images_by_class, config, dataset, generator, strategy.device)
 
-    return make
+def _distilled(config: Config) -> Distilled:
+    memory = config.memory
+    storage: Storage | None = None if memory.jpeg is None else Jpeg(memory.jpeg)
+    return Distilled(config.distill, storage, memory.soft_labels, memory.shrink)
+
+
+def _auto(config: Config) -> Auto:
+    plain = replace(_distilled(config), storage=None, soft_labels=False)
+    return Auto(plain, replayed=config.train.mode == "replay")
+
+
+BUILDERS: dict[str, Callable[[Config], Method]] = {
+    "reservoir": lambda config: Reservoir(),
+    "distilled": _distilled,
+    "hybrid": lambda config: Mixed(config.memory.share, _distilled(config)),
+    "auto": _auto,
+}

@@ -12,7 +12,8 @@ from rich.text import Text
 
 from iid_cl.compare.grid import cells
 from iid_cl.compute.devices import resolve_device
-from iid_cl.config.experiment import Config, Method
+from iid_cl.config.experiment import Config
+from iid_cl.config.methods import MethodName
 from iid_cl.data.available import require
 from iid_cl.data.datasets import load_dataset
 from iid_cl.data.images import ImageDataset
@@ -40,7 +41,7 @@ def check_config(config: Config, data_root: Path | None, console: Console, *, pr
     dataset = load_dataset(config.stream, data_root, config.seed)
     order = class_order(config.stream, len(dataset.class_names), config.seed)
     classes = [c for group in order for c in group]
-    methods: list[Method] = list(dict.fromkeys([config.memory.method, *config.baselines]))
+    methods: list[MethodName] = list(dict.fromkeys([config.memory.method, *config.baselines]))
     check_network("model", config.model, dataset)
     check_methods(config, methods, dataset, classes)
     plans = {method: plan(config, method, dataset, order) for method in methods}
@@ -63,9 +64,9 @@ def check_config(config: Config, data_root: Path | None, console: Console, *, pr
 
 def _estimate(
     config: Config,
-    methods: Sequence[Method],
+    methods: Sequence[MethodName],
     dataset: ImageDataset,
-    plans: dict[Method, list[Step]],
+    plans: dict[MethodName, list[Step]],
     device: torch.device,
     console: Console,
 ) -> None:
@@ -89,7 +90,7 @@ def begun(steps: Sequence[Step]) -> str:
     later = [one for step in steps for one in step.distillations if not step.judged]
     if not later:
         return "real images as JPEG"
-    return "distilled images as JPEG" if any(one.jpeg for one in later) else "distilled images"
+    return "distilled images as JPEG" if any(one.lossy is not None for one in later) else "distilled images"
 
 
 def _table(config: Config, steps: Sequence[Step], dataset: ImageDataset, width: int) -> Table:

@@ -11,15 +11,16 @@ from torch.nn import functional
 
 from iid_cl.compute.classifier import predict
 from iid_cl.config.distill import NetworkConfig
-from iid_cl.config.experiment import DISTILLED_METHODS, Config, Method
+from iid_cl.config.experiment import Config
+from iid_cl.config.methods import METHODS, MethodName
 from iid_cl.data.augmentation import augment_each
 from iid_cl.data.images import ImageDataset
 from iid_cl.distill.engine import distill
 from iid_cl.distill.trained import TrainedNetwork
-from iid_cl.memory.jpeg_format import JpegFormat
-from iid_cl.methods.mixing import BATCH, JPEG_QUALITY, TRIALS, UPDATES, trial_network
+from iid_cl.methods.base import PlannedDistillation
+from iid_cl.methods.judging import BATCH, TRIALS, UPDATES, trial_network
 from iid_cl.nets import Network, build_network
-from iid_cl.precheck.plan import Distillation, Step
+from iid_cl.precheck.plan import Step
 from iid_cl.seeding import make_generator
 
 SECONDS = 2.0  # of each kind of step, if that is enough for LEAST of them
@@ -57,7 +58,7 @@ class _Enough(Exception):
 
 
 def estimate(
-    config: Config, method: Method, dataset: ImageDataset, steps: list[Step], device: torch.device
+    config: Config, method: MethodName, dataset: ImageDataset, steps: list[Step], device: torch.device
 ) -> tuple[Estimate, dict[str, Speed]]:
     """Times a few updates, predictions and iterations, and multiplies them by what ``steps`` counts."""
     speeds = {"update": _update(config, dataset, device), "evaluation": _prediction(config, dataset, device)}
@@ -65,8 +66,8 @@ def estimate(
     updates = sum(step.updates for step in steps) * networks
     batches = sum(-(-step.test_images // EVAL_BATCH) for step in steps) * networks
     condensing = 0.0
-    for jpeg, name in ((False, "iteration"), (True, "JPEG iteration")):
-        each = [(step, one) for step in steps for one in step.distillations if one.jpeg == jpeg]
+    for lossy, name in ((False, "iteration"), (True, "JPEG iteration")):
+        each = [(step, one) for step in steps for one in step.distillations if (one.lossy is not None) == lossy]
         if each:
             speeds[name] = speed = _iteration(config, dataset, *each[0], device)
             per_class = speed.step / each[0][1].classes
@@ -79,22 +80,22 @@ def estimate(
         condensing += judged * TRIALS * UPDATES * speed.step
     trainings = _trainings(config, method)
     if trainings:
-        network = config.distill.cc.network if method in DISTILLED_METHODS else config.model
+        network = config.distill.cc.network if METHODS[method].distils else config.model
         speeds["network update"] = _network_update(network, dataset, device)
         passes = sum(-(-step.train_images // CC_BATCH) for step in steps)
         condensing += trainings * config.distill.cc.epochs * passes * speeds["network update"].step
-    if method in ("herding", "hybrid", "k_centre", "closest") and not trainings:
+    if METHODS[method].needs_features and not trainings:
         images = sum(step.train_images for step in steps)
         condensing += images / EVAL_BATCH * speeds["evaluation"].step
     training = speeds["update"].first + updates * speeds["update"].step
     return Estimate(training, batches * speeds["evaluation"].step, condensing), speeds
 
 
-def _trainings(config: Config, method: Method) -> int:
+def _trainings(config: Config, method: MethodName) -> int:
     """Networks trained for each experience's memory."""
-    if method in DISTILLED_METHODS and (config.distill.cc.weight > 0 or config.memory.soft_labels):
+    if METHODS[method].distils and (config.distill.cc.weight > 0 or config.memory.soft_labels):
         return config.distill.cc.trainings
-    return int(method in ("herding", "hybrid", "k_centre", "closest") and config.train.mode == "memory_only")
+    return int(METHODS[method].needs_features and config.train.mode == "memory_only")
 
 
 def _timed(step: Callable[[], object], device: torch.device) -> Speed:
@@ -156,7 +157,7 @@ def _prediction(config: Config, dataset: ImageDataset, device: torch.device) -> 
 
 
 def _iteration(
-    config: Config, dataset: ImageDataset, step: Step, distillation: Distillation, device: torch.device
+    config: Config, dataset: ImageDataset, step: Step, distillation: PlannedDistillation, device: torch.device
 ) -> Speed:
     """One of the run's own distillations, left after a few iterations; networks trained for it are made up."""
     by_class = dataset.train.by_class()
@@ -182,7 +183,7 @@ def _iteration(
         distill(
             images, config.distill, ipc=count, generator=make_generator(config.seed), device=device,
             normalization=dataset.normalization, augmentations=dataset.augmentations, trained=pool or None,
-            as_stored=JpegFormat(config.memory.jpeg or JPEG_QUALITY) if distillation.jpeg else None,
+            as_stored=distillation.lossy,
             on_snapshot=look, snapshots=range(config.distill.iterations + 1),
         )  # fmt: skip
     if len(times) < 3:  # of two iterations or fewer

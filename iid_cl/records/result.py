@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from iid_cl.config.experiment import Method
+from iid_cl.config.methods import MethodName
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class Result:
         choice: what `auto` keeps, e.g. ``distilled as JPEG``; None for other methods.
     """
 
-    method: Method
+    method: MethodName
     mode: str
     seed: int
     class_order: list[list[int]]

@@ -19,7 +19,6 @@ from iid_cl.errors import UserError, printable
 from iid_cl.memory.exemplars import Exemplars
 from iid_cl.memory.export import class_names
 from iid_cl.memory.files import load_memory
-from iid_cl.memory.jpeg import JpegSet
 from iid_cl.report.pictures import save_memory_picture
 from iid_cl.terminal.screen import emit, print_table
 
@@ -71,7 +70,7 @@ def describe(path: Path, memory: Exemplars) -> dict[str, Any]:
     stream = told.get("stream")
     distill = told.get("distill")
     budgets = ("ipc", "mem_size", "mem_bytes", "class_bytes")
-    channels, height, width = next(iter(memory.by_class().values())).shape[1:]
+    channels, height, width = memory.shape
     facts = {
         "file": str(path),
         "file_bytes": path.stat().st_size,
@@ -81,7 +80,7 @@ def describe(path: Path, memory: Exemplars) -> dict[str, Any]:
         "classes_held": len(memory.classes),
         "image_size": f"{height}x{width}x{channels}",
         "memory_bytes": memory.nbytes,
-        "stored_as": "JPEG" if isinstance(memory, JpegSet) else "uint8",
+        "stored_as": memory.stored_as,
         "partition": memory.partition,
         "trained_on": len(memory) * memory.partition**2,
         "soft_labels": memory.soft_labels is not None,

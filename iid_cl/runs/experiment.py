@@ -10,7 +10,8 @@ from typing import Any
 import torch
 from avalanche.training.determinism.rng_manager import RNGManager
 
-from iid_cl.config.experiment import Config, Method
+from iid_cl.config.experiment import Config
+from iid_cl.config.methods import METHODS, MethodName
 from iid_cl.data.images import ImageDataset
 from iid_cl.data.streams import class_order, make_benchmark
 from iid_cl.distill.journal import Journal
@@ -29,7 +30,7 @@ from iid_cl.runs.position import (
     strategy_state,
 )
 from iid_cl.runs.saver import Saver
-from iid_cl.strategies import AutoBuffer, ClassAccuracyPlugin, DistilledBuffer, MemoryBuffer
+from iid_cl.strategies import ClassAccuracyPlugin, MemoryBuffer
 from iid_cl.strategies.buffers import OnImages
 from iid_cl.strategies.memory_only import MemoryOnlyPlugin
 from iid_cl.terminal.reporter import Reporter
@@ -40,7 +41,7 @@ State = dict[str, Any]
 
 def run_method(
     config: Config,
-    method: Method,
+    method: MethodName,
     dataset: ImageDataset,
     device: torch.device,
     reporter: Reporter,
@@ -100,7 +101,7 @@ class _Course:
     def __init__(
         self,
         config: Config,
-        method: Method,
+        method: MethodName,
         dataset: ImageDataset,
         device: torch.device,
         reporter: Reporter,
@@ -115,7 +116,7 @@ class _Course:
         self._progress = ProgressPlugin(reporter, prefix)
         self.memory = make_memory_buffer(config, method, dataset, self._progress, reporter)
         self._recording = recording
-        if recording is not None and isinstance(self.memory, DistilledBuffer):
+        if recording is not None and self.memory is not None:
             self.memory.on_losses, self.memory.on_snapshot = recording.on_step, recording.on_snapshot
             self.memory.snapshots = moments(config.distill.iterations)
         last = [self._counts, self._progress]
@@ -133,7 +134,7 @@ class _Course:
                 self.memory.journal = self._journal
         self._benchmark = make_benchmark(dataset, self.order)
         self._sizes = [len(experience.dataset) for experience in self._benchmark.test_stream]
-        self._joint = method == "joint"
+        self._joint = METHODS[method].sees == "all"
         self._index = self._number = 0
         self._matrices: list[list[list[float]]] = [[] for _ in self._strategies]
         self._class_accuracies: list[dict[int, float]] = []
@@ -169,7 +170,9 @@ class _Course:
     def embed(self, dataset: ImageDataset) -> None:
         """Records the first network's features of the memory's images, where they are distilled, and of real ones."""
         memory = self.memory
-        if self._recording is not None and isinstance(memory, DistilledBuffer) and memory.exemplars is not None:
+        if self._recording is None or memory is None or memory.exemplars is None:
+            return
+        if METHODS[self._method].distils:
             self._recording.embed(self._method, self._strategies[0].model, dataset, memory.exemplars)
 
     def _train_and_evaluate(self) -> None:
@@ -216,15 +219,17 @@ class _Course:
         }
 
     def _say_choice(self) -> None:
-        """Shows what `auto` keeps, and what it tried, once."""
-        memory = self.memory
-        if not isinstance(memory, AutoBuffer) or memory.choice is None or not memory.tried or self._said_choice:
+        """Shows what a method has chosen, and what it tried, once."""
+        made = {} if self.memory is None else self.memory.describe()
+        if self._said_choice or not made.get("tried"):
             return
         self._said_choice = True
-        losses = sorted(memory.tried.items(), key=lambda way: math.inf if way[1] is None else way[1])
+        losses = sorted(made["tried"].items(), key=lambda way: math.inf if way[1] is None else way[1])
         tried = ", ".join(f"{label} {'diverged' if loss is None else f'{loss:.3f}'}" for label, loss in losses)
-        noise = "" if losses[0][0] == memory.choice.label else "; no difference beyond two standard errors"
-        self._reporter.line(f"{self._prefix}auto keeps: {memory.choice.label} (held-out cross-entropy: {tried}{noise})")
+        noise = "" if losses[0][0] == made["choice"] else "; no difference beyond two standard errors"
+        self._reporter.line(
+            f"{self._prefix}{self._method} keeps: {made['choice']} (held-out cross-entropy: {tried}{noise})"
+        )
 
     def result(self) -> Result:
         """What the whole stream has come to."""
@@ -246,7 +251,7 @@ class _Course:
             test_sizes=self._sizes,
             **summary(self._matrices, self._sizes),
             updates=self._progress.updates,
-            choice=memory.choice.label if isinstance(memory, AutoBuffer) and memory.choice is not None else None,
+            choice=None if memory is None else memory.describe().get("choice"),
         )
 
     def _seconds(self) -> float:

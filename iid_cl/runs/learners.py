@@ -11,9 +11,11 @@ from avalanche.training.supervised import Cumulative, JointTraining, Naive
 from avalanche.training.templates import SupervisedTemplate
 from torch.nn import CrossEntropyLoss
 
-from iid_cl.config.experiment import WITHOUT_MEMORY, Config, Method
+from iid_cl.config.experiment import Config
+from iid_cl.config.methods import METHODS, MethodName
 from iid_cl.data.images import ImageDataset
-from iid_cl.methods.build import make_buffer
+from iid_cl.methods.build import make_method
+from iid_cl.methods.features import trained_features
 from iid_cl.nets import build_network
 from iid_cl.seeding import derive_seed, make_generator
 from iid_cl.strategies import InMemoryPlugin, MemoryBuffer, MemoryOnly, MemoryReplayPlugin, SoftLabelPlugin
@@ -22,6 +24,11 @@ from iid_cl.strategies.memory_only import UpdateLimitPlugin
 from iid_cl.terminal.reporter import Reporter
 
 EVAL_BATCH = 500
+LEARNERS: dict[str, type[SupervisedTemplate]] = {
+    "experience": Naive,
+    "so_far": Cumulative,
+    "all": JointTraining,
+}  # by the data that a method sees
 
 
 class ProgressPlugin(SupervisedPlugin):
@@ -71,22 +78,31 @@ class ProgressPlugin(SupervisedPlugin):
 
 
 def make_memory_buffer(
-    config: Config, method: Method, dataset: ImageDataset, progress: ProgressPlugin, reporter: Reporter
+    config: Config, method: MethodName, dataset: ImageDataset, progress: ProgressPlugin, reporter: Reporter
 ) -> MemoryBuffer | None:
     """The memory of ``method`` that the networks share, if it has one."""
-    if method in WITHOUT_MEMORY:
+    if METHODS[method].bound:
         return None
 
     def on_step(iteration: int, losses: Mapping[str, float]) -> None:
         reporter.progress(progress.label("distilling"), iteration, config.distill.iterations, lambda: losses)
 
-    own_features = config.train.mode == "memory_only"
-    return make_buffer(config, method, dataset, own_features=own_features, on_step=on_step)
+    memory = MemoryBuffer(
+        make_method(config, method),
+        config.memory.budget,
+        augmentations=dataset.augmentations,
+        on_step=on_step,
+        seed=config.seed,
+        normalization=dataset.normalization,
+    )
+    if config.train.mode == "memory_only":  # no learner has seen the experience by then
+        memory.own_features = trained_features(config.model, config.distill.cc)
+    return memory
 
 
 def make_strategy(
     config: Config,
-    method: Method,
+    method: MethodName,
     dataset: ImageDataset,
     device: torch.device,
     memory: MemoryBuffer | None,
@@ -136,6 +152,4 @@ def make_strategy(
     }
     if memory is not None and memory_only:
         return MemoryOnly(memory=memory, fill_memory=number == 0, **arguments)
-    if method == "joint":
-        return JointTraining(**arguments)
-    return Cumulative(**arguments) if method == "cumulative" else Naive(**arguments)
+    return LEARNERS[METHODS[method].sees](**arguments)

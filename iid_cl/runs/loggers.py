@@ -19,7 +19,8 @@ from avalanche.evaluation.metrics import accuracy_metrics, forgetting_metrics, l
 from avalanche.logging import CSVLogger, TensorboardLogger, WandBLogger
 from PIL import Image
 
-from iid_cl.config.experiment import Config, Method
+from iid_cl.config.experiment import Config
+from iid_cl.config.methods import MethodName
 from iid_cl.errors import UserError
 from iid_cl.files import write_bytes
 from iid_cl.report.pictures import memory_picture
@@ -63,7 +64,7 @@ class Loggers:
         class_names: of the data set, for pictures.
     """
 
-    def __init__(self, config: Config, method: Method, folder: Path, class_names: Sequence[str]) -> None:
+    def __init__(self, config: Config, method: MethodName, folder: Path, class_names: Sequence[str]) -> None:
         self._config, self._method, self._folder, self._class_names = config, method, folder, class_names
         self._csv = folder / "csv" / method
         self._tensorboard: TensorboardLogger | None = None
@@ -111,9 +112,8 @@ class Loggers:
         strategy.evaluator.metrics += [metric for some in measured for metric in some]
         strategy.evaluator.loggers = [*strategy.evaluator.loggers, *loggers]
         strategy.plugins.append(_MemoryLog(self, memory))
-        before = getattr(memory, "on_step", None)
-        if before is not None:
-            memory.on_step = self._also_losses(before)  # type: ignore[union-attr]
+        if memory is not None and memory.on_step is not None:
+            memory.on_step = self._also_losses(memory.on_step)
 
     def begin(self, experience: int) -> None:
         """Losses from here on are those of distilling this experience."""

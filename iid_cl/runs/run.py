@@ -15,7 +15,8 @@ from rich.text import Text
 
 from iid_cl.compute.deterministic import deterministic
 from iid_cl.compute.devices import resolve_device
-from iid_cl.config.experiment import Config, Method
+from iid_cl.config.experiment import Config
+from iid_cl.config.methods import MethodName
 from iid_cl.config.reading import first_difference, load_config
 from iid_cl.data.datasets import load_dataset
 from iid_cl.data.fingerprint import fingerprint
@@ -133,7 +134,7 @@ class _Run:
         self._results: list[Result] = []
         self._audit = Audit(self._dataset, class_order(config.stream, len(self._dataset.class_names), config.seed))
         self._recording = Recording(self._dataset.class_names)
-        self._checks: dict[Method, Any] = {}  # what was found of each method's memory
+        self._checks: dict[MethodName, Any] = {}  # what was found of each method's memory
         self._directory = RunDirectory(path, again=unfinished)
         self._checkpoints = Checkpoints(path / STATE)
         if not unfinished:
@@ -205,7 +206,9 @@ class _Run:
         told = {"results": results, "checks": self._checks, "audit": audit, "recording": recording}
         return {"sizes": sizes, **told, "method": of_method}
 
-    def _one_method(self, method: Method, reporter: Reporter, saver: Saver, kept: Mapping[str, Any] | None) -> Result:
+    def _one_method(
+        self, method: MethodName, reporter: Reporter, saver: Saver, kept: Mapping[str, Any] | None
+    ) -> Result:
         """Runs one method; its metrics, memory and picture go to the directory."""
         config, dataset, directory = self._config, self._dataset, self._directory
 
@@ -265,7 +268,9 @@ class _Run:
         emit(self._console, "finished", directory=str(self._path))
 
 
-def _prepare(config: Config, methods: Sequence[Method], data_root: Path | None) -> tuple[torch.device, ImageDataset]:
+def _prepare(
+    config: Config, methods: Sequence[MethodName], data_root: Path | None
+) -> tuple[torch.device, ImageDataset]:
     """Device and data, and everything checked that can be before anything is written."""
     check_loggers(config)
     device = resolve_device(config.device)

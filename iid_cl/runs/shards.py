@@ -22,7 +22,7 @@ from iid_cl.errors import UserError
 from iid_cl.launch.launch import Failure, Launch, launch
 from iid_cl.memory.exemplars import Exemplars
 from iid_cl.memory.files import load_memory, save_memory
-from iid_cl.runs.whole import make_memory
+from iid_cl.runs.whole import whole_memory
 from iid_cl.terminal.reporter import Reporter
 
 
@@ -53,7 +53,7 @@ def check_shards(config: Config) -> None:
 def shared_memory(
     config: Config, dataset: ImageDataset, data_root: Path | None, how: Launch, reporter: Reporter
 ) -> Exemplars:
-    """The memory of :func:`iid_cl.runs.whole.make_memory`, its classes condensed by several workers.
+    """The memory of :func:`iid_cl.runs.whole.whole_memory`, its classes condensed by several workers.
 
     Args:
         config: which passes :func:`check_shards`.
@@ -93,6 +93,6 @@ def distil_classes(config: str, data_root: Path | None, classes: list[int]) -> b
         deterministic(resolved.deterministic, reporter.line),
     ):
         file = Path(folder) / "m.safetensors"
-        memory = make_memory(resolved, mine, device, reporter)
+        memory = whole_memory(resolved, mine, device, reporter)
         save_memory(file, memory)
         return file.read_bytes()

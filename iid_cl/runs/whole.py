@@ -1,4 +1,4 @@
-"""``iid-cl distill`` and ``iid-cl evaluate``: a memory of a whole data set, and its judgement."""
+"""``iid-cl distill``: a memory of a whole data set."""
 
 import time
 from collections.abc import Collection, Mapping
@@ -6,38 +6,28 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from pydantic import TypeAdapter, ValidationError
 from rich.console import Console
 from torch import Tensor
 
 from iid_cl.compute.deterministic import deterministic
 from iid_cl.compute.devices import resolve_device
-from iid_cl.config.base import Seed
-from iid_cl.config.distill import NetworkConfig
-from iid_cl.config.experiment import REAL_METHODS, Config, StreamConfig
-from iid_cl.data.classes import Classes
+from iid_cl.config.experiment import Config
+from iid_cl.config.methods import METHODS, for_whole_data
 from iid_cl.data.datasets import load_dataset
 from iid_cl.data.images import ImageDataset
 from iid_cl.data.lens import Lens
-from iid_cl.distill.engine import run_job
-from iid_cl.distill.job import DistillJob
-from iid_cl.distill.trained import label_softly, train_networks
-from iid_cl.distill.uneven import distill_each
 from iid_cl.distill.watch import OnSnapshot, Watch
 from iid_cl.errors import UserError
-from iid_cl.evaluate.protocol import Judgement, judge
 from iid_cl.launch.launch import Launch
-from iid_cl.memory.exemplars import Exemplars, ExemplarSet, distilled_images
-from iid_cl.memory.files import load_memory, save_memory
-from iid_cl.memory.jpeg_format import JpegFormat
-from iid_cl.memory.real import ordering, store_jpeg, store_whole
+from iid_cl.memory.exemplars import Exemplars, ExemplarSet
+from iid_cl.memory.files import save_memory
 from iid_cl.memory.selection import FeatureExtractor
-from iid_cl.methods.mixing import hybrid_jpeg
-from iid_cl.precheck.fits import check_methods, check_network
+from iid_cl.methods.build import make_method
+from iid_cl.methods.features import trained_features
+from iid_cl.methods.memory import Memory
+from iid_cl.precheck.fits import check_methods
 from iid_cl.records.provenance import provenance
 from iid_cl.report.pictures import save_memory_picture
-from iid_cl.report.statistics import percent
-from iid_cl.seeding import draw_seed, make_generator
 from iid_cl.terminal.reporter import Reporter
 
 
@@ -52,8 +42,8 @@ def condense_dataset(
         UserError: the data set, the budget or the file is unusable.
     """
     device = resolve_device(config.device)
-    if config.memory.method not in ("distilled", *REAL_METHODS):
-        known = ", ".join(("distilled", *REAL_METHODS))
+    if METHODS[config.memory.method].stream_only:
+        known = ", ".join(for_whole_data())
         raise UserError(f"memory.method: {config.memory.method!r} belongs to a stream of experiences; use {known}.")
     if out.suffix != ".safetensors":
         raise UserError(f"--out: {str(out)!r} must end in .safetensors.")
@@ -66,7 +56,7 @@ def condense_dataset(
     with Reporter(console) as reporter, deterministic(config.deterministic, reporter.line):
         started = time.perf_counter()
         if how is None:
-            memory = make_memory(config, dataset, device, reporter)
+            memory = whole_memory(config, dataset, device, reporter)
         else:
             memory = shared_memory(config, dataset, data_root, how, reporter)
         seconds = time.perf_counter() - started
@@ -84,7 +74,7 @@ def condense_dataset(
 
 
 def memory_metadata(config: Config, dataset: ImageDataset, device: torch.device, seconds: float) -> dict[str, Any]:
-    """What a memory file says of its making; :func:`evaluate_memory` finds the data set by it."""
+    """What a memory file says of its making; `iid-cl evaluate` finds the data set by it."""
     return {
         **origin_of(config, dataset),
         "mean": list(dataset.normalization.mean),
@@ -98,106 +88,11 @@ def memory_metadata(config: Config, dataset: ImageDataset, device: torch.device,
 
 
 def origin_of(config: Config, dataset: ImageDataset) -> dict[str, Any]:
-    """The data set that a memory is made from: what :func:`evaluate_memory` and people know it by."""
+    """The data set that a memory is made from: what `iid-cl evaluate` and people know it by."""
     return {"stream": config.stream.model_dump(mode="json"), "class_names": list(dataset.class_names)}
 
 
-def evaluate_memory(path: Path, config: Config, data_root: Path | None, console: Console) -> list[Judgement]:
-    """Trains networks of each architecture on the memory alone and prints their accuracy on real test images.
-
-    The data set and its split are those the memory was made from.
-
-    Raises:
-        UserError: the file or the data set is unusable, or they contradict each other.
-    """
-    device = resolve_device(config.device)
-    memory = load_memory(path)
-    try:
-        stream = StreamConfig.model_validate(memory.metadata["stream"])
-        seed = TypeAdapter(Seed).validate_python(memory.metadata["seed"])
-        made_of = [str(name) for name in memory.metadata["class_names"]]
-    except (KeyError, TypeError, ValueError, ValidationError):
-        raise UserError(
-            f"{path}: does not say which data set it was made from; `iid-cl distill` writes that."
-        ) from None
-    dataset = load_dataset(stream, data_root, seed)
-    shape = next(iter(memory.by_class().values())).shape[1:]
-    fits = tuple(shape) == dataset.shape and memory.classes[-1] < len(made_of)
-    if made_of != list(dataset.class_names) or not fits:
-        raise UserError(
-            f"{path}: was made from other classes or image sizes than {stream.dataset!r} has here; "
-            "name its own data set with --data-root."
-        )
-    soft = memory.soft_labels
-    if soft is not None and int(soft.columns.max()) > memory.classes[-1]:
-        raise UserError(f"{path}: its soft labels name a class that it does not hold; make the memory anew.")
-    seen_as = [list(dataset.normalization.mean), list(dataset.normalization.std)]
-    if [memory.metadata.get("mean"), memory.metadata.get("std")] not in (seen_as, [None, None]):
-        raise UserError(
-            f"{path}: was made for another normalisation than {stream.dataset!r} has here; make the memory anew."
-        )
-    judged = config.evaluate
-    check_network("evaluate.network", judged.network, dataset)
-    for index, network in enumerate(judged.transfer):
-        check_network(f"evaluate.transfer.{index}", network, dataset)
-    with Reporter(console) as reporter, deterministic(config.deterministic, reporter.line):
-        networks = f"{judged.networks} network{'s' if judged.networks > 1 else ''}"
-        names = ", ".join(network.label for network in (judged.network, *judged.transfer))
-        images = f"{len(dataset.test):,} {'held-out training' if stream.validation else 'test'} images"
-        stored = f"{len(memory):,} images, {memory.nbytes:,} bytes"
-        reporter.line(f"{path}: {stored}; {networks} ({names}), {judged.epochs} epochs each, {images}")
-
-        trained = 0
-        total = judged.networks * (1 + len(judged.transfer))
-        reporter.stage(trained, total, "networks", memory.nbytes)
-
-        def on_network(network: NetworkConfig, number: int, accuracy: float) -> None:
-            nonlocal trained
-            trained += 1
-            reporter.line(f"  {network.label} {number}: {100 * accuracy:.1f} %")
-            reporter.event("network", network=network.label, number=number, accuracy=accuracy)
-            reporter.stage(trained, total, "networks", memory.nbytes)
-
-        judgements = judge(
-            memory,
-            dataset.test,
-            judged,
-            normalization=dataset.normalization,
-            augmentations=dataset.augmentations,
-            seed=config.seed,
-            device=device,
-            on_network=on_network,
-        )
-        for one in judgements:
-            drop = 100 * (judgements[0].mean - one.mean)
-            side = "below" if drop >= 0 else "above"
-            against = "" if one is judgements[0] else f", {abs(drop):.1f} points {side} {judged.network.label}"
-            reporter.result(f"{one.network.label}: accuracy {percent(one.accuracies)} %{against}")
-            reporter.event("result", network=one.network.label, accuracies=one.accuracies, mean=one.mean)
-    return judgements
-
-
-def trained_extractor(
-    images_by_class: Mapping[int, Tensor],
-    config: Config,
-    dataset: ImageDataset,
-    generator: torch.Generator,
-    device: torch.device | str,
-) -> FeatureExtractor:
-    """Features of one network trained on these real images, as long as those of class centralization."""
-    once = config.distill.cc.model_copy(update={"trainings": 1, "snapshots": 1, "network": config.model})
-    (trained,) = train_networks(
-        images_by_class,
-        once,
-        seed=draw_seed(generator),
-        device=torch.device(device),
-        normalization=dataset.normalization,
-        augmentations=dataset.augmentations,
-    )
-    return trained.network.features
-
-
-def make_memory(
+def whole_memory(
     config: Config,
     dataset: ImageDataset,
     device: torch.device,
@@ -206,63 +101,50 @@ def make_memory(
     on_snapshot: OnSnapshot | None = None,
     snapshots: Collection[int] = (),
 ) -> Exemplars:
-    """The configured memory of all classes of a data set, as one experience; see ``distill`` for the snapshots."""
-    by_class, method = dataset.train.by_class(), config.memory.method
-    generator = make_generator(config.seed, "memory", 0)
-    image_bytes = by_class[min(by_class)][0].numel()
-    room = config.memory.budget.room(len(by_class), image_bytes)
-    if method in REAL_METHODS:
-        extract = None
-        if method != "random":
-            reporter.line(f"training a network for {method}'s features")
-            extract = trained_extractor(by_class, config, dataset, generator, device)
-        order = ordering(
-            by_class, method, extract, normalization=dataset.normalization, device=device, generator=generator
-        )
-        if config.memory.jpeg is not None:
-            return store_jpeg(by_class, order, room, config.memory.jpeg, len(by_class))
-        return store_whole(by_class, order, room, config.memory.downscale)
+    """The configured memory of all classes of a data set, as one experience.
 
-    jpeg = config.memory.jpeg
+    Args:
+        config: the memory, the distillation and the seed.
+        dataset: its training images.
+        device: where to compute.
+        reporter: shows progress.
+        on_snapshot: called with the iteration and the images so far at each iteration of ``snapshots``.
+        snapshots: see :class:`iid_cl.distill.watch.Watch`.
 
-    def distil(
-        images: Mapping[int, Tensor],
-        weights: Mapping[int, Tensor],
-        count: int,
-        start: Mapping[int, Tensor] | None = None,
-    ) -> ExemplarSet:
-        job = DistillJob(
-            Classes(images, weights, start),
-            count,
-            config.distill,
-            Lens(dataset.normalization, dataset.augmentations, device),
-            draw_seed(generator),
-            None if jpeg is None else JpegFormat(jpeg),
-            soft_labels=config.memory.soft_labels and jpeg is None,
-        )
-        watch = Watch(
-            lambda done, told: reporter.progress("distilling", done, config.distill.iterations, lambda: told),
-            on_snapshot,
-            snapshots,
-        )
-        # snapshots are of all classes at once, so none of them may have fewer images than asked
-        return (run_job if snapshots else distill_each)(job, watch)
+    Raises:
+        UserError: the budget has no room for the classes, or snapshots are asked of classes of unequal size.
+    """
+    name = config.memory.method
+    train = trained_features(config.model, config.distill.cc)
 
-    width = len(by_class) if config.memory.soft_labels else 0
-    if jpeg is not None:
-        memory = hybrid_jpeg(
-            by_class, {}, room, 1.0, jpeg, distil=distil, ordering=None, paying=len(by_class), soft_width=width
-        )
-        if not config.memory.soft_labels:
-            return memory
-        return label_softly(
-            memory,
-            by_class,
-            config.distill.cc,
-            seed=draw_seed(generator),
-            device=device,
-            normalization=dataset.normalization,
-            augmentations=config.distill.augment if config.distill.augment is not None else dataset.augmentations,
-        )
-    count = distilled_images(config.memory.budget, room, image_bytes, width, config.distill.factor)
-    return distil(by_class, {}, count)
+    def features(images: Mapping[int, Tensor], lens: Lens, generator: torch.Generator) -> FeatureExtractor:
+        reporter.line(f"training a network for {name}'s features")
+        return train(images, lens, generator)
+
+    classes = dataset.train.by_class()
+    fewest = min(map(len, classes.values()))
+
+    def snapshot(iteration: int, part: ExemplarSet) -> None:
+        if len(part.classes) < len(classes):
+            budget = config.memory.budget
+            raise UserError(
+                f"memory.{budget.key}: {budget.amount} is too much for a class of {fewest} images; use less."
+            )
+        if on_snapshot is not None:
+            on_snapshot(iteration, part)
+
+    memory = Memory(
+        make_method(config, name),
+        config.memory.budget,
+        seed=config.seed,
+        normalization=dataset.normalization,
+        augmentations=dataset.augmentations,
+    )
+    watch = Watch(
+        lambda done, losses: reporter.progress("distilling", done, config.distill.iterations, lambda: losses),
+        snapshot,
+        snapshots,
+    )
+    memory.update(dataset.train, device=device, features=features, watch=watch)
+    assert memory.exemplars is not None  # it has been updated
+    return memory.exemplars

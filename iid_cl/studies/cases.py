@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from importlib import resources
 from typing import Any
 
-from iid_cl.config.experiment import REAL_METHODS, Config
+from iid_cl.config.experiment import Config
+from iid_cl.config.methods import METHODS, for_whole_data
 from iid_cl.config.reading import parse_config, parse_section, read_yaml, with_overrides
 from iid_cl.config.study import StudyConfig
 from iid_cl.errors import UserError
@@ -54,10 +55,10 @@ def cases(study: StudyConfig) -> list[Case]:
     found = list(_cases(study))
     for case in found:
         where, config = f"study {study.name}, variant {case.variant!r}", case.config
-        if config.memory.method not in (known := ("distilled", *REAL_METHODS)):
+        if METHODS[config.memory.method].stream_only:
             raise UserError(
                 f"{where}: memory.method {config.memory.method!r} belongs to a stream of experiences; "
-                f"use {', '.join(known)}."
+                f"use {', '.join(for_whole_data())}."
             )
         if config.seed + study.seeds > 2**32:
             raise UserError(f"{where}: {study.seeds} seeds from {config.seed} on leave the range below 2**32.")

@@ -25,7 +25,7 @@ from iid_cl.records.directory import RunDirectory, free_directory
 from iid_cl.records.provenance import provenance
 from iid_cl.report.pictures import save_memory_picture
 from iid_cl.report.tables import study_table
-from iid_cl.runs.whole import make_memory, memory_metadata
+from iid_cl.runs.whole import memory_metadata, whole_memory
 from iid_cl.studies.cases import Case, cases
 from iid_cl.studies.figures import save_accuracy_figure
 from iid_cl.terminal.reporter import Reporter
@@ -130,7 +130,7 @@ def _made(
     def on_snapshot(iteration: int, memory: Exemplars) -> None:
         snapshots.append((float(iteration), memory, time.perf_counter() - start))
 
-    memory = make_memory(config, dataset, device, reporter, on_snapshot=on_snapshot, snapshots=iterations or ())
+    memory = whole_memory(config, dataset, device, reporter, on_snapshot=on_snapshot, snapshots=iterations or ())
     return snapshots if iterations is not None else [(x, memory, time.perf_counter() - start)]
 
 

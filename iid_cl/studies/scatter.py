@@ -21,7 +21,7 @@ from iid_cl.nets import Network
 from iid_cl.precheck.fits import check_methods, check_network
 from iid_cl.records.directory import RunDirectory, free_directory
 from iid_cl.records.provenance import provenance
-from iid_cl.runs.whole import make_memory
+from iid_cl.runs.whole import whole_memory
 from iid_cl.seeding import derive_seed
 from iid_cl.studies.cases import Case, cases
 from iid_cl.studies.figures import save_scatter_figure
@@ -67,7 +67,7 @@ def run_scatter(
             points = []
             for case in todo:
                 reporter.line(f"{case.variant}: making the memory")
-                memory = make_memory(case.config, dataset, device, reporter).decoded()
+                memory = whole_memory(case.config, dataset, device, reporter).decoded()
                 points += _embed(case, memory.by_class(), dataset, scatter, network, device)
         with (directory.path / "study.csv").open("w", encoding="utf-8", newline="") as file:
             writer = csv.DictWriter(file, [field.name for field in fields(Point)])

@@ -1,0 +1,96 @@
+"""What a memory method is: the one table that configuration, command line, documentation and schema are made from.
+
+Imports neither torch nor Avalanche. How a method condenses a class is in :mod:`iid_cl.methods`.
+"""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+
+@dataclass(frozen=True)
+class MethodInfo:
+    """A memory method, or a bound that keeps no memory.
+
+    Attributes:
+        name: its name in configurations and on the command line.
+        says: what it keeps, in a few words.
+        keys: keys of the `memory` section that belong to it, besides the budget.
+        bound: it keeps no memory; it shows what is possible without one, or with all data.
+        sees: the data that a learner trains on in an experience: that experience's own, all so far, or all at once.
+        real: it stores real images, chosen by the selection rule of its name.
+        distils: it stores synthetic images.
+        needs_features: it chooses real images by a network's features.
+        stream_only: it means something only in a stream of experiences, not for a whole data set.
+    """
+
+    name: str
+    says: str
+    keys: tuple[str, ...] = ()
+    bound: bool = False
+    sees: Literal["experience", "so_far", "all"] = "experience"
+    real: bool = False
+    distils: bool = False
+    needs_features: bool = False
+    stream_only: bool = False
+
+
+_REAL = ("downscale", "jpeg")
+_DISTILLED = ("soft_labels", "jpeg", "shrink")
+
+_TABLE = (
+    MethodInfo("none", "no memory: what forgetting costs", bound=True, stream_only=True),
+    MethodInfo("reservoir", "real images, drawn from all classes alike", stream_only=True),
+    MethodInfo("random", "real images, drawn at random within each class", _REAL, real=True),
+    MethodInfo(
+        "herding", "real images that together lie closest to the class mean", _REAL, real=True, needs_features=True
+    ),
+    MethodInfo("k_centre", "real images that cover the class", _REAL, real=True, needs_features=True),
+    MethodInfo("closest", "the real images closest to the class mean", _REAL, real=True, needs_features=True),
+    MethodInfo("distilled", "synthetic images of each class", _DISTILLED, distils=True),
+    MethodInfo(
+        "hybrid",
+        "a `share` of synthetic images, and herded real ones",
+        (*_DISTILLED, "share"),
+        distils=True,
+        needs_features=True,
+        stream_only=True,
+    ),
+    MethodInfo(
+        "auto",
+        "synthetic, mixed or real images, whole or as JPEG: what does best on held-out images of the first experience",
+        ("shrink",),
+        distils=True,
+        needs_features=True,
+        stream_only=True,
+    ),
+    MethodInfo(
+        "cumulative",
+        "no memory: one network trains on all data so far in each experience",
+        bound=True,
+        sees="so_far",
+        stream_only=True,
+    ),
+    MethodInfo("joint", "no memory: one network trains on all data at once", bound=True, sees="all", stream_only=True),
+)
+
+METHODS: dict[str, MethodInfo] = {info.name: info for info in _TABLE}
+
+if TYPE_CHECKING:
+    MethodName = str
+else:
+    MethodName = Literal[tuple(METHODS)]  # what a configuration accepts, and the schema lists
+
+
+def owners(key: str) -> list[str]:
+    """Names of the methods that a key of the `memory` section belongs to."""
+    return [info.name for info in METHODS.values() if key in info.keys]
+
+
+def for_whole_data() -> list[str]:
+    """Names of the methods that condense a whole data set."""
+    return [info.name for info in METHODS.values() if not info.stream_only]
+
+
+def described() -> str:
+    """All methods, each with what it keeps, in one line."""
+    return "; ".join(f"{info.name}: {info.says}" for info in METHODS.values())

@@ -1,0 +1,165 @@
+"""What a memory method is, whatever trains on the memory."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from iid_cl.data.classes import Classes
+from iid_cl.data.lens import Lens
+from iid_cl.distill.watch import Watch
+from iid_cl.errors import UserError
+from iid_cl.memory.exemplars import Exemplars
+from iid_cl.memory.jpeg_format import JpegFormat
+from iid_cl.memory.selection import FeatureExtractor
+from iid_cl.memory.space import Space
+
+Features = Callable[[Mapping[int, Tensor], Lens, torch.Generator], FeatureExtractor]
+"""Makes a feature extractor from uint8 images (n_c, C, H, W) of each class, how networks see them, and a generator."""
+
+
+def no_features(images: Mapping[int, Tensor], lens: Lens, generator: torch.Generator) -> FeatureExtractor:
+    """Where no network is at hand.
+
+    Raises:
+        UserError: always.
+    """
+    raise UserError("this method chooses images by a network's features; pass `features`.")
+
+
+@dataclass(frozen=True)
+class Scene:
+    """What surrounds an update of a memory.
+
+    Attributes:
+        lens: how networks see images.
+        features: makes the feature extractor of selection rules.
+        generator: source of random draws.
+        watch: who looks on while arriving classes are distilled.
+        older: who looks on while older classes are distilled anew.
+    """
+
+    lens: Lens
+    features: Features
+    generator: torch.Generator
+    watch: Watch = field(default_factory=Watch)
+    older: Watch = field(default_factory=Watch)
+
+
+@dataclass(frozen=True)
+class PlannedDistillation:
+    """A distillation of ``classes`` classes into ``count`` stored images each, made for a lossy format or none."""
+
+    classes: int
+    count: int
+    lossy: JpegFormat | None = None
+
+
+@dataclass(frozen=True)
+class Arrival:
+    """An experience that is planned.
+
+    Attributes:
+        sample: a few images of each class seen by then.
+        counts: number of images of each class that arrives.
+        widest: number of classes of the largest experience so far: soft labels are as wide.
+        before: the space of the experience before; None for the first one.
+    """
+
+    sample: Classes
+    counts: Mapping[int, int]
+    widest: int
+    before: Space | None = None
+
+    @property
+    def older(self) -> Classes:
+        """A few images of each class that was there before."""
+        return self.sample.of(label for label in self.sample.images if label not in self.counts)
+
+
+@dataclass(frozen=True)
+class Work:
+    """What an update of a memory takes, counted without doing it.
+
+    Attributes:
+        stored: stored images of a class that has enough of them.
+        parts: images that are trained on for each stored one.
+        synthetic: whether a class stores at most as many images as it has; real images share a stored one instead.
+        distillations: made for it.
+        judged: memories that are compared by trial networks.
+        then: the method that later experiences follow, where this one decides about it.
+    """
+
+    stored: int
+    parts: int = 1
+    synthetic: bool = False
+    distillations: tuple[PlannedDistillation, ...] = ()
+    judged: int = 0
+    then: "Method | None" = None
+
+    def trained_on(self, images: int) -> int:
+        """Memory images of a class of so many images that are trained on."""
+        return min(self.stored, images) * self.parts if self.synthetic else min(self.stored * self.parts, images)
+
+
+class Method(Protocol):
+    """A way to remember classes. Subclasses need not say again what is said here.
+
+    Attributes:
+        by_class: whether each class is condensed by itself; otherwise :meth:`condense` makes the whole memory.
+    """
+
+    by_class: bool = True
+
+    def condense(self, arrived: Classes, space: Space, scene: Scene) -> Exemplars:
+        """What is stored of the classes that arrived: as many images as fit, the most important first.
+
+        Args:
+            arrived: their images; of a class that has come back, what the memory held of it comes first, weighted by
+                how many images each exemplar stands for.
+            space: the bytes there are, and the memory so far.
+            scene: how networks see images, features, random draws.
+
+        Raises:
+            UserError: not even one image of a class fits.
+        """
+        ...
+
+    def shrink(self, old: Exemplars, space: Space, scene: Scene) -> Exemplars:
+        """What is left of older classes under a fixed total, without their real data: the first images that fit."""
+        return first_fitting(old, space)
+
+    def work(self, arrival: Arrival, space: Space) -> Work:
+        """What :meth:`condense` and :meth:`shrink` would take in a planned experience."""
+        ...
+
+    def describe(self) -> dict[str, Any]:
+        """The method and its settings, as plain JSON."""
+        ...
+
+    def state_dict(self) -> dict[str, Any]:
+        """What the method has decided so far, as plain values."""
+        return {}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Takes over what :meth:`state_dict` returned."""
+        return
+
+
+def first_fitting(old: Exemplars, space: Space) -> Exemplars:
+    """The first images of each class that fit.
+
+    Raises:
+        UserError: a class whose first image does not.
+    """
+    rows = old.fitting(space.room, space.budget.in_bytes)
+    lost = set(old.classes) - set(old.labels[rows].tolist())
+    if lost:
+        budget = space.budget
+        raise UserError(
+            f"memory.{budget.key}: {budget.amount} leaves {space.room} bytes to a class, too little for the "
+            f"first image of class {min(lost)}; use more."
+        )
+    return old.take(rows)

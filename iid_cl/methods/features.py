@@ -1,0 +1,31 @@
+"""Features by which selection rules choose, where no learner has seen the images."""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from iid_cl.config.distill import CentralizationConfig, NetworkConfig
+from iid_cl.data.lens import Lens
+from iid_cl.distill.trained import train_networks
+from iid_cl.memory.selection import FeatureExtractor
+from iid_cl.methods.base import Features
+from iid_cl.seeding import draw_seed
+
+
+def trained_features(network: NetworkConfig, training: CentralizationConfig) -> Features:
+    """Features of one network trained on the arriving images, for as many epochs as those of class centralization."""
+    once = training.model_copy(update={"trainings": 1, "snapshots": 1, "network": network})
+
+    def make(images: Mapping[int, Tensor], lens: Lens, generator: torch.Generator) -> FeatureExtractor:
+        (trained,) = train_networks(
+            images,
+            once,
+            seed=draw_seed(generator),
+            device=lens.device,
+            normalization=lens.normalization,
+            augmentations=lens.augmentations,
+        )
+        return trained.network.features
+
+    return make

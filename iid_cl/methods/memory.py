@@ -1,0 +1,246 @@
+"""A memory under one budget, renewed from each experience's own data; no training framework is needed."""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from iid_cl.budget import Budget
+from iid_cl.data.classes import Classes
+from iid_cl.data.images import LabelledImages, Normalization
+from iid_cl.data.lens import Lens
+from iid_cl.distill.watch import Watch
+from iid_cl.errors import UserError
+from iid_cl.memory.exemplars import Exemplars
+from iid_cl.memory.files import memory_of_state, memory_state
+from iid_cl.memory.space import Space
+from iid_cl.memory.storage import no_room
+from iid_cl.methods.base import Features, Method, Scene, no_features
+from iid_cl.seeding import make_generator
+
+LABEL_RANGE = 2**15  # memories keep class indices in 16 bits, with sign
+AUGMENTATIONS = ("color", "crop", "cutout", "scale", "rotate")
+
+ImagesByClass = Mapping[int, Tensor]
+OnImages = Callable[[ImagesByClass], None]
+
+
+class Memory:
+    """What is remembered of a stream of classes.
+
+    A class that comes back is condensed anew from its new images and the exemplars kept so far, each of which counts
+    for as many images as it stands for. A class of one task label is another one than the same class of another.
+
+    Args:
+        method: how classes are condensed.
+        budget: how much they may take.
+        seed: of every random draw.
+        normalization: how networks that look at images for the memory see them; None: measured on the first images.
+        augmentations: transformations to draw from where the method's settings name none.
+
+    Attributes:
+        exemplars: the memory as stored; None before the first update. Its class indices are those of the data, unless
+            one index stands for different classes in several tasks: see ``keys``.
+        keys: class index and task label of each class of ``exemplars``.
+        stands_for: how many images of the stream each class stands for.
+        updates: how often the memory has been renewed.
+    """
+
+    def __init__(
+        self,
+        method: Method,
+        budget: Budget,
+        *,
+        seed: int = 0,
+        normalization: Normalization | None = None,
+        augmentations: tuple[str, ...] = AUGMENTATIONS,
+    ) -> None:
+        self.method, self.budget, self.seed = method, budget, seed
+        self.normalization, self.augmentations = normalization, augmentations
+        self.exemplars: Exemplars | None = None
+        self.keys: dict[int, tuple[int, int]] = {}
+        self.stands_for: dict[int, int] = {}
+        self.updates = 0
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """Leaves the memory as it was where the block fails or is interrupted."""
+        before, decided = {**vars(self), "stands_for": dict(self.stands_for)}, self.method.state_dict()
+        try:
+            yield
+        except BaseException:
+            vars(self).update(before)
+            self.method.load_state_dict(decided)
+            raise
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the memory as stored."""
+        return 0 if self.exemplars is None else self.exemplars.nbytes
+
+    def update(
+        self,
+        images: LabelledImages,
+        tasks: Tensor | None = None,
+        *,
+        device: torch.device | str = "cpu",
+        features: Features = no_features,
+        watch: Watch | None = None,
+        older: Watch | None = None,
+        on_images: OnImages | None = None,
+    ) -> None:
+        """Condenses the classes of an experience and adds them to the memory. What fails leaves it as it was.
+
+        Args:
+            images: all images of the experience.
+            tasks: their task labels (N,); None: all 0.
+            device: where to compute.
+            features: makes the feature extractor of methods that choose real images by features.
+            watch: looks on while the classes are distilled; its journal keeps what an interrupted update has done.
+            older: looks on while older classes are distilled anew.
+            on_images: called with the images of each class before they are condensed; what it raises stops that.
+
+        Raises:
+            UserError: a budget without room for one image of each class, or a class index beyond 16 bits.
+        """
+        tasks = torch.zeros_like(images.labels) if tasks is None else tasks
+        keys, ids = self._identify(images.labels, tasks)
+        arrived = {int(c): images.images[ids == c] for c in ids.unique()}
+        space = self._space(arrived, images.images[0].numel())
+        if on_images is not None:
+            on_images(arrived)
+        normalization = self.normalization or measure(images.images)
+        lens = Lens(normalization, self.augmentations, torch.device(device))
+        generator = make_generator(self.seed, "memory", self.updates)
+        watch = watch if watch is not None else Watch()
+        scene = Scene(lens, features, generator, watch, older if older is not None else Watch())
+        if watch.journal is not None:
+            watch.journal.begin_update()
+        with self.transaction():
+            self.exemplars = self._renewed(arrived, space, scene)
+            self.keys, self.normalization = keys, normalization
+            for label, members in arrived.items():
+                self.stands_for[label] = self.stands_for.get(label, 0) + len(members)
+            self.updates += 1
+        if watch.journal is not None:
+            watch.journal.end_update()
+
+    def _identify(self, labels: Tensor, tasks: Tensor) -> tuple[dict[int, tuple[int, int]], Tensor]:
+        """The memory's index of each (class, task), known ones and new ones, and of each sample.
+
+        Raises:
+            UserError: an index beyond 16 bits.
+        """
+        keys = dict(self.keys)
+        numbers = {key: number for number, key in keys.items()}
+        pairs = list(zip(labels.tolist(), tasks.tolist(), strict=True))
+        for key in sorted(set(pairs) - set(numbers)):
+            if not 0 <= key[0] < LABEL_RANGE:
+                raise UserError(f"class index {key[0]}: a memory takes class indices from 0 to {LABEL_RANGE - 1}.")
+            number = key[0] if key[0] not in keys else next(n for n in range(LABEL_RANGE) if n not in keys)
+            keys[number], numbers[key] = key, number
+        return keys, torch.tensor([numbers[pair] for pair in pairs])
+
+    def _space(self, arrived: ImagesByClass, image_bytes: int) -> Space:
+        """The bytes for each class, old and new."""
+        classes = set(arrived) | set(self.stands_for)
+        if self.budget.fixed:
+            paying = len(classes)
+        else:  # a class that comes back may have paid; where all are new, the header is there already
+            all_new = self.exemplars is not None and not set(arrived) & set(self.stands_for)
+            paying = 0 if all_new else len(arrived)
+        room = self.budget.room(len(classes), image_bytes)
+        return Space(self.budget, room, paying, self.exemplars, dict(self.stands_for))
+
+    def _renewed(self, arrived: ImagesByClass, space: Space, scene: Scene) -> Exemplars:
+        """The whole memory after an experience."""
+        memory = self._joined(arrived, space, scene)
+        if memory.soft_labels is None or not (self.budget.in_bytes or memory.fills_bytes):
+            return memory
+        fitting = memory.take(memory.fitting(space.room))  # joined, all soft labels are as wide as the widest
+        if fitting.classes != memory.classes:
+            raise no_room(self.budget, space.room)
+        return fitting
+
+    def _joined(self, arrived: ImagesByClass, space: Space, scene: Scene) -> Exemplars:
+        """Condenses the classes that arrived; the others stay, or shrink where the total is fixed."""
+        old, method = space.old, self.method
+        if old is None or not method.by_class:
+            return method.condense(Classes(arrived), space, scene)
+        returned = torch.isin(old.labels, torch.tensor(list(arrived), dtype=torch.int16))
+        condensed = method.condense(self._with_old(arrived, old, returned), space, scene)
+        if bool(returned.all()):
+            return condensed
+        rest = old.take((~returned).nonzero().squeeze(1))
+        return (method.shrink(rest, space, scene) if self.budget.fixed else rest).merge(condensed)
+
+    def _with_old(self, arrived: ImagesByClass, old: Exemplars, returned: Tensor) -> Classes:
+        """Classes that come back with what the memory holds of them in front."""
+        images, weights = dict(arrived), dict[int, Tensor]()
+        if bool(returned.any()):
+            for label, before in old.take(returned.nonzero().squeeze(1)).decoded().by_class().items():
+                images[label] = torch.cat([before, arrived[label]])
+                share = torch.full((len(before),), self.stands_for[label] / len(before), dtype=torch.float64)
+                weights[label] = torch.cat([share, torch.ones(len(arrived[label]), dtype=torch.float64)])
+        return Classes(images, weights)
+
+    def resize(self, mem_size: int) -> None:
+        """Changes a budget of ``mem_size`` images; each class keeps its first ones.
+
+        Raises:
+            UserError: another kind of budget; a size without room for each class.
+        """
+        if self.budget.key != "mem_size":
+            raise UserError(
+                f"a memory with a budget of {self.budget.key}: {self.budget.amount} cannot be resized to {mem_size} "
+                "images; give it mem_size instead."
+            )
+        budget = Budget(mem_size=mem_size)
+        if self.exemplars is not None:
+            image_bytes = next(iter(self.exemplars.by_class().values()))[0].numel()
+            rows = self.exemplars.fitting(budget.room(len(self.stands_for), image_bytes), charge_all=False)
+            self.exemplars = self.exemplars.take(rows)
+        self.budget = budget
+
+    def state_dict(self) -> dict[str, Any]:
+        """The memory and all that its next updates depend on, as nested plain values and tensors."""
+        return {
+            "exemplars": None if self.exemplars is None else memory_state(self.exemplars),
+            "keys": {number: list(key) for number, key in self.keys.items()},
+            "stands_for": dict(self.stands_for),
+            "updates": self.updates,
+            "budget": self.budget.amount,
+            "normalization": None
+            if self.normalization is None
+            else [list(self.normalization.mean), list(self.normalization.std)],
+            "method": self.method.state_dict(),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Takes over the state of a memory that was made with the same arguments."""
+        self.keys = {number: (key[0], key[1]) for number, key in state["keys"].items()}
+        self.stands_for, self.updates = dict(state["stands_for"]), state["updates"]
+        self.budget = Budget(**{self.budget.key: state["budget"]})
+        if state["normalization"] is not None:
+            mean, std = state["normalization"]
+            self.normalization = Normalization(tuple(mean), tuple(std))
+        self.exemplars = None if state["exemplars"] is None else memory_of_state(state["exemplars"])
+        self.method.load_state_dict(state["method"])
+
+    def describe(self) -> dict[str, Any]:
+        """What the memory is, as plain JSON."""
+        told: dict[str, Any] = {self.budget.key: self.budget.amount, "seed": self.seed}
+        if self.normalization is not None:
+            told |= {"mean": list(self.normalization.mean), "std": list(self.normalization.std)}
+        if any(task for _, task in self.keys.values()):
+            told["keys"] = {str(number): {"class": key[0], "task": key[1]} for number, key in self.keys.items()}
+        return told | self.method.describe()
+
+
+def measure(images: Tensor) -> Normalization:
+    """Mean and standard deviation per channel of uint8 images (N, C, H, W)."""
+    unit = images.double() / 255
+    mean, std = unit.mean((0, 2, 3)), unit.std((0, 2, 3)).clamp_min(1e-3)
+    return Normalization(tuple(mean.tolist()), tuple(std.tolist()))

@@ -1,0 +1,66 @@
+"""Mixtures of distilled and herded real images."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from iid_cl.data.classes import Classes
+from iid_cl.errors import UserError
+from iid_cl.memory.exemplars import Exemplars
+from iid_cl.memory.selection import Order, ordering, select_herding
+from iid_cl.memory.space import Space
+from iid_cl.methods.base import Arrival, Method, PlannedDistillation, Scene, Work, first_fitting
+from iid_cl.methods.distilled import Distilled
+from iid_cl.seeding import draw_seed, make_generator
+
+
+@dataclass
+class Mixed(Method):
+    """A share of distilled images and, in the other bytes, herded real ones, all stored in the same way.
+
+    As JPEG, distilled images start from the herded ones, and the next of these fill what is left.
+
+    Args:
+        share: of distilled images, in [0, 1].
+        distilled: makes those.
+
+    Raises:
+        UserError: a share out of range.
+    """
+
+    share: float = 0.5
+    distilled: Distilled = field(default_factory=Distilled)
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.share <= 1:
+            raise UserError(f"memory.share: {self.share} is no share; use a number from 0 to 1.")
+
+    def condense(self, arrived: Classes, space: Space, scene: Scene) -> Exemplars:
+        """Mixes the classes' images."""
+        return self.made(arrived, space, scene, draw_seed(scene.generator))
+
+    def made(self, arrived: Classes, space: Space, scene: Scene, seed: int) -> Exemplars:
+        """The same from a seed."""
+
+        def herding() -> Order:
+            draws = make_generator(seed, "herding")
+            extract = scene.features(arrived.images, scene.lens, draws)
+            return ordering(arrived, select_herding, extract, scene.lens, draws)
+
+        return self.distilled.mixed(arrived, space, scene, self.share, seed, herding)
+
+    def shrink(self, old: Exemplars, space: Space, scene: Scene) -> Exemplars:
+        """Fewer images of older classes; real ones are not distilled, so that mixtures are cut."""
+        return self.distilled.shrink(old, space, scene) if self.share == 1 else first_fitting(old, space)
+
+    def work(self, arrival: Arrival, space: Space) -> Work:
+        """A distillation of a part of the images."""
+        whole = self.distilled.work(arrival, space)
+        if self.share == 1:
+            return whole
+        part = round(self.share * whole.stored)
+        planned = (PlannedDistillation(len(arrival.counts), part, self.distilled.stored.lossy),) if part else ()
+        return Work(whole.stored, whole.parts, synthetic=True, distillations=planned)
+
+    def describe(self) -> dict[str, Any]:
+        """The settings of the distillation, and the share."""
+        return {**self.distilled.describe(), "method": "hybrid", "share": self.share}

@@ -1,0 +1,202 @@
+"""The memory methods as storage policies, by their names."""
+
+from collections.abc import Sequence
+from typing import Unpack
+
+import torch
+
+from iid_cl.config.distill import DistillConfig
+from iid_cl.distill.losses import Objective
+from iid_cl.distill.watch import OnStep
+from iid_cl.errors import UserError
+from iid_cl.memory.selection import Rule
+from iid_cl.memory.storage import Jpeg, Storage, Whole
+from iid_cl.methods.auto import Auto, Way
+from iid_cl.methods.distilled import Distilled, Shrink
+from iid_cl.methods.mixed import Mixed
+from iid_cl.methods.real import Real
+from iid_cl.methods.reservoir import Reservoir
+from iid_cl.nets import Network
+
+from .buffers import MemoryArguments, MemoryBuffer
+from .features import FeaturesFactory
+
+
+class DistillingArguments(MemoryArguments, total=False):
+    """What buffers that distil take besides, see :class:`MemoryBuffer`."""
+
+    device: torch.device | str | None
+    augmentations: Sequence[str]
+    on_step: OnStep | None
+
+
+class ChoosingArguments(DistillingArguments, total=False):
+    """What buffers that distil and choose real images take besides, see :class:`MemoryBuffer`."""
+
+    features: FeaturesFactory | None
+
+
+class RealArguments(MemoryArguments, total=False):
+    """What buffers of real images take besides, see :class:`RealBuffer`."""
+
+    features: FeaturesFactory | None
+    downscale: int
+    jpeg: int | None
+
+
+class RealBuffer(MemoryBuffer):
+    """A memory of real images, chosen class by class.
+
+    Args:
+        ipc: images per class, or one of ``mem_size``, ``mem_bytes``, ``class_bytes``, see :class:`MemoryBuffer`. It is
+            the bytes of so many full-size images: stored smaller, there are more of them.
+        rule: the choice by name, or a function of your own, see :mod:`iid_cl.memory.selection`.
+        downscale: stores images at 1 / downscale of their side.
+        jpeg: stores images as JPEG of this quality, 1 to 95.
+        features: see :class:`MemoryBuffer`.
+
+    The remaining arguments are those of :class:`MemoryBuffer`.
+
+    Raises:
+        UserError: an unknown rule, both ``downscale`` and ``jpeg``, or one out of range.
+    """
+
+    def __init__(
+        self,
+        ipc: int | None = None,
+        *,
+        rule: str | Rule = "random",
+        features: FeaturesFactory | None = None,
+        downscale: int = 1,
+        jpeg: int | None = None,
+        **arguments: Unpack[MemoryArguments],
+    ) -> None:
+        if downscale < 1:
+            raise UserError(f"memory.downscale: {downscale} is no part of a side; use 1 or more.")
+        if jpeg is not None and downscale > 1:
+            raise UserError(f"memory.jpeg: {jpeg} must be a quality from 1 to 95, without downscale.")
+        storage = Whole(downscale) if jpeg is None else Jpeg(jpeg)
+        super().__init__(Real(rule, storage), ipc, features=features, **arguments)
+
+
+class RandomBuffer(RealBuffer):
+    """A memory of real images, drawn uniformly within each class: ``RealBuffer(rule="random")``."""
+
+    def __init__(self, ipc: int | None = None, **arguments: Unpack[RealArguments]) -> None:
+        super().__init__(ipc, rule="random", **arguments)
+
+
+class HerdingBuffer(RealBuffer):
+    """A memory of real images chosen by herding (iCaRL): ``RealBuffer(rule="herding")``."""
+
+    def __init__(self, ipc: int | None = None, **arguments: Unpack[RealArguments]) -> None:
+        super().__init__(ipc, rule="herding", **arguments)
+
+
+class ReservoirBuffer(MemoryBuffer):
+    """A memory of real images, drawn from all classes alike, see :class:`iid_cl.methods.reservoir.Reservoir`."""
+
+    def __init__(self, ipc: int | None = None, **arguments: Unpack[MemoryArguments]) -> None:
+        super().__init__(Reservoir(), ipc, **arguments)
+
+
+class DistilledBuffer(MemoryBuffer):
+    """A memory of synthetic images, distilled from each experience when it ends.
+
+    Args:
+        ipc: images per class, or one of ``mem_size``, ``mem_bytes``, ``class_bytes``, see :class:`MemoryBuffer`.
+        distill: settings of the distillation; the default suits 32x32 images.
+        soft_labels: store class probabilities with each image, see :class:`iid_cl.methods.distilled.Distilled`.
+        shrink: what becomes of older classes when a fixed total has to hold more of them: ``cut`` or ``redistil``,
+            likewise.
+        jpeg: stores images as JPEG of this quality, 1 to 95, which leaves room for several times as many.
+        embedder: a network of your own in place of the configured one, see :func:`iid_cl.distill.distill`.
+        objective: a matching loss of your own in place of the configured one, likewise.
+
+    The remaining arguments are those of :class:`MemoryBuffer`.
+    """
+
+    def __init__(
+        self,
+        ipc: int | None = None,
+        *,
+        distill: DistillConfig | None = None,
+        soft_labels: bool = False,
+        shrink: Shrink = "redistil",
+        jpeg: int | None = None,
+        embedder: Network | None = None,
+        objective: Objective | None = None,
+        **arguments: Unpack[DistillingArguments],
+    ) -> None:
+        config = distill if distill is not None else DistillConfig()
+        method = Distilled(config, _storage(jpeg), soft_labels, shrink, embedder, objective)
+        super().__init__(method, ipc, **arguments)
+
+
+class HybridBuffer(MemoryBuffer):
+    """A memory of distilled and herded real images, see :class:`iid_cl.methods.mixed.Mixed`.
+
+    Args:
+        ipc: images per class, or one of ``mem_size``, ``mem_bytes``, ``class_bytes``, see :class:`MemoryBuffer`.
+        share: of distilled images, in [0, 1].
+
+    The remaining arguments are those of :class:`DistilledBuffer` and, for herding, ``features``.
+    """
+
+    def __init__(
+        self,
+        ipc: int | None = None,
+        *,
+        share: float = 0.5,
+        distill: DistillConfig | None = None,
+        soft_labels: bool = False,
+        shrink: Shrink = "redistil",
+        jpeg: int | None = None,
+        embedder: Network | None = None,
+        objective: Objective | None = None,
+        **arguments: Unpack[ChoosingArguments],
+    ) -> None:
+        config = distill if distill is not None else DistillConfig()
+        method = Mixed(share, Distilled(config, _storage(jpeg), soft_labels, shrink, embedder, objective))
+        super().__init__(method, ipc, **arguments)
+
+
+class AutoBuffer(MemoryBuffer):
+    """A memory that chooses how to spend its bytes, see :class:`iid_cl.methods.auto.Auto`.
+
+    Args:
+        ipc: images per class, or one of ``mem_size``, ``mem_bytes``, ``class_bytes``, see :class:`MemoryBuffer`.
+        replayed: whether the memory will be replayed beside other classes' real images; False where networks are
+            trained on the memory alone.
+
+    The remaining arguments are those of :class:`HybridBuffer`, without ``share``, ``jpeg`` and ``soft_labels``.
+    """
+
+    def __init__(
+        self,
+        ipc: int | None = None,
+        *,
+        replayed: bool = True,
+        distill: DistillConfig | None = None,
+        shrink: Shrink = "redistil",
+        embedder: Network | None = None,
+        objective: Objective | None = None,
+        **arguments: Unpack[ChoosingArguments],
+    ) -> None:
+        config = distill if distill is not None else DistillConfig()
+        self._auto = Auto(Distilled(config, None, False, shrink, embedder, objective), replayed)
+        super().__init__(self._auto, ipc, **arguments)
+
+    @property
+    def choice(self) -> Way | None:
+        """How the bytes are spent; None before the first experience."""
+        return self._auto.choice
+
+    @property
+    def tried(self) -> dict[str, float | None]:
+        """Cross-entropy of each way that was tried, by its label; None where the networks diverged."""
+        return self._auto.tried
+
+
+def _storage(jpeg: int | None) -> Storage | None:
+    return None if jpeg is None else Jpeg(jpeg)
