@@ -78,7 +78,7 @@ def _estimate(
         emit(console, "estimate", method=method, total_seconds=found.total, **asdict(found),
              speeds={name: asdict(speed) for name, speed in speeds.items()})  # fmt: skip
         _say(console, f"  From {_tried(speeds)} on {device}, tried just now.")
-        if method == "auto" and len(plans[method]) > 1:
+        if len(plans[method]) > 1 and any(step.judged for step in plans[method]):
             _say(console, f"  If it keeps {begun(plans[method])}, with which it begins.")
     if len(methods) > 1:
         _say(console, f"Estimate for all: {duration(total)}.")

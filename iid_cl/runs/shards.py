@@ -17,6 +17,7 @@ from iid_cl.compare.grid import budget_of
 from iid_cl.compute.deterministic import deterministic
 from iid_cl.compute.devices import resolve_device
 from iid_cl.config.experiment import Config
+from iid_cl.config.methods import METHODS
 from iid_cl.data.images import ImageDataset
 from iid_cl.errors import UserError
 from iid_cl.launch.launch import Failure, Launch, launch
@@ -33,7 +34,7 @@ def check_shards(config: Config) -> None:
         UserError: the method is not distilled, or its networks, its stopping or its budget see all classes.
     """
     distill, way_out = config.distill, "use one local worker."
-    if config.memory.method != "distilled":
+    if not METHODS[config.memory.method].distils:
         raise UserError(f"memory.method: {config.memory.method!r} cannot be shared out by classes; {way_out}")
     ties = {
         f"distill.embedders: {distill.embedder_source}": distill.embedder_source != "fresh",
