@@ -15,15 +15,17 @@ from pydantic import TypeAdapter, ValidationError
 from rich.console import Console
 from rich.text import Text
 
-from iid_cl.compare.cell import Outcome, dataset_of, forget_datasets, run_cell
+from iid_cl.compare.cell import Outcome, run_cell
 from iid_cl.compare.grid import BUDGETS, Cell, allowed_bytes, baseline_of, cells
 from iid_cl.compute.devices import resolve_device
 from iid_cl.config.experiment import Config
 from iid_cl.config.reading import flat, load_config
+from iid_cl.data.loaded import dataset_of, forget_datasets
 from iid_cl.data.streams import class_order
 from iid_cl.errors import UserError
 from iid_cl.files import read_text, write_bytes
-from iid_cl.launch.launch import Failure, Launch, launch
+from iid_cl.launch.jobs import Failure, Launch
+from iid_cl.launch.launch import launch
 from iid_cl.precheck.fits import check_methods, check_network
 from iid_cl.records.directory import RunDirectory, free_directory
 from iid_cl.records.provenance import provenance
@@ -39,7 +41,7 @@ from iid_cl.report.comparison import (
 )
 from iid_cl.report.comparison_figure import save_comparison_figure
 from iid_cl.report.page import report
-from iid_cl.runs.run import headline
+from iid_cl.terminal.headline import headline
 from iid_cl.terminal.reporter import Reporter
 from iid_cl.terminal.screen import emit
 from iid_cl.terminal.signals import Stopped

@@ -21,7 +21,7 @@ from iid_cl.errors import printable
 from iid_cl.precheck.fits import check_methods, check_network
 from iid_cl.precheck.plan import Step, plan
 from iid_cl.precheck.probe import Estimate, Speed, estimate
-from iid_cl.runs.run import headline
+from iid_cl.terminal.headline import headline
 from iid_cl.terminal.screen import emit, print_table, width_of
 
 SHOWN_CLASSES = 6

@@ -12,14 +12,15 @@ from pathlib import Path
 
 from rich.console import Console
 
-from iid_cl.compare.cell import dataset_of
 from iid_cl.compare.grid import budget_of
 from iid_cl.compute.deterministic import deterministic
 from iid_cl.compute.devices import resolve_device
 from iid_cl.config.experiment import Config
 from iid_cl.data.images import ImageDataset
+from iid_cl.data.loaded import dataset_of
 from iid_cl.errors import UserError
-from iid_cl.launch.launch import Failure, Launch, launch
+from iid_cl.launch.jobs import Failure, Launch
+from iid_cl.launch.launch import launch
 from iid_cl.memory.exemplars import Exemplars
 from iid_cl.memory.files import load_memory, save_memory
 from iid_cl.runs.whole import make_memory

@@ -26,7 +26,7 @@ from iid_cl.distill.uneven import distill_each
 from iid_cl.distill.watch import OnSnapshot, Watch
 from iid_cl.errors import UserError
 from iid_cl.evaluate.protocol import Judgement, judge
-from iid_cl.launch.launch import Launch
+from iid_cl.launch.jobs import Launch
 from iid_cl.memory.exemplars import Exemplars, ExemplarSet, distilled_images
 from iid_cl.memory.files import load_memory, save_memory
 from iid_cl.memory.jpeg_format import JpegFormat

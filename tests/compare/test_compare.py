@@ -22,7 +22,7 @@ from iid_cl.compare.grid import Cell, cells
 from iid_cl.config.experiment import Config
 from iid_cl.config.reading import load_config
 from iid_cl.errors import UserError
-from iid_cl.launch.launch import Launch
+from iid_cl.launch.jobs import Launch
 from iid_cl.memory.files import load_memory
 from iid_cl.nets import build_network
 from iid_cl.report.statistics import interval, paired_difference, percent_interval
