@@ -10,9 +10,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from iid_cl.compare.grid import cells
 from iid_cl.compute.devices import resolve_device
 from iid_cl.config.experiment import Config, Method
+from iid_cl.config.grid import cells
 from iid_cl.data.available import require
 from iid_cl.data.datasets import load_dataset
 from iid_cl.data.images import ImageDataset

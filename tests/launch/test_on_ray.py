@@ -17,8 +17,8 @@ import pytest
 from iid_cl.config.experiment import Config
 from iid_cl.launch.jobs import Failure, Launch
 from iid_cl.launch.launch import launch
-from tests.runs.helpers import miniature
 from tests.launch.test_launch import job
+from tests.runs.helpers import miniature
 
 # Ray's own: sockets and a log file left to the garbage collector, and settings that will change
 pytestmark = [
