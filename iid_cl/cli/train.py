@@ -110,7 +110,7 @@ def compare(
     changed = {key: value for key, value in options.items() if value is not None}
     section = parse_section(CompareConfig, {**resolved.compare.model_dump(), "baseline": None, **changed}, "compare")
     from iid_cl.compare.compare import compare as run_comparison
-    from iid_cl.launch.launch import Launch
+    from iid_cl.launch.jobs import Launch
 
     how = Launch(launcher.value, workers, threads, address, gpus_per_cell)
     _, failed = run_comparison(
@@ -149,7 +149,7 @@ def distill(
     shortcuts = [f"stream.dataset={dataset}", f"memory.method={method}"]
     shortcuts += [] if ipc is None else [f"memory.ipc={ipc}"]
     resolved = resolve(config, [*shortcuts, *(set_ or [])], seed, device)
-    from iid_cl.launch.launch import Launch
+    from iid_cl.launch.jobs import Launch
     from iid_cl.runs.whole import condense_dataset
 
     how = Launch(launcher.value, workers, threads, address)

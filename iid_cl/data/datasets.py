@@ -14,7 +14,14 @@ import torch
 from iid_cl.config.datasets import DATASETS, DatasetInfo
 from iid_cl.config.experiment import StreamConfig
 from iid_cl.data.folders import list_class_folders, load_files
-from iid_cl.data.images import ImageDataset, LabelledImages, Normalization, first_classes, hold_out, limit_images
+from iid_cl.data.images import (
+    ImageDataset,
+    LabelledImages,
+    Normalization,
+    first_classes,
+    limit_images,
+    validation_split,
+)
 from iid_cl.errors import UserError
 from iid_cl.seeding import make_generator
 
@@ -56,7 +63,7 @@ def load_dataset(config: StreamConfig, data_root: Path | None, seed: int = 0) ->
     if config.first_classes is not None:
         dataset = first_classes(dataset, config.first_classes)
     if config.validation > 0:
-        dataset = hold_out(dataset, config.validation, make_generator(seed, "validation"))
+        dataset = validation_split(dataset, config.validation, make_generator(seed, "validation"))
     if config.train_limit is not None or config.test_limit is not None:
         dataset = limit_images(dataset, config.train_limit, config.test_limit)
     return dataset

@@ -10,9 +10,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from iid_cl.compare.grid import cells
 from iid_cl.compute.devices import resolve_device
 from iid_cl.config.experiment import Config
+from iid_cl.config.grid import cells
 from iid_cl.config.methods import MethodName
 from iid_cl.data.available import require
 from iid_cl.data.datasets import load_dataset
@@ -22,7 +22,7 @@ from iid_cl.errors import printable
 from iid_cl.precheck.fits import check_methods, check_network
 from iid_cl.precheck.plan import Step, plan
 from iid_cl.precheck.probe import Estimate, Speed, estimate
-from iid_cl.runs.run import headline
+from iid_cl.terminal.headline import headline
 from iid_cl.terminal.screen import emit, print_table, width_of
 
 SHOWN_CLASSES = 6

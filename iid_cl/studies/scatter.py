@@ -1,7 +1,7 @@
 """Where stored images lie among real ones: t-SNE of a trained network's features."""
 
 import csv
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, fields
 from pathlib import Path
 
 import torch
@@ -25,18 +25,8 @@ from iid_cl.runs.whole import whole_memory
 from iid_cl.seeding import derive_seed
 from iid_cl.studies.cases import Case, cases
 from iid_cl.studies.figures import save_scatter_figure
+from iid_cl.studies.rows import Point
 from iid_cl.terminal.reporter import Reporter
-
-
-@dataclass(frozen=True)
-class Point:
-    """An image in the plane: a line of the study's CSV. ``stored`` tells the memory's images from real ones."""
-
-    variant: str
-    label: int
-    stored: bool
-    x: float
-    y: float
 
 
 def run_scatter(

@@ -17,7 +17,8 @@ from iid_cl.data.datasets import load_dataset
 from iid_cl.errors import UserError
 from iid_cl.nets import Network
 from iid_cl.studies import scatter as module
-from iid_cl.studies.scatter import Point, run_scatter
+from iid_cl.studies.rows import Point
+from iid_cl.studies.scatter import run_scatter
 from tests.studies.helpers import SMALL, drawn, study, table
 
 SCATTER: dict[str, Any] = {"network": SMALL, "epochs": 1, "classes": 3, "real": 8}
