@@ -173,16 +173,9 @@ class DistilledBuffer(ClassBuffer):
         if not self.soft_labels:
             return memory
         assert self.normalization is not None  # measured by post_adapt at the latest
-        return label_softly(
-            memory,
-            images_by_class,
-            self.config.cc,
-            seed=derive_seed(seed, "soft labels"),
-            device=self._place(strategy),
-            normalization=self.normalization,
-            augmentations=self.config.augment if self.config.augment is not None else self.augmentations,
-            weights=weights,
-        )
+        lens = Lens(self.normalization, self.augmentations, self._place(strategy)).augmented_by(self.config.augment)
+        classes = Classes(images_by_class, weights)
+        return label_softly(memory, classes, self.config.cc, lens, derive_seed(seed, "soft labels"))
 
     def _place(self, strategy: Any) -> torch.device:
         return torch.device(self.device if self.device is not None else strategy.device)

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from iid_cl.budget import LABEL_BYTES
-from iid_cl.compute.classifier import predict, train_classifier
+from iid_cl.compute.classifier import Training, predict, train_classifier
 from iid_cl.config.distill import DistillConfig, NetworkConfig
 from iid_cl.data.images import LabelledImages, Normalization
 from iid_cl.memory.exemplars import Exemplars, ExemplarSet
@@ -219,8 +219,8 @@ def held_out_losses(
             )
             train_classifier(
                 one, normalization.apply(mixed.images.to(device)), mixed.labels.to(device),
-                epochs=max(1, UPDATES // -(-len(mixed) // BATCH)), batch_size=BATCH, lr=0.01, momentum=0.9,
-                weight_decay=5e-4, augmentations=augmentations, generator=draws,
+                Training(max(1, UPDATES // -(-len(mixed) // BATCH)), BATCH), augmentations=augmentations,
+                generator=draws,
             )  # fmt: skip
             with torch.no_grad():
                 scores = torch.cat(list(predict(one, images)))

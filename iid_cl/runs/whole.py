@@ -186,14 +186,8 @@ def trained_extractor(
 ) -> FeatureExtractor:
     """Features of one network trained on these real images, as long as those of class centralization."""
     once = config.distill.cc.model_copy(update={"trainings": 1, "snapshots": 1, "network": config.model})
-    (trained,) = train_networks(
-        images_by_class,
-        once,
-        seed=draw_seed(generator),
-        device=torch.device(device),
-        normalization=dataset.normalization,
-        augmentations=dataset.augmentations,
-    )
+    lens = Lens(dataset.normalization, dataset.augmentations, torch.device(device))
+    (trained,) = train_networks(Classes(images_by_class), once, lens, draw_seed(generator))
     return trained.network.features
 
 
@@ -255,14 +249,7 @@ def make_memory(
         )
         if not config.memory.soft_labels:
             return memory
-        return label_softly(
-            memory,
-            by_class,
-            config.distill.cc,
-            seed=draw_seed(generator),
-            device=device,
-            normalization=dataset.normalization,
-            augmentations=config.distill.augment if config.distill.augment is not None else dataset.augmentations,
-        )
+        lens = Lens(dataset.normalization, dataset.augmentations, device).augmented_by(config.distill.augment)
+        return label_softly(memory, Classes(by_class), config.distill.cc, lens, draw_seed(generator))
     count = distilled_images(config.memory.budget, room, image_bytes, width, config.distill.factor)
     return distil(by_class, {}, count)

@@ -4,22 +4,20 @@ import pytest
 import torch
 
 from iid_cl.data.classes import Classes
-from iid_cl.data.lens import Lens
 from iid_cl.distill.job import DistillJob
 from iid_cl.distill.uneven import distill_each
 from iid_cl.distill.watch import Watch
 from iid_cl.errors import UserError
 from iid_cl.seeding import draw_seed
-from tests.distill.helpers import CPU, GREY, NAMES, condense, images_of, settings
+from tests.distill.helpers import LENS, condense, images_of, settings
 
 
 def each(groups, ipc, seed=0, weights=None):
-    lens = Lens(GREY, NAMES, CPU)
     job = DistillJob(
         Classes(groups, weights or {}),
         ipc,
         settings(iterations=2),
-        lens,
+        LENS,
         draw_seed(torch.Generator().manual_seed(seed)),
     )
     return distill_each(job, Watch())
