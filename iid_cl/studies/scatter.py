@@ -13,8 +13,10 @@ from iid_cl.compute.deterministic import deterministic
 from iid_cl.compute.devices import resolve_device
 from iid_cl.config.distill import CentralizationConfig
 from iid_cl.config.study import ScatterConfig, StudyConfig
+from iid_cl.data.classes import Classes
 from iid_cl.data.datasets import load_dataset
 from iid_cl.data.images import ImageDataset
+from iid_cl.data.lens import Lens
 from iid_cl.distill.trained import train_networks
 from iid_cl.errors import UserError
 from iid_cl.nets import Network
@@ -71,14 +73,8 @@ def run_scatter(
 
 def _trained(scatter: ScatterConfig, dataset: ImageDataset, seed: int, device: torch.device) -> Network:
     config = CentralizationConfig(network=scatter.network, trainings=1, epochs=scatter.epochs, snapshots=1)
-    (trained,) = train_networks(
-        dataset.train.by_class(),
-        config,
-        seed=derive_seed(seed, "scatter"),
-        device=device,
-        normalization=dataset.normalization,
-        augmentations=dataset.augmentations,
-    )
+    lens = Lens(dataset.normalization, dataset.augmentations, device)
+    (trained,) = train_networks(Classes(dataset.train.by_class()), config, lens, derive_seed(seed, "scatter"))
     return trained.network
 
 

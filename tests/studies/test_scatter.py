@@ -117,10 +117,10 @@ def test_all_images_are_seen_by_one_trained_network(
     networks: list[Network] = []
     train = module.train_networks
 
-    def record(images: Any, config: Any, **options: Any) -> Any:
+    def record(classes: Any, config: Any, *rest: Any) -> Any:
         assert (config.trainings, config.epochs, config.network.width) == (1, 1, 4)
-        assert sum(map(len, images.values())) == 1347
-        pool = train(images, config, **options)
+        assert sum(map(len, classes.images.values())) == 1347
+        pool = train(classes, config, *rest)
         networks.extend(one.network for one in pool)
         return pool
 
