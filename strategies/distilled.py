@@ -10,7 +10,7 @@ from iid_cl.data.classes import Classes
 from iid_cl.data.images import Normalization
 from iid_cl.data.lens import Lens
 from iid_cl.distill.job import DistillJob
-from iid_cl.distill.losses import Objective
+from iid_cl.distill.matching import MatchingLoss
 from iid_cl.distill.nested import nested
 from iid_cl.distill.trained import Memory, label_softly
 from iid_cl.distill.uneven import distill_each
@@ -70,7 +70,7 @@ class DistilledBuffer(ClassBuffer):
         shrink: Literal["cut", "nested", "redistil"] = "redistil",
         jpeg: int | None = None,
         embedder: Network | None = None,
-        objective: Objective | None = None,
+        objective: MatchingLoss | None = None,
         on_step: OnStep | None = None,
         seed: int = 0,
         normalization: Normalization | None = None,

@@ -150,8 +150,8 @@ def _interleave(first: Tensor, second: Tensor) -> Tensor:
 
 
 def suited_partitions(config: DistillConfig, height: int, width: int) -> list[int]:
-    """Partitions worth a try: the configured one; without one, with DM, 2 where parts keep 12 pixels a side, and 1."""
-    if config.partition is not None or config.objective != "dm":
+    """Partitions worth a try: the one in force; where none is, 2 if its parts keep 12 pixels a side, and 1."""
+    if config.partition is not None or config.factor > 1:
         return [config.factor]
     return [2, 1] if all(side % 2 == 0 and side >= 24 for side in (height, width)) else [1]
 
