@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, Field, model_validator
 
 from iid_cl.config.base import Batch, Few, Fraction, Positive, Rate, Section, Weight, read_exponent
+from iid_cl.config.networks import NETWORK_INFO, NetworkName
 from iid_cl.config.objectives import OBJECTIVE_INFO, SAYS, ObjectiveName, partitions_in_words
 
 Augmentation = Literal["color", "crop", "cutout", "flip", "scale", "rotate"]
@@ -14,9 +15,7 @@ Augmentation = Literal["color", "crop", "cutout", "flip", "scale", "rotate"]
 class NetworkConfig(Section):
     """A network. Width, depth, activation and pooling belong to the ConvNet; an MLP and LeNet have no norm."""
 
-    name: Literal["convnet", "alexnet", "vgg11", "resnet18", "mlp", "lenet"] = Field(
-        default="convnet", description="Architecture."
-    )
+    name: NetworkName = Field(default="convnet", description="Architecture.")
     width: Annotated[int, Field(ge=1, le=2048)] = Field(default=128, description="Channels of each ConvNet block.")
     depth: Annotated[int, Field(ge=1, le=16)] | None = Field(
         default=None,
@@ -32,9 +31,7 @@ class NetworkConfig(Section):
     @model_validator(mode="after")
     def _own_keys(self) -> "NetworkConfig":
         """A key that the architecture would ignore is a mistake."""
-        foreign = {"width", "depth", "activation", "pooling"} if self.name != "convnet" else set()
-        foreign |= {"norm"} if self.name in ("mlp", "lenet") else set()
-        for key in sorted(foreign):
+        for key in sorted(set(NetworkConfig.model_fields) - {"name", *NETWORK_INFO[self.name].keys}):
             value = getattr(self, key)
             if value != type(self).model_fields[key].default:
                 raise ValueError(f"{key}: {value!r} means nothing to {self.name!r}; leave it out")
