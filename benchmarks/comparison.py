@@ -23,7 +23,7 @@ from iid_cl.compare.compare import compare
 from iid_cl.compute.devices import resolve_device
 from iid_cl.config.experiment import Config
 from iid_cl.config.reading import load_config
-from iid_cl.launch.launch import Launch
+from iid_cl.launch.jobs import Launch
 from iid_cl.records.provenance import provenance
 from iid_cl.report.statistics import interval, paired_difference
 

@@ -23,7 +23,9 @@ from benchmarks.reference import PlainDraw, plain_network, reference_distill, re
 from iid_cl.compute.arithmetic import EAGER, Arithmetic, choose, measure
 from iid_cl.compute.devices import resolve_device
 from iid_cl.config.distill import CentralizationConfig, CovarianceConfig, DistillConfig, EmbedderConfig
+from iid_cl.data.classes import Classes
 from iid_cl.data.images import Normalization
+from iid_cl.data.lens import Lens
 from iid_cl.distill import distill
 from iid_cl.distill.draws import Draw
 from iid_cl.distill.sampling import ClassSampler
@@ -63,19 +65,17 @@ def deviations(
     Both get the same real images, augmentation and weights; class centralization takes part. Float32 is that, without
     the TF32 that cuDNN may use.
     """
-    sampler = ClassSampler(images, config.real_batch, NAMES, 0, device)
+    lens = Lens(NORMALIZATION, NAMES, device)
+    sampler = ClassSampler(Classes(images), config.real_batch, lens, 0)
     rows, parameters = next(sampler.draws(1))
-    pool = train_networks(
-        {label: group[:64] for label, group in images.items()},
-        config.cc, seed=0, device=device, normalization=NORMALIZATION, augmentations=NAMES,
-    )  # fmt: skip
+    pool = train_networks(Classes({label: group[:64] for label, group in images.items()}), config.cc, lens, 0)
     psi = build_network(config.embedder, sampler.shape, 1, make_generator(1), device).requires_grad_(False)
     plain = plain_network(3, config.embedder.width, config.embedder.blocks(*sampler.shape[1:])).to(device)
     plain.load_state_dict(dict(zip(plain.state_dict(), psi.state_dict().values(), strict=False)))
     synthetic = NORMALIZATION.apply(sampler.initial(IPC))
     real = [sampler.real(row) for row in rows]
     losses, expected = reference_gradient(synthetic, PlainDraw(real, parameters, plain, pool[0]), config, NORMALIZATION)
-    step = ImageStep(config, sampler, NORMALIZATION, arithmetic, len(images))
+    step = ImageStep(config, sampler, lens, arithmetic, len(images))
     terms = step.gradient(synthetic, Draw(rows, parameters, psi, None, None, pool[0]))
     assert synthetic.grad is not None
     found = torch.stack(list(terms.values())).sum(0).tolist()

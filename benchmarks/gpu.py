@@ -30,7 +30,7 @@ import torch
 from rich.console import Console
 
 from benchmarks import engine, ledger, protocol, quality, scaling, time_to_accuracy, training
-from iid_cl.compute.classifier import accuracy, train_classifier
+from iid_cl.compute.classifier import Training, accuracy, train_classifier
 from iid_cl.compute.devices import resolve_device
 from iid_cl.config.distill import NetworkConfig
 from iid_cl.config.experiment import Config, StreamConfig
@@ -89,11 +89,7 @@ def whole_accuracy(device: torch.device, data: Path, epochs: int) -> float:
     train_classifier(
         network,
         *sides["train"],
-        epochs=epochs,
-        batch_size=256,
-        lr=0.01,
-        momentum=0.9,
-        weight_decay=5e-4,
+        Training(epochs, batch_size=256),
         augmentations=dataset.augmentations,
         generator=make_generator(1),
     )

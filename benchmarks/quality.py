@@ -24,7 +24,8 @@ from iid_cl.compute.devices import resolve_device
 from iid_cl.config.reading import read_override
 from iid_cl.records.provenance import provenance
 from iid_cl.studies.cases import load_study
-from iid_cl.studies.run import Row, run_study
+from iid_cl.studies.rows import Row
+from iid_cl.studies.run import run_study
 
 # Differences of interest per study: (better, worse, points it should win by or None).
 DIFFERENCES: dict[str, list[tuple[str, str, float | None]]] = {

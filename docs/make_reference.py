@@ -15,6 +15,7 @@ from pydantic import BaseModel
 
 from iid_cl.cli import app
 from iid_cl.config.experiment import Config
+from iid_cl.config.methods import table
 from iid_cl.config.schema import config_schema, study_schema, to_text
 
 BEGIN, END = "<!-- generated -->", "<!-- end of what is generated -->"
@@ -52,6 +53,11 @@ def values(kind: object) -> str:
 def configuration(page: str) -> str:
     """The page with its table made anew."""
     return between(page, "\n".join(["| key | values | default | meaning |", "|---|---|---|---|", *rows(Config)]))
+
+
+def memories(page: str) -> str:
+    """The page with its table of methods made anew."""
+    return between(page, table())
 
 
 def commands(page: str) -> str:
@@ -103,7 +109,7 @@ def between(page: str, text: str) -> str:
 def pages() -> dict[Path, str]:
     """Every generated file as it should be."""
     docs = Path(__file__).parent
-    found = {docs / f"{make.__name__}.md": make for make in (configuration, commands)}
+    found = {docs / f"{make.__name__}.md": make for make in (configuration, commands, memories)}
     configs = docs.parent / "configs"
     return {
         **{path: make(path.read_text(encoding="utf-8")) for path, make in found.items()},

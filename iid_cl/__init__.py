@@ -1,7 +1,37 @@
 """Continual learning whose memory is distilled.
 
-Importing this package is cheap: torch and Avalanche load with the modules that use them
-(:mod:`iid_cl.distill`, :mod:`iid_cl.strategies`).
+What most programs need is here; Avalanche's side is in :mod:`iid_cl.strategies`. Importing this package takes no time:
+torch and Avalanche are imported with the names that use them.
+
+>>> from iid_cl import DistillConfig
+>>> DistillConfig(iterations=100).objective
+'dm'
 """
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from iid_cl.config.distill import DistillConfig
+    from iid_cl.data.images import Normalization
+    from iid_cl.distill.engine import distill
+    from iid_cl.memory.files import load_memory, save_memory
+    from iid_cl.methods.memory import Memory
+
 __version__ = "0.1.0"
+__all__ = ["DistillConfig", "Memory", "Normalization", "distill", "load_memory", "save_memory"]
+
+_HOMES = {
+    "DistillConfig": "iid_cl.config.distill",
+    "Memory": "iid_cl.methods.memory",
+    "Normalization": "iid_cl.data.images",
+    "load_memory": "iid_cl.memory.files",
+    "save_memory": "iid_cl.memory.files",
+}  # `distill` is the package of that name, which can be called
+
+
+def __getattr__(name: str) -> Any:
+    """The public names, imported when they are asked for."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)

@@ -5,14 +5,23 @@ from dataclasses import dataclass
 from iid_cl.errors import UserError
 
 LABEL_BYTES = 2
+KEYS = ("ipc", "mem_size", "mem_bytes", "class_bytes")  # the ways to bound a memory
 
 
 @dataclass(frozen=True)
 class Budget:
     """Exactly one of four ways to bound a memory; all classes seen share it evenly.
 
-    Budgets in images stand for the bytes of so many full-size images with their labels, whatever a method stores in
-    them. What an even share leaves over, less than an image per class, stays unused.
+    A budget in images stands for the bytes of that number of full-size images with their labels, whatever a method
+    stores in them. What an even share leaves over, less than an image per class, stays unused.
+
+    >>> growing = Budget(ipc=10)
+    >>> growing.room(classes=5, image_bytes=784)  # of each class: ten images, with two bytes of label each
+    7860
+    >>> growing.allowed(classes=5, image_bytes=784)
+    39300
+    >>> Budget(mem_bytes=20_000).images(classes=5, image_bytes=784)
+    25
 
     Attributes:
         ipc: images per class; the memory grows with the classes.
@@ -48,6 +57,15 @@ class Budget:
         return int(getattr(self, self.key))
 
     @property
+    def pair(self) -> tuple[str, int]:
+        """Key and amount, as results hold them."""
+        return self.key, self.amount
+
+    def __lt__(self, other: "Budget") -> bool:
+        """The order of tables and figures: by key, then by amount."""
+        return self.pair < other.pair
+
+    @property
     def fixed(self) -> bool:
         """Whether the total stays while classes come."""
         return self.key in ("mem_size", "mem_bytes")
@@ -56,6 +74,21 @@ class Budget:
     def in_bytes(self) -> bool:
         """Whether everything stored is charged, soft labels included, instead of images counted."""
         return self.key in ("mem_bytes", "class_bytes")
+
+    def allowed(self, classes: int, image_bytes: int) -> int:
+        """Bytes that ``classes`` classes may take together.
+
+        Args:
+            classes: classes to hold.
+            image_bytes: C * H * W of a full-size image.
+        """
+        unit = 1 if self.in_bytes else image_bytes + LABEL_BYTES
+        return self.amount * unit * (1 if self.fixed else classes)
+
+    def images(self, classes: int, image_bytes: int) -> int:
+        """Number of full-size images with their labels that ``classes`` classes may hold together, at least 1."""
+        images = self.amount // (image_bytes + LABEL_BYTES) if self.in_bytes else self.amount
+        return max(1, images * (1 if self.fixed else classes))
 
     def room(self, classes: int, image_bytes: int) -> int:
         """Bytes for each of ``classes`` classes.

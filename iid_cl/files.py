@@ -2,9 +2,17 @@
 
 import contextlib
 import os
+from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from iid_cl.errors import UserError
+
+if TYPE_CHECKING:  # reading a configuration takes no torch
+    from torch import Tensor
+
+State = dict[str, Any]
+"""What a checkpoint can hold: nested dicts, lists, numbers, text, None and tensors."""
 
 
 def write_bytes(path: Path, data: bytes) -> None:
@@ -27,6 +35,18 @@ def write_bytes(path: Path, data: bytes) -> None:
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+def save_tensors(path: Path, tensors: Mapping[str, "Tensor"], metadata: dict[str, str] | None = None) -> None:
+    """Writes a safetensors file with :func:`write_bytes`.
+
+    Raises:
+        UserError: the file cannot be written.
+    """
+    from safetensors.torch import save
+
+    contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    write_bytes(path, save(contiguous, metadata))
 
 
 MOST_BYTES = 2**28  # of a text that a run or a comparison writes

@@ -26,6 +26,28 @@ def test_room_by_hand(budget, classes, room):
     assert budget.room(classes, IMAGE) == room
 
 
+# images of 64 bytes, 66 with their label
+@pytest.mark.parametrize(
+    ("budget", "images", "most"),
+    [
+        (Budget(ipc=3), 30, 1980),
+        (Budget(mem_size=71), 71, 71 * 66),
+        (Budget(mem_bytes=1000), 15, 1000),
+        (Budget(class_bytes=140), 20, 1400),
+        (Budget(mem_bytes=5), 1, 5),
+    ],
+    ids=str,
+)
+def test_what_ten_classes_get(budget, images, most):
+    assert budget.images(10, 64) == images
+    assert budget.allowed(10, 64) == most
+
+
+def test_budgets_are_sorted_by_key_and_amount():
+    budgets = [Budget(mem_size=2), Budget(ipc=10), Budget(mem_size=1), Budget(ipc=9)]
+    assert [budget.pair for budget in sorted(budgets)] == [("ipc", 9), ("ipc", 10), ("mem_size", 1), ("mem_size", 2)]
+
+
 @pytest.mark.parametrize(
     ("budget", "fixed", "in_bytes"),
     [

@@ -21,8 +21,9 @@ from PIL import Image
 import iid_cl
 from iid_cl.cli import main
 from iid_cl.config.reading import load_config, shipped_configs
+from iid_cl.files import save_tensors
 from iid_cl.memory.exemplars import ExemplarSet
-from iid_cl.memory.files import load_memory, save_memory, save_tensors
+from iid_cl.memory.files import load_memory, save_memory
 from iid_cl.studies.cases import load_study, shipped_studies
 
 pytestmark = pytest.mark.usefixtures("in_tmp_path", "_no_network")

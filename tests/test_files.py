@@ -3,14 +3,24 @@
 import os
 
 import pytest
+import torch
+from safetensors.torch import load_file
 
 from iid_cl.errors import UserError
-from iid_cl.files import read_text, write_bytes
+from iid_cl.files import read_text, save_tensors, write_bytes
 
 
 def test_write_bytes_writes_them(tmp_path):
     write_bytes(tmp_path / "x", b"\x00\xff\n")
     assert (tmp_path / "x").read_bytes() == b"\x00\xff\n"
+
+
+def test_save_tensors_detaches_and_keeps_types(tmp_path):
+    tensors = {"w": torch.arange(6.0).view(2, 3).t().requires_grad_(), "n": torch.tensor([1, 2])}
+    save_tensors(tmp_path / "t", tensors)
+    back = load_file(tmp_path / "t")
+    assert torch.equal(back["w"], tensors["w"].detach())
+    assert back["n"].dtype == torch.int64
 
 
 def test_a_file_in_the_way_of_a_folder_is_a_users_error(tmp_path):

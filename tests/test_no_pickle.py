@@ -10,8 +10,9 @@ import pytest
 import torch
 from rich.console import Console
 
+from iid_cl.files import State
 from iid_cl.memory.files import load_memory
-from iid_cl.records.checkpoint import Checkpoints, State
+from iid_cl.records.checkpoint import Checkpoints
 from iid_cl.runs.run import run
 from tests.runs.helpers import miniature
 

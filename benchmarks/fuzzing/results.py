@@ -14,9 +14,10 @@ from rich.console import Console
 
 from benchmarks.fuzzing.mutations import Refused, altered, damaged
 from benchmarks.fuzzing.texts import mutated_yaml
+from iid_cl.budget import Budget
 from iid_cl.compare.compare import _RESULT, read_cell
-from iid_cl.compare.grid import Cell, cells
 from iid_cl.config.experiment import Config
+from iid_cl.config.grid import Cell, cells
 from iid_cl.config.reading import dump_config, parse_config
 from iid_cl.errors import is_printable
 from iid_cl.report.comparison import Measured, comparison_table, summarise
@@ -42,7 +43,7 @@ def comparison_cells(random_: random.Random, folder: Path) -> Callable[[], objec
     """A comparison's kept cell, changed; what is read again goes into the table."""
     cell = _cell()
     record: Any = {
-        "label": cell.label, "mode": cell.mode, "budget": dict([cell.budget or ("ipc", 1)]), "seed": 0,
+        "label": cell.label, "mode": cell.mode, "budget": dict([(cell.budget or Budget(ipc=1)).pair]), "seed": 0,
         "digest": cell.digest, "host": "here", "threads": 1, "seconds": 2.5, "result": RESULT,
     }  # fmt: skip
     kind, file = random_.randrange(10), folder / f"{cell.name}.json"

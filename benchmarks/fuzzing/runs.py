@@ -20,7 +20,8 @@ from benchmarks.fuzzing.mutations import altered, damaged
 from benchmarks.fuzzing.texts import mutated_yaml
 from iid_cl.config.reading import parse_config
 from iid_cl.errors import UserError
-from iid_cl.memory.files import load_memory, save_tensors
+from iid_cl.files import save_tensors
+from iid_cl.memory.files import load_memory
 from iid_cl.records.checkpoint import Checkpoints
 from iid_cl.report.page import report
 from iid_cl.runs import experiment

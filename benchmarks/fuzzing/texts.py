@@ -10,8 +10,8 @@ from pathlib import Path
 import yaml
 
 from benchmarks.fuzzing.mutations import NUMBERS, TEXTS, altered, damaged
-from iid_cl.compare.grid import cells
 from iid_cl.config.experiment import Config
+from iid_cl.config.grid import cells
 from iid_cl.config.reading import (
     dotted_keys,
     dump_config,

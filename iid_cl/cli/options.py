@@ -7,7 +7,9 @@ from typing import Annotated
 
 import typer
 
+from iid_cl.config.datasets import DATASETS
 from iid_cl.config.experiment import Config
+from iid_cl.config.methods import METHODS, for_whole_data
 from iid_cl.config.reading import dotted_keys, load_config, shipped_configs
 from iid_cl.errors import UserError
 from iid_cl.studies.cases import shipped_studies
@@ -28,6 +30,23 @@ def complete_key(incomplete: str) -> list[str]:
     """Keys of the configuration that hold a value."""
     keys = list(dotted_keys(Config))
     return [f"{key}=" for key in keys if key.startswith(incomplete) and f"{key}." not in " ".join(keys)]
+
+
+def complete_method(incomplete: str) -> list[str]:
+    """Methods that condense a whole data set."""
+    return [name for name in for_whole_data() if name.startswith(incomplete)]
+
+
+def complete_methods(incomplete: str) -> list[str]:
+    """A comma-separated list of methods."""
+    *before, last = incomplete.split(",")
+    head = "".join(f"{name}," for name in before)
+    return [f"{head}{name}" for name in METHODS if name.startswith(last)]
+
+
+def complete_dataset(incomplete: str) -> list[str]:
+    """Named data sets."""
+    return [name for name in DATASETS if name.startswith(incomplete)]
 
 
 def complete_device(incomplete: str) -> list[str]:

@@ -21,11 +21,15 @@ from iid_cl.cli.options import (
     ThreadsOption,
     WorkersOption,
     complete_config,
+    complete_dataset,
+    complete_method,
+    complete_methods,
     complete_study,
     resolve,
     screen,
 )
 from iid_cl.config.experiment import CompareConfig, CompareMethod
+from iid_cl.config.methods import for_whole_data
 from iid_cl.config.reading import parse_section, read_override
 from iid_cl.errors import UserError
 from iid_cl.studies.cases import load_study
@@ -61,7 +65,10 @@ def resume(
 
 def compare(
     config: ConfigArgument,
-    memories: Annotated[str | None, typer.Option(help="Comma-separated methods, in place of compare.methods.")] = None,
+    memories: Annotated[
+        str | None,
+        typer.Option(help="Comma-separated methods, in place of compare.methods.", autocompletion=complete_methods),
+    ] = None,
     modes: Annotated[str | None, typer.Option(help="Comma-separated: replay, memory_only.")] = None,
     ipc: Annotated[str | None, typer.Option(help="Comma-separated budgets: images per class.")] = None,
     mem_size: Annotated[str | None, typer.Option(help="Comma-separated budgets: images in total.")] = None,
@@ -103,7 +110,7 @@ def compare(
     changed = {key: value for key, value in options.items() if value is not None}
     section = parse_section(CompareConfig, {**resolved.compare.model_dump(), "baseline": None, **changed}, "compare")
     from iid_cl.compare.compare import compare as run_comparison
-    from iid_cl.launch.launch import Launch
+    from iid_cl.launch.jobs import Launch
 
     how = Launch(launcher.value, workers, threads, address, gpus_per_cell)
     _, failed = run_comparison(
@@ -114,10 +121,15 @@ def compare(
 
 
 def distill(
-    dataset: Annotated[str, typer.Argument(help="Name of a data set, e.g. digits, cifar10, image_folder.")],
+    dataset: Annotated[
+        str,
+        typer.Argument(help="Name of a data set, e.g. digits, cifar10, image_folder.", autocompletion=complete_dataset),
+    ],
     out: Annotated[Path, typer.Option("--out", "-o", help="Memory file to write (.safetensors).")],
     ipc: Annotated[int | None, typer.Option(help="Images per class. Default: the configuration's, or 10.")] = None,
-    method: Annotated[str, typer.Option(help="distilled, herding, random, k_centre or closest.")] = "distilled",
+    method: Annotated[
+        str, typer.Option(help=f"One of {', '.join(for_whole_data())}.", autocompletion=complete_method)
+    ] = "distilled",
     config: Annotated[
         str | None,
         typer.Option(help="Configuration to take the `distill` section from.", autocompletion=complete_config),
@@ -137,7 +149,7 @@ def distill(
     shortcuts = [f"stream.dataset={dataset}", f"memory.method={method}"]
     shortcuts += [] if ipc is None else [f"memory.ipc={ipc}"]
     resolved = resolve(config, [*shortcuts, *(set_ or [])], seed, device)
-    from iid_cl.launch.launch import Launch
+    from iid_cl.launch.jobs import Launch
     from iid_cl.runs.whole import condense_dataset
 
     how = Launch(launcher.value, workers, threads, address)

@@ -4,7 +4,6 @@ import platform
 import tempfile
 import time
 from dataclasses import dataclass, field
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +11,8 @@ from rich.console import Console
 
 from iid_cl.compute.deterministic import deterministic
 from iid_cl.compute.devices import resolve_device
-from iid_cl.config.experiment import Config, StreamConfig
-from iid_cl.data.datasets import load_dataset
-from iid_cl.data.images import ImageDataset
+from iid_cl.config.experiment import Config
+from iid_cl.data.loaded import dataset_of
 from iid_cl.data.streams import class_order
 from iid_cl.records.recording import Recording
 from iid_cl.records.result import Result
@@ -75,23 +73,3 @@ def run_cell(config: str, data_root: Path | None, record: bool) -> Outcome:
                 recording.write(Path(folder), "m.")
             files = {path.name.removeprefix("m"): path.read_bytes() for path in Path(folder).iterdir()}
     return Outcome(result, time.perf_counter() - start, platform.node(), files, checks, remarks)
-
-
-def dataset_of(config: Config, data_root: Path | None) -> ImageDataset:
-    """The configuration's data set, loaded once per process.
-
-    Raises:
-        UserError: it cannot be loaded.
-    """
-    # the seed chooses what is held out, and nothing else
-    return _loaded(config.stream.model_dump_json(), data_root, config.seed if config.stream.validation else 0)
-
-
-def forget_datasets() -> None:
-    """Files may have changed since an earlier comparison in this process."""
-    _loaded.cache_clear()
-
-
-@lru_cache(maxsize=1)
-def _loaded(stream: str, data_root: Path | None, seed: int) -> ImageDataset:
-    return load_dataset(StreamConfig.model_validate_json(stream), data_root, seed)

@@ -7,6 +7,7 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, fields, replace
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +16,18 @@ from pydantic import TypeAdapter, ValidationError
 from rich.console import Console
 from rich.text import Text
 
-from iid_cl.compare.cell import Outcome, dataset_of, forget_datasets, run_cell
-from iid_cl.compare.grid import BUDGETS, Cell, allowed_bytes, baseline_of, cells
+from iid_cl.budget import KEYS
+from iid_cl.compare.cell import Outcome, run_cell
 from iid_cl.compute.devices import resolve_device
 from iid_cl.config.experiment import Config
+from iid_cl.config.grid import Cell, baseline_of, cells
 from iid_cl.config.reading import flat, load_config
+from iid_cl.data.loaded import dataset_of, forget_datasets
 from iid_cl.data.streams import class_order
 from iid_cl.errors import UserError
 from iid_cl.files import read_text, write_bytes
-from iid_cl.launch.launch import Failure, Launch, launch
+from iid_cl.launch.jobs import Failure, Launch
+from iid_cl.launch.launch import launch
 from iid_cl.precheck.fits import check_methods, check_network
 from iid_cl.records.directory import RunDirectory, free_directory
 from iid_cl.records.provenance import provenance
@@ -39,7 +43,7 @@ from iid_cl.report.comparison import (
 )
 from iid_cl.report.comparison_figure import save_comparison_figure
 from iid_cl.report.page import report
-from iid_cl.runs.run import headline
+from iid_cl.terminal.headline import headline
 from iid_cl.terminal.reporter import Reporter
 from iid_cl.terminal.screen import emit
 from iid_cl.terminal.signals import Stopped
@@ -51,7 +55,7 @@ IN_CELLS = {
     "loggers",
     "train.mode",
     "memory.method",
-    *(f"memory.{key}" for key in BUDGETS),
+    *(f"memory.{key}" for key in KEYS),
 }
 
 NESTED = {"mode", "seed", "class_order", "matrix", "class_accuracies", "network_matrices", "test_sizes"}
@@ -116,7 +120,7 @@ def compare(
         kept = [(cell, found) for cell in grid if (found := read_cell(path / "cells", cell)) is not None]
         measured = [Measured(c.label, c.mode, c.budget, _RESULT.validate_python(f["result"])) for c, f in kept]
         rows = summarise(measured, baseline)
-        flagged = unequal_bytes(rows, lambda budget: allowed_bytes(budget, dataset.shape, len(classes)))
+        flagged = unequal_bytes(rows, lambda budget: budget.allowed(len(classes), prod(dataset.shape)))
         _write_results(directory, config, kept, rows, baseline, device)
         seeds = f"{config.compare.seeds} seed{'s' if config.compare.seeds > 1 else ''}"
         title = f"{config.name}: {seeds}, mean ± 95 % confidence interval"
@@ -131,7 +135,7 @@ def compare(
             if rows:
                 reporter.line(f"The report is {report([path])}")
     console.print(Text(f"Everything is in {path}"), soft_wrap=True)
-    emit(console, "finished", directory=str(path), baseline=baseline, rows=[asdict(row) for row in rows], failed=failed)
+    emit(console, "finished", directory=str(path), baseline=baseline, rows=[row.plain() for row in rows], failed=failed)
     return path, list(failed)
 
 
@@ -209,7 +213,7 @@ def _keep(cell: Cell, outcome: Outcome, folder: Path, threads: int) -> None:
     record = {
         "label": cell.label,
         "mode": cell.mode,
-        "budget": None if cell.budget is None else dict([cell.budget]),
+        "budget": None if cell.budget is None else dict([cell.budget.pair]),
         "seed": cell.seed,
         "digest": cell.digest,
         "host": outcome.host,
@@ -247,7 +251,7 @@ def _write_results(
         "compare": config.compare.model_dump(mode="json"),
         "baseline": baseline,
         "cells": [found for _, found in kept],
-        "summary": [asdict(row) for row in rows],
+        "summary": [row.plain() for row in rows],
     }
     directory.write_summary("results.json", summary)
     measured = [field.name for field in fields(Result) if field.name not in NESTED]
@@ -255,7 +259,7 @@ def _write_results(
     writer = csv.writer(text)
     writer.writerow(["label", "mode", "budget_kind", "budget", "seed", *measured, "seconds", "host"])
     for cell, found in kept:
-        kind, value = cell.budget or ("", "")
+        kind, value = cell.budget.pair if cell.budget is not None else ("", "")
         result = [found["result"][name] for name in measured]
         writer.writerow([cell.label, cell.mode or "", kind, value, cell.seed, *result, found["seconds"], found["host"]])
     write_bytes(directory.path / "results.csv", text.getvalue().encode())

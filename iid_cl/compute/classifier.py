@@ -1,6 +1,7 @@
 """Training a classifier on tensors: the one loop behind scratch evaluation and class centralization."""
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -12,19 +13,35 @@ from iid_cl.data.augmentation import draw_each
 from iid_cl.nets.base import Network
 
 
+@dataclass(frozen=True)
+class Training:
+    """How long a classifier trains and with which SGD; the defaults are the published protocol (DC, ICLR 2021).
+
+    Attributes:
+        epochs: passes over the images.
+        batch_size: images per step.
+        lr: learning rate.
+        momentum: of SGD.
+        weight_decay: of SGD.
+        lr_drop: multiply the learning rate by 0.1 half way.
+    """
+
+    epochs: int
+    batch_size: int
+    lr: float = 0.01
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
+    lr_drop: bool = True
+
+
 def train_classifier(
     network: Network,
     images: Tensor,
     labels: Tensor,
+    training: Training,
     *,
-    epochs: int,
-    batch_size: int,
-    lr: float,
-    momentum: float,
-    weight_decay: float,
     augmentations: Sequence[str],
     generator: torch.Generator,
-    lr_drop: bool = True,
     weights: Tensor | None = None,
     arithmetic: Arithmetic | None = None,
     after_epoch: Callable[[int], None] | None = None,
@@ -35,7 +52,7 @@ def train_classifier(
         network: lives on the device of the data.
         images: (N, C, H, W) normalised float32.
         labels: (N,) int64, or class probabilities (N, K).
-        lr_drop: multiply the learning rate by 0.1 half way (the published protocol).
+        training: epochs, batches and rates.
         augmentations: transformations to draw from, one per image and step.
         generator: on the CPU; draws the order and the augmentations.
         weights: (N,) floating point, on the CPU: each epoch draws N images with replacement, each as often as it
@@ -43,29 +60,35 @@ def train_classifier(
         arithmetic: of the passes; by default what :func:`iid_cl.compute.arithmetic.for_training` says.
         after_epoch: called with the number of epochs done.
     """
-    optimizer = torch.optim.SGD(network.parameters(), lr=lr, momentum=momentum, weight_decay=weight_decay)
     if arithmetic is None:
         shape = (images.shape[1], images.shape[2], images.shape[3])
-        arithmetic = for_training(network, shape, epochs * len(images), images.device)
+        arithmetic = for_training(network, shape, training.epochs * len(images), images.device)
+    optimizer = torch.optim.SGD(
+        network.parameters(), lr=training.lr, momentum=training.momentum, weight_decay=training.weight_decay
+    )
     step = SgdStep(network, optimizer, arithmetic)
-    size, device = (images.shape[2], images.shape[3]), images.device
     network.train()
-    for epoch in range(epochs):
-        if lr_drop and epoch == (epochs + 1) // 2:
+    for epoch in range(training.epochs):
+        if training.lr_drop and epoch == (training.epochs + 1) // 2:
             for group in optimizer.param_groups:
-                group["lr"] = lr * 0.1
-        if weights is None:
-            order = torch.randperm(len(images), generator=generator)
-        else:
-            order = torch.multinomial(weights, len(images), replacement=True, generator=generator)
+                group["lr"] = training.lr * 0.1
+        order = _order(len(images), weights, generator)
         # an epoch's at once: many small steps on the host would keep a device waiting
+        size, device = (images.shape[2], images.shape[3]), images.device
         parameters = draw_each(len(order), augmentations, size, generator, device) if augmentations else None
         order = order.to(device)
-        for first in range(0, len(order), batch_size):
-            here = slice(first, first + batch_size)
+        for first in range(0, len(order), training.batch_size):
+            here = slice(first, first + training.batch_size)
             step(images[order[here]], labels[order[here]], None if parameters is None else parameters[here])
         if after_epoch is not None:
             after_epoch(epoch + 1)
+
+
+def _order(count: int, weights: Tensor | None, generator: torch.Generator) -> Tensor:
+    """Rows of an epoch: a shuffled pass, or draws by weight."""
+    if weights is None:
+        return torch.randperm(count, generator=generator)
+    return torch.multinomial(weights, count, replacement=True, generator=generator)
 
 
 @torch.no_grad()

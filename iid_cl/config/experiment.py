@@ -7,19 +7,19 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from iid_cl.budget import Budget
+from iid_cl.budget import KEYS, Budget
 from iid_cl.config.base import Batch, Bytes, Few, Fraction, Name, Positive, Rate, Section, Seed, Weight
+from iid_cl.config.datasets import DatasetName
 from iid_cl.config.distill import DistillConfig, NetworkConfig
 from iid_cl.config.methods import METHODS, MethodName, described, owners
 
-Dataset = Literal["digits", "mnist", "fashion_mnist", "svhn", "cifar10", "cifar100", "tiny_imagenet", "image_folder"]
 MOST_CELLS = 5000  # of a comparison
 
 
 class StreamConfig(Section):
     """Which data arrives in which order."""
 
-    dataset: Dataset = Field(default="digits", description="Name of the data set.")
+    dataset: DatasetName = Field(default="digits", description="Name of the data set.")
     experiences: Positive = Field(default=5, description="Number of experiences the classes are split into.")
     classes: list[list[int]] | None = Field(
         default=None, description="Explicit lists of class indices, one per experience; overrides `experiences`."
@@ -127,7 +127,7 @@ class MemoryConfig(Section):
     @model_validator(mode="after")
     def _own_keys(self) -> "MemoryConfig":
         """A key that the method would ignore is a mistake, and so are two budgets."""
-        budgets = [key for key in ("ipc", "mem_size", "mem_bytes", "class_bytes") if getattr(self, key) is not None]
+        budgets = [key for key in KEYS if getattr(self, key) is not None]
         if len(budgets) > 1:
             raise ValueError(f"{budgets[1]}: {getattr(self, budgets[1])} contradicts {budgets[0]}; set one to null")
         for key in (key for key in type(self).model_fields if owners(key)):

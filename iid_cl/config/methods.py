@@ -94,3 +94,14 @@ def for_whole_data() -> list[str]:
 def described() -> str:
     """All methods, each with what it keeps, in one line."""
     return "; ".join(f"{info.name}: {info.says}" for info in METHODS.values())
+
+
+def table() -> str:
+    """All methods as a table in Markdown, for the documentation."""
+    heads = ("`memory.method`", "keeps", "chooses by features", "its keys of `memory`", "`iid-cl distill`")
+    lines = [f"| {' | '.join(heads)} |", "|---|---|---|---|---|"]
+    for info in METHODS.values():
+        keys = ", ".join(f"`{key}`" for key in info.keys)
+        features, whole = ("yes" if flag else "" for flag in (info.needs_features, not info.stream_only))
+        lines.append(f"| `{info.name}` | {info.says} | {features} | {keys} | {whole} |")
+    return "\n".join(lines)

@@ -1,8 +1,9 @@
-"""The named data sets, each loaded as uint8 tensors by one function in :data:`DATASETS`."""
+"""Loading the named data sets of :data:`iid_cl.config.datasets.DATASETS` as uint8 tensors."""
 
 import os
 from collections.abc import Callable
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 from urllib.error import URLError
@@ -10,15 +11,22 @@ from urllib.error import URLError
 import numpy as np
 import torch
 
+from iid_cl.config.datasets import DATASETS, DatasetInfo
 from iid_cl.config.experiment import StreamConfig
 from iid_cl.data.folders import list_class_folders, load_files
-from iid_cl.data.images import ImageDataset, LabelledImages, Normalization, first_classes, hold_out, limit_images
+from iid_cl.data.images import (
+    ImageDataset,
+    LabelledImages,
+    Normalization,
+    first_classes,
+    limit_images,
+    validation_split,
+)
 from iid_cl.errors import UserError
 from iid_cl.seeding import make_generator
 
 DIGITS = tuple("0123456789")
 ALL_AUGMENTATIONS = ("color", "crop", "cutout", "flip", "scale", "rotate")
-WITHOUT_FLIP = ("color", "crop", "cutout", "scale", "rotate")  # a mirrored digit is another sign
 
 IMAGENET = Normalization((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 GREY = Normalization((0.5,), (0.25,))
@@ -43,23 +51,25 @@ def load_dataset(config: StreamConfig, data_root: Path | None, seed: int = 0) ->
     Raises:
         UserError: the data set is not there and cannot be downloaded, or its files are unusable.
     """
-    if config.image_size is not None and config.dataset not in ("image_folder", "tiny_imagenet"):
+    info = DATASETS[config.dataset]
+    if config.image_size is not None and not info.resized:
+        resized = " and ".join(sorted(each.name for each in DATASETS.values() if each.resized))
         raise UserError(
-            f"stream.image_size: {config.image_size} has no effect on {config.dataset!r}; it applies to "
-            "image_folder and tiny_imagenet only."
+            f"stream.image_size: {config.image_size} has no effect on {config.dataset!r}; it applies to {resized} only."
         )
     root = data_root if data_root is not None else default_data_root()
-    dataset = DATASETS[config.dataset](root, config)
+    module, _, function = info.loader.partition(":")
+    dataset: ImageDataset = getattr(import_module(module), function)(root, config, info)
     if config.first_classes is not None:
         dataset = first_classes(dataset, config.first_classes)
     if config.validation > 0:
-        dataset = hold_out(dataset, config.validation, make_generator(seed, "validation"))
+        dataset = validation_split(dataset, config.validation, make_generator(seed, "validation"))
     if config.train_limit is not None or config.test_limit is not None:
         dataset = limit_images(dataset, config.train_limit, config.test_limit)
     return dataset
 
 
-def _digits(root: Path, config: StreamConfig) -> ImageDataset:
+def load_digits(root: Path, config: StreamConfig, info: DatasetInfo) -> ImageDataset:
     """scikit-learn's bundled 1,797 handwritten digits of 8x8 pixels; a fixed stratified quarter is the test set."""
     from sklearn.datasets import load_digits
     from sklearn.model_selection import train_test_split
@@ -73,50 +83,37 @@ def _digits(root: Path, config: StreamConfig) -> ImageDataset:
         LabelledImages(train_images, train_labels.long()),
         LabelledImages(test_images, test_labels.long()),
         DIGITS,
-        Normalization((0.3053,), (0.3760,)),
-        WITHOUT_FLIP,
+        Normalization(info.mean, info.std),
+        _augmentations(info),
     )
 
 
-def _torchvision(
-    class_name: str,
-    layout: str,
-    normalization: Normalization,
-    augmentations: tuple[str, ...],
-    *,
-    split: bool = False,
-) -> Callable[[Path, StreamConfig], ImageDataset]:
-    """A loader of a torchvision data set; ``layout`` is what its files are called below the data root."""
+def load_torchvision(root: Path, config: StreamConfig, info: DatasetInfo) -> ImageDataset:
+    """A data set of torchvision's."""
+    from torchvision import datasets
 
-    def load(root: Path, config: StreamConfig) -> ImageDataset:
-        from torchvision import datasets
-
-        parts = {}
-        for part in ("train", "test"):
-            which = {"split": part} if split else {"train": part == "train"}
-            factory = partial(getattr(datasets, class_name), root, **which)
-            try:
-                source = _present_or_downloaded(factory, root, config.dataset, layout)
-                parts[part] = _as_tensors(source)
-            except (ValueError, OSError, EOFError, KeyError, TypeError, AssertionError) as error:
-                raise UserError(
-                    f"stream.dataset: {config.dataset!r} in {root} is damaged ({' '.join(str(error).split())}); "
-                    f"remove its files to download them again, or put {layout} there anew."
-                ) from None
-        names = getattr(source, "classes", DIGITS)
-        return ImageDataset(
-            config.dataset,
-            parts["train"],
-            parts["test"],
-            tuple(str(name) for name in names),
-            normalization,
-            augmentations,
-        )
-
-    return load
+    parts = {}
+    for part in ("train", "test"):
+        which = {"split": part} if info.split else {"train": part == "train"}
+        factory = partial(getattr(datasets, info.source), root, **which)
+        try:
+            source = _present_or_downloaded(factory, root, info)
+            parts[part] = _as_tensors(source)
+        except (ValueError, OSError, EOFError, KeyError, TypeError, AssertionError) as error:
+            raise UserError(
+                f"stream.dataset: {info.name!r} in {root} is damaged ({' '.join(str(error).split())}); "
+                f"remove its files to download them again, or put {info.layout} there anew."
+            ) from None
+    names = tuple(str(name) for name in getattr(source, "classes", DIGITS))
+    normalization = Normalization(info.mean, info.std)
+    return ImageDataset(info.name, parts["train"], parts["test"], names, normalization, _augmentations(info))
 
 
-def _present_or_downloaded(factory: Callable[..., Any], root: Path, name: str, layout: str) -> Any:
+def _augmentations(info: DatasetInfo) -> tuple[str, ...]:
+    return ALL_AUGMENTATIONS if info.flips else tuple(name for name in ALL_AUGMENTATIONS if name != "flip")
+
+
+def _present_or_downloaded(factory: Callable[..., Any], root: Path, info: DatasetInfo) -> Any:
     try:
         return factory(download=False)
     except RuntimeError:
@@ -127,7 +124,7 @@ def _present_or_downloaded(factory: Callable[..., Any], root: Path, name: str, l
     except (URLError, OSError, RuntimeError) as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise UserError(
-            f"stream.dataset: {name!r} is not in {root} and could not be downloaded ({reason}); put {layout} "
+            f"stream.dataset: {info.name!r} is not in {root} and could not be downloaded ({reason}); put {info.layout} "
             "there, or name another folder with --data-root or IID_CL_DATA."
         ) from None
 
@@ -143,7 +140,7 @@ def _as_tensors(part: Any) -> LabelledImages:
     return LabelledImages(images.contiguous(), labels.long())
 
 
-def _tiny_imagenet(root: Path, config: StreamConfig) -> ImageDataset:
+def load_tiny_imagenet(root: Path, config: StreamConfig, info: DatasetInfo) -> ImageDataset:
     """The original archive's layout; its labelled validation images are the test set."""
     base = root / "tiny-imagenet-200"
     ids_file, val_file = base / "wnids.txt", base / "val" / "val_annotations.txt"
@@ -168,14 +165,14 @@ def _tiny_imagenet(root: Path, config: StreamConfig) -> ImageDataset:
     bare = next((name for name, files in zip(ids, test_files, strict=True) if not files), None)
     if bare is not None:
         raise UserError(f"{val_file}: names no image of class {bare!r}; unpack the archive again.")
-    return _from_files("tiny_imagenet", ids, train_files, test_files, config)
+    return _from_files(info.name, ids, train_files, test_files, config)
 
 
-def _image_folder(root: Path, config: StreamConfig) -> ImageDataset:
+def load_image_folder(root: Path, config: StreamConfig, info: DatasetInfo) -> ImageDataset:
     """The user's own images: train/ and test/ folders of class folders."""
     names, train_files = list_class_folders(root / "train")
     _, test_files = list_class_folders(root / "test", names)
-    return _from_files("image_folder", names, train_files, test_files, config)
+    return _from_files(info.name, names, train_files, test_files, config)
 
 
 def _from_files(
@@ -198,34 +195,3 @@ def _from_files(
         GREY if train_images.images.shape[1] == 1 else IMAGENET,
         ALL_AUGMENTATIONS,
     )
-
-
-# Normalisations are those that the dataset-distillation literature uses (DC, DM, IID).
-DATASETS: dict[str, Callable[[Path, StreamConfig], ImageDataset]] = {
-    "digits": _digits,
-    "mnist": _torchvision("MNIST", "MNIST/raw/*-ubyte", Normalization((0.1307,), (0.3081,)), WITHOUT_FLIP),
-    "fashion_mnist": _torchvision(
-        "FashionMNIST", "FashionMNIST/raw/*-ubyte", Normalization((0.2861,), (0.3530,)), ALL_AUGMENTATIONS
-    ),
-    "svhn": _torchvision(
-        "SVHN",
-        "train_32x32.mat and test_32x32.mat",
-        Normalization((0.4377, 0.4438, 0.4728), (0.1980, 0.2010, 0.1970)),
-        WITHOUT_FLIP,
-        split=True,
-    ),
-    "cifar10": _torchvision(
-        "CIFAR10",
-        "the folder cifar-10-batches-py",
-        Normalization((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)),
-        ALL_AUGMENTATIONS,
-    ),
-    "cifar100": _torchvision(
-        "CIFAR100",
-        "the folder cifar-100-python",
-        Normalization((0.5071, 0.4866, 0.4409), (0.2673, 0.2564, 0.2762)),
-        ALL_AUGMENTATIONS,
-    ),
-    "tiny_imagenet": _tiny_imagenet,
-    "image_folder": _image_folder,
-}

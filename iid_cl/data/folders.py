@@ -21,7 +21,7 @@ from torch import Tensor
 
 from iid_cl.data.images import LabelledImages
 from iid_cl.errors import UserError, is_printable, shown
-from iid_cl.memory.files import save_tensors
+from iid_cl.files import save_tensors
 
 logging.getLogger("PIL").addHandler(logging.NullHandler())  # what is wrong with an image is said once, by us
 

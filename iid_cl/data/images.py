@@ -87,7 +87,7 @@ class ImageDataset:
         return channels, height, width
 
 
-def hold_out(dataset: ImageDataset, fraction: float, generator: torch.Generator) -> ImageDataset:
+def validation_split(dataset: ImageDataset, fraction: float, generator: torch.Generator) -> ImageDataset:
     """Replaces the test set by ``fraction`` of each class's training images, which leave the training set.
 
     Raises:

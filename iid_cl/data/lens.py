@@ -1,6 +1,7 @@
 """How networks see images: one value for what travels together through every training and distillation."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -25,3 +26,7 @@ class Lens:
     def show(self, images: Tensor) -> Tensor:
         """uint8 images (..., C, H, W) as networks see them: normalised float32 on the device."""
         return self.normalization.apply(images.to(self.device))
+
+    def augmented_by(self, names: Sequence[str] | None) -> "Lens":
+        """The lens with these augmentations in place of its own; None keeps its own."""
+        return self if names is None else replace(self, augmentations=tuple(names))

@@ -1,5 +1,20 @@
-"""The distillation engine: :func:`distill` condenses each class into a few synthetic images."""
+"""The distillation engine: :func:`distill` condenses each class into a few synthetic images.
+
+The package itself can be called, so that ``from iid_cl import distill`` is the function wherever it stands.
+"""
+
+import sys
+from types import ModuleType
+from typing import Any
 
 from iid_cl.distill.engine import distill
 
 __all__ = ["distill"]
+
+
+class _Callable(ModuleType):
+    def __call__(self, *arguments: Any, **options: Any) -> Any:
+        return distill(*arguments, **options)
+
+
+sys.modules[__name__].__class__ = _Callable

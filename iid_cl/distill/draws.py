@@ -11,7 +11,7 @@ from torch import Tensor
 from iid_cl.compute.arithmetic import Arithmetic
 from iid_cl.config.distill import DistillConfig
 from iid_cl.data.augmentation import Parameters, augment_each
-from iid_cl.data.images import Normalization
+from iid_cl.data.lens import Lens
 from iid_cl.distill.characteristic import draw_frequencies
 from iid_cl.distill.embedders import EmbedderQueue, FreshEmbedders
 from iid_cl.distill.sampling import ClassSampler
@@ -51,7 +51,6 @@ class Draws:
         pool: Sequence[TrainedNetwork],
         features: int,
         seed: int,
-        device: torch.device,
         in_place: bool,
     ) -> None:
         self._config = config
@@ -59,7 +58,7 @@ class Draws:
         self._embedders = embedders
         self._pool = pool
         self._features = features
-        self._frequency_draws = make_generator(seed, "frequencies", device=device)
+        self._frequency_draws = make_generator(seed, "frequencies", device=sampler.device)
         self._phi_draws = make_generator(seed, "trained")
         self._in_place = in_place
         self._places: dict[str, Network] = {}
@@ -106,10 +105,8 @@ def make_embedders(
     sampler: ClassSampler,
     own: Network | None,
     arithmetic: Arithmetic,
-    augmentations: Sequence[str],
+    lens: Lens,
     seed: int,
-    normalization: Normalization,
-    device: torch.device,
 ) -> FreshEmbedders | EmbedderQueue:
     """The configured source of embedders.
 
@@ -120,17 +117,17 @@ def make_embedders(
     Raises:
         UserError: a queue is asked for, and an own network given.
     """
-    weight_draws = make_generator(seed, "embedders", "weights", device=device)
+    weight_draws = make_generator(seed, "embedders", "weights", device=lens.device)
     if own is not None:
         if config.embedder_source == "queue":
             raise UserError("distill.embedders: a queue trains its own networks; use 'fresh' with an embedder given.")
-        return FreshEmbedders(own.to(device), weight_draws)
+        return FreshEmbedders(own.to(lens.device), weight_draws)
     architecture_draws = make_generator(seed, "embedders")
     queue = config.embedder_source == "queue" and sampler.classes > 1  # one class alone teaches a network nothing
     classes = sampler.classes if queue else 1
 
     def make() -> Network:
-        return build_network(config.embedder, sampler.shape, classes, architecture_draws, device)
+        return build_network(config.embedder, sampler.shape, classes, architecture_draws, lens.device)
 
     if not queue:
         return FreshEmbedders(make(), weight_draws)
@@ -138,7 +135,7 @@ def make_embedders(
 
     def batch(count: int) -> tuple[Tensor, Tensor]:
         images, labels = sampler.mixed(count, batch_draws)
-        return augment_each(normalization.apply(images), augmentations, batch_draws), labels
+        return augment_each(lens.show(images), lens.augmentations, batch_draws), labels
 
     choice = make_generator(seed, "embedders", "choice")
     return EmbedderQueue(config.queue, make, batch, choice, arithmetic, (architecture_draws, batch_draws))

@@ -156,30 +156,23 @@ class Distillation:
     """Synthetic images of all classes of a job on their way."""
 
     def __init__(self, job: DistillJob) -> None:
-        config, ipc, seed, device, normalization = (
-            job.config,
-            job.ipc,
-            job.seed,
-            job.lens.device,
-            job.lens.normalization,
-        )
-        images_by_class, embedder, objective, trained = job.classes.images, job.embedder, job.objective, job.trained
-        weights: Mapping[int, Tensor] | None = job.classes.weights
-        self._config, self._ipc, self._device, self._normalization = config, ipc, device, normalization
+        config, ipc, seed, classes, lens = job.config, job.ipc, job.seed, job.classes, job.lens_in_force
+        device, normalization = lens.device, lens.normalization
+        embedder, objective, trained = job.embedder, job.objective, job.trained
+        self._config, self._ipc, self._lens, self._normalization = config, ipc, lens, normalization
         self._objective, self._as_stored = objective, job.as_stored
-        names = job.augmentations
         held_out: dict[int, Tensor] = {}
         if config.early_stopping.patience is not None:
-            weights = hold_out(weights, seed)[0] if weights else None  # the same images: the draw depends on the number
-            images_by_class, held_out = hold_out(images_by_class, seed)
-            _check(images_by_class, ipc)
-        self._classes = sorted(images_by_class)
+            weights = hold_out(classes.weights, seed)[0]  # the same images: the draw depends on the number
+            rest, held_out = hold_out(classes.images, seed)
+            classes = Classes(rest, weights, classes.start)
+            _check(classes.images, ipc)
+        self._classes = sorted(classes.images)
         representative = config.sampling == "representative"
-        sampler = ClassSampler(images_by_class, config.real_batch, names, seed, device, representative, weights)
+        sampler = ClassSampler(classes, config.real_batch, lens, seed, representative)
         shown = ipc * config.factor**2
-        start = job.classes.start
-        first = sampler.initial(shown) if start is None else _first(start, self._classes, shown).to(device)
-        real = normalization.apply(first)
+        start = classes.start
+        real = lens.show(sampler.initial(shown) if start is None else _first(start, self._classes, shown))
         self.synthetic: Tensor = pack(real.flatten(0, 1), config.factor).unflatten(0, (len(real), ipc)).requires_grad_()
         self._black, self._white = normalization.limits(device)
         with torch.no_grad():
@@ -194,25 +187,16 @@ class Distillation:
         cost = measure(probe.to(device), sampler.shape, device)
         own = embedder is not None or objective is not None
         self._arithmetic = _arithmetic(config, cost, sampler, shown, device, own)
-        if not trained and (self._use_cc or job.soft_labels) and len(images_by_class) > 1:
-            trained = train_networks(
-                images_by_class,
-                config.cc,
-                seed=seed,
-                device=device,
-                normalization=normalization,
-                augmentations=names,
-                weights=weights,
-                arithmetic=self._arithmetic,
-            )
+        if not trained and (self._use_cc or job.soft_labels) and len(classes) > 1:
+            trained = train_networks(classes, config.cc, lens, seed, self._arithmetic)
         self._teachers = trained if job.soft_labels else None
         pool = trained if self._use_cc else ()
-        embedders = make_embedders(config, sampler, embedder, self._arithmetic, names, seed, normalization, device)
+        embedders = make_embedders(config, sampler, embedder, self._arithmetic, lens, seed)
         in_place = self._arithmetic.captures(device)
-        self._draws = Draws(config, sampler, embedders, pool, cost.feature_bytes // 4, seed, device, in_place)
+        self._draws = Draws(config, sampler, embedders, pool, cost.feature_bytes // 4, seed, in_place)
         chunk = _chunk(config, cost, sampler, shown, pool, device)
-        self._step = ImageStep(config, sampler, normalization, self._arithmetic, chunk, objective)
-        self._plateau = Plateau(held_out, config, seed, normalization, device, embedder) if held_out else None
+        self._step = ImageStep(config, sampler, lens, self._arithmetic, chunk, objective)
+        self._plateau = Plateau(held_out, config, seed, lens, job.embedder) if held_out else None
         self._optimizer = torch.optim.SGD([self.synthetic], lr=config.lr, momentum=config.momentum)
         self._schedule = _schedule(self._optimizer, config)
         self._iteration = 0
@@ -295,7 +279,7 @@ class Distillation:
         memory = ExemplarSet.from_classes(by_class, metadata, partition=self._config.factor)
         if self._teachers is None:
             return memory
-        return add_soft_labels(memory, self._teachers, self._normalization, self._device)
+        return add_soft_labels(memory, self._teachers, self._lens)
 
     def _check_finite(self) -> None:
         broken = (~self.synthetic.detach().flatten(1).isfinite().all(1)).nonzero()

@@ -55,9 +55,9 @@ class DistillJob:
     soft_labels: bool = False
 
     @property
-    def augmentations(self) -> tuple[str, ...]:
-        """Those in force."""
-        return tuple(self.config.augment) if self.config.augment is not None else self.lens.augmentations
+    def lens_in_force(self) -> Lens:
+        """The lens with the augmentations that the configuration names, if it names any."""
+        return self.lens.augmented_by(self.config.augment)
 
     def slower(self, factor: float) -> "DistillJob":
         """The same at another learning rate, once more at most."""

@@ -3,10 +3,9 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from iid_cl.files import State
 from iid_cl.memory.exemplars import Exemplars, ExemplarSet
 from iid_cl.memory.files import memory_of_state, memory_state
-
-State = dict[str, Any]
 
 
 class Journal:

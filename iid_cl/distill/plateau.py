@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from iid_cl.config.distill import DistillConfig
-from iid_cl.data.images import Normalization
+from iid_cl.data.lens import Lens
 from iid_cl.distill.losses import matching_terms, real_statistics
 from iid_cl.errors import UserError
 from iid_cl.memory.partition import expand
@@ -57,19 +57,18 @@ class Plateau:
         held_out: Mapping[int, Tensor],
         config: DistillConfig,
         seed: int,
-        normalization: Normalization,
-        device: torch.device,
+        lens: Lens,
         embedder: Network | None = None,
     ) -> None:
         # means and covariances, whatever is matched; an objective may imply a partition
         self._config = config.model_copy(update={"objective": "dm", "partition": config.factor})
-        generator = make_generator(seed, "plateau", device=device if embedder is not None else "cpu")
-        real = [normalization.apply(held_out[label].to(device)) for label in sorted(held_out)]
+        generator = make_generator(seed, "plateau", device=lens.device if embedder is not None else "cpu")
+        real = [lens.show(held_out[label]) for label in sorted(held_out)]
         shape = (real[0].shape[1], real[0].shape[2], real[0].shape[3])
 
         def fresh() -> Network:
             if embedder is None:
-                return build_network(config.embedder, shape, 1, generator, device)
+                return build_network(config.embedder, shape, 1, generator, lens.device)
             network = copy.deepcopy(embedder).requires_grad_(False)
             initialize(network, generator)
             return network

@@ -1,12 +1,14 @@
 """Random draws per class: each class has a stream of its own, so that its images don't depend on the others'."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from iid_cl.data.augmentation import UNIFORMS, Parameters, make_parameters
+from iid_cl.data.classes import Classes
+from iid_cl.data.lens import Lens
 from iid_cl.distill.representative import similar_groups
 from iid_cl.seeding import make_generator
 
@@ -19,28 +21,27 @@ class ClassSampler:
     Each class walks through its images in shuffled passes without replacement; a class with fewer images
     than the batch repeats them evenly. With ``representative``, each batch takes one image from each of as many
     equal groups of similar images, see :func:`similar_groups`, where the class has so many; every image is as likely
-    as any other. The images of a class in ``weights`` (n_c,) are drawn with replacement instead, each as often as it
+    as any other. The images of a class that has weights are drawn with replacement instead, each as often as it
     weighs.
+
+    Args:
+        classes: the images, and their weights.
+        batch: real images per class and draw.
+        lens: says which augmentations to draw from, and where the images go.
+        seed: of each class's stream.
+        representative: see above.
     """
 
-    def __init__(
-        self,
-        images_by_class: Mapping[int, Tensor],
-        batch: int,
-        augmentations: Sequence[str],
-        seed: int,
-        device: torch.device,
-        representative: bool = False,
-        weights: Mapping[int, Tensor] | None = None,
-    ) -> None:
+    def __init__(self, classes: Classes, batch: int, lens: Lens, seed: int, representative: bool = False) -> None:
+        images_by_class = classes.images
         self._classes = sorted(images_by_class)
-        self._weights = [(weights or {}).get(c) for c in self._classes]
+        self._weights = [classes.weights.get(c) for c in self._classes]
         self._counts = [len(images_by_class[c]) for c in self._classes]
         self._offsets = [sum(self._counts[:i]) for i in range(len(self._counts))]
         # the experience's images, on the device once, as uint8
-        self._images = torch.cat([images_by_class[c] for c in self._classes]).to(device)
+        self._images = torch.cat([images_by_class[c] for c in self._classes]).to(lens.device)
         counts = torch.tensor(self._counts)
-        self._labels = torch.arange(len(self._classes)).repeat_interleave(counts).to(device)
+        self._labels = torch.arange(len(self._classes)).repeat_interleave(counts).to(lens.device)
         self._generators = [make_generator(seed, "class", c) for c in self._classes]
         self._rests = [torch.empty(0, dtype=torch.int64) for _ in self._classes]
         self._orders: list[Tensor | None] = [
@@ -50,7 +51,7 @@ class ClassSampler:
             for c in self._classes
         ]
         self._batch = batch
-        self._augmentations = augmentations
+        self._augmentations = lens.augmentations
         self._begun = 0  # draws before the block at hand
         self._handed_out = 0  # of the block at hand
         self._before_block = self._streams()

@@ -6,7 +6,7 @@ from torch import Tensor
 from iid_cl.compute.arithmetic import Arithmetic
 from iid_cl.config.distill import DistillConfig
 from iid_cl.data.augmentation import Parameters, augment
-from iid_cl.data.images import Normalization
+from iid_cl.data.lens import Lens
 from iid_cl.distill.draws import Draw
 from iid_cl.distill.losses import (
     Objective,
@@ -33,7 +33,7 @@ class ImageStep:
     Args:
         config: the objective.
         sampler: has the real images.
-        normalization: what networks see.
+        lens: how networks see images.
         arithmetic: number format and compilation.
         chunk: classes at a time.
         objective: a matching loss of the user's own in place of the configured one.
@@ -43,14 +43,14 @@ class ImageStep:
         self,
         config: DistillConfig,
         sampler: ClassSampler,
-        normalization: Normalization,
+        lens: Lens,
         arithmetic: Arithmetic,
         chunk: int,
         objective: Objective | None = None,
     ) -> None:
         self._config = config
         self._sampler = sampler
-        self._normalization = normalization
+        self._lens = lens
         self._arithmetic = arithmetic
         self._objective = objective
         self.chunk = chunk
@@ -97,7 +97,7 @@ class ImageStep:
             here = slice(first, first + self.chunk)
             if first not in self._statistics:
                 with torch.no_grad():
-                    real = self._normalization.apply(self._sampler.real(draw.rows[here]))
+                    real = self._lens.show(self._sampler.real(draw.rows[here]))
                     self._statistics[first] = self._observe(real, draw.parameters[here], draw.psi, draw.frequencies)
             images = synthetic.detach()[here].requires_grad_()
             phi = None if draw.phi is None else TrainedNetwork(draw.phi.network, draw.phi.spread[here])

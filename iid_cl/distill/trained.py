@@ -1,7 +1,7 @@
 """Networks trained on the current experience: for class centralization, soft labels and herding."""
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 
 from iid_cl.compute.arithmetic import Arithmetic
-from iid_cl.compute.classifier import predict, train_classifier
+from iid_cl.compute.classifier import Training, predict, train_classifier
 from iid_cl.config.distill import CentralizationConfig
-from iid_cl.data.images import Normalization
+from iid_cl.data.classes import Classes
+from iid_cl.data.lens import Lens
 from iid_cl.distill.objectives import spread
 from iid_cl.memory.exemplars import Exemplars
 from iid_cl.nets import Network, build_network
@@ -31,15 +32,7 @@ class TrainedNetwork:
 
 
 def train_networks(
-    images_by_class: Mapping[int, Tensor],
-    config: CentralizationConfig,
-    *,
-    seed: int,
-    device: torch.device,
-    normalization: Normalization,
-    augmentations: Sequence[str],
-    weights: Mapping[int, Tensor] | None = None,
-    arithmetic: Arithmetic | None = None,
+    classes: Classes, config: CentralizationConfig, lens: Lens, seed: int, arithmetic: Arithmetic | None = None
 ) -> list[TrainedNetwork]:
     """Trains networks for class centralization on the current experience's real images and nothing else.
 
@@ -47,71 +40,57 @@ def train_networks(
     all stay in memory, none is reloaded from disk.
 
     Args:
-        images_by_class: uint8 images (n_c, C, H, W) of each class of the current experience.
+        classes: the images of the current experience. Where any of them have weights, an epoch draws images by weight.
         config: architecture, trainings, epochs, snapshots.
-        weights: how many images each image of a class stands for, (n_c,) floating point; classes that are left out
-            hold images that stand for themselves. With any, an epoch draws images by them.
+        lens: how networks see images.
+        seed: of weights and training.
         arithmetic: of the trainings, by default as :func:`iid_cl.compute.classifier.train_classifier` says.
 
     Returns:
         ``trainings * snapshots`` networks (fewer when there are fewer epochs than snapshots).
     """
-    classes = sorted(images_by_class)
-    images = torch.cat([normalization.apply(images_by_class[c].to(device)) for c in classes])
-    counts = torch.tensor([len(images_by_class[c]) for c in classes])
-    labels = torch.arange(len(classes)).repeat_interleave(counts).to(device)
-    shape = (images.shape[1], images.shape[2], images.shape[3])
-    given = weights or {}
-    every = [given.get(c, torch.ones(len(images_by_class[c]), dtype=torch.float64)) for c in classes]
-    samples = [normalization.apply(_sample(images_by_class[c], given.get(c)).to(device)) for c in classes]
-    kept_epochs = {round(config.epochs * (i + 1) / config.snapshots) for i in range(config.snapshots)}
+    labels = sorted(classes.images)
+    images = torch.cat([lens.show(classes.images[c]) for c in labels])
+    counts = torch.tensor([len(classes.images[c]) for c in labels])
+    targets = torch.arange(len(labels)).repeat_interleave(counts).to(lens.device)
+    samples = [lens.show(_sample(classes.images[c], classes.weights.get(c))) for c in labels]
+    snapshot_epochs = {round(config.epochs * (i + 1) / config.snapshots) for i in range(config.snapshots)}
     pool: list[TrainedNetwork] = []
 
-    for training in range(config.trainings):
-        network = build_network(config.network, shape, len(classes), make_generator(seed, "weights", training), device)
+    for number in range(config.trainings):
+        weights = make_generator(seed, "weights", number)
+        network = build_network(config.network, classes.shape, len(labels), weights, lens.device)
 
         def keep(epoch: int, network: Network = network) -> None:
-            if epoch in kept_epochs:
+            if epoch in snapshot_epochs:
                 snapshot = copy.deepcopy(network).eval().requires_grad_(False)
                 pool.append(TrainedNetwork(snapshot, _real_spread(snapshot, samples)))
                 network.train()
 
         train_classifier(
-            network, images, labels, epochs=config.epochs, batch_size=64, lr=0.01, momentum=0.9, weight_decay=5e-4,
-            augmentations=augmentations, generator=make_generator(seed, "training", training), lr_drop=False,
-            weights=torch.cat(every) if given else None, arithmetic=arithmetic, after_epoch=keep,
+            network, images, targets, Training(config.epochs, batch_size=64, lr_drop=False),
+            augmentations=lens.augmentations, generator=make_generator(seed, "training", number),
+            weights=_joined_weights(classes), arithmetic=arithmetic, after_epoch=keep,
         )  # fmt: skip
     return pool
 
 
-def label_softly(
-    memory: Memory,
-    images_by_class: Mapping[int, Tensor],
-    config: CentralizationConfig,
-    *,
-    seed: int,
-    device: torch.device,
-    normalization: Normalization,
-    augmentations: Sequence[str],
-    weights: Mapping[int, Tensor] | None = None,
-) -> Memory:
+def _joined_weights(classes: Classes) -> Tensor | None:
+    """Weights of all images in the classes' order; None where every image stands for itself."""
+    if not classes.weights:
+        return None
+    plain = {c: torch.ones(len(images), dtype=torch.float64) for c, images in classes.images.items()}
+    return torch.cat([classes.weights.get(c, plain[c]) for c in sorted(classes.images)])
+
+
+def label_softly(memory: Memory, classes: Classes, config: CentralizationConfig, lens: Lens, seed: int) -> Memory:
     """:func:`add_soft_labels` by networks trained on the images that the memory was made from.
 
-    The arguments are those of :func:`train_networks`. A single class leaves networks nothing to tell apart, and none is
-    trained.
+    The arguments are those of :func:`train_networks`. No network is trained for a single class, which leaves it nothing
+    to tell apart.
     """
-    trained: list[TrainedNetwork] = []
-    if len(images_by_class) > 1:
-        trained = train_networks(
-            images_by_class,
-            config,
-            seed=seed,
-            device=device,
-            normalization=normalization,
-            augmentations=augmentations,
-            weights=weights,
-        )
-    return add_soft_labels(memory, trained, normalization, device)
+    trained = train_networks(classes, config, lens, seed) if len(classes) > 1 else []
+    return add_soft_labels(memory, trained, lens)
 
 
 def _sample(images: Tensor, weights: Tensor | None) -> Tensor:
@@ -129,15 +108,13 @@ def _real_spread(network: Network, samples: Sequence[Tensor]) -> Tensor:
 
 
 @torch.no_grad()
-def add_soft_labels(
-    memory: Memory, trained: Sequence[TrainedNetwork], normalization: Normalization, device: torch.device
-) -> Memory:
+def add_soft_labels(memory: Memory, trained: Sequence[TrainedNetwork], lens: Lens) -> Memory:
     """Stores with each decoded image its class probabilities, averaged over the trained networks.
 
     Without networks (an experience of one class) each image belongs to its class entirely.
     """
-    images = normalization.apply(memory.decoded().images.to(device))
+    images = lens.show(memory.decoded().images)
     if not trained:
         return memory.with_soft_labels(torch.ones(len(images), 1), memory.classes)
-    scores = [torch.cat(list(predict(one.network, images))).softmax(1) for one in trained]
+    scores = [torch.cat(list(predict(each.network, images))).softmax(1) for each in trained]
     return memory.with_soft_labels(torch.stack(scores).mean(0), memory.classes)

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 import torch
 
 from iid_cl.compute.arithmetic import for_training
-from iid_cl.compute.classifier import accuracy, train_classifier
+from iid_cl.compute.classifier import Training, accuracy, train_classifier
 from iid_cl.config.distill import NetworkConfig
 from iid_cl.config.experiment import EvaluateConfig
 from iid_cl.data.images import LabelledImages, Normalization
+from iid_cl.data.lens import Lens
 from iid_cl.memory.exemplars import Exemplars
 from iid_cl.nets import build_network
 from iid_cl.seeding import make_generator
@@ -29,6 +30,9 @@ class Judgement:
         return sum(self.accuracies) / len(self.accuracies)
 
 
+OnNetwork = Callable[[NetworkConfig, int, float], None]
+
+
 def judge(
     memory: Exemplars,
     test: LabelledImages,
@@ -38,7 +42,7 @@ def judge(
     augmentations: Sequence[str],
     seed: int,
     device: torch.device,
-    on_network: Callable[[NetworkConfig, int, float], None] | None = None,
+    on_network: OnNetwork | None = None,
 ) -> list[Judgement]:
     """Trains ``config.networks`` networks of each architecture on ``memory``, each from weights of its own.
 
@@ -57,42 +61,46 @@ def judge(
     Returns:
         A judgement per architecture: ``config.network``, then those of ``config.transfer``.
     """
-    classes = memory.classes
-    test = test.of_classes(classes)
-    test_images = normalization.apply(test.images.to(device))
-    test_labels = test.labels.to(device)
-    images = normalization.apply(memory.decoded().images.to(device))
-    labels = memory.targets(classes[-1] + 1).to(device)
-
-    def train(architecture: NetworkConfig, number: int) -> float:
-        shape = (images.shape[1], images.shape[2], images.shape[3])
-        weights = make_generator(seed, "scratch weights", number)
-        network = build_network(architecture, shape, classes[-1] + 1, weights, device)
-        shown = config.networks * config.epochs * len(images)  # one compilation serves all networks
-        train_classifier(
-            network,
-            images,
-            labels,
-            epochs=config.epochs,
-            batch_size=config.batch_size,
-            lr=config.lr,
-            momentum=config.momentum,
-            weight_decay=config.weight_decay,
-            augmentations=augmentations,
-            generator=make_generator(seed, "scratch training", number),
-            arithmetic=for_training(network, shape, shown, device, config.precision, config.compile),
-        )
-        return accuracy(network, test_images, test_labels)
-
+    exam = _Exam(memory, test, config, Lens(normalization, tuple(augmentations), device), seed)
     judgements = []
     for architecture in (config.network, *config.transfer):
         judgement = Judgement(architecture, [])
-        for number, value in enumerate(_in_turn(train, architecture, config, device), start=1):
+        for number, value in enumerate(_in_turn(exam.train_and_test, architecture, config, device), start=1):
             judgement.accuracies.append(value)
             if on_network is not None:
                 on_network(architecture, number, value)
         judgements.append(judgement)
     return judgements
+
+
+class _Exam:
+    """What every network trains on and is tested by, on the device."""
+
+    def __init__(self, memory: Exemplars, test: LabelledImages, config: EvaluateConfig, lens: Lens, seed: int) -> None:
+        self._config, self._lens, self._seed = config, lens, seed
+        self._classes = memory.classes[-1] + 1
+        self._images = lens.show(memory.decoded().images)
+        self._targets = memory.targets(self._classes).to(lens.device)
+        test = test.of_classes(memory.classes)
+        self._test_images, self._test_labels = lens.show(test.images), test.labels.to(lens.device)
+
+    def train_and_test(self, architecture: NetworkConfig, number: int) -> float:
+        """The test accuracy of network ``number``, trained on the memory."""
+        config, images, device = self._config, self._images, self._lens.device
+        shape = (images.shape[1], images.shape[2], images.shape[3])
+        weights = make_generator(self._seed, "scratch weights", number)
+        network = build_network(architecture, shape, self._classes, weights, device)
+        shown = config.networks * config.epochs * len(images)  # one compilation serves all networks
+        train_classifier(
+            network,
+            images,
+            self._targets,
+            Training(config.epochs, config.batch_size, config.lr, config.momentum, config.weight_decay),
+            augmentations=self._lens.augmentations,
+            generator=make_generator(self._seed, "scratch training", number),
+            arithmetic=for_training(network, shape, shown, device, config.precision, config.compile),
+        )
+        return accuracy(network, self._test_images, self._test_labels)
 
 
 def _in_turn(

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from iid_cl.errors import UserError
-from iid_cl.launch.launch import RETRIES, Failure, Jobs, Launch, attempt, lost
+from iid_cl.launch.jobs import RETRIES, Failure, Jobs, Launch, attempt, lost
 
 T = TypeVar("T")
 

@@ -7,11 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 from torch import Tensor
 
 from iid_cl.errors import UserError, shown
-from iid_cl.files import write_bytes
+from iid_cl.files import save_tensors
 from iid_cl.memory.exemplars import Exemplars, ExemplarSet
 from iid_cl.memory.jpeg import JpegSet
 from iid_cl.memory.soft_labels import SoftLabels
@@ -91,12 +90,6 @@ def memory_state(memory: Exemplars) -> dict[str, Any]:
 def memory_of_state(state: Mapping[str, Any]) -> Exemplars:
     """The memory that :func:`memory_state` describes."""
     return _memory(state["tensors"], json.loads(state["metadata"]), state["partition"], state["shape"])
-
-
-def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str] | None = None) -> None:
-    """Writes a safetensors file atomically."""
-    contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    write_bytes(path, save(contiguous, metadata))
 
 
 def _checked(path: Path, tensors: Mapping[str, Tensor], header: dict[str, Any]) -> Exemplars:

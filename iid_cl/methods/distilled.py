@@ -88,19 +88,8 @@ class Distilled(Method):
         memory = mixture(arrived, space, self.stored, share, distil=distil, ordering=ordering, soft_width=width)
         if not self.soft_labels:
             return memory
-        lens = scene.lens
-        if self.config.augment is not None:
-            lens = replace(lens, augmentations=tuple(self.config.augment))
-        return label_softly(
-            memory,
-            arrived.images,
-            self.config.cc,
-            seed=derive_seed(seed, "soft labels"),
-            device=lens.device,
-            normalization=lens.normalization,
-            augmentations=lens.augmentations,
-            weights=arrived.weights,
-        )
+        lens = scene.lens.augmented_by(self.config.augment)
+        return label_softly(memory, arrived, self.config.cc, lens, derive_seed(seed, "soft labels"))
 
     def distil(
         self, classes: Classes, count: int, lens: Lens, watch: Watch, seed: int, *, soft_labels: bool = False

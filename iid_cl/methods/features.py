@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from iid_cl.config.distill import CentralizationConfig, NetworkConfig
+from iid_cl.data.classes import Classes
 from iid_cl.data.lens import Lens
 from iid_cl.distill.trained import train_networks
 from iid_cl.memory.selection import FeatureExtractor
@@ -18,14 +19,7 @@ def trained_features(network: NetworkConfig, training: CentralizationConfig) -> 
     once = training.model_copy(update={"trainings": 1, "snapshots": 1, "network": network})
 
     def make(images: Mapping[int, Tensor], lens: Lens, generator: torch.Generator) -> FeatureExtractor:
-        (trained,) = train_networks(
-            images,
-            once,
-            seed=draw_seed(generator),
-            device=lens.device,
-            normalization=lens.normalization,
-            augmentations=lens.augmentations,
-        )
+        (trained,) = train_networks(Classes(images), once, lens, draw_seed(generator))
         return trained.network.features
 
     return make

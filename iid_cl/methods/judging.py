@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from iid_cl.compute.classifier import predict, train_classifier
+from iid_cl.compute.classifier import Training, predict, train_classifier
 from iid_cl.config.distill import NetworkConfig
 from iid_cl.data.images import LabelledImages
 from iid_cl.data.lens import Lens
@@ -77,11 +77,15 @@ def held_out_losses(
             one = build_network(
                 network, shape, max(candidate.classes) + 1, make_generator(seed, "weights", turn), lens.device
             )
+            epochs = max(1, UPDATES // -(-len(mixed) // BATCH))
             train_classifier(
-                one, lens.show(mixed.images), mixed.labels.to(lens.device),
-                epochs=max(1, UPDATES // -(-len(mixed) // BATCH)), batch_size=BATCH, lr=0.01, momentum=0.9,
-                weight_decay=5e-4, augmentations=lens.augmentations, generator=draws,
-            )  # fmt: skip
+                one,
+                lens.show(mixed.images),
+                mixed.labels.to(lens.device),
+                Training(epochs, BATCH),
+                augmentations=lens.augmentations,
+                generator=draws,
+            )
             with torch.no_grad():
                 scores = torch.cat(list(predict(one, images)))
                 total += functional.cross_entropy(scores, labels, reduction="none").cpu() / TRIALS

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from iid_cl.budget import Budget
+from iid_cl.config.experiment import Config
 from iid_cl.data.classes import Classes
 from iid_cl.data.images import LabelledImages, Normalization
 from iid_cl.data.lens import Lens
@@ -18,6 +19,7 @@ from iid_cl.memory.files import memory_of_state, memory_state
 from iid_cl.memory.space import Space
 from iid_cl.memory.storage import no_room
 from iid_cl.methods.base import Features, Method, Scene, no_features
+from iid_cl.methods.build import make_method
 from iid_cl.seeding import make_generator
 
 LABEL_RANGE = 2**15  # memories keep class indices in 16 bits, with sign
@@ -34,8 +36,9 @@ class Memory:
     for as many images as it stands for. A class of one task label is another one than the same class of another.
 
     Args:
-        method: how classes are condensed.
-        budget: how much they may take.
+        method: how classes are condensed, or the name of a method of :data:`iid_cl.config.methods.METHODS` with its
+            default settings.
+        budget: how much they may take; a number is one of images per class.
         seed: of every random draw.
         normalization: how networks that look at images for the memory see them; None: measured on the first images.
         augmentations: transformations to draw from where the method's settings name none.
@@ -46,18 +49,29 @@ class Memory:
         keys: class index and task label of each class of ``exemplars``.
         stands_for: how many images of the stream each class stands for.
         updates: how often the memory has been renewed.
+
+    >>> import torch
+    >>> from iid_cl.data.images import LabelledImages
+    >>> draws = torch.Generator().manual_seed(0)
+    >>> images = torch.randint(256, (40, 1, 8, 8), dtype=torch.uint8, generator=draws)
+    >>> memory = Memory("random", 3)
+    >>> memory.update(LabelledImages(images, torch.arange(40) % 2))
+    >>> memory.exemplars.classes, memory.nbytes  # six images of 64 bytes and a label of two
+    ([0, 1], 396)
     """
 
     def __init__(
         self,
-        method: Method,
-        budget: Budget,
+        method: Method | str = "auto",
+        budget: Budget | int = 10,
         *,
         seed: int = 0,
         normalization: Normalization | None = None,
         augmentations: tuple[str, ...] = AUGMENTATIONS,
     ) -> None:
-        self.method, self.budget, self.seed = method, budget, seed
+        self.method = make_method(Config(), method) if isinstance(method, str) else method
+        self.budget = Budget(ipc=budget) if isinstance(budget, int) else budget
+        self.seed = seed
         self.normalization, self.augmentations = normalization, augmentations
         self.exemplars: Exemplars | None = None
         self.keys: dict[int, tuple[int, int]] = {}

@@ -10,9 +10,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from iid_cl.compare.grid import cells
 from iid_cl.compute.devices import resolve_device
 from iid_cl.config.experiment import Config
+from iid_cl.config.grid import cells
 from iid_cl.config.methods import MethodName
 from iid_cl.data.available import require
 from iid_cl.data.datasets import load_dataset
@@ -22,7 +22,7 @@ from iid_cl.errors import printable
 from iid_cl.precheck.fits import check_methods, check_network
 from iid_cl.precheck.plan import Step, plan
 from iid_cl.precheck.probe import Estimate, Speed, estimate
-from iid_cl.runs.run import headline
+from iid_cl.terminal.headline import headline
 from iid_cl.terminal.screen import emit, print_table, width_of
 
 SHOWN_CLASSES = 6
@@ -78,7 +78,7 @@ def _estimate(
         emit(console, "estimate", method=method, total_seconds=found.total, **asdict(found),
              speeds={name: asdict(speed) for name, speed in speeds.items()})  # fmt: skip
         _say(console, f"  From {_tried(speeds)} on {device}, tried just now.")
-        if method == "auto" and len(plans[method]) > 1:
+        if len(plans[method]) > 1 and any(step.judged for step in plans[method]):
             _say(console, f"  If it keeps {begun(plans[method])}, with which it begins.")
     if len(methods) > 1:
         _say(console, f"Estimate for all: {duration(total)}.")

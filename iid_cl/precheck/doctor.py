@@ -9,13 +9,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal
 
 from rich.console import Console
 from rich.text import Text
 
 from iid_cl import __version__
-from iid_cl.config.experiment import Dataset
+from iid_cl.config.datasets import DATASETS
 from iid_cl.errors import printable
 from iid_cl.terminal.screen import emit
 
@@ -129,7 +129,7 @@ def _compute(device: str) -> None:
 
 
 def _data(data_root: Path | None) -> Iterator[Finding]:
-    from iid_cl.data.available import KNOWN, missing_files
+    from iid_cl.data.available import missing_files
     from iid_cl.data.datasets import default_data_root
 
     root = data_root if data_root is not None else default_data_root()
@@ -137,10 +137,10 @@ def _data(data_root: Path | None) -> Iterator[Finding]:
     free = shutil.disk_usage(there).free / 2**30
     yield Finding("ok" if free >= 1 else "note", "data root", f"{root}{'' if root.is_dir() else ' (not there yet)'}, "
                   f"{free:.1f} GiB free")  # fmt: skip
-    for name in get_args(Dataset):
+    for name in DATASETS:
         missing = missing_files(name, data_root)
-        said = KNOWN[name].how if name == "digits" else "there"
-        yield Finding("note" if missing else "ok", name, f"not there; {KNOWN[name].how}" if missing else said)
+        said = DATASETS[name].how if not DATASETS[name].files else "there"
+        yield Finding("note" if missing else "ok", name, f"not there; {DATASETS[name].how}" if missing else said)
 
 
 def _attempt(action: Callable[[], object]) -> str | None:

@@ -18,16 +18,13 @@ from safetensors.torch import save
 from torch import Tensor
 
 from iid_cl.errors import UserError
-from iid_cl.files import read_text, write_bytes
+from iid_cl.files import State, read_text, write_bytes
 
 STATE = "state"  # the folder's name in a run directory
 FORMAT = "iid-cl checkpoint"
 VERSION = 1
 KEPT = 2
 MOST_MANIFEST = 2**12  # bytes
-
-State = dict[str, Any]
-"""Nested dicts, lists, numbers, text, None and tensors."""
 
 
 class Checkpoints:

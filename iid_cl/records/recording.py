@@ -12,9 +12,8 @@ from torch import Tensor
 
 from iid_cl.data.images import ImageDataset
 from iid_cl.errors import UserError
-from iid_cl.files import read_text, write_bytes
+from iid_cl.files import read_text, save_tensors, write_bytes
 from iid_cl.memory.exemplars import Exemplars
-from iid_cl.memory.files import save_tensors
 from iid_cl.nets import Network
 
 FORMAT = "iid-cl recording"
@@ -33,7 +32,7 @@ def moments(iterations: int) -> frozenset[int]:
 
 
 @dataclass
-class Distillation:
+class RecordedDistillation:
     """Some classes of an experience, condensed together.
 
     Attributes:
@@ -77,11 +76,11 @@ class Recording:
 
     def __init__(self, class_names: Sequence[str]) -> None:
         self.class_names = list(class_names)
-        self.kept: list[Distillation] = []
+        self.kept: list[RecordedDistillation] = []
         self.features: dict[str, Features] = {}
         self._shown = max(1, min(10, IMAGES // max(1, len(self.class_names))))  # images of a class
         self._method, self._experience = "", 0
-        self._open: list[Distillation] = []
+        self._open: list[RecordedDistillation] = []
 
     def begin(self, method: str, experience: int) -> None:
         """What follows belongs to this method and experience."""
@@ -91,7 +90,7 @@ class Recording:
         """Keeps the first images of each class; iteration 0 begins a distillation."""
         images = {label: each[: self._shown].clone() for label, each in memory.by_class().items()}
         if iteration == 0:
-            self._open.append(Distillation(self._method, self._experience, sorted(images)))
+            self._open.append(RecordedDistillation(self._method, self._experience, sorted(images)))
         self._open[-1].images[iteration] = images
 
     def on_step(self, iteration: int, losses: Mapping[str, float]) -> None:
@@ -211,7 +210,7 @@ def read_recording(directory: Path, prefix: str = "") -> Recording | None:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, not a mapping
         recording = Recording([str(name) for name in header["class_names"]])
         recording.kept = [
-            Distillation(str(one["method"]), int(one["experience"]), [int(c) for c in one["classes"]])
+            RecordedDistillation(str(one["method"]), int(one["experience"]), [int(c) for c in one["classes"]])
             for one in header["distillations"]
         ]
         for name, tensor in tensors.items():
@@ -243,11 +242,13 @@ def _bytes(images: Tensor) -> list[bytes]:
     return [image.numpy().tobytes() for image in images.contiguous()]
 
 
-def _packed(one: Distillation) -> dict[str, Any]:
+def _packed(one: RecordedDistillation) -> dict[str, Any]:
     images = {str(i): {str(label): each for label, each in found.items()} for i, found in one.images.items()}
     return {**vars(one), "images": images, "losses": [[i, dict(terms)] for i, terms in one.losses]}
 
 
-def _unpacked(state: Mapping[str, Any]) -> Distillation:
+def _unpacked(state: Mapping[str, Any]) -> RecordedDistillation:
     images = {int(i): {int(label): each for label, each in found.items()} for i, found in state["images"].items()}
-    return Distillation(**{**state, "images": images, "losses": [(i, dict(terms)) for i, terms in state["losses"]]})
+    return RecordedDistillation(
+        **{**state, "images": images, "losses": [(i, dict(terms)) for i, terms in state["losses"]]}
+    )

@@ -8,8 +8,9 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from iid_cl.compare.grid import Budget, budget_of, cell_name
+from iid_cl.budget import Budget
 from iid_cl.config.experiment import Config
+from iid_cl.config.grid import cell_name
 from iid_cl.config.reading import load_config
 from iid_cl.errors import UserError
 from iid_cl.files import read_text
@@ -110,7 +111,7 @@ def _runs(directories: Sequence[Path]) -> Collected:
     for members in groups.values():
         prefix = f"{members[0].path.name}: " if len(groups) > 1 else ""
         for source in members:
-            place = source.config.train.mode, budget_of(source.config)
+            place = source.config.train.mode, source.config.memory.budget
             for result in _results(source):
                 bound = not result.memory_images
                 mode, budget = (None, None) if bound else place
@@ -122,7 +123,7 @@ def _runs(directories: Sequence[Path]) -> Collected:
             stem = "memory" if method == first.config.memory.method else f"memory-{method}"
             file = first.path / f"{stem}.safetensors"
             if file.is_file():
-                place = first.config.train.mode, budget_of(first.config)
+                place = first.config.train.mode, first.config.memory.budget
                 shown = prefix + method
                 pictured.append(
                     Pictured(shown, method, first.config.seed, place, load_memory(file), _of(recording, method))
@@ -143,12 +144,12 @@ def _comparison(directory: Path) -> Collected:
             Measured(
                 str(one["label"]),
                 None if one["mode"] is None else str(one["mode"]),
-                None if one["budget"] is None else next((str(k), int(v)) for k, v in one["budget"].items()),
+                None if one["budget"] is None else Budget(**{key: int(value) for key, value in one["budget"].items()}),
                 _RESULT.validate_python(one["result"]),
             )
             for one in records
         ]
-    except (KeyError, TypeError, ValueError, AttributeError, StopIteration) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, UserError) as error:
         raise UserError(f"{file}: is damaged ({_short(error)}); the same `iid-cl compare --out` mends it.") from None
     if not measured:
         raise UserError(f"{directory}: no cell of this comparison has finished; go on with it first.")

@@ -1,7 +1,7 @@
 """What a comparison found: a row per method, mode and budget, whether it was fair, and a table of it."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from statistics import mean
 from typing import Any
 
@@ -9,6 +9,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
+from iid_cl.budget import Budget
 from iid_cl.records.result import Result
 from iid_cl.report.statistics import interval, paired_difference, percent_interval
 
@@ -24,7 +25,7 @@ class Measured:
 
     label: str
     mode: str | None
-    budget: tuple[str, int] | None
+    budget: Budget | None
     result: Result
 
 
@@ -38,7 +39,7 @@ class Row:
 
     label: str
     mode: str | None
-    budget: tuple[str, int] | None
+    budget: Budget | None
     seeds: tuple[int, ...]
     final: Spread
     difference: Spread | None
@@ -54,10 +55,14 @@ class Row:
         """Of condensing and training."""
         return self.condense_seconds + self.train_seconds
 
+    def plain(self) -> dict[str, Any]:
+        """The row as plain JSON, its budget as key and amount."""
+        return {**asdict(self), "budget": None if self.budget is None else self.budget.pair}
+
 
 def summarise(cells: Sequence[Measured], baseline: str | None) -> list[Row]:
     """A row per method, mode and budget, in the order of the cells but with the bounds last."""
-    groups: dict[tuple[str, str | None, tuple[str, int] | None], list[Result]] = {}
+    groups: dict[tuple[str, str | None, Budget | None], list[Result]] = {}
     for cell in cells:
         groups.setdefault((cell.label, cell.mode, cell.budget), []).append(cell.result)
     rows = []
@@ -84,10 +89,10 @@ def summarise(cells: Sequence[Measured], baseline: str | None) -> list[Row]:
         )
     modes = list(dict.fromkeys(row.mode for row in rows))
     # the bounds, without a budget, last
-    return sorted(rows, key=lambda row: (row.budget is None, modes.index(row.mode), row.budget or ("", 0)))
+    return sorted(rows, key=lambda row: (row.budget is None, modes.index(row.mode), row.budget))
 
 
-def unequal_bytes(rows: Sequence[Row], allowed: Callable[[tuple[str, int]], int]) -> dict[Row, str]:
+def unequal_bytes(rows: Sequence[Row], allowed: Callable[[Budget], int]) -> dict[Row, str]:
     """Memories above what their budget allows, or more than 5 % below the largest of the others, and why.
 
     Args:
@@ -136,7 +141,7 @@ def comparison_table(
     left_out |= set() if width >= FULL else {2, 3} if width >= MIDDLING else {1, 2, 3, 5, 6}
     for heading in (heading for i, heading in enumerate(headings) if i not in left_out):
         table.add_column(heading, justify="right", no_wrap=True)
-    shown: tuple[str | None, tuple[str, int] | None] | None = None
+    shown: tuple[str | None, Budget | None] | None = None
     most = max((len(row.seeds) for row in rows), default=0)
     for row in rows:
         if shown != (row.mode, row.budget):
@@ -158,11 +163,11 @@ def comparison_table(
     return table
 
 
-def place(mode: str | None, budget: tuple[str, int] | None) -> str:
+def place(mode: str | None, budget: Budget | None) -> str:
     """Where in the comparison, in words: ``replay, ipc 5``."""
     if mode is None or budget is None:
         return "bounds"
-    return f"{mode.replace('_', ' ')}, {budget[0]} {budget[1]:,}"
+    return f"{mode.replace('_', ' ')}, {budget.key} {budget.amount:,}"
 
 
 def _over(results: Sequence[Result], value: Callable[[Result], float | None]) -> Spread | None:

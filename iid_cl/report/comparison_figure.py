@@ -52,20 +52,20 @@ def save_comparison_figure(path: Path, rows: Sequence[Row], title: str) -> None:
 def _lines(axes: Any, rows: Sequence[Row], labels: Sequence[str]) -> None:
     budgets = sorted({row.budget for row in rows if row.budget is not None})
     for number, label in enumerate(labels):
-        mine = sorted((row for row in rows if row.label == label), key=lambda row: row.budget or ("", 0))
-        xs = [row.budget[1] for row in mine if row.budget is not None]
+        mine = sorted((row for row in rows if row.label == label), key=lambda row: (row.budget is None, row.budget))
+        xs = [row.budget.amount for row in mine if row.budget is not None]
         middle, half = [100 * row.final[0] for row in mine], [100 * (row.final[1] or 0.0) for row in mine]
         style = {"color": COLOURS[number % len(COLOURS)], "marker": MARKS[number % len(MARKS)]}
         axes.plot(xs, middle, label=legend_name(label), markersize=5, **style)
         if any(half):
             low, high = ([m + sign * h for m, h in zip(middle, half, strict=True)] for sign in (-1, 1))
             axes.fill_between(xs, low, high, color=style["color"], alpha=0.15, linewidth=0)
-    places = [value for _, value in budgets]
+    places = [budget.amount for budget in budgets]
     if places[-1] >= 4 * places[0]:
         axes.set_xscale("log")
     axes.set_xticks(places, [f"{value:,}" for value in places])
     axes.minorticks_off()
-    axes.set_xlabel(BUDGET_NAMES[budgets[0][0]])
+    axes.set_xlabel(BUDGET_NAMES[budgets[0].key])
 
 
 def _marks(axes: Any, rows: Sequence[Row], labels: Sequence[str]) -> None:

@@ -204,16 +204,16 @@ def budget_curves(collected: Collected) -> list[dict[str, Any]]:
     curves = []
     rows = summarise(collected.measured, None)
     labels = list(dict.fromkeys([collected.main, *(m.label for m in collected.measured)]))
-    for mode, kind in dict.fromkeys((mode, budget[0]) for mode, budget in collected.places):
-        budgets = [budget[1] for m, budget in collected.places if (m, budget[0]) == (mode, kind)]
+    for mode, kind in dict.fromkeys((mode, budget.key) for mode, budget in collected.places):
+        budgets = [budget.amount for m, budget in collected.places if (m, budget.key) == (mode, kind)]
         if len(budgets) < 2:
             continue
         methods = []
         for number, label in enumerate(labels):
             mine = {
-                row.budget[1]: row.final
+                row.budget.amount: row.final
                 for row in rows
-                if row.budget and (row.label, row.mode, row.budget[0]) == (label, mode, kind)
+                if row.budget and (row.label, row.mode, row.budget.key) == (label, mode, kind)
             }
             if mine:
                 points = [None if b not in mine else (100 * mine[b][0], 100 * (mine[b][1] or 0.0)) for b in budgets]

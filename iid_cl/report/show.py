@@ -15,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 from torch import Tensor
 
+from iid_cl.budget import KEYS
 from iid_cl.errors import UserError, printable
 from iid_cl.memory.exemplars import Exemplars
 from iid_cl.memory.export import class_names
@@ -69,7 +70,6 @@ def describe(path: Path, memory: Exemplars) -> dict[str, Any]:
     made = made if isinstance(made, Mapping) else {}
     stream = told.get("stream")
     distill = told.get("distill")
-    budgets = ("ipc", "mem_size", "mem_bytes", "class_bytes")
     channels, height, width = memory.shape
     facts = {
         "file": str(path),
@@ -84,7 +84,7 @@ def describe(path: Path, memory: Exemplars) -> dict[str, Any]:
         "partition": memory.partition,
         "trained_on": len(memory) * memory.partition**2,
         "soft_labels": memory.soft_labels is not None,
-        "budget": next((f"{key}: {told[key]}" for key in budgets if key in told), None),
+        "budget": next((f"{key}: {told[key]}" for key in KEYS if key in told), None),
         "seed": told.get("seed"),
         "objective": distill.get("objective") if isinstance(distill, Mapping) else None,
         "iterations": told.get("iterations_done"),

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from iid_cl.records.recording import Distillation
+from iid_cl.records.recording import RecordedDistillation
 from iid_cl.report.collect import Pictured
 
 ROOM = 3_600_000  # characters of all sheets: a page of them stays below 5 MB
@@ -86,13 +86,13 @@ def galleries(pictured: Sequence[Pictured], room: int = ROOM) -> list[Gallery]:
     return []  # thousands of classes
 
 
-def _latest(one: Pictured) -> dict[int, Distillation]:
+def _latest(one: Pictured) -> dict[int, RecordedDistillation]:
     """The last distillation of each class, for one that comes back has several."""
     kept = [] if one.recording is None else one.recording.kept
     return {label: distillation for distillation in kept for label in distillation.classes}
 
 
-def _plans(one: Pictured, latest: Mapping[int, Distillation], moments: Sequence[int]) -> list[_Plan]:
+def _plans(one: Pictured, latest: Mapping[int, RecordedDistillation], moments: Sequence[int]) -> list[_Plan]:
     """What each sheet holds: the distilled images, and what is stored beside them."""
     by_class = one.memory.by_class()
     experiences = {label: latest[label].experience if label in latest else -1 for label in by_class}

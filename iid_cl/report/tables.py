@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from statistics import mean
-from typing import TYPE_CHECKING
 
 from rich import box
 from rich.table import Table
@@ -10,9 +9,6 @@ from rich.text import Text
 
 from iid_cl.records.result import Result
 from iid_cl.report.statistics import percent
-
-if TYPE_CHECKING:
-    from iid_cl.studies.run import Row
 
 
 def results_table(results: Sequence[Result], title: str, full: bool = True) -> Table:
@@ -45,23 +41,4 @@ def results_table(results: Sequence[Result], title: str, full: bool = True) -> T
             f"{mean(r.train_seconds for r in runs):.1f}",
         ]
         table.add_row(method, *(cells[i] for i in shown))
-    return table
-
-
-def study_table(rows: Sequence["Row"], title: str) -> Table:
-    """One row per variant and value of a study, a column per architecture with the drop against the first one."""
-    architectures = list(dict.fromkeys(row.architecture for row in rows))
-    swept = any(row.x is not None for row in rows)
-    table = Table(title=Text(title), title_justify="left", title_style="bold", box=box.SIMPLE, pad_edge=False)
-    table.add_column("variant", no_wrap=True)
-    for heading in (*(["at"] if swept else []), *(f"{name} %" for name in architectures), "bytes", "memory s"):
-        table.add_column(heading, justify="right", no_wrap=True)
-    for variant, x in dict.fromkeys((row.variant, row.x) for row in rows):
-        here = [row for row in rows if (row.variant, row.x) == (variant, x)]
-        accuracies = [[row.accuracy for row in here if row.architecture == name] for name in architectures]
-        cells = [percent(accuracies[0])]
-        cells += [f"{percent(each)} ({100 * (mean(each) - mean(accuracies[0])):+.1f})" for each in accuracies[1:]]
-        at = [f"{x:g}" if x is not None else "-"] if swept else []
-        seconds = f"{mean(row.condense_seconds for row in here):.1f}"
-        table.add_row(Text(variant), *at, *cells, f"{here[0].bytes:,}", seconds)
     return table

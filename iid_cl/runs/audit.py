@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from iid_cl.budget import LABEL_BYTES, Budget
+from iid_cl.budget import Budget
 from iid_cl.data.fingerprint import digests, fingerprint
 from iid_cl.data.images import ImageDataset
 from iid_cl.files import write_bytes
@@ -218,8 +218,7 @@ def check_bytes(path: Path, claimed: int, budget: Budget, image_bytes: int) -> t
     labels = struct.unpack_from(f"<{sizes['labels'] // 2}h", data, 8 + length + header["labels"]["data_offsets"][0])
     all_charged = budget.in_bytes or "scans" in sizes
     charged = weight - (0 if all_charged else sum(sizes.get(name, 0) for name in SOFT_LABELS))
-    unit = 1 if budget.in_bytes else image_bytes + LABEL_BYTES
-    allowed = budget.amount * unit * (1 if budget.fixed else len(set(labels)))
+    allowed = budget.allowed(len(set(labels)), image_bytes)
     if charged > allowed:
         raise RuntimeError(f"{path}: holds {charged} bytes, more than the {allowed} of its budget; {REPORT}.")
     return {"bytes": weight, "charged": charged, "allowed": allowed}, set(labels)

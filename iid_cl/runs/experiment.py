@@ -16,6 +16,7 @@ from iid_cl.data.images import ImageDataset
 from iid_cl.data.streams import class_order, make_benchmark
 from iid_cl.distill.journal import Journal
 from iid_cl.evaluate.metrics import mean_by_class, mean_row, seen_accuracy, summary
+from iid_cl.files import State
 from iid_cl.records.checkpoint import fits_the_run
 from iid_cl.records.recording import Recording, moments
 from iid_cl.records.result import Result
@@ -36,7 +37,6 @@ from iid_cl.strategies.memory_only import MemoryOnlyPlugin
 from iid_cl.terminal.reporter import Reporter
 
 OnExperience = Callable[[Mapping[str, Any]], None]
-State = dict[str, Any]
 
 
 def run_method(

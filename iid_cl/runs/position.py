@@ -19,10 +19,9 @@ from avalanche.training.templates import SupervisedTemplate
 
 from iid_cl.compute.classifier import schedule_state
 from iid_cl.errors import UserError
+from iid_cl.files import State
 from iid_cl.runs.saver import Saver
 from iid_cl.strategies.loading import TensorLoader
-
-State = dict[str, Any]
 
 
 class PositionPlugin(SupervisedPlugin):

@@ -23,9 +23,9 @@ from iid_cl.data.fingerprint import fingerprint
 from iid_cl.data.images import ImageDataset
 from iid_cl.data.streams import class_order
 from iid_cl.errors import UserError
-from iid_cl.files import read_text
+from iid_cl.files import State, read_text
 from iid_cl.precheck.fits import check_methods, check_network
-from iid_cl.records.checkpoint import STATE, Checkpoints, State, fits_the_run
+from iid_cl.records.checkpoint import STATE, Checkpoints, fits_the_run
 from iid_cl.records.directory import RunDirectory, free_directory, is_used
 from iid_cl.records.provenance import differences, provenance
 from iid_cl.records.recording import Recording
@@ -38,6 +38,7 @@ from iid_cl.runs.experiment import run_method
 from iid_cl.runs.loggers import Loggers, check_loggers
 from iid_cl.runs.saver import Saver
 from iid_cl.runs.whole import origin_of
+from iid_cl.terminal.headline import headline
 from iid_cl.terminal.reporter import Reporter
 from iid_cl.terminal.screen import emit
 from iid_cl.terminal.signals import Stopped, stop_request
@@ -279,13 +280,3 @@ def _prepare(
     check_network("model", config.model, dataset)
     check_methods(config, methods, dataset, [c for group in order for c in group])
     return device, dataset
-
-
-def headline(config: Config, dataset: ImageDataset, device: torch.device | str) -> str:
-    """What runs on which data, in a line."""
-    channels, height, width = dataset.shape
-    judged = "held-out training images" if config.stream.validation else "test images"
-    return (
-        f"{config.name}: {dataset.name}, {len(dataset.train):,} training and {len(dataset.test):,} {judged} of "
-        f"{height}x{width}x{channels}, on {device}"
-    )

@@ -3,7 +3,8 @@
 import time
 from collections.abc import Callable
 
-from iid_cl.records.checkpoint import Checkpoints, State
+from iid_cl.files import State
+from iid_cl.records.checkpoint import Checkpoints
 from iid_cl.terminal.signals import Stopped, StopRequest
 
 SHARE = 0.02  # of a run's time that saving may take

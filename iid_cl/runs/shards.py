@@ -12,14 +12,15 @@ from pathlib import Path
 
 from rich.console import Console
 
-from iid_cl.compare.cell import dataset_of
-from iid_cl.compare.grid import budget_of
 from iid_cl.compute.deterministic import deterministic
 from iid_cl.compute.devices import resolve_device
 from iid_cl.config.experiment import Config
+from iid_cl.config.methods import METHODS
 from iid_cl.data.images import ImageDataset
+from iid_cl.data.loaded import dataset_of
 from iid_cl.errors import UserError
-from iid_cl.launch.launch import Failure, Launch, launch
+from iid_cl.launch.jobs import Failure, Launch
+from iid_cl.launch.launch import launch
 from iid_cl.memory.exemplars import Exemplars
 from iid_cl.memory.files import load_memory, save_memory
 from iid_cl.runs.whole import whole_memory
@@ -32,8 +33,8 @@ def check_shards(config: Config) -> None:
     Raises:
         UserError: the method is not distilled, or its networks, its stopping or its budget see all classes.
     """
-    distill, way_out = config.distill, "use one local worker."
-    if config.memory.method != "distilled":
+    distill, budget, way_out = config.distill, config.memory.budget, "use one local worker."
+    if not METHODS[config.memory.method].distils:
         raise UserError(f"memory.method: {config.memory.method!r} cannot be shared out by classes; {way_out}")
     ties = {
         f"distill.embedders: {distill.embedder_source}": distill.embedder_source != "fresh",
@@ -41,7 +42,7 @@ def check_shards(config: Config) -> None:
         "memory.soft_labels: true": config.memory.soft_labels,
         f"memory.jpeg: {config.memory.jpeg}": config.memory.jpeg is not None,
         f"distill.early_stopping.patience: {distill.early_stopping.patience}": distill.early_stopping.patience,
-        f"memory.{budget_of(config)[0]}: {budget_of(config)[1]}": budget_of(config)[0] in ("mem_size", "mem_bytes"),
+        f"memory.{budget.key}: {budget.amount}": budget.fixed,
     }
     tie = next((key for key, tied in ties.items() if tied), None)
     if tie is not None:

@@ -18,7 +18,7 @@ from iid_cl.data.images import ImageDataset
 from iid_cl.data.lens import Lens
 from iid_cl.distill.watch import OnSnapshot, Watch
 from iid_cl.errors import UserError
-from iid_cl.launch.launch import Launch
+from iid_cl.launch.jobs import Launch
 from iid_cl.memory.exemplars import Exemplars, ExemplarSet
 from iid_cl.memory.files import save_memory
 from iid_cl.memory.selection import FeatureExtractor

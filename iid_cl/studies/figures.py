@@ -4,16 +4,13 @@ import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import mean, stdev
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from iid_cl.report.plots import COLOURS, blank_figure, legend_name, save_figure
-
-if TYPE_CHECKING:
-    from iid_cl.studies.run import Row
-    from iid_cl.studies.scatter import Point
+from iid_cl.studies.rows import Point, Row
 
 
-def save_accuracy_figure(path: Path, rows: Sequence["Row"], title: str, axis: str | None) -> None:
+def save_accuracy_figure(path: Path, rows: Sequence[Row], title: str, axis: str | None) -> None:
     """Mean accuracy with its standard deviation over seeds and networks: lines along ``axis``, or a mark per variant.
 
     Raises:
@@ -74,7 +71,7 @@ def save_accuracy_figure(path: Path, rows: Sequence["Row"], title: str, axis: st
     save_figure(figure, path)
 
 
-def save_scatter_figure(path: Path, points: Sequence["Point"], class_names: Sequence[str], title: str) -> None:
+def save_scatter_figure(path: Path, points: Sequence[Point], class_names: Sequence[str], title: str) -> None:
     """A panel per variant: real features as small dots, stored images' as outlined marks, a colour per class.
 
     Raises:
@@ -109,7 +106,7 @@ def save_scatter_figure(path: Path, points: Sequence["Point"], class_names: Sequ
     save_figure(figure, path, tight=False)
 
 
-def _spread(rows: Sequence["Row"]) -> tuple[float, float]:
+def _spread(rows: Sequence[Row]) -> tuple[float, float]:
     """Mean and standard deviation in percent."""
     values = [100 * row.accuracy for row in rows]
     return mean(values), stdev(values) if len(values) > 1 else 0.0

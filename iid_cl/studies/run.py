@@ -3,8 +3,7 @@
 import csv
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, fields
-from functools import lru_cache
+from dataclasses import asdict, fields
 from pathlib import Path
 
 import torch
@@ -13,10 +12,10 @@ from rich.text import Text
 
 from iid_cl.compute.deterministic import deterministic
 from iid_cl.compute.devices import resolve_device
-from iid_cl.config.experiment import Config, StreamConfig
+from iid_cl.config.experiment import Config
 from iid_cl.config.study import StudyConfig
-from iid_cl.data.datasets import load_dataset
 from iid_cl.data.images import ImageDataset
+from iid_cl.data.loaded import dataset_of, forget_datasets
 from iid_cl.evaluate.protocol import judge
 from iid_cl.memory.exemplars import Exemplars
 from iid_cl.memory.files import save_memory
@@ -24,27 +23,12 @@ from iid_cl.precheck.fits import check_methods, check_network
 from iid_cl.records.directory import RunDirectory, free_directory
 from iid_cl.records.provenance import provenance
 from iid_cl.report.pictures import save_memory_picture
-from iid_cl.report.tables import study_table
 from iid_cl.runs.whole import memory_metadata, whole_memory
 from iid_cl.studies.cases import Case, cases
 from iid_cl.studies.figures import save_accuracy_figure
+from iid_cl.studies.rows import Row
+from iid_cl.studies.tables import study_table
 from iid_cl.terminal.reporter import Reporter
-
-
-@dataclass(frozen=True)
-class Row:
-    """One trained network: a line of the study's CSV. ``x`` is the swept value or the iteration, if there is one."""
-
-    variant: str
-    x: float | None
-    seed: int
-    architecture: str
-    network: int
-    accuracy: float
-    images: int
-    bytes: int
-    condense_seconds: float
-    evaluate_seconds: float
 
 
 def run_study(
@@ -63,10 +47,10 @@ def run_study(
             is written wherever possible.
     """
     todo = cases(study)
-    _loaded.cache_clear()  # files may have changed since an earlier study
+    forget_datasets()
     device = resolve_device(todo[0].config.device)
     for case in todo:
-        _check(case, _dataset(case.config, data_root))
+        _check(case, dataset_of(case.config, data_root))
     rows: list[Row] = []
     with RunDirectory(out if out is not None else free_directory(study.name)) as directory:
         table = directory.path / "study.csv"
@@ -80,7 +64,7 @@ def run_study(
             for offset in range(study.seeds):
                 for case in todo:
                     config = case.config.model_copy(update={"seed": case.config.seed + offset})
-                    dataset = _dataset(config, data_root)
+                    dataset = dataset_of(config, data_root)
                     for x, memory, seconds in _made(case.x, config, study.iterations, dataset, device, reporter):
                         for row in _judged(case.variant, x, memory, seconds, config, dataset, device, reporter):
                             rows.append(row)
@@ -97,15 +81,6 @@ def run_study(
         console.print(study_table(rows, study.title))
         console.print(Text(f"Everything is in {directory.path}"), soft_wrap=True)
     return rows
-
-
-@lru_cache(maxsize=1)  # variants of one seed share it
-def _loaded(stream: str, data_root: Path | None, seed: int) -> ImageDataset:
-    return load_dataset(StreamConfig.model_validate_json(stream), data_root, seed)
-
-
-def _dataset(config: Config, data_root: Path | None) -> ImageDataset:
-    return _loaded(config.stream.model_dump_json(), data_root, config.seed)
 
 
 def _check(case: Case, dataset: ImageDataset) -> None:

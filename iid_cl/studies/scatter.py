@@ -1,7 +1,7 @@
 """Where stored images lie among real ones: t-SNE of a trained network's features."""
 
 import csv
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, fields
 from pathlib import Path
 
 import torch
@@ -13,8 +13,10 @@ from iid_cl.compute.deterministic import deterministic
 from iid_cl.compute.devices import resolve_device
 from iid_cl.config.distill import CentralizationConfig
 from iid_cl.config.study import ScatterConfig, StudyConfig
+from iid_cl.data.classes import Classes
 from iid_cl.data.datasets import load_dataset
 from iid_cl.data.images import ImageDataset
+from iid_cl.data.lens import Lens
 from iid_cl.distill.trained import train_networks
 from iid_cl.errors import UserError
 from iid_cl.nets import Network
@@ -25,18 +27,8 @@ from iid_cl.runs.whole import whole_memory
 from iid_cl.seeding import derive_seed
 from iid_cl.studies.cases import Case, cases
 from iid_cl.studies.figures import save_scatter_figure
+from iid_cl.studies.rows import Point
 from iid_cl.terminal.reporter import Reporter
-
-
-@dataclass(frozen=True)
-class Point:
-    """An image in the plane: a line of the study's CSV. ``stored`` tells the memory's images from real ones."""
-
-    variant: str
-    label: int
-    stored: bool
-    x: float
-    y: float
 
 
 def run_scatter(
@@ -81,14 +73,8 @@ def run_scatter(
 
 def _trained(scatter: ScatterConfig, dataset: ImageDataset, seed: int, device: torch.device) -> Network:
     config = CentralizationConfig(network=scatter.network, trainings=1, epochs=scatter.epochs, snapshots=1)
-    (trained,) = train_networks(
-        dataset.train.by_class(),
-        config,
-        seed=derive_seed(seed, "scatter"),
-        device=device,
-        normalization=dataset.normalization,
-        augmentations=dataset.augmentations,
-    )
+    lens = Lens(dataset.normalization, dataset.augmentations, device)
+    (trained,) = train_networks(Classes(dataset.train.by_class()), config, lens, derive_seed(seed, "scatter"))
     return trained.network
 
 

@@ -42,7 +42,7 @@ from iid_cl.records.provenance import provenance
 from iid_cl.runs.run import run
 from iid_cl.seeding import make_generator
 from iid_cl.studies.cases import load_study
-from iid_cl.studies.run import Row
+from iid_cl.studies.rows import Row
 
 TINY_DISTILL = (
     *("distill.iterations=2", "distill.real_batch=4", "distill.embedder.width=4"),

@@ -18,13 +18,14 @@ from rich.console import Console
 from iid_cl.compare import compare as module
 from iid_cl.compare.cell import Outcome, run_cell
 from iid_cl.compare.compare import compare, read_cell
-from iid_cl.compare.grid import Cell, cells
 from iid_cl.config.experiment import Config
+from iid_cl.config.grid import Cell, cells
 from iid_cl.config.reading import load_config
 from iid_cl.errors import UserError
-from iid_cl.launch.launch import Launch
+from iid_cl.launch.jobs import Launch
 from iid_cl.memory.files import load_memory
 from iid_cl.nets import build_network
+from iid_cl.report.comparison import unequal_bytes
 from iid_cl.report.statistics import interval, paired_difference, percent_interval
 from tests.runs.helpers import BYTES_PER_IMAGE, miniature
 
@@ -268,7 +269,7 @@ def test_the_directory_of_another_comparison_is_refused(tmp_path: Path) -> None:
 
 
 def test_too_few_bytes_are_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "allowed_bytes", lambda *arguments: 100)
+    monkeypatch.setattr(module, "unequal_bytes", lambda rows, _: unequal_bytes(rows, lambda budget: 100))
     printed = Compared(tmp_path / "run", quick()).printed
     assert "* not equal bytes (replay, ipc 1): random 264 bytes where the budget allows 100\n" in printed
     assert re.search(r"random .* 264\* ", printed)

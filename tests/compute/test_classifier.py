@@ -1,15 +1,18 @@
 """The training loop against softmax regression in NumPy, and what it draws from its generator."""
 
 from collections import Counter
+from dataclasses import fields
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from iid_cl.compute.classifier import accuracy, predict, train_classifier
+from iid_cl.compute.classifier import Training, accuracy, predict, train_classifier
 from iid_cl.config.distill import NetworkConfig
 from iid_cl.nets import Network, build_network
+
+TRAINING = fields(Training)
 
 
 class Linear(Network):
@@ -41,11 +44,10 @@ def linear(seed=1):
 
 
 def train(network, images, labels, seed=2, **options):
-    defaults = {
-        "epochs": 3, "batch_size": 5, "lr": 0.1, "momentum": 0.9, "weight_decay": 0.01, "augmentations": (),
-    }  # fmt: skip
+    values = {"epochs": 3, "batch_size": 5, "lr": 0.1, "momentum": 0.9, "weight_decay": 0.01}
+    training = Training(**values | {field.name: options.pop(field.name) for field in TRAINING if field.name in options})
     generator = torch.Generator().manual_seed(seed)
-    train_classifier(network, images, labels, generator=generator, **defaults | options)
+    train_classifier(network, images, labels, training, generator=generator, **{"augmentations": ()} | options)
 
 
 def regression(network, images, labels, rates, momentum=0.9, weight_decay=0.01):

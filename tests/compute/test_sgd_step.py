@@ -8,7 +8,7 @@ from torch.nn import functional
 
 from iid_cl.compute import sgd_step as sgd
 from iid_cl.compute.arithmetic import EAGER, Arithmetic
-from iid_cl.compute.classifier import train_classifier
+from iid_cl.compute.classifier import Training, train_classifier
 from iid_cl.compute.sgd_step import SgdStep
 from iid_cl.config.distill import NetworkConfig
 from iid_cl.data.augmentation import augment, draw_each
@@ -115,8 +115,8 @@ def trained(monkeypatch, recorded, images, labels, *, norm="instance", compiled=
         monkeypatch.setattr(sgd, "SETTLING", 10**9)
     one = network("cuda", norm)
     train_classifier(
-        one, images.to("cuda"), labels.to("cuda"), epochs=epochs, batch_size=8, lr=0.05, momentum=0.9,
-        weight_decay=0.01, augmentations=NAMES, generator=seeded(3), arithmetic=Arithmetic(torch.float32, compiled),
+        one, images.to("cuda"), labels.to("cuda"), Training(epochs, 8, lr=0.05, weight_decay=0.01),
+        augmentations=NAMES, generator=seeded(3), arithmetic=Arithmetic(torch.float32, compiled),
     )  # fmt: skip
     monkeypatch.undo()
     return weights_of(one)

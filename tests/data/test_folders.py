@@ -15,7 +15,7 @@ from PIL import Image
 from iid_cl.data import folders
 from iid_cl.data.folders import list_class_folders, load_files
 from iid_cl.errors import UserError
-from iid_cl.memory.files import save_tensors
+from iid_cl.files import save_tensors
 
 GREY = np.arange(12, dtype=np.uint8).reshape(3, 4) * 20  # 3 rows, 4 columns
 RED, GREEN, BLUE = GREY, GREY + 1, 255 - GREY

@@ -4,7 +4,14 @@ import numpy as np
 import pytest
 import torch
 
-from iid_cl.data.images import ImageDataset, LabelledImages, Normalization, first_classes, hold_out, limit_images
+from iid_cl.data.images import (
+    ImageDataset,
+    LabelledImages,
+    Normalization,
+    first_classes,
+    limit_images,
+    validation_split,
+)
 from iid_cl.errors import UserError
 
 CIFAR10 = Normalization((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010))
@@ -138,10 +145,10 @@ def dataset(*counts, classes=None):
 
 
 def split(data, fraction, seed=0):
-    return hold_out(data, fraction, torch.Generator().manual_seed(seed))
+    return validation_split(data, fraction, torch.Generator().manual_seed(seed))
 
 
-def test_hold_out_divides_the_training_images():
+def test_the_validation_split_divides_the_training_images():
     data = dataset(20, 10, 30)
     held = split(data, 0.3)
     train, test = set(positions(held.train.images)), set(positions(held.test.images))
@@ -149,13 +156,13 @@ def test_hold_out_divides_the_training_images():
     assert train | test == set(range(60))
 
 
-def test_hold_out_takes_the_fraction_of_each_class():
+def test_the_validation_split_takes_the_fraction_of_each_class():
     held = split(dataset(20, 10, 30), 0.3)
     assert held.test.labels.bincount().tolist() == [6, 3, 9]
     assert held.train.labels.bincount().tolist() == [14, 7, 21]
 
 
-def test_hold_out_keeps_labels_with_images_and_order():
+def test_the_validation_split_keeps_labels_with_images_and_order():
     data = dataset(20, 10, 30)
     for part in (split(data, 0.3).train, split(data, 0.3).test):
         numbers = positions(part.images)
@@ -163,12 +170,12 @@ def test_hold_out_keeps_labels_with_images_and_order():
         assert part.labels.tolist() == data.train.labels[numbers].tolist()
 
 
-def test_hold_out_leaves_the_test_set_out_altogether():
+def test_the_validation_split_leaves_the_test_set_out_altogether():
     held = split(dataset(20, 10), 0.5)
     assert 255 not in positions(held.train.images) + positions(held.test.images)
 
 
-def test_hold_out_keeps_what_describes_the_data():
+def test_the_validation_split_keeps_what_describes_the_data():
     data = dataset(20, 10)
     held = split(data, 0.5)
     assert (held.name, held.class_names, held.normalization, held.augmentations, held.shape) == (
@@ -176,7 +183,7 @@ def test_hold_out_keeps_what_describes_the_data():
     )  # fmt: skip
 
 
-def test_hold_out_draws_from_the_generator_only():
+def test_the_validation_split_draws_from_the_generator_only():
     data = dataset(40, 40)
     before = torch.get_rng_state()
     first, again, other = (positions(split(data, 0.5, seed).test.images) for seed in (1, 1, 2))
@@ -185,12 +192,12 @@ def test_hold_out_draws_from_the_generator_only():
     assert torch.equal(torch.get_rng_state(), before)
 
 
-def test_hold_out_does_not_take_the_first_images():
+def test_the_validation_split_does_not_take_the_first_images():
     taken = positions(split(dataset(40), 0.25).test.images)
     assert taken != list(range(10))
 
 
-def test_hold_out_leaves_the_given_data_set_alone():
+def test_the_validation_split_leaves_the_given_data_set_alone():
     data = dataset(20, 10)
     split(data, 0.5)
     assert len(data.train) == 30
@@ -198,12 +205,12 @@ def test_hold_out_leaves_the_given_data_set_alone():
 
 
 @pytest.mark.parametrize("fraction", [0.01, 0.99])
-def test_hold_out_that_leaves_a_side_empty_is_a_users_error(fraction):
+def test_the_validation_split_that_leaves_a_side_empty_is_a_users_error(fraction):
     with pytest.raises(UserError, match=rf"^stream\.validation: {fraction} of the 4 images of class 'b' leaves one"):
         split(dataset(400, 4), fraction)
 
 
-def test_hold_out_of_a_class_without_images_is_a_users_error():
+def test_the_validation_split_of_a_class_without_images_is_a_users_error():
     with pytest.raises(UserError, match="of the 0 images of class 'c'"):
         split(dataset(9, 9, classes=3), 0.5)
 

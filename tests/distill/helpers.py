@@ -7,13 +7,16 @@ import torch
 from sklearn.datasets import load_digits
 
 from iid_cl.config.distill import CentralizationConfig, CovarianceConfig, DistillConfig, EmbedderConfig, NetworkConfig
+from iid_cl.data.classes import Classes
 from iid_cl.data.images import Normalization
+from iid_cl.data.lens import Lens
 from iid_cl.distill import distill
 from iid_cl.distill.trained import train_networks
 
 CPU = torch.device("cpu")
 GREY = Normalization((0.3,), (0.4,))
 NAMES = ("color", "crop", "cutout", "scale", "rotate")
+LENS = Lens(GREY, NAMES, CPU)
 SMALL = {"name": "convnet", "width": 8, "depth": 2}
 PLAIN = {"scale": "published", "lr": 2.0}  # the losses as METHOD.md states them
 
@@ -63,8 +66,7 @@ def reported_terms(config, groups=None, **options):
 def pool(groups, weights=None, **options):
     network = NetworkConfig(**SMALL)
     config = CentralizationConfig(**{"network": network, "trainings": 2, "epochs": 2, "snapshots": 2} | options)
-    names = ["crop", "scale"]
-    return train_networks(groups, config, seed=5, device=CPU, normalization=GREY, augmentations=names, weights=weights)
+    return train_networks(Classes(groups, weights or {}), config, Lens(GREY, ("crop", "scale"), CPU), 5)
 
 
 def feature_spread(network, images):

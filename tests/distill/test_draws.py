@@ -5,12 +5,13 @@ import torch
 
 from iid_cl.compute.arithmetic import EAGER
 from iid_cl.config.distill import CharacteristicConfig, EmbedderConfig, QueueConfig
+from iid_cl.data.classes import Classes
 from iid_cl.distill.draws import Draws, make_embedders
 from iid_cl.distill.embedders import EmbedderQueue, FreshEmbedders
 from iid_cl.distill.sampling import ClassSampler
 from iid_cl.errors import UserError
 from iid_cl.nets import build_network
-from tests.distill.helpers import CPU, GREY, NAMES, SMALL, images_of, pool, settings
+from tests.distill.helpers import LENS, SMALL, images_of, pool, settings
 
 FEATURES = 7
 QUEUE = QueueConfig(size=2, every=2, networks=1, steps=1, batch_size=8)
@@ -29,9 +30,9 @@ def weights_of(network):
 
 def drawn(config, *, classes=(2, 5), seed=0, networks=(), in_place=False):
     groups = images_of(*classes)
-    sampler = ClassSampler(groups, config.real_batch, NAMES, seed, CPU)
-    embedders = make_embedders(config, sampler, None, EAGER, NAMES, seed, GREY, CPU)
-    return iter(Draws(config, sampler, embedders, networks, FEATURES, seed, CPU, in_place))
+    sampler = ClassSampler(Classes(groups), config.real_batch, LENS, seed)
+    embedders = make_embedders(config, sampler, None, EAGER, LENS, seed)
+    return iter(Draws(config, sampler, embedders, networks, FEATURES, seed, in_place))
 
 
 @pytest.mark.parametrize(
@@ -55,7 +56,7 @@ def test_a_draw_does_not_depend_on_the_steps_it_serves(embedders):
 
 
 def test_rows_and_augmentation_are_the_samplers():
-    config, sampler = configured(), ClassSampler(images_of(2, 5), 8, NAMES, 0, CPU)
+    config, sampler = configured(), ClassSampler(Classes(images_of(2, 5)), 8, LENS, 0)
     for draw, (rows, parameters) in zip(drawn(config), sampler.draws(8), strict=True):
         assert torch.equal(draw.rows, rows)
         for field in FIELDS:
@@ -72,10 +73,10 @@ def test_fresh_embedders_come_anew_and_without_an_accuracy():
 
 def test_the_queue_moves_on_by_one_iteration_a_draw():
     config = configured(embedders="queue", iterations=16, steps_per_draw=2)
-    sampler = ClassSampler(images_of(2, 5), config.real_batch, NAMES, 0, CPU)
-    queue = make_embedders(config, sampler, None, EAGER, NAMES, 0, GREY, CPU)
+    sampler = ClassSampler(Classes(images_of(2, 5)), config.real_batch, LENS, 0)
+    queue = make_embedders(config, sampler, None, EAGER, LENS, 0)
     ages = []
-    for draw in Draws(config, sampler, queue, (), FEATURES, 0, CPU, False):
+    for draw in Draws(config, sampler, queue, (), FEATURES, 0, False):
         assert 0 <= draw.accuracy <= 1
         ages.append(queue.ages)
     # two networks at most, one joins in every second of the eight draws
@@ -159,8 +160,8 @@ def test_global_randomness_is_untouched():
 
 
 def embedders_of(config, classes=(2, 5), own=None):
-    sampler = ClassSampler(images_of(*classes), config.real_batch, NAMES, 0, CPU)
-    return make_embedders(config, sampler, own, EAGER, NAMES, 0, GREY, CPU)
+    sampler = ClassSampler(Classes(images_of(*classes)), config.real_batch, LENS, 0)
+    return make_embedders(config, sampler, own, EAGER, LENS, 0)
 
 
 def test_the_configuration_names_the_source():

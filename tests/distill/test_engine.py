@@ -223,9 +223,9 @@ def trainings(monkeypatch):
     seen = []
     genuine = trained_module.train_classifier
 
-    def recorded(network, images, labels, **options):
+    def recorded(network, images, labels, training, **options):
         seen.append((GREY.invert(images), labels.clone(), options))
-        genuine(network, images, labels, **options)
+        genuine(network, images, labels, training, **options)
 
     monkeypatch.setattr(trained_module, "train_classifier", recorded)
     return seen
@@ -977,7 +977,7 @@ def test_networks_of_class_centralization_know_what_images_stand_for(monkeypatch
     given = []
     real = module.train_networks
     monkeypatch.setattr(
-        module, "train_networks", lambda *rest, **named: (given.append(named["weights"]), real(*rest, **named))[1]
+        module, "train_networks", lambda classes, *rest: (given.append(classes.weights), real(classes, *rest))[1]
     )
     weights = {5: torch.linspace(1, 9, 30, dtype=torch.float64)}
     condense(images_of(2, 5), settings(cc=0.1), weights=weights)

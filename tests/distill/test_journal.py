@@ -7,14 +7,19 @@ import pytest
 import torch
 
 from iid_cl.config.reading import parse_config
+from iid_cl.data.classes import Classes
 from iid_cl.data.images import Normalization
+from iid_cl.data.lens import Lens
 from iid_cl.distill import engine, losses
+from iid_cl.distill.job import DistillJob
 from iid_cl.distill.journal import Journal
 from iid_cl.distill.uneven import distill_each
+from iid_cl.distill.watch import Watch
 from iid_cl.errors import UserError
 from iid_cl.memory.exemplars import ExemplarSet
 from iid_cl.memory.jpeg_format import JpegFormat
 from iid_cl.records.checkpoint import Checkpoints
+from iid_cl.seeding import draw_seed
 
 ITERATIONS = 10
 NETWORK = {"width": 4, "depth": 1}
@@ -65,18 +70,15 @@ class Run:
         if state is not None:
             journal.load_state_dict(state)
         journal.begin_update()
-        return distill_each(
-            self.by_class,
+        job = DistillJob(
+            Classes(self.by_class),
+            self.ipc,
             self.config,
-            ipc=self.ipc,
-            generator=torch.Generator().manual_seed(1),
-            device="cpu",
-            normalization=Normalization((0.3,), (0.4,)),
-            augmentations=("crop", "flip"),
-            as_stored=self.as_stored,
-            on_step=lambda iteration, _: self.steps.append(iteration),
-            journal=journal,
+            Lens(Normalization((0.3,), (0.4,)), ("crop", "flip"), torch.device("cpu")),
+            draw_seed(torch.Generator().manual_seed(1)),
+            self.as_stored,
         )
+        return distill_each(job, Watch(lambda iteration, _: self.steps.append(iteration), journal=journal))
 
 
 CASES: dict[str, dict[str, Any]] = {

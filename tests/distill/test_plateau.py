@@ -12,7 +12,7 @@ from iid_cl.errors import UserError
 from iid_cl.memory.partition import expand
 from iid_cl.nets import build_network
 from iid_cl.seeding import make_generator
-from tests.distill.helpers import CPU, GREY, SMALL, images_of, settings
+from tests.distill.helpers import GREY, LENS, SMALL, images_of, settings
 
 
 def generator(seed=0):
@@ -80,7 +80,7 @@ def test_too_few_images_to_hold_out_are_a_users_error():
 
 def plateau(groups, seed=5, patience=2, every=3, **options):
     config = settings(early_stopping=EarlyStoppingConfig(patience=patience, every=every), **options)
-    return Plateau(groups, config, seed, GREY, CPU)
+    return Plateau(groups, config, seed, LENS)
 
 
 def stored(count=3, classes=2, seed=0):
@@ -132,9 +132,9 @@ def test_a_network_of_ones_own_is_what_embeds():
     before = {name: value.clone() for name, value in own.state_dict().items()}
     groups, synthetic = images_of(2, 5, count=12), stored()
     config = settings(early_stopping=EarlyStoppingConfig(patience=2, every=3), cm=0.4)
-    value = Plateau(groups, config, 5, GREY, CPU, own).loss(synthetic)
+    value = Plateau(groups, config, 5, LENS, own).loss(synthetic)
     same = config.model_copy(update={"embedder": EmbedderConfig(name="convnet", width=5, depth=1)})
-    assert value == pytest.approx(Plateau(groups, same, 5, GREY, CPU).loss(synthetic))
+    assert value == pytest.approx(Plateau(groups, same, 5, LENS).loss(synthetic))
     assert all(torch.equal(tensor, before[name]) for name, tensor in own.state_dict().items())
 
 

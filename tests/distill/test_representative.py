@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 import torch
 
+from iid_cl.data.classes import Classes
 from iid_cl.distill.representative import similar_groups
 from iid_cl.distill.sampling import BLOCK, ClassSampler
-from tests.distill.helpers import CPU, NAMES, images_of
+from tests.distill.helpers import LENS, images_of
 
 
 def numbered(*values):
@@ -86,7 +87,7 @@ def test_equal_images_are_grouped_somehow():
 
 
 def sampler(groups, batch, representative=True, seed=0):
-    return ClassSampler(groups, batch, NAMES, seed, CPU, representative)
+    return ClassSampler(Classes(groups), batch, LENS, seed, representative)
 
 
 def batches(groups, batch, count, **options):

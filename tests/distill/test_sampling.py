@@ -5,11 +5,18 @@ from itertools import chain, pairwise
 
 import torch
 
+from iid_cl.data.classes import Classes
+from iid_cl.data.images import Normalization
+from iid_cl.data.lens import Lens
 from iid_cl.distill.sampling import BLOCK, ClassSampler
 
 CPU = torch.device("cpu")
 FIELDS = ("brightness", "saturation", "contrast", "affine", "cutout")
 NAMES = ["color", "crop", "scale"]
+
+
+def seeing(names):
+    return Lens(Normalization((0.0,), (1.0,)), tuple(names), CPU)
 
 
 def numbered(first, count):
@@ -19,7 +26,7 @@ def numbered(first, count):
 
 
 def sampler(images_by_class, batch=4, seed=0, names=NAMES):
-    return ClassSampler(images_by_class, batch, names, seed, CPU)
+    return ClassSampler(Classes(images_by_class), batch, seeing(names), seed)
 
 
 def steps_of(drawn, count):
@@ -171,7 +178,7 @@ def test_global_randomness_is_untouched():
 def test_a_pass_goes_on_across_blocks():
     """A class larger than a block of batches is seen whole before any image comes again."""
     images = {0: torch.arange(200, dtype=torch.uint8).view(200, 1, 1, 1)}
-    sampler = ClassSampler(images, 2, (), 0, torch.device("cpu"))
+    sampler = ClassSampler(Classes(images), 2, seeing(()), 0)
     assert 2 * BLOCK < 200
     seen = torch.cat([real.flatten() for real, _ in steps_of(sampler, 100)])
     assert sorted(seen.tolist()) == list(range(200))
@@ -224,7 +231,7 @@ def test_the_sampler_knows_how_many_classes_of_which_shape_it_has():
 
 
 def weighted(images_by_class, weights, batch=5, seed=0):
-    return ClassSampler(images_by_class, batch, NAMES, seed, CPU, weights=weights)
+    return ClassSampler(Classes(images_by_class, weights), batch, seeing(NAMES), seed)
 
 
 def test_a_class_with_weights_is_drawn_as_its_images_weigh():

@@ -10,12 +10,13 @@ from torch.nn import functional
 from iid_cl.compute.arithmetic import EAGER, Arithmetic
 from iid_cl.config.distill import CharacteristicConfig, QueueConfig
 from iid_cl.data.augmentation import Parameters, augment
+from iid_cl.data.classes import Classes
 from iid_cl.distill.draws import Draws, make_embedders
 from iid_cl.distill.sampling import ClassSampler
 from iid_cl.distill.step import ImageStep
 from iid_cl.errors import UserError
 from iid_cl.memory.partition import expand
-from tests.distill.helpers import CPU, GREY, NAMES, condense, images_of, pool, settings
+from tests.distill.helpers import LENS, condense, images_of, pool, settings
 
 CLASSES = (0, 2, 4, 5, 7)
 ALL = len(CLASSES)
@@ -42,15 +43,15 @@ class Scene:
     def __init__(self, config, seed=0):
         self.config = config
         groups = images_of(*CLASSES)
-        self.sampler = ClassSampler(groups, config.real_batch, NAMES, seed, CPU)
-        embedders = make_embedders(config, self.sampler, None, EAGER, NAMES, seed, GREY, CPU)
+        self.sampler = ClassSampler(Classes(groups), config.real_batch, LENS, seed)
+        embedders = make_embedders(config, self.sampler, None, EAGER, LENS, seed)
         trained = pool(groups, trainings=1, epochs=1, snapshots=1) if config.cc.weight > 0 else []
-        self.draws = iter(Draws(config, self.sampler, embedders, trained, FEATURES, seed, CPU, False))
+        self.draws = iter(Draws(config, self.sampler, embedders, trained, FEATURES, seed, False))
         generator = torch.Generator().manual_seed(seed)
         self.synthetic = torch.randn(len(CLASSES), 2, 1, 8, 8, generator=generator).requires_grad_()
 
     def step(self, chunk=ALL, arithmetic=EAGER):
-        return ImageStep(self.config, self.sampler, GREY, arithmetic, chunk)
+        return ImageStep(self.config, self.sampler, LENS, arithmetic, chunk)
 
     def result(self, draw, step=None):
         """Terms of a step, and the gradient that it sets."""

@@ -5,7 +5,7 @@ import torch
 
 from iid_cl.distill.trained import TrainedNetwork, _sample, add_soft_labels
 from iid_cl.memory.exemplars import ExemplarSet
-from tests.distill.helpers import CPU, GREY, feature_spread, images_of, pool
+from tests.distill.helpers import GREY, LENS, feature_spread, images_of, pool
 
 
 def test_pool_holds_every_snapshot_of_every_training():
@@ -129,7 +129,7 @@ def levels(*values):
 def test_soft_labels_average_probabilities_and_not_scores_by_hand():
     memory = ExemplarSet.from_classes({3: levels(1.0), 8: levels(-0.5)})
     networks = [TrainedNetwork(Fixed(*scores), torch.ones(2)) for scores in ((0.0, np.log(3.0)), (np.log(4.0), 0.0))]
-    soft = add_soft_labels(memory, networks, GREY, CPU).soft_labels
+    soft = add_soft_labels(memory, networks, LENS).soft_labels
     exact = []
     for value in (round(255 * 0.7) / 255, round(255 * 0.1) / 255):
         x = (value - 0.3) / 0.4
@@ -140,6 +140,6 @@ def test_soft_labels_average_probabilities_and_not_scores_by_hand():
 
 
 def test_without_networks_an_image_of_the_one_class_is_certain():
-    soft = add_soft_labels(ExemplarSet.from_classes({6: levels(0.0, 1.0)}), [], GREY, CPU).soft_labels
+    soft = add_soft_labels(ExemplarSet.from_classes({6: levels(0.0, 1.0)}), [], LENS).soft_labels
     assert soft.probabilities.tolist() == [[1.0], [1.0]]
     assert soft.columns.tolist() == [[6]]

@@ -3,22 +3,24 @@
 import pytest
 import torch
 
+from iid_cl.data.classes import Classes
+from iid_cl.distill.job import DistillJob
 from iid_cl.distill.uneven import distill_each
+from iid_cl.distill.watch import Watch
 from iid_cl.errors import UserError
-from tests.distill.helpers import GREY, NAMES, condense, images_of, settings
+from iid_cl.seeding import draw_seed
+from tests.distill.helpers import LENS, condense, images_of, settings
 
 
-def each(groups, ipc, seed=0, **options):
-    return distill_each(
-        groups,
+def each(groups, ipc, seed=0, weights=None):
+    job = DistillJob(
+        Classes(groups, weights or {}),
+        ipc,
         settings(iterations=2),
-        ipc=ipc,
-        generator=torch.Generator().manual_seed(seed),
-        device="cpu",
-        normalization=GREY,
-        augmentations=NAMES,
-        **options,
+        LENS,
+        draw_seed(torch.Generator().manual_seed(seed)),
     )
+    return distill_each(job, Watch())
 
 
 def test_every_class_gives_as_many_as_it_has():

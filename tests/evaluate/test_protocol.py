@@ -10,7 +10,7 @@ import torch
 from sklearn.datasets import load_digits
 
 from iid_cl.compute.arithmetic import EAGER
-from iid_cl.compute.classifier import train_classifier
+from iid_cl.compute.classifier import Training, train_classifier
 from iid_cl.config.distill import NetworkConfig
 from iid_cl.config.experiment import EvaluateConfig
 from iid_cl.data.images import LabelledImages, Normalization
@@ -167,9 +167,8 @@ def trained_alone(memory, architecture, number, seed):
     """The network of this number, trained here and now; ``memory`` holds images and labels as they are trained on."""
     network = build_network(architecture, (1, 8, 8), 10, make_generator(seed, "scratch weights", number), CPU)
     train_classifier(
-        network, GREY.apply(memory.images), memory.labels.long(),
-        epochs=3, batch_size=16, lr=0.02, momentum=0.9, weight_decay=5e-4, augmentations=AUGMENTATIONS,
-        generator=make_generator(seed, "scratch training", number),
+        network, GREY.apply(memory.images), memory.labels.long(), Training(3, batch_size=16, lr=0.02),
+        augmentations=AUGMENTATIONS, generator=make_generator(seed, "scratch training", number),
     )  # fmt: skip
     network.eval()
     test = digits()[1]
@@ -253,8 +252,9 @@ def recorded(monkeypatch, act=lambda number: None):
     """Calls of train_classifier with their thread and its thread count; ``act`` is told the number of the call."""
     calls, lock = [], threading.Lock()
 
-    def train(network, images, labels, **options):
+    def train(network, images, labels, training, **options):
         with lock:
+            options["training"] = training
             calls.append((threading.get_ident(), torch.get_num_threads(), images, labels, options))
             number = len(calls)
         act(number)
@@ -342,11 +342,9 @@ def test_networks_train_as_configured(monkeypatch):
         memory_of(1, 4), digits()[1], config,
         normalization=GREY, augmentations=("color",), seed=0, device=CPU,
     )  # fmt: skip
-    expected = {"epochs": 7, "batch_size": 3, "lr": 0.3, "momentum": 0.2, "weight_decay": 0.1}
     for *_, images, labels, options in calls:
-        assert {key: options[key] for key in expected} == expected
+        assert options["training"] == Training(7, 3, lr=0.3, momentum=0.2, weight_decay=0.1, lr_drop=True)
         assert tuple(options["augmentations"]) == ("color",)
-        assert options.get("lr_drop", True)
         assert labels.tolist() == [1] * 10 + [4] * 10
         torch.testing.assert_close(images, (memory_of(1, 4).images / 255 - 0.3) / 0.4)
     draws = [torch.rand(1, generator=options["generator"]).item() for *_, options in calls]

@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from iid_cl.errors import UserError
-from iid_cl.launch.launch import Failure, Launch, launch
+from iid_cl.launch.jobs import Failure, Launch
+from iid_cl.launch.launch import launch
 
 TWO = Launch(workers=2, threads=1)
 

@@ -15,9 +15,10 @@ from typing import Any
 import pytest
 
 from iid_cl.config.experiment import Config
-from iid_cl.launch.launch import Failure, Launch, launch
+from iid_cl.launch.jobs import Failure, Launch
+from iid_cl.launch.launch import launch
+from tests.launch.test_launch import job
 from tests.runs.helpers import miniature
-from tests.runs.test_launchers import job
 
 # Ray's own: sockets and a log file left to the garbage collector, and settings that will change
 pytestmark = [

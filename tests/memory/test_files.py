@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 
 from iid_cl.errors import UserError
 from iid_cl.memory.exemplars import ExemplarSet, SoftLabels
-from iid_cl.memory.files import FORMAT, VERSION, load_memory, save_memory, save_tensors
+from iid_cl.memory.files import FORMAT, VERSION, load_memory, save_memory
 
 
 def example(value=7):
@@ -157,14 +157,6 @@ def test_a_folder_of_the_files_name_is_a_users_error(tmp_path):
     with pytest.raises(UserError, match="cannot be written"):
         save_memory(path, example())
     assert [p.name for p in tmp_path.iterdir()] == [path.name]
-
-
-def test_save_tensors_detaches_and_keeps_types(tmp_path):
-    tensors = {"w": torch.arange(6.0).view(2, 3).t().requires_grad_(), "n": torch.tensor([1, 2])}
-    save_tensors(tmp_path / "t", tensors)
-    back = load_file(tmp_path / "t")
-    assert torch.equal(back["w"], tensors["w"].detach())
-    assert back["n"].dtype == torch.int64
 
 
 # --- what is read is checked

@@ -8,8 +8,9 @@ from typing import Any
 
 import torch
 
-from iid_cl.compare.grid import cell_name
+from iid_cl.budget import Budget
 from iid_cl.config.experiment import Config
+from iid_cl.config.grid import cell_name
 from iid_cl.config.reading import dump_config
 from iid_cl.memory.exemplars import ExemplarSet
 from iid_cl.memory.files import save_memory
@@ -123,7 +124,7 @@ def make_comparison(path: Path, seeds: int = 2) -> Path:
             for label, last in (("distilled", (0.5, 0.7 + 0.02 * ipc)), ("herding", (0.5, 0.7))):
                 found = result(label, last, seed, memory_bytes=4 * ipc * IMAGE)
                 cells.append({"label": label, "mode": "replay", "budget": {"ipc": ipc}, "seed": seed, "result": found})
-                name = cell_name(label, "replay", ("ipc", ipc), seed)
+                name = cell_name(label, "replay", Budget(ipc=ipc), seed)
                 recording, memory = recorded(NAMES, CLASSES, ipc, 20)
                 save_memory(path / "cells" / f"{name}.safetensors", memory)
                 if label == "distilled" and seed == 0:

@@ -8,11 +8,12 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
+from iid_cl.budget import Budget
 from iid_cl.records.result import Result
 from iid_cl.report.comparison import Measured, Row, comparison_table, summarise, unequal_bytes, unequal_updates
 from iid_cl.report.comparison_figure import save_comparison_figure
 
-IPC = {1: ("ipc", 1), 5: ("ipc", 5)}
+IPC = {1: Budget(ipc=1), 5: Budget(ipc=5)}
 
 
 def measured(
@@ -48,8 +49,14 @@ CELLS = [
 ]
 
 
-def allowed(budget: tuple[str, int]) -> int:
-    return 660 * budget[1]
+def allowed(budget: Budget) -> int:
+    return 660 * budget.amount
+
+
+def test_a_row_holds_its_budget_as_key_and_amount() -> None:
+    memory, bound = (row.plain() for row in summarise([measured("a", 0, 0.5, ipc=5), *CELLS[:1]], None))
+    assert (memory["label"], memory["budget"], memory["final"]) == ("a", ("ipc", 5), (0.5, None))
+    assert (bound["label"], bound["budget"]) == ("joint", None)
 
 
 def row_of(rows: list[Row], label: str, ipc: int | None = 1) -> Row:
@@ -60,11 +67,11 @@ def row_of(rows: list[Row], label: str, ipc: int | None = 1) -> Row:
 def test_rows_group_methods_by_mode_and_budget_bounds_last() -> None:
     rows = summarise([*CELLS, measured("herding", 0, 0.1, mode="memory_only")], "herding")
     assert [(row.label, row.mode, row.budget, row.seeds) for row in rows] == [
-        ("herding", "replay", ("ipc", 1), (0, 1)),
-        ("distilled", "replay", ("ipc", 1), (0, 1)),
-        ("herding", "replay", ("ipc", 5), (0,)),
-        ("distilled", "replay", ("ipc", 5), (0,)),
-        ("herding", "memory_only", ("ipc", 1), (0,)),
+        ("herding", "replay", IPC[1], (0, 1)),
+        ("distilled", "replay", IPC[1], (0, 1)),
+        ("herding", "replay", IPC[5], (0,)),
+        ("distilled", "replay", IPC[5], (0,)),
+        ("herding", "memory_only", IPC[1], (0,)),
         ("joint", None, None, (0,)),
     ]
 

@@ -147,7 +147,7 @@ def test_an_unknown_logger_is_a_mistake() -> None:
 
 
 def test_cells_of_a_comparison_do_not_depend_on_them() -> None:
-    from iid_cl.compare.grid import cells
+    from iid_cl.config.grid import cells
 
     plain, logged = (cells(miniature(loggers=names), (1, 8, 8), 4) for names in ([], ["csv"]))
     assert [cell.digest for cell in plain] == [cell.digest for cell in logged]

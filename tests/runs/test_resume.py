@@ -11,7 +11,8 @@ from rich.console import Console
 
 from iid_cl.config.experiment import Config
 from iid_cl.errors import UserError
-from iid_cl.records.checkpoint import Checkpoints, State
+from iid_cl.files import State
+from iid_cl.records.checkpoint import Checkpoints
 from iid_cl.runs.run import resume, run
 from tests.runs.helpers import miniature
 

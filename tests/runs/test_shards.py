@@ -9,7 +9,7 @@ from rich.console import Console
 
 from iid_cl.data.datasets import load_dataset
 from iid_cl.errors import UserError
-from iid_cl.launch.launch import Launch
+from iid_cl.launch.jobs import Launch
 from iid_cl.memory.exemplars import ExemplarSet
 from iid_cl.runs.shards import check_shards, distil_classes, shared_memory
 from iid_cl.runs.whole import make_memory

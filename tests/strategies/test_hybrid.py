@@ -2,10 +2,10 @@
 
 from typing import Any
 
+import iid_cl.strategies.distilled as module
 import pytest
 import torch
 
-import iid_cl.strategies.distilled as module
 from iid_cl.distill import trained
 from iid_cl.errors import UserError
 from iid_cl.memory.jpeg_format import JpegFormat
@@ -147,7 +147,7 @@ def test_soft_labels_are_of_networks_that_saw_the_experience_alone(
     monkeypatch.setattr(
         trained,
         "train_networks",
-        lambda images, *rest, **named: (taught.append(images), train(images, *rest, **named))[1],
+        lambda classes, *rest: (taught.append(classes.images), train(classes, *rest))[1],
     )
     groups = [{c: noise(24, c, side=32) for c in classes} for classes in ((0, 3), (5,), (6, 8, 9))]
     settings = {"features": flatten, "normalization": NORMALIZATION}

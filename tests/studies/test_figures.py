@@ -9,8 +9,7 @@ from matplotlib.figure import Figure
 
 from iid_cl.errors import UserError
 from iid_cl.studies.figures import COLOURS, save_accuracy_figure, save_scatter_figure
-from iid_cl.studies.run import Row
-from iid_cl.studies.scatter import Point
+from iid_cl.studies.rows import Point, Row
 from tests.studies.helpers import drawn, pixels, shows
 
 ODD = ["$x$", "5 $ or 6 $", "<b>&", "[red]a[/b]", "a_b^c", "ü β", "x\\y{", "%d %s"]

@@ -24,7 +24,8 @@ from iid_cl.runs import whole as memories
 from iid_cl.seeding import make_generator
 from iid_cl.studies import run as module
 from iid_cl.studies.figures import COLOURS
-from iid_cl.studies.run import Row, run_study
+from iid_cl.studies.rows import Row
+from iid_cl.studies.run import run_study
 from tests.studies.helpers import BASE, drawn, shows, study, table
 
 COLUMNS = [

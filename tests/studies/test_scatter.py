@@ -17,7 +17,8 @@ from iid_cl.data.datasets import load_dataset
 from iid_cl.errors import UserError
 from iid_cl.nets import Network
 from iid_cl.studies import scatter as module
-from iid_cl.studies.scatter import Point, run_scatter
+from iid_cl.studies.rows import Point
+from iid_cl.studies.scatter import run_scatter
 from tests.studies.helpers import SMALL, drawn, study, table
 
 SCATTER: dict[str, Any] = {"network": SMALL, "epochs": 1, "classes": 3, "real": 8}
@@ -116,10 +117,10 @@ def test_all_images_are_seen_by_one_trained_network(
     networks: list[Network] = []
     train = module.train_networks
 
-    def record(images: Any, config: Any, **options: Any) -> Any:
+    def record(classes: Any, config: Any, *rest: Any) -> Any:
         assert (config.trainings, config.epochs, config.network.width) == (1, 1, 4)
-        assert sum(map(len, images.values())) == 1347
-        pool = train(images, config, **options)
+        assert sum(map(len, classes.images.values())) == 1347
+        pool = train(classes, config, *rest)
         networks.extend(one.network for one in pool)
         return pool
 

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from iid_cl.compare.grid import Cell, allowed_bytes, baseline_of, cells, plain_images
 from iid_cl.config.experiment import Config
+from iid_cl.config.grid import Cell, baseline_of, cells
 from iid_cl.errors import UserError
 from tests.runs.helpers import miniature
 
@@ -51,22 +51,6 @@ def test_a_bound_does_not_depend_on_mode_or_budget() -> None:
     )
     assert one == other
     assert one.digest == other.digest
-
-
-# 10 classes: 30 images of 66 bytes; batches of 64 need 1 update a pass, 71 of them 2
-@pytest.mark.parametrize(
-    ("budget", "images", "most"),
-    [
-        (("ipc", 3), 30, 1980),
-        (("mem_size", 71), 71, 71 * 66),
-        (("mem_bytes", 1000), 15, 1000),
-        (("class_bytes", 140), 20, 1400),
-        (("mem_bytes", 5), 1, 5),
-    ],
-)
-def test_what_a_budget_buys(budget: tuple[str, int], images: int, most: int) -> None:
-    assert plain_images(budget, SHAPE, 10) == images
-    assert allowed_bytes(budget, SHAPE, 10) == most
 
 
 def test_memories_of_a_budget_train_for_equal_updates_in_memory_only_mode() -> None:

@@ -8,13 +8,12 @@ from dataclasses import dataclass
 from math import prod
 from typing import Any
 
-from iid_cl.budget import LABEL_BYTES
-from iid_cl.config.experiment import CompareBudgets, CompareMethod, Config
+from iid_cl.budget import KEYS, Budget
+from iid_cl.config.experiment import CompareMethod, Config
 from iid_cl.config.methods import METHODS
 from iid_cl.config.reading import parse_config, with_overrides
 from iid_cl.errors import UserError
 
-BUDGETS = tuple(CompareBudgets.model_fields)
 VARIANTS: dict[str, dict[str, Any]] = {
     "random_half": {"memory.method": "random", "memory.downscale": 2},
     "herding_half": {"memory.method": "herding", "memory.downscale": 2},
@@ -23,7 +22,6 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "distilled_half": {"memory.method": "distilled", "distill.partition": 2},
     "distilled_jpeg": {"memory.method": "distilled", "memory.jpeg": 25, "distill.partition": 1},
 }
-Budget = tuple[str, int]
 
 
 @dataclass(frozen=True)
@@ -50,7 +48,7 @@ class Cell:
 
 def cell_name(label: str, mode: str | None, budget: Budget | None, seed: int) -> str:
     """Stem of the files of a cell."""
-    parts = [label, mode, None if budget is None else "".join(map(str, budget))]
+    parts = [label, mode, None if budget is None else f"{budget.key}{budget.amount}"]
     return "-".join([*(part for part in parts if part is not None), f"seed{seed}"])
 
 
@@ -77,7 +75,7 @@ def cells(config: Config, shape: Sequence[int], classes: int) -> list[Cell]:
         for label, overrides in methods.items():
             for mode in dict.fromkeys(modes):
                 for budget in _budgets(config):
-                    cell = _cell(config, label, overrides, mode, budget, seed, plain_images(budget, shape, classes))
+                    cell = _cell(config, label, overrides, mode, budget, seed, budget.images(classes, prod(shape)))
                     found.setdefault(cell.name, cell)  # a bound comes once
     return list(found.values())
 
@@ -98,34 +96,10 @@ def baseline_of(config: Config, grid: Iterable[Cell]) -> str | None:
     return wanted if wanted is not None else "herding" if "herding" in memories else next(iter(memories), None)
 
 
-def plain_images(budget: Budget, shape: Sequence[int], classes: int) -> int:
-    """How many full-size images a budget buys, all classes seen; at least one."""
-    key, value = budget
-    image = prod(shape) + LABEL_BYTES
-    images = {
-        "ipc": classes * value,
-        "mem_size": value,
-        "mem_bytes": value // image,
-        "class_bytes": classes * (value // image),
-    }
-    return max(1, images[key])
-
-
-def allowed_bytes(budget: Budget, shape: Sequence[int], classes: int) -> int:
-    """What a budget allows in bytes, all classes seen."""
-    key, value = budget
-    image = prod(shape) + LABEL_BYTES
-    return {"ipc": classes * value * image, "mem_size": value * image, "class_bytes": classes * value}.get(key, value)
-
-
-def budget_of(config: Config) -> Budget:
-    """The budget of a configuration's own memory."""
-    return config.memory.budget.key, config.memory.budget.amount
-
-
 def _budgets(config: Config) -> list[Budget]:
     budgets = config.compare.budgets.model_dump(exclude_none=True)
-    return [(key, value) for key, values in budgets.items() for value in dict.fromkeys(values)] or [budget_of(config)]
+    found = [Budget(**{key: value}) for key, values in budgets.items() for value in dict.fromkeys(values)]
+    return found or [config.memory.budget]
 
 
 def _methods(config: Config) -> dict[str, dict[str, Any]]:
@@ -145,7 +119,7 @@ def _methods(config: Config) -> dict[str, dict[str, Any]]:
         if found.setdefault(name, overrides) != overrides or (own and name in known):
             raise UserError(f"compare.methods: two methods are called {name!r}; give yours another name.")
         for key in overrides:
-            if not key.startswith(("memory.", "distill.")) or key.removeprefix("memory.") in BUDGETS:
+            if not key.startswith(("memory.", "distill.")) or key.removeprefix("memory.") in KEYS:
                 raise UserError(
                     f"compare.methods: {name!r} sets {key!r}, which all methods share; a method sets keys of "
                     "`memory` (but its budget) and of `distill`."
@@ -157,14 +131,14 @@ def _cell(
     config: Config, label: str, overrides: dict[str, Any], mode: str, budget: Budget, seed: int, images: int
 ) -> Cell:
     values = config.model_dump(mode="json", exclude={"compare", "baselines", "loggers"})
-    memory = {key: value for key, value in values["memory"].items() if key not in BUDGETS}
+    memory = {key: value for key, value in values["memory"].items() if key not in KEYS}
     method = overrides.get("memory.method", config.memory.method)
     if method != config.memory.method:
         memory = {}  # other settings of the memory are those of the configured method
     bound = METHODS[method].bound  # neither budgets nor modes change it
     shared: dict[str, Any] = {"memory": memory, "seed": seed, "train.mode": "replay" if bound else mode}
     if not bound:
-        shared[f"memory.{budget[0]}"] = budget[1]
+        shared[f"memory.{budget.key}"] = budget.amount
         if mode == "memory_only" and config.train.memory_updates is None:
             shared["train.memory_updates"] = config.train.memory_epochs * -(-images // config.train.batch_size)
     resolved = parse_config(with_overrides(values, [*shared.items(), *overrides.items()]), f"method {label!r}")

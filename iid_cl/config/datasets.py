@@ -1,0 +1,123 @@
+"""The named data sets: the one table that configuration, loading, `doctor` and `check` are made from.
+
+Imports neither torch nor torchvision. A data set of torchvision's takes an entry and nothing else; any other takes an
+entry that names its loader.
+"""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+_TORCHVISION = "iid_cl.data.datasets:load_torchvision"
+DOWNLOADED = "downloaded when it is first used"
+
+
+@dataclass(frozen=True)
+class DatasetInfo:
+    """A data set.
+
+    Attributes:
+        name: its name in configurations and on the command line.
+        loader: ``module:function``, called with the data root, the `stream` section and this entry; it returns an
+            :class:`iid_cl.data.images.ImageDataset`.
+        files: what has to be below the data root.
+        how: how the files get there.
+        layout: what the files are called in messages.
+        source: the class in ``torchvision.datasets``.
+        split: whether that class takes ``split="train"`` in place of ``train=True``.
+        mean: mean of each channel, in [0, 1].
+        std: standard deviation of each channel.
+        flips: whether a mirrored image still shows its class; a mirrored digit does not.
+        resized: whether `stream.image_size` applies.
+    """
+
+    name: str
+    loader: str = _TORCHVISION
+    files: tuple[str, ...] = ()
+    how: str = DOWNLOADED
+    layout: str = ""
+    source: str = ""
+    split: bool = False
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
+    flips: bool = True
+    resized: bool = False
+
+
+_IDX = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
+_BATCHES = (*(f"data_batch_{i}" for i in range(1, 6)), "test_batch", "batches.meta")
+
+# Normalisations are those that the dataset-distillation literature uses (DC, DM, IID).
+_TABLE = (
+    DatasetInfo(
+        "digits",
+        "iid_cl.data.datasets:load_digits",
+        how="comes with scikit-learn",
+        mean=(0.3053,),
+        std=(0.3760,),
+        flips=False,
+    ),
+    DatasetInfo(
+        "mnist",
+        files=tuple(f"MNIST/raw/{name}" for name in _IDX),
+        layout="MNIST/raw/*-ubyte",
+        source="MNIST",
+        mean=(0.1307,),
+        std=(0.3081,),
+        flips=False,
+    ),
+    DatasetInfo(
+        "fashion_mnist",
+        files=tuple(f"FashionMNIST/raw/{name}" for name in _IDX),
+        layout="FashionMNIST/raw/*-ubyte",
+        source="FashionMNIST",
+        mean=(0.2861,),
+        std=(0.3530,),
+    ),
+    DatasetInfo(
+        "svhn",
+        files=("train_32x32.mat", "test_32x32.mat"),
+        layout="train_32x32.mat and test_32x32.mat",
+        source="SVHN",
+        split=True,
+        mean=(0.4377, 0.4438, 0.4728),
+        std=(0.1980, 0.2010, 0.1970),
+        flips=False,
+    ),
+    DatasetInfo(
+        "cifar10",
+        files=tuple(f"cifar-10-batches-py/{name}" for name in _BATCHES),
+        layout="the folder cifar-10-batches-py",
+        source="CIFAR10",
+        mean=(0.4914, 0.4822, 0.4465),
+        std=(0.2023, 0.1994, 0.2010),
+    ),
+    DatasetInfo(
+        "cifar100",
+        files=tuple(f"cifar-100-python/{name}" for name in ("train", "test", "meta")),
+        layout="the folder cifar-100-python",
+        source="CIFAR100",
+        mean=(0.5071, 0.4866, 0.4409),
+        std=(0.2673, 0.2564, 0.2762),
+    ),
+    DatasetInfo(
+        "tiny_imagenet",
+        "iid_cl.data.datasets:load_tiny_imagenet",
+        files=tuple(f"tiny-imagenet-200/{name}" for name in ("wnids.txt", "train", "val/val_annotations.txt")),
+        how="unpack http://cs231n.stanford.edu/tiny-imagenet-200.zip there",
+        resized=True,
+    ),
+    DatasetInfo(
+        "image_folder",
+        "iid_cl.data.datasets:load_image_folder",
+        files=("train", "test"),
+        how="your own images: train/CLASS and test/CLASS below --data-root",
+        resized=True,
+    ),
+)
+
+DATASETS: dict[str, DatasetInfo] = {info.name: info for info in _TABLE}
+
+if TYPE_CHECKING:
+    DatasetName = str
+else:
+    DatasetName = Literal[tuple(DATASETS)]  # what a configuration accepts, and the schema lists

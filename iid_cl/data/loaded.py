@@ -1,0 +1,28 @@
+"""The data set of a configuration, loaded once per process."""
+
+from functools import lru_cache
+from pathlib import Path
+
+from iid_cl.config.experiment import Config, StreamConfig
+from iid_cl.data.datasets import load_dataset
+from iid_cl.data.images import ImageDataset
+
+
+def dataset_of(config: Config, data_root: Path | None) -> ImageDataset:
+    """The configuration's data set. The one loaded last is kept for the next call.
+
+    Raises:
+        UserError: it cannot be loaded.
+    """
+    # the seed chooses what is held out, and nothing else
+    return _loaded(config.stream.model_dump_json(), data_root, config.seed if config.stream.validation else 0)
+
+
+def forget_datasets() -> None:
+    """Loads anew from now on: files may have changed since an earlier command in this process."""
+    _loaded.cache_clear()
+
+
+@lru_cache(maxsize=1)
+def _loaded(stream: str, data_root: Path | None, seed: int) -> ImageDataset:
+    return load_dataset(StreamConfig.model_validate_json(stream), data_root, seed)

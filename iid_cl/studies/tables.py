@@ -1,0 +1,30 @@
+"""Tables of studies for the terminal."""
+
+from collections.abc import Sequence
+from statistics import mean
+
+from rich import box
+from rich.table import Table
+from rich.text import Text
+
+from iid_cl.report.statistics import percent
+from iid_cl.studies.rows import Row
+
+
+def study_table(rows: Sequence[Row], title: str) -> Table:
+    """One row per variant and value of a study, a column per architecture with the drop against the first one."""
+    architectures = list(dict.fromkeys(row.architecture for row in rows))
+    swept = any(row.x is not None for row in rows)
+    table = Table(title=Text(title), title_justify="left", title_style="bold", box=box.SIMPLE, pad_edge=False)
+    table.add_column("variant", no_wrap=True)
+    for heading in (*(["at"] if swept else []), *(f"{name} %" for name in architectures), "bytes", "memory s"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for variant, x in dict.fromkeys((row.variant, row.x) for row in rows):
+        here = [row for row in rows if (row.variant, row.x) == (variant, x)]
+        accuracies = [[row.accuracy for row in here if row.architecture == name] for name in architectures]
+        cells = [percent(accuracies[0])]
+        cells += [f"{percent(each)} ({100 * (mean(each) - mean(accuracies[0])):+.1f})" for each in accuracies[1:]]
+        at = [f"{x:g}" if x is not None else "-"] if swept else []
+        seconds = f"{mean(row.condense_seconds for row in here):.1f}"
+        table.add_row(Text(variant), *at, *cells, f"{here[0].bytes:,}", seconds)
+    return table
