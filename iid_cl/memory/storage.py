@@ -169,7 +169,7 @@ class Jpeg:
 
     def __post_init__(self) -> None:
         if not 1 <= self.quality <= 95:
-            raise UserError(f"memory.jpeg: {self.quality} is no quality; use one from 1 to 95.")
+            raise UserError(f"memory.jpeg: {self.quality} must be a quality from 1 to 95.")
 
     @property
     def partition(self) -> int:
