@@ -12,8 +12,8 @@ class NetworkInfo:
     """An architecture.
 
     Attributes:
-        name: in the configuration.
-        keys: of :class:`iid_cl.config.distill.NetworkConfig` that it takes besides its name.
+        name: name in the configuration.
+        keys: keys of :class:`iid_cl.config.distill.NetworkConfig` that it takes besides ``name``.
     """
 
     name: str
