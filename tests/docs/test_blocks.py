@@ -22,7 +22,7 @@ from .setups import SETUPS
 # Appended to a command so that it runs in a second or two: settings, not a different path through the program.
 SMALL_STREAM = ["stream.first_classes=4", "stream.experiences=2", "stream.train_limit=12", "stream.test_limit=4"]
 SMALL_DISTILLATION = ["distill.iterations=1", "distill.real_batch=4", "distill.embedder.width=4"]
-SMALL_TRAINING = ["train.epochs=1", "train.memory_epochs=1", "model.width=4"]
+SMALL_TRAINING = ["train.epochs=1", "train.memory_updates=1", "model.width=4"]
 SMALL_EVALUATION = ["evaluate.epochs=1", "evaluate.networks=1", "evaluate.network.width=4"]
 SMALL_QUEUE = ["distill.queue.batch_size=4"]
 MINIATURE = {
@@ -98,6 +98,7 @@ def test_yaml_blocks_are_configurations(page: Path, in_tmp_path: Path) -> None:
             load_config(str(file), [])
 
 
+@pytest.mark.usefixtures("brief_trials")
 @pytest.mark.parametrize("page", of_page("bash"))
 def test_commands_run_in_miniature(
     page: Path, in_tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
