@@ -31,3 +31,9 @@ def in_tmp_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Runs the test in an empty folder."""
     monkeypatch.chdir(tmp_path)
     return tmp_path
+
+
+@pytest.fixture
+def short_trials(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`auto` judges its memories by networks that are trained for a few updates: their choice does not matter here."""
+    monkeypatch.setattr("iid_cl.methods.judging.UPDATES", 4)
