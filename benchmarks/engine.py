@@ -28,6 +28,7 @@ from iid_cl.data.images import Normalization
 from iid_cl.data.lens import Lens
 from iid_cl.distill import distill
 from iid_cl.distill.draws import Draw
+from iid_cl.distill.matching import MeanMatching
 from iid_cl.distill.sampling import ClassSampler
 from iid_cl.distill.step import ImageStep
 from iid_cl.distill.trained import train_networks
@@ -76,7 +77,8 @@ def deviations(
     real = [sampler.real(row) for row in rows]
     losses, expected = reference_gradient(synthetic, PlainDraw(real, parameters, plain, pool[0]), config, NORMALIZATION)
     step = ImageStep(config, sampler, lens, arithmetic, len(images))
-    terms = step.gradient(synthetic, Draw(rows, parameters, psi, None, None, pool[0]))
+    objective = MeanMatching(config.scale == "relative")
+    terms = step.gradient(synthetic, Draw(rows, parameters, psi, None, objective, pool[0]))
     assert synthetic.grad is not None
     found = torch.stack(list(terms.values())).sum(0).tolist()
     loss = max(abs(a - b) / abs(b) for a, b in zip(found, losses, strict=True))

@@ -6,7 +6,7 @@ from typing import Unpack
 import torch
 
 from iid_cl.config.distill import DistillConfig
-from iid_cl.distill.losses import Objective
+from iid_cl.distill.matching import MatchingLoss
 from iid_cl.distill.watch import OnStep
 from iid_cl.errors import UserError
 from iid_cl.memory.selection import Rule
@@ -125,7 +125,7 @@ class DistilledBuffer(MemoryBuffer):
         shrink: Shrink = "redistil",
         jpeg: int | None = None,
         embedder: Network | None = None,
-        objective: Objective | None = None,
+        objective: MatchingLoss | None = None,
         **arguments: Unpack[DistillingArguments],
     ) -> None:
         config = distill if distill is not None else DistillConfig()
@@ -153,7 +153,7 @@ class HybridBuffer(MemoryBuffer):
         shrink: Shrink = "redistil",
         jpeg: int | None = None,
         embedder: Network | None = None,
-        objective: Objective | None = None,
+        objective: MatchingLoss | None = None,
         **arguments: Unpack[ChoosingArguments],
     ) -> None:
         config = distill if distill is not None else DistillConfig()
@@ -180,7 +180,7 @@ class AutoBuffer(MemoryBuffer):
         distill: DistillConfig | None = None,
         shrink: Shrink = "redistil",
         embedder: Network | None = None,
-        objective: Objective | None = None,
+        objective: MatchingLoss | None = None,
         **arguments: Unpack[ChoosingArguments],
     ) -> None:
         config = distill if distill is not None else DistillConfig()

@@ -150,7 +150,7 @@ def distill(
     shortcuts += [] if ipc is None else [f"memory.ipc={ipc}"]
     resolved = resolve(config, [*shortcuts, *(set_ or [])], seed, device)
     from iid_cl.launch.jobs import Launch
-    from iid_cl.runs.whole import condense_dataset
+    from iid_cl.runs.condense import condense_dataset
 
     how = Launch(launcher.value, workers, threads, address)
     alone = launcher is Launcher.local and (workers or 1) == 1

@@ -6,6 +6,8 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, Field, model_validator
 
 from iid_cl.config.base import Batch, Few, Fraction, Positive, Rate, Section, Weight, read_exponent
+from iid_cl.config.networks import NETWORK_INFO, NetworkName
+from iid_cl.config.objectives import OBJECTIVE_INFO, SAYS, ObjectiveName, partitions_in_words
 
 Augmentation = Literal["color", "crop", "cutout", "flip", "scale", "rotate"]
 
@@ -13,9 +15,7 @@ Augmentation = Literal["color", "crop", "cutout", "flip", "scale", "rotate"]
 class NetworkConfig(Section):
     """A network. Width, depth, activation and pooling belong to the ConvNet; an MLP and LeNet have no norm."""
 
-    name: Literal["convnet", "alexnet", "vgg11", "resnet18", "mlp", "lenet"] = Field(
-        default="convnet", description="Architecture."
-    )
+    name: NetworkName = Field(default="convnet", description="Architecture.")
     width: Annotated[int, Field(ge=1, le=2048)] = Field(default=128, description="Channels of each ConvNet block.")
     depth: Annotated[int, Field(ge=1, le=16)] | None = Field(
         default=None,
@@ -31,9 +31,7 @@ class NetworkConfig(Section):
     @model_validator(mode="after")
     def _own_keys(self) -> "NetworkConfig":
         """A key that the architecture would ignore is a mistake."""
-        foreign = {"width", "depth", "activation", "pooling"} if self.name != "convnet" else set()
-        foreign |= {"norm"} if self.name in ("mlp", "lenet") else set()
-        for key in sorted(foreign):
+        for key in sorted(set(NetworkConfig.model_fields) - {"name", *NETWORK_INFO[self.name].keys}):
             value = getattr(self, key)
             if value != type(self).model_fields[key].default:
                 raise ValueError(f"{key}: {value!r} means nothing to {self.name!r}; leave it out")
@@ -126,14 +124,11 @@ class EarlyStoppingConfig(Section):
 class DistillConfig(Section):
     """How a class is condensed."""
 
-    objective: Literal["dm", "idm", "ncfm"] = Field(
-        default="dm",
-        description="Matching base: dm (means of features), idm (the same on partitioned images, with trained "
-        "embedders and cross-entropy), ncfm (characteristic functions of features, otherwise as idm).",
-    )
+    objective: ObjectiveName = Field(default="dm", description=f"Matching base: {SAYS}.")
     partition: Annotated[int, Field(ge=1, le=16)] | None = Field(
         default=None,
-        description="A stored image holds a grid of partition x partition smaller ones; null: 1 with dm, else 2.",
+        description="A stored image holds a grid of partition x partition smaller ones; "
+        f"null: {partitions_in_words()}.",
     )
     embedders: Literal["fresh", "queue"] | None = Field(
         default=None,
@@ -198,9 +193,9 @@ class DistillConfig(Section):
     @property
     def factor(self) -> int:
         """The partition in force: stored images are grids of factor x factor."""
-        return self.partition if self.partition is not None else 1 if self.objective == "dm" else 2
+        return self.partition if self.partition is not None else OBJECTIVE_INFO[self.objective].partition
 
     @property
     def embedder_source(self) -> Literal["fresh", "queue"]:
         """Where embedders come from, in force."""
-        return self.embedders if self.embedders is not None else "fresh" if self.objective == "dm" else "queue"
+        return self.embedders if self.embedders is not None else OBJECTIVE_INFO[self.objective].embedders

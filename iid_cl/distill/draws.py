@@ -1,8 +1,8 @@
 """What each draw of a distillation consists of: real batch, augmentation and networks."""
 
 import copy
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -12,8 +12,8 @@ from iid_cl.compute.arithmetic import Arithmetic
 from iid_cl.config.distill import DistillConfig
 from iid_cl.data.augmentation import Parameters, augment_each
 from iid_cl.data.lens import Lens
-from iid_cl.distill.characteristic import draw_frequencies
 from iid_cl.distill.embedders import EmbedderQueue, FreshEmbedders
+from iid_cl.distill.matching import Objective
 from iid_cl.distill.sampling import ClassSampler
 from iid_cl.distill.trained import TrainedNetwork
 from iid_cl.errors import UserError
@@ -29,17 +29,38 @@ class Draw:
     parameters: Parameters  # siamese augmentation of each class
     psi: Network  # embedder
     accuracy: Tensor | None  # its training accuracy, where it was trained
-    frequencies: Tensor | None  # (1, T, D) of characteristic functions
+    objective: Objective[Any]
     phi: TrainedNetwork | None  # network of class centralization
+
+    def of(self, classes: slice) -> "Draw":
+        """What is drawn for some of the classes."""
+        phi = None if self.phi is None else TrainedNetwork(self.phi.network, self.phi.spread[classes])
+        return replace(self, rows=self.rows[classes], parameters=self.parameters[classes], phi=phi)
+
+
+@dataclass(frozen=True)
+class Sources:
+    """Where the networks and the objective of a draw come from.
+
+    Attributes:
+        embedders: the embedder.
+        objective: makes the objective, from a generator on the embedders' device.
+        pool: networks for class centralization; without any it has no part in the loss.
+    """
+
+    embedders: FreshEmbedders | EmbedderQueue
+    objective: Callable[[torch.Generator], Objective[Any]]
+    pool: Sequence[TrainedNetwork] = ()
 
 
 class Draws:
     """One draw after the other, as many as the iterations take.
 
     Args:
-        pool: networks for class centralization, perhaps none.
-        features: D, how many an embedder sees in an image.
-        seed: of the streams that networks and frequencies are drawn from.
+        config: says how many.
+        sampler: draws real batches and augmentations.
+        sources: of networks and objectives.
+        seed: of the streams that objectives and networks for class centralization are drawn from.
         in_place: hand out networks at one and the same address, as a replayed CUDA graph needs them.
     """
 
@@ -47,33 +68,30 @@ class Draws:
         self,
         config: DistillConfig,
         sampler: ClassSampler,
-        embedders: FreshEmbedders | EmbedderQueue,
-        pool: Sequence[TrainedNetwork],
-        features: int,
+        sources: Sources,
         seed: int,
         in_place: bool,
     ) -> None:
         self._config = config
         self._sampler = sampler
-        self._embedders = embedders
-        self._pool = pool
-        self._features = features
-        self._frequency_draws = make_generator(seed, "frequencies", device=sampler.device)
+        self._sources = sources
+        self._objective_draws = make_generator(seed, "frequencies", device=sampler.device)
         self._phi_draws = make_generator(seed, "trained")
         self._in_place = in_place
         self._places: dict[str, Network] = {}
 
     def __iter__(self) -> Iterator[Draw]:
         for rows, parameters in self._sampler.draws(-(-self._config.iterations // self._config.steps_per_draw)):
-            psi, accuracy = self._embedders.draw()
-            frequencies, phi = None, None
-            if self._config.objective == "ncfm":
-                count = self._config.characteristic.frequencies
-                frequencies = draw_frequencies(count, self._features, self._frequency_draws)
-            if self._pool:
-                chosen = self._pool[int(torch.randint(len(self._pool), (1,), generator=self._phi_draws))]
-                phi = TrainedNetwork(self._place("phi", chosen.network), chosen.spread)
-            yield Draw(rows, parameters, self._place("psi", psi), accuracy, frequencies, phi)
+            psi, accuracy = self._sources.embedders.draw()
+            objective = self._sources.objective(self._objective_draws)
+            yield Draw(rows, parameters, self._place("psi", psi), accuracy, objective, self._phi())
+
+    def _phi(self) -> TrainedNetwork | None:
+        pool = self._sources.pool
+        if not pool:
+            return None
+        chosen = pool[int(torch.randint(len(pool), (1,), generator=self._phi_draws))]
+        return TrainedNetwork(self._place("phi", chosen.network), chosen.spread)
 
     def _place(self, role: str, network: Network) -> Network:
         if not self._in_place:
@@ -87,16 +105,16 @@ class Draws:
         """What the draws to come depend on; that of networks for class centralization is their seed."""
         return {
             "sampler": self._sampler.state_dict(),
-            "embedders": self._embedders.state_dict(),
-            "frequencies": self._frequency_draws.get_state(),
+            "embedders": self._sources.embedders.state_dict(),
+            "objective": self._objective_draws.get_state(),
             "trained": self._phi_draws.get_state(),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Lets the iteration go on from there."""
         self._sampler.load_state_dict(state["sampler"])
-        self._embedders.load_state_dict(state["embedders"])
-        self._frequency_draws.set_state(state["frequencies"])
+        self._sources.embedders.load_state_dict(state["embedders"])
+        self._objective_draws.set_state(state["objective"])
         self._phi_draws.set_state(state["trained"])
 
 

@@ -13,10 +13,10 @@ from iid_cl.config.distill import DistillConfig
 from iid_cl.data.classes import Classes
 from iid_cl.data.images import Normalization
 from iid_cl.data.lens import Lens
-from iid_cl.distill.draws import Draws, make_embedders
+from iid_cl.distill.draws import Draws, Sources, make_embedders
 from iid_cl.distill.job import DistillJob, LossyFormat
 from iid_cl.distill.journal import Journal
-from iid_cl.distill.losses import Objective
+from iid_cl.distill.matching import OBJECTIVES, MatchingLoss, Objective, OwnObjective
 from iid_cl.distill.plateau import Plateau, hold_out
 from iid_cl.distill.sampling import ClassSampler
 from iid_cl.distill.step import ImageStep
@@ -38,7 +38,7 @@ class DistillOptions(TypedDict, total=False):
     start: Mapping[int, Tensor] | None
     as_stored: LossyFormat | None
     embedder: Network | None
-    objective: Objective | None
+    objective: MatchingLoss | None
     trained: Sequence[TrainedNetwork] | None
     soft_labels: bool
     on_step: OnStep | None
@@ -193,9 +193,15 @@ class Distillation:
         pool = trained if self._use_cc else ()
         embedders = make_embedders(config, sampler, embedder, self._arithmetic, lens, seed)
         in_place = self._arithmetic.captures(device)
-        self._draws = Draws(config, sampler, embedders, pool, cost.feature_bytes // 4, seed, in_place)
+        features = cost.feature_bytes // 4
+
+        def objective_of(draws: torch.Generator) -> Objective[Any]:
+            own = job.objective
+            return OBJECTIVES[config.objective](config, features, draws) if own is None else OwnObjective(own)
+
+        self._draws = Draws(config, sampler, Sources(embedders, objective_of, pool), seed, in_place)
         chunk = _chunk(config, cost, sampler, shown, pool, device)
-        self._step = ImageStep(config, sampler, lens, self._arithmetic, chunk, objective)
+        self._step = ImageStep(config, sampler, lens, self._arithmetic, chunk)
         self._plateau = Plateau(held_out, config, seed, lens, job.embedder) if held_out else None
         self._optimizer = torch.optim.SGD([self.synthetic], lr=config.lr, momentum=config.momentum)
         self._schedule = _schedule(self._optimizer, config)

@@ -9,7 +9,7 @@ from torch import Tensor
 from iid_cl.config.distill import DistillConfig
 from iid_cl.data.classes import Classes
 from iid_cl.data.lens import Lens
-from iid_cl.distill.losses import Objective
+from iid_cl.distill.matching import MatchingLoss
 from iid_cl.distill.trained import TrainedNetwork
 from iid_cl.nets import Network
 
@@ -50,7 +50,7 @@ class DistillJob:
     seed: int
     as_stored: LossyFormat | None = None
     embedder: Network | None = None
-    objective: Objective | None = None
+    objective: MatchingLoss | None = None
     trained: Sequence[TrainedNetwork] = ()
     soft_labels: bool = False
 

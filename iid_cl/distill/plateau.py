@@ -10,6 +10,7 @@ from torch import Tensor
 from iid_cl.config.distill import DistillConfig
 from iid_cl.data.lens import Lens
 from iid_cl.distill.losses import matching_terms, real_statistics
+from iid_cl.distill.matching import MeanMatching
 from iid_cl.errors import UserError
 from iid_cl.memory.partition import expand
 from iid_cl.nets import Network, build_network, initialize
@@ -60,8 +61,8 @@ class Plateau:
         lens: Lens,
         embedder: Network | None = None,
     ) -> None:
-        # means and covariances, whatever is matched; an objective may imply a partition
-        self._config = config.model_copy(update={"objective": "dm", "partition": config.factor})
+        # means and covariances, whatever is matched
+        self._config, self._objective = config, MeanMatching(config.scale == "relative")
         generator = make_generator(seed, "plateau", device=lens.device if embedder is not None else "cpu")
         real = [lens.show(held_out[label]) for label in sorted(held_out)]
         shape = (real[0].shape[1], real[0].shape[2], real[0].shape[3])
@@ -76,7 +77,7 @@ class Plateau:
         self._networks = [fresh() for _ in range(NETWORKS)]
         with torch.no_grad():
             self._real = [
-                [real_statistics(network.embed(images)[None].flatten(3), self._config) for images in real]
+                [real_statistics(network.embed(images)[None].flatten(3), self._objective, config) for images in real]
                 for network in self._networks
             ]
         self._best = float("inf")
@@ -89,7 +90,9 @@ class Plateau:
         for network, statistics in zip(self._networks, self._real, strict=True):
             for images, real in zip(synthetic, statistics, strict=True):
                 local = network.embed(expand(images, self._config.factor))[None].flatten(3)
-                total += sum(float(term) for term in matching_terms(real, local, self._config).values())
+                total += sum(
+                    float(term) for term in matching_terms(real, local, self._objective, self._config).values()
+                )
         return total / len(self._networks) / len(synthetic)
 
     def reached(self, iteration: int, synthetic: Tensor) -> bool:

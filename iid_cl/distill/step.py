@@ -5,11 +5,10 @@ from torch import Tensor
 
 from iid_cl.compute.arithmetic import Arithmetic
 from iid_cl.config.distill import DistillConfig
-from iid_cl.data.augmentation import Parameters, augment
+from iid_cl.data.augmentation import augment
 from iid_cl.data.lens import Lens
 from iid_cl.distill.draws import Draw
 from iid_cl.distill.losses import (
-    Objective,
     RealStatistics,
     centralization_term,
     cross_entropy_term,
@@ -18,7 +17,6 @@ from iid_cl.distill.losses import (
     step_unit,
 )
 from iid_cl.distill.sampling import ClassSampler
-from iid_cl.distill.trained import TrainedNetwork
 from iid_cl.errors import UserError
 from iid_cl.memory.partition import expand
 from iid_cl.nets import Network
@@ -36,7 +34,6 @@ class ImageStep:
         lens: how networks see images.
         arithmetic: number format and compilation.
         chunk: classes at a time.
-        objective: a matching loss of the user's own in place of the configured one.
     """
 
     def __init__(
@@ -46,13 +43,11 @@ class ImageStep:
         lens: Lens,
         arithmetic: Arithmetic,
         chunk: int,
-        objective: Objective | None = None,
     ) -> None:
         self._config = config
         self._sampler = sampler
         self._lens = lens
         self._arithmetic = arithmetic
-        self._objective = objective
         self.chunk = chunk
         self._draw: Draw | None = None
         self._statistics: dict[int, RealStatistics] = {}
@@ -95,14 +90,12 @@ class ImageStep:
         found = []
         for first in range(0, len(synthetic), self.chunk):
             here = slice(first, first + self.chunk)
+            mine = draw.of(here)
             if first not in self._statistics:
                 with torch.no_grad():
-                    real = self._lens.show(self._sampler.real(draw.rows[here]))
-                    self._statistics[first] = self._observe(real, draw.parameters[here], draw.psi, draw.frequencies)
+                    self._statistics[first] = self._observe(self._lens.show(self._sampler.real(mine.rows)), mine)
             images = synthetic.detach()[here].requires_grad_()
-            phi = None if draw.phi is None else TrainedNetwork(draw.phi.network, draw.phi.spread[here])
-            statistics, parameters = self._statistics[first], draw.parameters[here]
-            terms = self._compare(images, statistics, parameters, labels[here], draw.psi, draw.accuracy, phi)
+            terms = self._compare(images, self._statistics[first], labels[here], mine)
             (unit * torch.stack(list(terms.values())).sum()).backward()
             assert images.grad is not None  # set by backward
             gradient[here] = images.grad
@@ -110,30 +103,20 @@ class ImageStep:
         synthetic.grad = gradient
         return {name: torch.cat([terms[name] for terms in found]) for name in found[0]}
 
-    def _real_statistics(
-        self, real: Tensor, parameters: Parameters, psi: Network, frequencies: Tensor | None
-    ) -> RealStatistics:
-        local = self._local(psi, augment(real, parameters)).flatten(3)
-        return real_statistics(local, self._config, frequencies, keep=self._objective is not None)
+    def _real_statistics(self, real: Tensor, draw: Draw) -> RealStatistics:
+        local = self._local(draw.psi, augment(real, draw.parameters)).flatten(3)
+        return real_statistics(local, draw.objective, self._config)
 
-    def _terms(
-        self,
-        synthetic: Tensor,
-        real: RealStatistics,
-        parameters: Parameters,
-        labels: Tensor,
-        psi: Network,
-        accuracy: Tensor | None,
-        phi: TrainedNetwork | None,
-    ) -> dict[str, Tensor]:
+    def _terms(self, synthetic: Tensor, real: RealStatistics, labels: Tensor, draw: Draw) -> dict[str, Tensor]:
         """Weighted terms, each (k,), of stored images (k, M, C, H, W) of the classes ``labels``."""
+        psi, phi = draw.psi, draw.phi
         shown = expand(synthetic.flatten(0, 1), self._config.factor).unflatten(0, (len(synthetic), -1))
-        augmented = augment(shown, parameters)
+        augmented = augment(shown, draw.parameters)
         local = self._local(psi, augmented)
-        terms = matching_terms(real, local.flatten(3), self._config, self._objective)
-        if accuracy is not None and self._config.queue.cross_entropy > 0:
+        terms = matching_terms(real, local.flatten(3), draw.objective, self._config)
+        if draw.accuracy is not None and self._config.queue.cross_entropy > 0:
             scores = psi.classifier(psi.pool(local.flatten(0, 1))).unflatten(0, augmented.shape[:2])
-            terms["ce"] = cross_entropy_term(scores, labels, accuracy, self._config)
+            terms["ce"] = cross_entropy_term(scores, labels, draw.accuracy, self._config)
         if phi is not None:
             seen = phi.network.pool(self._local(phi.network, augmented).flatten(0, 1))
             terms["cc"] = centralization_term(seen.unflatten(0, augmented.shape[:2]), phi.spread, self._config)

@@ -129,7 +129,7 @@ class Auto(Method):
         config = self.distilled.config
         if self.choice is not None:
             return [self.choice.partition]
-        if config.partition is not None or config.objective != "dm":
+        if config.partition is not None or config.factor > 1:
             return [config.factor]
         return [2, 1] if all(side % 2 == 0 and side >= 24 for side in arrived.shape[1:]) else [1]
 

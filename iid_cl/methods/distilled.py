@@ -8,7 +8,7 @@ from iid_cl.config.distill import DistillConfig, EarlyStoppingConfig
 from iid_cl.data.classes import Classes
 from iid_cl.data.lens import Lens
 from iid_cl.distill.job import DistillJob
-from iid_cl.distill.losses import Objective
+from iid_cl.distill.matching import MatchingLoss
 from iid_cl.distill.trained import label_softly
 from iid_cl.distill.uneven import distill_each
 from iid_cl.distill.watch import Watch
@@ -49,7 +49,7 @@ class Distilled(Method):
     soft_labels: bool = False
     shrink_by: Shrink = "redistil"
     embedder: Network | None = None
-    objective: Objective | None = None
+    objective: MatchingLoss | None = None
 
     def __post_init__(self) -> None:
         if self.storage is not None and self.storage.partition != self.config.factor:

@@ -4,16 +4,16 @@ from collections.abc import Callable
 
 import torch
 
-from iid_cl.config.distill import EmbedderConfig, NetworkConfig
-from iid_cl.errors import UserError
-from iid_cl.nets.alexnet import AlexNet
+from iid_cl.config.distill import NetworkConfig
+from iid_cl.config.networks import NetworkName
+from iid_cl.nets.alexnet import AlexNet, build_alexnet
 from iid_cl.nets.base import Network, initialize
-from iid_cl.nets.convnet import ConvNet
+from iid_cl.nets.convnet import ConvNet, build_convnet
 from iid_cl.nets.custom import NamedLayer
-from iid_cl.nets.lenet import LeNet
-from iid_cl.nets.mlp import MLP
-from iid_cl.nets.resnet import ResNet18
-from iid_cl.nets.vgg import VGG11
+from iid_cl.nets.lenet import LeNet, build_lenet
+from iid_cl.nets.mlp import MLP, build_mlp
+from iid_cl.nets.resnet import ResNet18, build_resnet18
+from iid_cl.nets.vgg import VGG11, build_vgg11
 
 __all__ = [
     "MLP",
@@ -30,79 +30,16 @@ __all__ = [
 ]
 
 
-def _convnet(config: NetworkConfig, shape: tuple[int, int, int], classes: int) -> Network:
-    _, height, width = shape
-    depth = config.blocks(height, width)
-    if min(height, width) >> depth < 1:
-        raise UserError(
-            f"depth: {depth} ConvNet blocks halve {height}x{width} images to nothing; "
-            f"use at most {min(height, width).bit_length() - 1}."
-        )
-    # found by trying: what is distilled by one position of a normalised map (8 to 32 pixels) teaches far less
-    if isinstance(config, EmbedderConfig) and config.norm != "none" and (height >> depth) * (width >> depth) == 1:
-        raise UserError(
-            f"depth: {depth} ConvNet blocks leave one position of {height}x{width} images, whose normalised features "
-            f"distil to noise; use at most {max(height, width).bit_length() - 2}, or norm 'none'."
-        )
-    return ConvNet(
-        shape,
-        classes,
-        width=config.width,
-        depth=depth,
-        norm=config.norm,
-        activation=config.activation,
-        pooling=config.pooling,
-    )
-
-
-def _alexnet(config: NetworkConfig, shape: tuple[int, int, int], classes: int) -> Network:
-    _require_side("alexnet", 8, shape)
-    return AlexNet(shape, classes, norm=config.norm)
-
-
-def _vgg11(config: NetworkConfig, shape: tuple[int, int, int], classes: int) -> Network:
-    if config.norm == "instance" and min(shape[1:]) < 32:
-        raise UserError(
-            f"norm: 'instance' in VGG-11 has nothing to normalise on {shape[1]}x{shape[2]} images, which its "
-            "last stage shrinks to one row or column; use 'group' or 'batch', or images of at least 32x32."
-        )
-    return VGG11(shape, classes, norm=config.norm)
-
-
-def _resnet18(config: NetworkConfig, shape: tuple[int, int, int], classes: int) -> Network:
-    if config.norm == "instance" and min(shape[1:]) < 16:
-        raise UserError(
-            f"norm: 'instance' in ResNet-18 has nothing to normalise on {shape[1]}x{shape[2]} images, which its "
-            "last stage shrinks to one position; use 'group' or 'batch', or images of at least 16x16."
-        )
-    return ResNet18(shape, classes, norm=config.norm)
-
-
-def _mlp(config: NetworkConfig, shape: tuple[int, int, int], classes: int) -> Network:
-    return MLP(shape, classes)
-
-
-def _lenet(config: NetworkConfig, shape: tuple[int, int, int], classes: int) -> Network:
-    _require_side("lenet", 12, shape)
-    return LeNet(shape, classes)
-
-
-def _require_side(name: str, least: int, shape: tuple[int, int, int]) -> None:
-    if min(shape[1:]) < least:
-        raise UserError(
-            f"name: {name!r} shrinks {shape[1]}x{shape[2]} images to nothing; use images of at least {least}x{least}, "
-            "or 'convnet' of a lower depth, or 'mlp'."
-        )
-
-
-NETWORKS: dict[str, Callable[[NetworkConfig, tuple[int, int, int], int], Network]] = {
-    "convnet": _convnet,
-    "alexnet": _alexnet,
-    "vgg11": _vgg11,
-    "resnet18": _resnet18,
-    "mlp": _mlp,
-    "lenet": _lenet,
+NETWORKS: dict[NetworkName, Callable[[NetworkConfig, tuple[int, int, int], int], Network]] = {
+    "convnet": build_convnet,
+    "alexnet": build_alexnet,
+    "vgg11": build_vgg11,
+    "resnet18": build_resnet18,
+    "mlp": build_mlp,
+    "lenet": build_lenet,
 }
+"""What builds a network of a name: from its configuration, the images' (channels, height, width) and the number of
+classes. It raises a :class:`iid_cl.errors.UserError` where the images are too small."""
 
 
 def build_network(

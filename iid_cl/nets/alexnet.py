@@ -2,7 +2,8 @@
 
 from torch import Tensor, nn
 
-from iid_cl.nets.base import NORMS, Network
+from iid_cl.config.distill import NetworkConfig
+from iid_cl.nets.base import NORMS, Network, require_side
 
 STAGES = ((128, 5, True), (192, 5, True), (256, 3, False), (192, 3, False), (192, 3, True))  # channels, kernel, pooled
 
@@ -33,3 +34,13 @@ class AlexNet(Network):
         """(N, c, H, W) to (N, 192, H / 8, W / 8)."""
         features: Tensor = self.layers(images)
         return features
+
+
+def build_alexnet(config: NetworkConfig, shape: tuple[int, int, int], classes: int) -> AlexNet:
+    """The configured one.
+
+    Raises:
+        UserError: images of fewer than 8 pixels a side.
+    """
+    require_side("alexnet", 8, shape)
+    return AlexNet(shape, classes, norm=config.norm)

@@ -33,6 +33,19 @@ class Network(nn.Module):
         return scores
 
 
+def require_side(name: str, least: int, shape: tuple[int, int, int]) -> None:
+    """Refuses images (channels, height, width) that the network ``name`` would shrink to nothing.
+
+    Raises:
+        UserError: a side has fewer than ``least`` pixels.
+    """
+    if min(shape[1:]) < least:
+        raise UserError(
+            f"name: {name!r} shrinks {shape[1]}x{shape[2]} images to nothing; use images of at least {least}x{least}, "
+            "or 'convnet' of a lower depth, or 'mlp'."
+        )
+
+
 @torch.no_grad()
 def initialize(network: nn.Module, generator: torch.Generator) -> None:
     """Draws PyTorch's default initialisation from ``generator`` (which lives on the weights' device).

@@ -4,6 +4,8 @@ from collections.abc import Callable
 
 from torch import Tensor, nn
 
+from iid_cl.config.distill import EmbedderConfig, NetworkConfig
+from iid_cl.errors import UserError
 from iid_cl.nets.base import NORMS, Network
 
 ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
@@ -55,3 +57,33 @@ class ConvNet(Network):
         """(N, c, H, W) to (N, width, H / 2**depth, W / 2**depth)."""
         features: Tensor = self.blocks(images)
         return features
+
+
+def build_convnet(config: NetworkConfig, shape: tuple[int, int, int], classes: int) -> ConvNet:
+    """The configured one, of the depth in force on images of this shape.
+
+    Raises:
+        UserError: a depth that leaves nothing of the images, or an embedder one position to normalise over.
+    """
+    _, height, width = shape
+    depth = config.blocks(height, width)
+    if min(height, width) >> depth < 1:
+        raise UserError(
+            f"depth: {depth} ConvNet blocks halve {height}x{width} images to nothing; "
+            f"use at most {min(height, width).bit_length() - 1}."
+        )
+    # found by trying: what is distilled by one position of a normalised map (8 to 32 pixels) teaches far less
+    if isinstance(config, EmbedderConfig) and config.norm != "none" and (height >> depth) * (width >> depth) == 1:
+        raise UserError(
+            f"depth: {depth} ConvNet blocks leave one position of {height}x{width} images, whose normalised features "
+            f"distil to noise; use at most {max(height, width).bit_length() - 2}, or norm 'none'."
+        )
+    return ConvNet(
+        shape,
+        classes,
+        width=config.width,
+        depth=depth,
+        norm=config.norm,
+        activation=config.activation,
+        pooling=config.pooling,
+    )

@@ -2,7 +2,8 @@
 
 from torch import Tensor, nn
 
-from iid_cl.nets.base import Network
+from iid_cl.config.distill import NetworkConfig
+from iid_cl.nets.base import Network, require_side
 
 
 class LeNet(Network):
@@ -33,3 +34,13 @@ class LeNet(Network):
         """The two hidden linear layers: (N, 84)."""
         hidden: Tensor = self.hidden(features.flatten(1))
         return hidden
+
+
+def build_lenet(config: NetworkConfig, shape: tuple[int, int, int], classes: int) -> LeNet:
+    """The configured one, which has nothing to configure.
+
+    Raises:
+        UserError: images of fewer than 12 pixels a side.
+    """
+    require_side("lenet", 12, shape)
+    return LeNet(shape, classes)

@@ -2,6 +2,7 @@
 
 from torch import Tensor, nn
 
+from iid_cl.config.distill import NetworkConfig
 from iid_cl.nets.base import Network
 
 WIDTH = 128
@@ -27,3 +28,8 @@ class MLP(Network):
         """(N, c, H, W) to the second hidden layer as a map of one position, (N, 128, 1, 1)."""
         features: Tensor = self.layers(images)
         return features[:, :, None, None]
+
+
+def build_mlp(config: NetworkConfig, shape: tuple[int, int, int], classes: int) -> MLP:
+    """The configured one, which has nothing to configure."""
+    return MLP(shape, classes)

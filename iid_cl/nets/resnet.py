@@ -2,6 +2,8 @@
 
 from torch import Tensor, nn
 
+from iid_cl.config.distill import NetworkConfig
+from iid_cl.errors import UserError
 from iid_cl.nets.base import NORMS, Network
 
 
@@ -31,3 +33,17 @@ class ResNet18(Network):
     def pool(self, features: Tensor) -> Tensor:
         """Mean over positions: (N, 512)."""
         return features.mean((2, 3))
+
+
+def build_resnet18(config: NetworkConfig, shape: tuple[int, int, int], classes: int) -> ResNet18:
+    """The configured one.
+
+    Raises:
+        UserError: instance norm on images of fewer than 16 pixels a side.
+    """
+    if config.norm == "instance" and min(shape[1:]) < 16:
+        raise UserError(
+            f"norm: 'instance' in ResNet-18 has nothing to normalise on {shape[1]}x{shape[2]} images, which its "
+            "last stage shrinks to one position; use 'group' or 'batch', or images of at least 16x16."
+        )
+    return ResNet18(shape, classes, norm=config.norm)

@@ -2,6 +2,8 @@
 
 from torch import Tensor, nn
 
+from iid_cl.config.distill import NetworkConfig
+from iid_cl.errors import UserError
 from iid_cl.nets.base import NORMS, Network
 
 STAGES = ((64,), (128,), (256, 256), (512, 512), (512, 512))  # channels of the convolutions before each pooling
@@ -37,3 +39,17 @@ class VGG11(Network):
         """(N, c, H, W) to (N, 512, H / 32, W / 32); sides are halved as long as both are more than 1."""
         features: Tensor = self.layers(images)
         return features
+
+
+def build_vgg11(config: NetworkConfig, shape: tuple[int, int, int], classes: int) -> VGG11:
+    """The configured one.
+
+    Raises:
+        UserError: instance norm on images of fewer than 32 pixels a side.
+    """
+    if config.norm == "instance" and min(shape[1:]) < 32:
+        raise UserError(
+            f"norm: 'instance' in VGG-11 has nothing to normalise on {shape[1]}x{shape[2]} images, which its "
+            "last stage shrinks to one row or column; use 'group' or 'batch', or images of at least 32x32."
+        )
+    return VGG11(shape, classes, norm=config.norm)

@@ -5,7 +5,7 @@ import re
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
 import torch
 from avalanche.training.determinism.rng_manager import RNGManager
@@ -39,20 +39,25 @@ from iid_cl.terminal.reporter import Reporter
 OnExperience = Callable[[Mapping[str, Any]], None]
 
 
+class Hooks(TypedDict, total=False):
+    """Who takes part in a run, see :func:`run_method`."""
+
+    prefix: str
+    on_experience: OnExperience | None
+    on_images: OnImages | None
+    saver: Saver | None
+    kept: Mapping[str, Any] | None
+    loggers: Loggers | None
+    recording: Recording | None
+
+
 def run_method(
     config: Config,
     method: MethodName,
     dataset: ImageDataset,
     device: torch.device,
     reporter: Reporter,
-    *,
-    prefix: str = "",
-    on_experience: OnExperience | None = None,
-    on_images: OnImages | None = None,
-    saver: Saver | None = None,
-    kept: Mapping[str, Any] | None = None,
-    loggers: Loggers | None = None,
-    recording: Recording | None = None,
+    **hooks: Unpack[Hooks],
 ) -> tuple[Result, MemoryBuffer | None]:
     """Trains and evaluates one learner over the whole stream; ``train.networks`` of them on one memory.
 
@@ -64,21 +69,20 @@ def run_method(
         dataset: the data, as loaded for ``config.stream``.
         device: where to train and distil.
         reporter: shows progress.
-        prefix: put before each phase's name.
-        on_experience: called after each evaluation with its record.
-        on_images: called with the images that reach the memory.
-        saver: saves the state of the run, this method's included, after each experience and in its training.
-        kept: this method's part of a saved state, to go on from.
-        loggers: log the first network and the memory.
-        recording: takes in what is distilled; the caller keeps its state.
+        hooks: ``prefix`` stands before each phase's name; ``on_experience`` is called after each evaluation with its
+            record, ``on_images`` with the images that reach the memory; ``saver`` saves the state of the run, this
+            method's included, after each experience and in its training; ``kept`` is this method's part of a saved
+            state, to go on from; ``loggers`` log the first network and the memory; ``recording`` takes in what is
+            distilled, and the caller keeps its state.
 
     Raises:
         UserError: the stream, the network or the memory's size does not fit the data, or training diverges.
     """
+    saver, loggers, kept = hooks.get("saver"), hooks.get("loggers"), hooks.get("kept")
     with _global_randomness(config.seed):
-        course = _Course(config, method, dataset, device, reporter, prefix, saver, recording)
+        course = _Course(config, method, dataset, device, reporter, hooks)
         if course.memory is not None:
-            course.memory.on_images = on_images
+            course.memory.on_images = hooks.get("on_images")
         if loggers is not None:
             course.log_to(loggers)
         if kept is not None:
@@ -87,7 +91,7 @@ def run_method(
         if saver is not None:
             saver.of_method = course.state_dict
         try:
-            course.run(on_experience)
+            course.run(hooks.get("on_experience"))
         finally:
             if saver is not None:
                 saver.of_method = None
@@ -105,12 +109,12 @@ class _Course:
         dataset: ImageDataset,
         device: torch.device,
         reporter: Reporter,
-        prefix: str,
-        saver: Saver | None,
-        recording: Recording | None,
+        hooks: Hooks,
     ) -> None:
         self._started = time.perf_counter()
-        self._config, self._method, self._reporter, self._prefix, self._saver = config, method, reporter, prefix, saver
+        self._config, self._method, self._reporter = config, method, reporter
+        prefix, saver, recording = hooks.get("prefix", ""), hooks.get("saver"), hooks.get("recording")
+        self._prefix, self._saver = prefix, saver
         self.order = class_order(config.stream, len(dataset.class_names), config.seed)
         self._counts = ClassAccuracyPlugin()
         self._progress = ProgressPlugin(reporter, prefix)

@@ -743,6 +743,17 @@ def test_differences_stand_in_a_column_for_each_rival(results: Path) -> None:
     assert page[7].startswith("`python -m benchmarks.some`")
 
 
+def test_a_benchmark_that_lies_elsewhere_is_named_by_its_whole_path(results: Path) -> None:
+    figure = ledger.row("cases", [5.0], "")
+    ledger.write("some", [figure], ORIGIN, 3.2, "--fast", module="tests.hardening.fuzz")
+    assert ledger.table("some").splitlines()[-1].startswith("`python -m tests.hardening.fuzz --fast`, ")
+
+
+def test_a_command_that_has_moved_is_named_by_its_new_path(results: Path) -> None:
+    ledger.write("fuzz", [ledger.row("cases", [5.0], "")], ORIGIN, 3.2, "--seed 0")
+    assert ledger.table("fuzz").splitlines()[-1].startswith("`python -m tests.hardening.fuzz --seed 0`, ")
+
+
 def test_a_page_takes_its_tables_from_the_ledger(results: Path) -> None:
     ledger.write(
         "some", [ledger.row("accuracy", [50.0, 51.0], "%", target=40.0, better="higher")], ORIGIN, 3.2, "--fast"

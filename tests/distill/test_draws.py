@@ -6,8 +6,9 @@ import torch
 from iid_cl.compute.arithmetic import EAGER
 from iid_cl.config.distill import CharacteristicConfig, EmbedderConfig, QueueConfig
 from iid_cl.data.classes import Classes
-from iid_cl.distill.draws import Draws, make_embedders
+from iid_cl.distill.draws import Draws, Sources, make_embedders
 from iid_cl.distill.embedders import EmbedderQueue, FreshEmbedders
+from iid_cl.distill.matching import OBJECTIVES, MeanMatching
 from iid_cl.distill.sampling import ClassSampler
 from iid_cl.errors import UserError
 from iid_cl.nets import build_network
@@ -32,7 +33,11 @@ def drawn(config, *, classes=(2, 5), seed=0, networks=(), in_place=False):
     groups = images_of(*classes)
     sampler = ClassSampler(Classes(groups), config.real_batch, LENS, seed)
     embedders = make_embedders(config, sampler, None, EAGER, LENS, seed)
-    return iter(Draws(config, sampler, embedders, networks, FEATURES, seed, in_place))
+    return iter(Draws(config, sampler, sources(config, embedders, networks), seed, in_place))
+
+
+def sources(config, embedders, networks=()):
+    return Sources(embedders, lambda draws: OBJECTIVES[config.objective](config, FEATURES, draws), networks)
 
 
 @pytest.mark.parametrize(
@@ -46,10 +51,12 @@ def test_there_are_as_many_draws_as_the_iterations_take(iterations, steps, count
 def test_a_draw_does_not_depend_on_the_steps_it_serves(embedders):
     options = {"objective": "ncfm", "embedders": embedders}
     once = [
-        (weights_of(d.psi), d.rows, d.frequencies) for d in drawn(configured(iterations=3, steps_per_draw=1, **options))
+        (weights_of(d.psi), d.rows, d.objective.frequencies)
+        for d in drawn(configured(iterations=3, steps_per_draw=1, **options))
     ]
     thrice = [
-        (weights_of(d.psi), d.rows, d.frequencies) for d in drawn(configured(iterations=9, steps_per_draw=3, **options))
+        (weights_of(d.psi), d.rows, d.objective.frequencies)
+        for d in drawn(configured(iterations=9, steps_per_draw=3, **options))
     ]
     for a, b in zip(once, thrice, strict=True):
         assert all(torch.equal(x, y) for x, y in zip(a, b, strict=True))
@@ -76,7 +83,7 @@ def test_the_queue_moves_on_by_one_iteration_a_draw():
     sampler = ClassSampler(Classes(images_of(2, 5)), config.real_batch, LENS, 0)
     queue = make_embedders(config, sampler, None, EAGER, LENS, 0)
     ages = []
-    for draw in Draws(config, sampler, queue, (), FEATURES, 0, False):
+    for draw in Draws(config, sampler, sources(config, queue), 0, False):
         assert 0 <= draw.accuracy <= 1
         ages.append(queue.ages)
     # two networks at most, one joins in every second of the eight draws
@@ -87,21 +94,22 @@ def test_the_queue_moves_on_by_one_iteration_a_draw():
 
 
 @pytest.mark.parametrize("objective", ["dm", "idm"])
-def test_only_characteristic_functions_have_frequencies(objective):
-    assert all(draw.frequencies is None for draw in drawn(configured(objective=objective)))
+def test_means_are_matched_alike_in_every_draw(objective):
+    assert {draw.objective for draw in drawn(configured(objective=objective))} == {MeanMatching(relative=True)}
 
 
 def test_frequencies_are_drawn_anew_for_all_classes_together():
-    seen = [draw.frequencies for draw in drawn(configured(objective="ncfm"), classes=(2, 5, 7))]
+    seen = [draw.objective.frequencies for draw in drawn(configured(objective="ncfm"), classes=(2, 5, 7))]
     assert [frequencies.shape for frequencies in seen] == [(1, 5, FEATURES)] * 8
     assert torch.cat(seen).unique().numel() == 8 * 5 * FEATURES
-    alone = [draw.frequencies for draw in drawn(configured(objective="ncfm"), classes=(5,))]
+    alone = [draw.objective.frequencies for draw in drawn(configured(objective="ncfm"), classes=(5,))]
     assert torch.equal(torch.cat(seen), torch.cat(alone))
 
 
 def test_a_seed_repeats_and_another_does_not():
     first, again, other = (
-        torch.cat([draw.frequencies for draw in drawn(configured(objective="ncfm"), seed=seed)]) for seed in (1, 1, 2)
+        torch.cat([draw.objective.frequencies for draw in drawn(configured(objective="ncfm"), seed=seed)])
+        for seed in (1, 1, 2)
     )
     assert torch.equal(first, again)
     assert not torch.isclose(first, other).all(-1).any()

@@ -12,7 +12,7 @@ import torch
 from iid_cl.compute import arithmetic as acceleration
 from iid_cl.config.distill import CharacteristicConfig, DistillConfig, EarlyStoppingConfig, EmbedderConfig, QueueConfig
 from iid_cl.data.images import Normalization
-from iid_cl.distill import distill, draws, engine, losses
+from iid_cl.distill import distill, draws, engine, matching
 from iid_cl.distill import trained as trained_module
 from iid_cl.distill.trained import TrainedNetwork
 from iid_cl.errors import UserError
@@ -477,7 +477,7 @@ def test_a_class_of_equal_images_stays_what_it_is(objective):
 
 
 def test_images_that_are_no_numbers_are_refused(monkeypatch):
-    monkeypatch.setattr(losses, "mean_matching", lambda real, synthetic: synthetic.sum((1, 2)) * math.nan)
+    monkeypatch.setattr(matching, "mean_matching", lambda real, synthetic: synthetic.sum((1, 2)) * math.nan)
     images = {0: torch.zeros(8, 1, 8, 8, dtype=torch.uint8)}
     config = settings(iterations=2, real_batch=4, lr=0.25)
     with pytest.raises(UserError, match=r"distill\.lr: 0\.25 makes the images diverge"):

@@ -10,7 +10,7 @@ from iid_cl.config.reading import parse_config
 from iid_cl.data.classes import Classes
 from iid_cl.data.images import Normalization
 from iid_cl.data.lens import Lens
-from iid_cl.distill import engine, losses
+from iid_cl.distill import engine, matching
 from iid_cl.distill.job import DistillJob
 from iid_cl.distill.journal import Journal
 from iid_cl.distill.uneven import distill_each
@@ -143,13 +143,13 @@ def test_classes_of_unequal_size_that_are_done_are_not_distilled_again(tmp_path:
 
 
 def test_what_is_kept_is_never_beyond_repair(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    real = losses.mean_matching
+    real = matching.mean_matching
     calls = iter(range(100))
 
     def breaks(*arguments: torch.Tensor) -> torch.Tensor:
         return real(*arguments) * (float("nan") if next(calls) >= 4 else 1.0)
 
-    monkeypatch.setattr(losses, "mean_matching", breaks)
+    monkeypatch.setattr(matching, "mean_matching", breaks)
     run = Run(tmp_path, settings())
     with pytest.raises(UserError, match=r"distill\.lr: 0\.5 .*\(class 0, by iteration 5\).* distill\.retry\.$"):
         run()
@@ -160,7 +160,7 @@ def test_what_is_kept_is_never_beyond_repair(tmp_path: Path, monkeypatch: pytest
 
 
 def test_images_that_diverge_are_tried_again_at_a_smaller_rate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    real, rates = losses.mean_matching, []
+    real, rates = matching.mean_matching, []
 
     def breaks(*arguments: torch.Tensor) -> torch.Tensor:
         return real(*arguments) * (float("nan") if rates[-1] > 0.2 else 1.0)
@@ -171,7 +171,7 @@ def test_images_that_diverge_are_tried_again_at_a_smaller_rate(tmp_path: Path, m
 
     run = engine.Distillation.run
     monkeypatch.setattr(engine.Distillation, "run", recorded)
-    monkeypatch.setattr(losses, "mean_matching", breaks)
+    monkeypatch.setattr(matching, "mean_matching", breaks)
     whole = Run(tmp_path / "whole", settings(retry=0.25))()
     assert rates == [0.5, 0.125]
     assert whole.metadata["distill"]["lr"] == 0.125

@@ -5,13 +5,13 @@ import pytest
 import torch
 
 from iid_cl.config.distill import CentralizationConfig, CharacteristicConfig, QueueConfig
-from iid_cl.distill import losses
+from iid_cl.distill import matching as module
 from iid_cl.distill.characteristic import characteristic, draw_frequencies
 from iid_cl.distill.losses import centralization_term, cross_entropy_term, matching_terms, real_statistics, step_unit
+from iid_cl.distill.matching import OBJECTIVES, CharacteristicMatching, MeanMatching
 from tests.distill.helpers import draw, settings
 
 every_scale = pytest.mark.parametrize("scale", ["relative", "published"])
-OBJECTIVES = ("dm", "idm", "ncfm")
 
 
 def terms_of(real, synthetic, seed=0, **options):
@@ -19,11 +19,8 @@ def terms_of(real, synthetic, seed=0, **options):
 
 
 def matching(real, synthetic, config, generator):
-    frequencies = None
-    if config.objective == "ncfm":
-        size = real.shape[2] * real.shape[3]
-        frequencies = draw_frequencies(config.characteristic.frequencies, size, generator)
-    return matching_terms(real_statistics(real, config, frequencies), synthetic, config)
+    objective = OBJECTIVES[config.objective](config, real.shape[2] * real.shape[3], generator)
+    return matching_terms(real_statistics(real, objective, config), synthetic, objective, config)
 
 
 def numpy_terms(real, synthetic):
@@ -89,7 +86,7 @@ def projected(monkeypatch):
         seen.append((features.detach().double() @ frequencies.double().transpose(1, 2)).numpy())
         return characteristic(features, frequencies)
 
-    monkeypatch.setattr(losses, "characteristic", recorded)
+    monkeypatch.setattr(module, "characteristic", recorded)
     return seen
 
 
@@ -112,11 +109,11 @@ def test_a_class_without_spread_has_a_finite_characteristic_function(projected):
     real = draw(102, 2, 4, 3, 2)
     real[0] = 7.0
     frequencies = draw_frequencies(9, 6, torch.Generator().manual_seed(0))
-    statistics = real_statistics(real, settings(objective="ncfm"), frequencies)
-    assert statistics.spread[0] == 0
-    assert statistics.spread[1] > 0
+    seen = CharacteristicMatching(frequencies, 0.5).observe(real)
+    assert seen.moments.spread[0] == 0
+    assert seen.moments.spread[1] > 0
     assert not projected[0][0].any()
-    cosines, sines = statistics.characteristic
+    cosines, sines = seen.function
     assert cosines[0].tolist() == [1.0] * 9
     assert sines[0].tolist() == [0.0] * 9
     assert cosines[1].isfinite().all()
@@ -136,23 +133,19 @@ def test_frequencies_take_the_format_of_the_features():
     real, synthetic = draw(105, 2, 8, 3, 2), draw(106, 2, 4, 3, 2)
     frequencies = draw_frequencies(9, 6, torch.Generator().manual_seed(0))
     for dtype in (torch.float32, torch.float64):
-        terms = matching_terms(
-            real_statistics(real.to(dtype), settings(objective="ncfm"), frequencies),
-            synthetic.to(dtype),
-            settings(objective="ncfm"),
-        )
-        assert terms["match"].dtype == dtype
+        objective = CharacteristicMatching(frequencies, 0.5)
+        assert objective.compare(objective.observe(real.to(dtype)), synthetic.to(dtype)).dtype == dtype
 
 
 def test_statistics_hold_what_their_names_say():
     real = draw(107, 3, 6, 4, 5)
-    statistics = real_statistics(real, settings(cm=0.3))
+    objective = MeanMatching(relative=True)
+    statistics = real_statistics(real, objective, settings(cm=0.3))
     _, _, norm, real_spread = numpy_terms(real, real)
-    np.testing.assert_allclose(statistics.mean.numpy(), real.numpy().mean(1).reshape(3, 20), rtol=1e-10)
-    np.testing.assert_allclose(statistics.spread.numpy(), real_spread, rtol=1e-10)
+    np.testing.assert_allclose(statistics.matched.mean.numpy(), real.numpy().mean(1).reshape(3, 20), rtol=1e-10)
+    np.testing.assert_allclose(statistics.matched.spread.numpy(), real_spread, rtol=1e-10)
     np.testing.assert_allclose(statistics.covariance.square().sum((1, 2)).numpy(), norm, rtol=1e-10)
-    assert (statistics.frequencies, statistics.characteristic) == (None, None)
-    assert real_statistics(real, settings(cm=0.0)).covariance is None
+    assert real_statistics(real, objective, settings(cm=0.0)).covariance is None
 
 
 @every_scale

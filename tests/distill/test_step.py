@@ -11,7 +11,8 @@ from iid_cl.compute.arithmetic import EAGER, Arithmetic
 from iid_cl.config.distill import CharacteristicConfig, QueueConfig
 from iid_cl.data.augmentation import Parameters, augment
 from iid_cl.data.classes import Classes
-from iid_cl.distill.draws import Draws, make_embedders
+from iid_cl.distill.draws import Draws, Sources, make_embedders
+from iid_cl.distill.matching import OBJECTIVES
 from iid_cl.distill.sampling import ClassSampler
 from iid_cl.distill.step import ImageStep
 from iid_cl.errors import UserError
@@ -46,7 +47,8 @@ class Scene:
         self.sampler = ClassSampler(Classes(groups), config.real_batch, LENS, seed)
         embedders = make_embedders(config, self.sampler, None, EAGER, LENS, seed)
         trained = pool(groups, trainings=1, epochs=1, snapshots=1) if config.cc.weight > 0 else []
-        self.draws = iter(Draws(config, self.sampler, embedders, trained, FEATURES, seed, False))
+        sources = Sources(embedders, lambda draws: OBJECTIVES[config.objective](config, FEATURES, draws), trained)
+        self.draws = iter(Draws(config, self.sampler, sources, seed, False))
         generator = torch.Generator().manual_seed(seed)
         self.synthetic = torch.randn(len(CLASSES), 2, 1, 8, 8, generator=generator).requires_grad_()
 
@@ -332,7 +334,7 @@ def test_terms_and_gradient_agree_with_a_plain_loop_in_double_precision(objectiv
     assert draw.accuracy > 0.1
     terms, gradient = scene.result(draw, scene.step(2))
     psi, phi = (copy.deepcopy(network).double() for network in (draw.psi, draw.phi.network))
-    frequencies = None if draw.frequencies is None else draw.frequencies[0].double()
+    frequencies = draw.objective.frequencies[0].double() if objective == "ncfm" else None
     # a mean over the images of a class leaves each a share, and a step grows with an image's size
     unit = 2 * 64 if scale == "relative" else 1
     exact = torch.empty(5, 2, 1, 8, 8, dtype=torch.float64)

@@ -16,7 +16,6 @@ import torch
 from rich.console import Console
 from safetensors.torch import save
 
-from benchmarks.fuzzing.mutations import TEXTS, altered, damaged
 from iid_cl.config.experiment import Config
 from iid_cl.errors import is_printable
 from iid_cl.memory.exemplars import Exemplars, ExemplarSet
@@ -26,6 +25,7 @@ from iid_cl.memory.jpeg import JpegSet, encode
 from iid_cl.report.show import show_memory
 from iid_cl.runs import judge as judging
 from iid_cl.terminal.screen import Screen
+from tests.hardening.fuzzing.mutations import TEXTS, altered, damaged
 
 
 @cache

@@ -12,8 +12,6 @@ from typing import Any
 
 from rich.console import Console
 
-from benchmarks.fuzzing.mutations import Refused, altered, damaged
-from benchmarks.fuzzing.texts import mutated_yaml
 from iid_cl.budget import Budget
 from iid_cl.compare.compare import _RESULT, read_cell
 from iid_cl.config.experiment import Config
@@ -23,6 +21,8 @@ from iid_cl.errors import is_printable
 from iid_cl.report.comparison import Measured, comparison_table, summarise
 from iid_cl.report.listing import list_runs
 from iid_cl.terminal.screen import Screen
+from tests.hardening.fuzzing.mutations import Refused, altered, damaged
+from tests.hardening.fuzzing.texts import mutated_yaml
 
 RESULT = {
     "method": "random", "mode": "replay", "seed": 0, "class_order": [[0, 1], [2, 3]],

@@ -13,9 +13,9 @@ from pathlib import Path
 import torch
 from PIL import Image
 
-from benchmarks.fuzzing.mutations import damaged
 from iid_cl.config.experiment import StreamConfig
 from iid_cl.data.datasets import load_dataset
+from tests.hardening.fuzzing.mutations import damaged
 
 
 @cache
