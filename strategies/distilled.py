@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 import torch
 
-from iid_cl.config.distill import DistillConfig, EarlyStoppingConfig
+from iid_cl.config.distill import DistillConfig
 from iid_cl.data.classes import Classes
 from iid_cl.data.images import Normalization
 from iid_cl.data.lens import Lens
@@ -131,10 +131,8 @@ class DistilledBuffer(ClassBuffer):
         if self._shrink != "redistil" or self.soft_labels or len(fewer) == len(memory):
             return fewer
         count = int(fewer.labels.bincount().max())
-        # a handful of images has none to hold out
-        config = self.config.model_copy(update={"early_stopping": EarlyStoppingConfig()})
         images = memory.decoded().by_class()
-        again = self._distilled(images, {}, count, strategy, generator, config, self.jpeg, arriving=False)
+        again = self._distilled(images, {}, count, strategy, generator, self.config, self.jpeg, arriving=False)
         if self.jpeg is None:
             return again
         return store_jpeg(again.by_class(), lambda _, most: torch.arange(most), room, self.jpeg, len(images))

@@ -1,5 +1,5 @@
 """The distillation engine: :func:`distill` condenses each class into a few synthetic images."""
 
-from iid_cl.distill.engine import distill
+from iid_cl.distill.engine import DistillOptions, distill
 
-__all__ = ["distill"]
+__all__ = ["DistillOptions", "distill"]
