@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from iid_cl.config.distill import DistillConfig, EarlyStoppingConfig
+from iid_cl.config.distill import DistillConfig
 from iid_cl.data.classes import Classes
 from iid_cl.data.lens import Lens
 from iid_cl.distill.job import DistillJob
@@ -115,9 +115,7 @@ class Distilled(Method):
             return fewer
         count = int(fewer.labels.bincount().max())
         classes = Classes(old.decoded().by_class())
-        # a handful of images has none to hold out
-        to_the_end = replace(self, config=self.config.model_copy(update={"early_stopping": EarlyStoppingConfig()}))
-        again = to_the_end.distil(classes, count, scene.lens, scene.older, draw_seed(scene.generator))
+        again = self.distil(classes, count, scene.lens, scene.older, draw_seed(scene.generator))
         return self.stored.keep(again, replace(space, paying=len(classes)))
 
     @property

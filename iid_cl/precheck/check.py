@@ -121,8 +121,7 @@ def _work(config: Config, steps: Sequence[Step]) -> str:
     count = sum(len(step.distillations) for step in steps)
     several = config.train.networks > 1
     trained = f"{updates:,} updates" + (f" of each of {config.train.networks} networks" if several else "")
-    most = "at most " if config.distill.early_stopping.patience is not None else ""
-    distilled = f", {count} distillation{'s' if count > 1 else ''} of {most}{config.distill.iterations:,} iterations"
+    distilled = f", {count} distillation{'s' if count > 1 else ''} of {config.distill.iterations:,} iterations"
     return f"Work: {trained} in {config.train.mode.replace('_', ' ')} mode{distilled if count else ''}."
 
 

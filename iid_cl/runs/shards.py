@@ -31,17 +31,16 @@ def check_shards(config: Config) -> None:
     """Refuses what ties classes together.
 
     Raises:
-        UserError: the method is not distilled, or its networks, its stopping or its budget see all classes.
+        UserError: the method is not distilled, or its networks or its budget see all classes.
     """
     distill, budget, way_out = config.distill, config.memory.budget, "use one local worker."
     if not METHODS[config.memory.method].distils:
         raise UserError(f"memory.method: {config.memory.method!r} cannot be shared out by classes; {way_out}")
     ties = {
-        f"distill.embedders: {distill.embedder_source}": distill.embedder_source != "fresh",
+        f"distill.objective: {distill.objective}": distill.embedder_source != "fresh",
         f"distill.cc.weight: {distill.cc.weight}": distill.cc.weight > 0,
         "memory.soft_labels: true": config.memory.soft_labels,
         f"memory.jpeg: {config.memory.jpeg}": config.memory.jpeg is not None,
-        f"distill.early_stopping.patience: {distill.early_stopping.patience}": distill.early_stopping.patience,
         f"memory.{budget.key}: {budget.amount}": budget.fixed,
     }
     tie = next((key for key, tied in ties.items() if tied), None)

@@ -95,7 +95,7 @@ CASES: dict[str, dict[str, Any]] = {
                 "epochs": 1,
                 "snapshots": 1,
             },
-            "queue": {"every": 2, "steps": 1, "batch_size": 8},
+            "queue": {"steps": 1, "batch_size": 8},
         },
         "memory": {"soft_labels": True},
         "model": {"norm": "batch"},

@@ -41,14 +41,10 @@ def test_a_part_holds_its_classes_alone() -> None:
     ("changes", "said"),
     [
         ({"memory": {"method": "herding"}}, "memory.method: 'herding' cannot be shared out by classes"),
-        ({"distill": {"embedders": "queue"}}, "distill.embedders: queue ties the classes together"),
+        ({"distill": {"objective": "idm"}}, "distill.objective: idm ties the classes together"),
         ({"distill": {"cc": {"weight": 0.1}}}, "distill.cc.weight: 0.1 ties the classes together"),
         ({"memory": {"jpeg": 50}}, "memory.jpeg: 50 ties the classes together"),
         ({"memory": {"soft_labels": True}}, "memory.soft_labels: true ties the classes together"),
-        (
-            {"distill": {"early_stopping": {"patience": 3}}},
-            "distill.early_stopping.patience: 3 ties the classes together",
-        ),
     ],
 )
 def test_classes_that_are_tied_are_not_shared_out(changes: dict[str, Any], said: str) -> None:

@@ -308,16 +308,6 @@ def test_redistilling_changes_images_and_cutting_does_not() -> None:
     assert stored == {"cut": True, "redistil": False}
 
 
-def test_redistilling_a_handful_of_images_holds_none_out() -> None:
-    from iid_cl.config.distill import EarlyStoppingConfig
-
-    stopping = TINY.model_copy(update={"early_stopping": EarlyStoppingConfig(patience=1, every=1)})
-    memory = DistilledBuffer(mem_size=8, distill=stopping)
-    for one in stream((0,), (3,), count=30):
-        memory.post_adapt(AGENT, one)
-    assert counts(memory) == {0: 4, 3: 4}
-
-
 # --- odds and ends
 
 
