@@ -101,9 +101,7 @@ class Whole:
         Raises:
             UserError: not even one image fits.
         """
-        image_bytes = next(iter(images.values()))[0].numel()
-        charged = soft_width if space.budget.in_bytes else 0
-        count = images_in(space.room, image_bytes, charged, self.factor)
+        count = self._fitting(next(iter(images.values())), space, soft_width)
         if not count:
             raise no_room(space.budget, space.room)
         return count
@@ -121,7 +119,7 @@ class Whole:
             if label in kept:
                 before = cut(kept[label], self.factor)
                 tiles = torch.cat([before, tiles[len(before) :]])
-            count = min(len(members), images_in(space.room, members[0].numel()) * self.factor**2)
+            count = min(len(members), self._fitting(members, space, soft_width) * self.factor**2)
             chosen = order(label, count)
             whole = -(-count // self.factor**2) * self.factor**2
             stored[label] = join(tiles[chosen[torch.arange(whole) % count]], self.factor)
@@ -150,6 +148,10 @@ class Whole:
     def describe(self) -> dict[str, Any]:
         """The settings, as plain JSON."""
         return {"downscale": self.factor}
+
+    def _fitting(self, images: Tensor, space: Space, soft_width: int) -> int:
+        charged = soft_width if space.budget.in_bytes else 0
+        return images_in(space.room, images[0].numel(), charged, self.factor)
 
 
 @dataclass(frozen=True)
