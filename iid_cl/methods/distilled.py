@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from iid_cl.config.distill import DistillConfig
+from iid_cl.config.distill import DistillConfig, EarlyStoppingConfig
 from iid_cl.data.classes import Classes
 from iid_cl.data.lens import Lens
 from iid_cl.distill.job import DistillJob
@@ -113,7 +113,9 @@ class Distilled(Method):
             return first
         count = int(first.labels.bincount().max())
         classes = Classes(old.decoded().by_class())
-        distilled = self.distil(classes, count, scene.lens, scene.older, draw_seed(scene.generator))
+        # too few images to hold any out
+        unstopped = replace(self, config=self.config.model_copy(update={"early_stopping": EarlyStoppingConfig()}))
+        distilled = unstopped.distil(classes, count, scene.lens, scene.older, draw_seed(scene.generator))
         return self.stored.keep(distilled, replace(space, paying=len(classes)))
 
     @property

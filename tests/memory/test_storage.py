@@ -6,7 +6,7 @@ import torch
 from iid_cl.budget import Budget
 from iid_cl.errors import UserError
 from iid_cl.memory.exemplars import ExemplarSet
-from iid_cl.memory.jpeg import JpegError, JpegSet, decode, encode, header_length
+from iid_cl.memory.jpeg import JpegError, encode, header_length
 from iid_cl.memory.jpeg_format import JpegFormat
 from iid_cl.memory.partition import join, reduce_bytes
 from iid_cl.memory.space import Space
@@ -132,3 +132,153 @@ def test_a_class_of_which_no_image_fits_is_named():
 def test_other_channels_than_one_or_three_are_refused():
     with pytest.raises(JpegError, match="not 2 channels"):
         Jpeg(50).store({0: noise(1, shape=(2, 8, 8))}, in_order, space(5000, paying=1))
+
+
+# --- what a storage says of itself
+
+
+def test_whole_images_lose_nothing_and_a_grid_holds_several():
+    for factor in (1, 2):
+        storage = Whole(factor)
+        assert (storage.partition, storage.lossy, storage.describe()) == (factor, None, {"downscale": factor})
+
+
+def test_a_jpeg_file_is_one_image_of_its_quality():
+    storage = Jpeg(40)
+    assert (storage.partition, storage.lossy, storage.describe()) == (1, JpegFormat(40), {"jpeg": 40})
+
+
+@pytest.mark.parametrize("quality", [0, 96, -3])
+def test_another_quality_is_refused(quality):
+    with pytest.raises(UserError, match=rf"^memory\.jpeg: {quality} must be a quality from 1 to 95\.$"):
+        Jpeg(quality)
+
+
+# --- how many images fit
+
+
+@pytest.mark.parametrize(
+    ("factor", "soft_width", "expected"),
+    [
+        (1, 0, 5),  # 100 // 18
+        (2, 0, 5),  # a grid takes the bytes of an image
+        (1, 3, 3),  # each image has 6 bytes of soft labels, and so has the class: (100 - 6) // (18 + 6)
+        (2, 3, 2),  # four rows of soft labels to a grid: (100 - 6) // (18 + 24)
+    ],
+)
+def test_whole_images_that_fit_are_counted_with_their_soft_labels(factor, soft_width, expected):
+    assert Whole(factor).count(SEVEN, space(100), soft_width) == expected
+
+
+@pytest.mark.parametrize("budget", [{"ipc": 5}, {"mem_size": 10}])
+def test_budgets_in_images_leave_soft_labels_out_of_account(budget):
+    assert Whole().count(SEVEN, space(5 * UNIT, **budget), 3) == 5
+    stored = Whole().store(SEVEN, in_order, space(5 * UNIT, **budget), 3)
+    assert stored.labels.tolist() == [1] * 5 + [3] * 5
+
+
+def test_real_images_leave_room_for_soft_labels_where_bytes_are_counted():
+    assert Whole().store(SEVEN, in_order, space(100), 3).labels.tolist() == [1] * 3 + [3] * 3
+    # four rows of soft labels to a grid: (90 - 6) // (18 + 24) = 2 grids, and one at 89 bytes
+    assert Whole(2).store(SEVEN, in_order, space(90), 3).labels.tolist() == [1] * 2 + [3] * 2
+    assert Whole(2).store(SEVEN, in_order, space(89), 3).labels.tolist() == [1, 3]
+
+
+def test_too_few_bytes_for_an_image_with_its_soft_labels_are_refused():
+    assert Whole().count(SEVEN, space(30), 3) == 1
+    with pytest.raises(UserError, match=r"^memory\.class_bytes: 29 leaves 29 bytes to a class, too little for an "):
+        Whole().count(SEVEN, space(29), 3)
+
+
+def sizes(images, quality=50):
+    """Bytes of the files' header, and of each file without it, with an end and a label."""
+    files = encode(images, quality)
+    header = header_length(files[0])
+    return header, [len(file) - header + 4 + 2 for file in files]
+
+
+@pytest.mark.parametrize(("paying", "soft_width"), [(0, 0), (1, 0), (2, 0), (2, 5)])
+def test_files_that_fit_are_counted_by_the_mean_of_the_heaviest_class(paying, soft_width):
+    images = {0: noise(8), 1: flat(*range(8), side=24)}
+    header, each = sizes(images[0])
+    row = 2 * soft_width
+    left = 2000 - (-(-header // paying) if paying else 0) - row
+    expected = int(left / (sum(each) / 8 + row))
+    assert Jpeg(50).count(images, space(2000, paying=paying), soft_width) == expected > 1
+    # budgets in images are filled up with files, too, so soft labels are charged
+    assert Jpeg(50).count(images, space(2000, paying=paying, ipc=3), soft_width) == expected
+
+
+def test_soft_labels_leave_room_for_fewer_files():
+    header, each = sizes(noise(8))
+    for soft_width in (0, 40):
+        memory = Jpeg(50).store({0: noise(8)}, in_order, space(2000, paying=1), soft_width)
+        row = 2 * soft_width
+        fitting = (torch.tensor(each) + row).cumsum(0) <= 2000 - header - row
+        assert len(memory) == int(fitting.sum())
+
+
+# --- distilled images
+
+
+def test_distilled_images_stay_whole_as_they_are():
+    distilled = ExemplarSet.from_classes({0: flat(1, 2)}, {"made": "here"})
+    assert Whole().keep(distilled, space(UNIT)) is distilled  # they were made at the number that fits
+
+
+def test_distilled_images_as_jpeg_are_the_first_that_fit_and_keep_what_they_say_of_themselves():
+    images = noise(8, 3)
+    distilled = ExemplarSet.from_classes({7: images, 2: images.flip(0)}, {"made": "here"})
+    # what the memory held before is not theirs
+    old = Jpeg(50).store({7: noise(2, 9)}, in_order, space(9999, paying=1))
+    memory = Jpeg(50).keep(distilled, space(1500, paying=2, old=old))
+    for label, members in ((7, images), (2, images.flip(0))):
+        header, each = sizes(members)
+        count = int((torch.tensor(each).cumsum(0) <= 1500 - -(-header // 2)).sum())
+        assert 0 < count < 8
+        assert memory.files_by_class()[label] == encode(members[:count], 50)
+    assert memory.metadata == {"made": "here"}
+
+
+def values(memory):
+    return memory.images[:, 0, 0, 0].tolist()
+
+
+def test_kinds_alternate_by_hand():
+    distilled = ExemplarSet.from_classes({3: flat(1, 2), 1: flat(8, 9)}, {"method": "distilled"})
+    # room for five stored images, of which two are distilled and two are asked for
+    mixed = Whole().join(distilled, SEVEN, last_first, 2, space(5 * UNIT), 0)
+    assert mixed.labels.tolist() == [1] * 4 + [3] * 4
+    assert values(mixed) == [8, 7, 9, 6, 1, 70, 2, 60]
+    assert mixed.metadata == {"method": "distilled"}
+
+
+@pytest.mark.parametrize(("some", "others"), [(1, 9), (3, 7), (5, 5), (8, 2), (4, 1)])
+def test_the_first_images_keep_the_share(some, others):
+    distilled = ExemplarSet.from_classes({0: flat(*[1] * some)})
+    mixed = values(Whole().join(distilled, {0: flat(*[2] * 10)}, in_order, others, space(0, ipc=1), 0))
+    assert len(mixed) == some + others
+    for length in range(1, len(mixed) + 1):
+        assert abs(mixed[:length].count(1) - length * some / (some + others)) <= 1
+
+
+def test_real_images_beside_grids_of_distilled_ones_are_stored_as_grids():
+    distilled = ExemplarSet.from_classes({3: flat(1)}, partition=2)
+    mixed = Whole(2).join(distilled, {3: SEVEN[3]}, last_first, 1, space(2 * UNIT), 0)
+    assert [corners(image) for image in mixed.images] == [[1, 1, 1, 1], [70, 60, 50, 40]]
+    assert mixed.partition == 2
+
+
+def test_soft_labels_of_the_real_part_are_no_part_of_its_bytes():
+    """The number of stored images has left room for them already."""
+    distilled = ExemplarSet.from_classes({3: flat(1)})
+    assert values(Whole().join(distilled, {3: SEVEN[3]}, in_order, 2, space(100), 3)) == [10, 1, 20]
+
+
+def test_files_of_distilled_images_come_first_and_then_real_ones_that_no_distilled_one_started_from():
+    real, made = noise(4, 1), noise(2, 2)
+    distilled = ExemplarSet.from_classes({5: made}, {"made": "here"})
+    memory = Jpeg(50).join(distilled, {5: real}, lambda _, count: torch.tensor([3, 1, 0, 2])[:count], 0,
+                           space(10**5, paying=1), 0)  # fmt: skip
+    assert memory.files() == encode(torch.cat([made, real[[0, 2, 3, 1]]]), 50)  # 3 and 1 were started from
+    assert memory.metadata == {"made": "here"}
