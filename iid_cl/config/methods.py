@@ -38,7 +38,7 @@ _REAL = ("downscale", "jpeg")
 _DISTILLED = ("soft_labels", "jpeg", "shrink")
 
 _TABLE = (
-    MethodInfo("none", "no memory, which shows what forgetting costs", bound=True, stream_only=True),
+    MethodInfo("none", "no memory, to show what forgetting costs", bound=True, stream_only=True),
     MethodInfo("reservoir", "real images, a uniform sample of all images seen", stream_only=True),
     MethodInfo("random", "real images, drawn at random within each class", _REAL, real=True),
     MethodInfo(
