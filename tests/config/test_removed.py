@@ -3,9 +3,9 @@
 from pathlib import Path
 
 import pytest
-from iid_cl.compare.grid import cells
 
 from iid_cl.config.experiment import Config
+from iid_cl.config.grid import cells
 from iid_cl.config.reading import dotted_keys, load_config, parse_config
 from iid_cl.config.removed import REMOVED, removal
 from iid_cl.config.study import StudyConfig
