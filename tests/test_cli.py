@@ -676,10 +676,10 @@ MISTAKES = [
     case(
         network_of_foreign_keys,
         "distill.embedder",
-        "pooling: 'max'",
+        "depth: 2",
         "'mlp'",
         section="distill.embedder",
-        network="{name: mlp, pooling: max}",
+        network="{name: mlp, depth: 2}",
     ),
     case(soft_labels_of_real_images, "memory", "soft_labels", "'random'"),
     case(study_missing, "missing.yaml", "ablation_digits.yaml"),

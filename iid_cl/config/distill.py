@@ -13,7 +13,7 @@ Augmentation = Literal["color", "crop", "cutout", "flip", "scale", "rotate"]
 
 
 class NetworkConfig(Section):
-    """A network. Width, depth, activation and pooling belong to the ConvNet; an MLP and LeNet have no norm."""
+    """A network. Width and depth belong to the ConvNet; an MLP and LeNet have no norm."""
 
     name: NetworkName = Field(default="convnet", description="Architecture.")
     width: Annotated[int, Field(ge=1, le=2048)] = Field(default=128, description="Channels of each ConvNet block.")
@@ -23,10 +23,6 @@ class NetworkConfig(Section):
         "left, as published (3 for 28 or 32 pixels, 4 for 64, 1 for 8).",
     )
     norm: Literal["instance", "group", "batch", "none"] = Field(default="instance", description="Normalisation.")
-    activation: Literal["relu", "leaky_relu", "sigmoid"] = Field(
-        default="relu", description="The ConvNet's activation."
-    )
-    pooling: Literal["avg", "max"] = Field(default="avg", description="The ConvNet's 2x2 pooling.")
 
     @model_validator(mode="after")
     def _own_keys(self) -> "NetworkConfig":

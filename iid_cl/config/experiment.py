@@ -164,9 +164,6 @@ class EvaluateConfig(Section):
     network: NetworkConfig = Field(default_factory=lambda: NetworkConfig(), description="Network trained.")
     epochs: Positive = Field(default=1000, description="Epochs on the memory.")
     batch_size: Batch = Field(default=256, description="Images per mini-batch.")
-    lr: Rate = Field(default=0.01, description="Learning rate of SGD, x0.1 half way.")
-    momentum: Fraction = Field(default=0.9, description="Momentum of SGD.")
-    weight_decay: Weight = Field(default=5e-4, description="Weight decay of SGD.")
     networks: Few = Field(default=5, description="Number of networks trained, each from its own seed.")
     precision: Literal["auto", "float32", "bfloat16"] = Field(
         default="auto",

@@ -23,7 +23,7 @@ class NetworkInfo:
 NETWORK_INFO: dict[str, NetworkInfo] = {
     info.name: info
     for info in (
-        NetworkInfo("convnet", ("width", "depth", "norm", "activation", "pooling")),
+        NetworkInfo("convnet", ("width", "depth", "norm")),
         NetworkInfo("alexnet", ("norm",)),
         NetworkInfo("vgg11", ("norm",)),
         NetworkInfo("resnet18", ("norm",)),

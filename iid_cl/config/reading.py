@@ -151,10 +151,10 @@ def _sentence(error: ValidationError, kind: type[BaseModel]) -> str:
     """Pydantic's first error as one sentence with the full key and the value."""
     finding = error.errors()[0]
     key = ".".join(str(part) for part in finding["loc"])[:200]  # long ones would take long to compare
-    gone = removal(key)
-    if gone is not None:
-        return gone
     if finding["type"] == "extra_forbidden":
+        gone = removal(key)
+        if gone is not None:
+            return gone
         same_name = [k for k in dotted_keys(kind) if k.split(".")[-1] == key.split(".")[-1]]
         nearest = difflib.get_close_matches(key, same_name or list(dotted_keys(kind)), n=1, cutoff=0.0)[0]
         return f"unknown key {key!r}; did you mean {nearest!r}?"

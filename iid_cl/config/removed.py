@@ -14,13 +14,24 @@ REMOVED: dict[str, tuple[str, str]] = {
     "distill.cc.alpha": ("the exponential form has an alpha of 1", "leave it out, and vary distill.cc.beta"),
     "distill.queue.size": ("the queue holds 100 networks, as published", LEAVE_OUT),
     "distill.queue.every": ("a fresh network joins every 30 iterations, as published", LEAVE_OUT),
+    "activation": ("ConvNets have ReLU, as published", LEAVE_OUT),
+    "pooling": ("ConvNets pool by the mean, as published", LEAVE_OUT),
+    **{
+        f"evaluate.{key}": (f"networks are judged with a {name} of {value}, as published", LEAVE_OUT)
+        for key, name, value in (
+            ("lr", "learning rate", 0.01),
+            ("momentum", "momentum", 0.9),
+            ("weight_decay", "weight decay", 5e-4),
+        )
+    },
 }
-"""Why each key is gone, and the way out."""
+"""Why each key is gone, and the way out. One without a section stood in several."""
 
 
 def removal(key: str) -> str | None:
-    """The sentence on a dotted key that is gone; None for any other key."""
-    if key not in REMOVED:
+    """The sentence on an unknown dotted key; None unless it is one that is gone."""
+    found = next((gone for gone in REMOVED if f".{key}".endswith(f".{gone}")), None)
+    if found is None:
         return None
-    why, way_out = REMOVED[key]
+    why, way_out = REMOVED[found]
     return f"{key}: is gone: {why}; {way_out}."

@@ -217,7 +217,6 @@ def test_a_value_out_of_range_is_refused(key: str, text: str, shown: str) -> Non
         "distill.lr",
         "distill.cc.weight",
         "distill.cm.weight",
-        "evaluate.lr",
     ],
 )
 def test_numbers_that_are_none_are_refused(key: str, text: str) -> None:
@@ -444,7 +443,7 @@ def test_the_dump_holds_every_key() -> None:
 
 
 # what each architecture has no use for, and a value that is not the default
-OTHERS = {"width": 64, "depth": 2, "activation": "sigmoid", "pooling": "max"}
+OTHERS = {"width": 64, "depth": 2}
 IGNORED = [
     *((name, key, value) for name in ("alexnet", "vgg11", "resnet18") for key, value in OTHERS.items()),
     *((name, key, value) for name in ("mlp", "lenet") for key, value in {**OTHERS, "norm": "group"}.items()),

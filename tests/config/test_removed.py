@@ -1,12 +1,13 @@
 """Keys that are gone say so in one sentence, wherever an older configuration names them."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from iid_cl.config.experiment import Config
 from iid_cl.config.grid import cells
-from iid_cl.config.reading import dotted_keys, load_config, parse_config
+from iid_cl.config.reading import dotted_keys, load_config, parse_config, parse_section
 from iid_cl.config.removed import REMOVED, removal
 from iid_cl.config.study import StudyConfig
 from iid_cl.errors import UserError
@@ -36,6 +37,26 @@ def test_a_key_of_a_section_that_is_gone_is_told_of_the_section() -> None:
     said = "configuration: distill.early_stopping: is gone: stopping early cost a point of accuracy"
     assert refusal("distill.early_stopping.patience").startswith(said)
     assert refusal("distill.early_stopping", "null").startswith(said)
+
+
+@pytest.mark.parametrize(
+    ("key", "values"),
+    [
+        ("model.activation", {"model": {"activation": "relu"}}),
+        ("distill.embedder.pooling", {"distill": {"embedder": {"pooling": "avg"}}}),
+        ("evaluate.transfer.1.activation", {"evaluate": {"transfer": [{"name": "mlp"}, {"activation": "sigmoid"}]}}),
+    ],
+)
+def test_a_networks_key_is_told_wherever_the_network_stands(key: str, values: dict[str, Any]) -> None:
+    with pytest.raises(UserError) as caught:
+        parse_config(values, "test")
+    assert str(caught.value).startswith(f"test: {key}: is gone: ConvNets ")
+
+
+def test_a_studys_own_network_is_told_too() -> None:
+    values = {"name": "s", "title": "t", "variants": [{"name": "a"}], "scatter": {"network": {"pooling": "max"}}}
+    with pytest.raises(UserError, match=r"^test: scatter\.network\.pooling: is gone: ConvNets pool by the mean"):
+        parse_section(StudyConfig, values, "test")
 
 
 def test_a_file_is_named(tmp_path: Path) -> None:
