@@ -71,8 +71,8 @@ def export_memory(path: Path, folder: Path, *, decoded: bool = False) -> int:
 
 def class_names(memory: Exemplars) -> dict[int, str]:
     """The name of each class of a memory, or its index where the memory was stored without names."""
-    stored = memory.metadata.get("class_names")
-    names = stored if isinstance(stored, list) else []
+    names = memory.metadata.get("class_names")
+    names = names if isinstance(names, list) else []
     width = len(str(memory.classes[-1]))  # so that sorted names are in the order of the classes
     return {c: str(names[c]) if c < len(names) else f"{c:0{width}}" for c in memory.classes}
 
@@ -83,17 +83,17 @@ def folder_names(names: Sequence[str]) -> list[str]:
     Letters and digits of any script, ``.``, ``_``, ``-`` and spaces stay. Names that differ in case only are the same.
     """
     folders: list[str] = []
-    taken: set[str] = set()
+    lower_names: set[str] = set()
     for number, name in enumerate(names):
         safe = re.sub(r"[^\w. -]", "_", unicodedata.normalize("NFC", name)).lstrip(". ")
         safe = safe.encode()[:LONGEST_NAME].decode(errors="ignore").rstrip(". ")
         if not safe or _RESERVED.fullmatch(safe):
             safe = f"class_{safe}"
-        if safe.casefold() in taken:
+        if safe.casefold() in lower_names:
             safe = f"{safe}_{number}"
-        while safe.casefold() in taken:
+        while safe.casefold() in lower_names:
             safe += "_"
-        taken.add(safe.casefold())
+        lower_names.add(safe.casefold())
         folders.append(safe)
     return folders
 

@@ -109,8 +109,8 @@ def _checked(path: Path, tensors: Mapping[str, Tensor], header: dict[str, Any]) 
     memory = _memory(tensors, header, partition, header.get("shape"))
     if not len(memory) or int(memory.labels.min()) < 0 or bool((memory.labels.diff() < 0).any()):
         raise ValueError("it is empty, or its labels are negative or in no order")
-    stored = memory.tensors()
-    if header["sha256"] != (_digest(stored, header) if version > 3 else _old_digest(stored, partition)):
+    contents = memory.tensors()
+    if header["sha256"] != (_digest(contents, header) if version > 3 else _old_digest(contents, partition)):
         raise UserError(f"{path}: is damaged, its contents don't match their checksum; make it anew.")
     memory.check()  # what cannot be decoded is found here, not in training
     return memory

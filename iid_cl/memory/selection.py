@@ -49,14 +49,14 @@ def select_herding(
     units, target = _units(features, weights)
     total = torch.zeros_like(target)
     available = torch.ones(len(units), dtype=torch.bool, device=features.device)
-    picked = []
+    picks = []
     for size in range(1, count + 1):
         distance = ((total + units) / size - target).square().sum(1)
         index = int(distance.masked_fill(~available, torch.inf).argmin())
-        picked.append(index)
+        picks.append(index)
         available[index] = False
         total = total + units[index]
-    return torch.tensor(picked, dtype=torch.int64)
+    return torch.tensor(picks, dtype=torch.int64)
 
 
 def select_closest(
@@ -82,13 +82,13 @@ def select_k_centre(
     tensor([2, 0])
     """
     units, mean = _units(features, weights)
-    picked = [int((units - mean).square().sum(1).argmin())]
+    picks = [int((units - mean).square().sum(1).argmin())]
     distance = torch.full((len(units),), torch.inf, dtype=torch.float64, device=features.device)
     for _ in range(1, count):
-        distance = torch.minimum(distance, (units - units[picked[-1]]).square().sum(1))
-        distance[picked[-1]] = -1  # never again, even among copies
-        picked.append(int(distance.argmax()))
-    return torch.tensor(picked, dtype=torch.int64)
+        distance = torch.minimum(distance, (units - units[picks[-1]]).square().sum(1))
+        distance[picks[-1]] = -1  # never again, even among copies
+        picks.append(int(distance.argmax()))
+    return torch.tensor(picks, dtype=torch.int64)
 
 
 RULES: dict[str, Rule] = {

@@ -81,17 +81,17 @@ class Whole(Storage):
     def store(self, images: Mapping[int, Tensor], order: Order, space: Space, soft_width: int = 0) -> ExemplarSet:
         """Shrinks images by area; the last grid is filled up with the first ones."""
         old = {} if space.old is None else space.old.by_class()
-        stored = {}
+        by_class = {}
         for label, members in images.items():
             tiles = reduce_bytes(members, self.factor)
             if label in old:
                 before = cut(old[label], self.factor)
                 tiles = torch.cat([before, tiles[len(before) :]])
             count = min(len(members), self._fitting(members, space, soft_width) * self.factor**2)
-            chosen = order(label, count)
-            whole = -(-count // self.factor**2) * self.factor**2
-            stored[label] = join(tiles[chosen[torch.arange(whole) % count]], self.factor)
-        return ExemplarSet.from_classes(stored, partition=self.factor)
+            best = order(label, count)
+            slots = -(-count // self.factor**2) * self.factor**2
+            by_class[label] = join(tiles[best[torch.arange(slots) % count]], self.factor)
+        return ExemplarSet.from_classes(by_class, partition=self.factor)
 
     def keep(self, distilled: ExemplarSet, space: Space, soft_width: int = 0) -> ExemplarSet:
         return distilled  # made at the number that fits
@@ -101,8 +101,8 @@ class Whole(Storage):
     ) -> ExemplarSet:
         """Spreads both kinds of images evenly, so that the first images of a class have the same share."""
         unit = next(iter(real.values()))[0].numel() + LABEL_BYTES
-        chosen = self.store(real, order, replace(space, room=rest * unit)).by_class()
-        mixed = {label: _interleave(images, chosen[label]) for label, images in distilled.by_class().items()}
+        second = self.store(real, order, replace(space, room=rest * unit)).by_class()
+        mixed = {label: _interleave(images, second[label]) for label, images in distilled.by_class().items()}
         return ExemplarSet.from_classes(mixed, distilled.metadata, partition=self.factor)
 
     def describe(self) -> dict[str, Any]:
@@ -144,7 +144,7 @@ class Jpeg(Storage):
     def store(self, images: Mapping[int, Tensor], order: Order, space: Space, soft_width: int = 0) -> JpegSet:
         """Raises JpegError where not even one image fits, or JPEG cannot hold the images."""
         old = space.old.files_by_class() if isinstance(space.old, JpegSet) else {}
-        stored: dict[int, list[bytes]] = {}
+        by_class: dict[int, list[bytes]] = {}
         for label, members in images.items():
             before = old.get(label, [])
             files = before + encode(members[len(before) :], self.quality)
@@ -156,9 +156,9 @@ class Jpeg(Storage):
                     f"memory.jpeg: no image of class {label} fits into {space.room} bytes at quality {self.quality}; "
                     "use a lower quality, a larger budget, or null."
                 )
-            stored[label] = best[:count]
+            by_class[label] = best[:count]
         channels, height, width = next(iter(images.values())).shape[1:]
-        return JpegSet.from_classes(stored, (channels, height, width))
+        return JpegSet.from_classes(by_class, (channels, height, width))
 
     def keep(self, distilled: ExemplarSet, space: Space, soft_width: int = 0) -> JpegSet:
         """Keeps fewer images where files weigh more than expected."""

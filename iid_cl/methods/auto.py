@@ -143,17 +143,17 @@ class Auto(Method):
             return replace(self.method(first).work(arrival, space), then=self.method(first))
         count = self.distilled.stored.count(arrival.sample.images, space)
         several = _fitting_as_jpeg(arrival.sample.images, space)
-        whole = PlannedDistillation(len(arrival.counts), count)
+        plain = PlannedDistillation(len(arrival.counts), count)
         parts = self.distilled.config.factor**2
         if several >= DENSE * count:
             if not condensable(several, arrival.counts):
-                return Work(count, parts, True, (whole,), 2, self.method(Way(0.0, jpeg=True)))
+                return Work(count, parts, True, (plain,), 2, self.method(Way(0.0, jpeg=True)))
             many, half = (
                 PlannedDistillation(len(arrival.counts), images, Jpeg(JPEG_QUALITY).lossy)
                 for images in (several, round(0.5 * several))
             )
-            return Work(count, parts, True, (many, half, whole), 4, self.method(Way(1.0, jpeg=True)))
-        planned = [whole for _ in self.partitions(arrival.sample)]
+            return Work(count, parts, True, (many, half, plain), 4, self.method(Way(1.0, jpeg=True)))
+        planned = [plain for _ in self.partitions(arrival.sample)]
         if count > 1:
             planned.append(PlannedDistillation(len(arrival.counts), round(0.5 * count)))
         judged = len(planned) + 1 + (several > 0)

@@ -103,10 +103,10 @@ def _beside_real(
     own, rest = memory.decoded().of_classes(classes[turn::2]), classes[1 - turn :: 2]
     images = torch.cat([real[c] for c in rest])
     labels = torch.cat([torch.full((len(real[c]),), c) for c in rest])
-    chosen = torch.randperm(len(images), generator=generator)[: UPDATES * BATCH // 2]
-    number = torch.arange(max(len(chosen), len(own)))  # the smaller part is repeated
-    rows, chosen = number % len(own), chosen[number % len(chosen)]
-    return LabelledImages(torch.cat([own.images[rows], images[chosen]]), torch.cat([own.labels[rows], labels[chosen]]))
+    sample = torch.randperm(len(images), generator=generator)[: UPDATES * BATCH // 2]
+    number = torch.arange(max(len(sample), len(own)))  # the smaller part is repeated
+    rows, sample = number % len(own), sample[number % len(sample)]
+    return LabelledImages(torch.cat([own.images[rows], images[sample]]), torch.cat([own.labels[rows], labels[sample]]))
 
 
 def mean_loss(losses: Tensor) -> float:

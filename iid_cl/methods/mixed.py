@@ -52,12 +52,12 @@ class Mixed(Method):
         return self.distilled.shrink(old, space, scene) if self.share == 1 else first_fitting(old, space)
 
     def work(self, arrival: Arrival, space: Space) -> Work:
-        whole = self.distilled.work(arrival, space)
+        plan = self.distilled.work(arrival, space)
         if self.share == 1:
-            return whole
-        part = round(self.share * whole.stored)
+            return plan
+        part = round(self.share * plan.stored)
         planned = (PlannedDistillation(len(arrival.counts), part, self.distilled.stored.lossy),) if part else ()
-        return Work(whole.stored, whole.parts, synthetic=True, distillations=planned)
+        return Work(plan.stored, plan.parts, synthetic=True, distillations=planned)
 
     def describe(self) -> dict[str, Any]:
         return {**self.distilled.describe(), "method": "hybrid", "share": self.share}

@@ -28,10 +28,10 @@ class Reservoir(Method):
         counts = [len(members) for members in arrived.images.values()]
         labels = torch.tensor(list(arrived.images), dtype=torch.int16).repeat_interleave(torch.tensor(counts))
         old = space.old
-        seen = sum(space.stands_for.values())
+        stream = sum(space.stands_for.values())
         size = _size(space, images[0].numel(), len(set(arrived.images) | set(space.stands_for)))
-        drawn = torch.randperm(seen + len(images), generator=scene.generator)[:size]
-        from_old = min(0 if old is None else len(old), int((drawn < seen).sum()))
+        draw = torch.randperm(stream + len(images), generator=scene.generator)[:size]
+        from_old = min(0 if old is None else len(old), int((draw < stream).sum()))
         new = torch.randperm(len(images), generator=scene.generator)[: max(0, size - from_old)]
         images, labels = images[new], labels[new]
         if old is not None:
