@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, TypedDict
 
 import torch
 from torch import Tensor
@@ -22,6 +22,7 @@ from benchmarks import ledger, machine
 from benchmarks.reference import PlainDraw, plain_network, reference_distill, reference_gradient
 from iid_cl.compute.arithmetic import EAGER, Arithmetic, choose, measure
 from iid_cl.compute.devices import resolve_device
+from iid_cl.config.base import Precision
 from iid_cl.config.distill import CentralizationConfig, CovarianceConfig, DistillConfig, EmbedderConfig
 from iid_cl.data.classes import Classes
 from iid_cl.data.images import Normalization
@@ -41,11 +42,6 @@ NAMES = ("color", "crop", "cutout", "flip", "scale", "rotate")
 IPC = 10
 SPEED_TARGETS = {"cpu": 3.5, "cuda": 20.0}
 FLOOR_TARGETS = {"cuda": 0.3}
-LESS_WORK: dict[str, dict[str, Any]] = {  # whose accuracy docs/performance.md tells; on a CPU only
-    "real batch 128": {"real_batch": 128},
-    "real batch 64": {"real_batch": 64},
-    "real batch 64, float32": {"real_batch": 64, "precision": "float32"},
-}
 
 
 def made_images(classes: int = 10, count: int = 1000, side: int = 32) -> dict[int, Tensor]:
@@ -86,7 +82,22 @@ def deviations(
 Tick = tuple[int, float]  # an iteration, from 1, and when it had ended
 
 
-def engine_ticks(images: dict[int, Tensor], config: DistillConfig, device: torch.device) -> list[Tick]:
+class Passes(TypedDict, total=False):
+    """How networks' passes are computed."""
+
+    precision: Precision
+    compile: bool | None
+
+
+EAGERLY: Passes = {"precision": "float32", "compile": False}
+LESS_WORK: dict[str, tuple[int, Passes]] = {  # whose accuracy docs/performance.md tells; on a CPU only
+    "real batch 128": (128, {}),
+    "real batch 64": (64, {}),
+    "real batch 64, float32": (64, {"precision": "float32"}),
+}
+
+
+def engine_ticks(images: dict[int, Tensor], config: DistillConfig, device: torch.device, passes: Passes) -> list[Tick]:
     """When iterations of a distillation had ended: all of them, or those that are reported where there are many."""
     ticks: list[Tick] = []
 
@@ -96,7 +107,7 @@ def engine_ticks(images: dict[int, Tensor], config: DistillConfig, device: torch
 
     distill(
         images, config, ipc=IPC, generator=make_generator(0), device=device, normalization=NORMALIZATION,
-        augmentations=NAMES, on_step=on_step,
+        augmentations=NAMES, on_step=on_step, **passes,
     )  # fmt: skip
     return ticks
 
@@ -134,10 +145,9 @@ def main(
     images = made_images(classes, count)
     network = {"width": width, "depth": depth}
     base = DistillConfig(iterations=iterations, real_batch=real_batch, embedder=EmbedderConfig(**network))
-    eager = base.model_copy(update={"compile": False, "precision": "float32"})
-    fast = base.model_copy(update={"compile": compiling})
+    fast: Passes = {"compile": compiling}
     start = time.perf_counter()
-    engine_ticks(images, fast.model_copy(update={"iterations": 2}), device)
+    engine_ticks(images, base.model_copy(update={"iterations": 2}), device, fast)
     warm_up = time.perf_counter() - start
     cc = CentralizationConfig(weight=0.005, trainings=1, epochs=1, snapshots=1)
     compiled = choose("auto", compiling, device, 0, own=False)
@@ -154,11 +164,11 @@ def main(
 
     rates: dict[str, list[float]] = {"reference": [], "engine, eager float32": [], "engine, compiled": []}
     for _ in range(rounds):
-        rates["reference"].append(rate(list(reference_ticks(images, eager, device))))
-        rates["engine, eager float32"].append(rate(engine_ticks(images, eager, device)))
-        rates["engine, compiled"].append(rate(engine_ticks(images, fast, device)))
-        for label, update in LESS_WORK.items() if device.type == "cpu" else ():
-            ticks = engine_ticks(images, fast.model_copy(update=update), device)
+        rates["reference"].append(rate(list(reference_ticks(images, base, device))))
+        rates["engine, eager float32"].append(rate(engine_ticks(images, base, device, EAGERLY)))
+        rates["engine, compiled"].append(rate(engine_ticks(images, base, device, fast)))
+        for label, (batch, passes) in LESS_WORK.items() if device.type == "cpu" else ():
+            ticks = engine_ticks(images, base.model_copy(update={"real_batch": batch}), device, {**fast, **passes})
             rates.setdefault(f"engine, compiled, {label}", []).append(rate(ticks))
     slow = median(rates["reference"])
     for label, values in rates.items():
@@ -166,7 +176,7 @@ def main(
         more = {} if label == "reference" else {"baseline": slow, "ratio": median(values) / slow, **goal}
         rows.append({**ledger.row(label, values, "it/s", **more), "value": median(values)})
     rows.append(ledger.row("data, two iterations and compiling, before all else", [warm_up], "s"))
-    rows += _floor(median(rates["engine, compiled"]), fast, images, device)
+    rows += _floor(median(rates["engine, compiled"]), base, images, device)
     rows.append(ledger.row("peak memory, reference and engine", [machine.peak_memory(device)], "GiB"))
     if name is not None:
         arguments = f"--width {width} --rounds {rounds} --device {device.type}"

@@ -135,6 +135,8 @@ def last_memory(config: Config, dataset: ImageDataset, device: torch.device) -> 
         seed=config.seed,
         normalization=dataset.normalization,
         augmentations=dataset.augmentations,
+        precision=config.precision,
+        compile=config.compile,
     )
     features = trained_features(config.model, config.distill.cc)
     for classes in class_order(config.stream, len(dataset.class_names), config.seed):
@@ -153,6 +155,8 @@ def final_accuracies(memory: Memory, config: Config, dataset: ImageDataset, devi
         augmentations=dataset.augmentations,
         seed=config.seed,
         device=device,
+        precision=config.precision,
+        compile=config.compile,
     )
     return [100 * value for value in judgement.accuracies]
 
@@ -219,7 +223,7 @@ def main(
     device = resolve_device(device_name)
     keys = _keys(iterations, epochs, overrides)
     # many cells share what compiling costs; --set has the last word
-    compiled = ["distill.compile=true", "evaluate.compile=true"] if device.type == "cuda" else []
+    compiled = ["compile=true"] if device.type == "cuda" else []
     settings = " ".join(keys)
     given = {"distill.iterations": iterations, "evaluate.epochs": epochs}
     names = {count: f"protocol_{count}step" + ("_cpu" if device.type == "cpu" else "") for count in steps}

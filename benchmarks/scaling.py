@@ -62,12 +62,10 @@ def measure_case(
         ticks.append(time.perf_counter())
 
     depth = 3 if case.side == 32 else 4
-    config = DistillConfig(
-        iterations=iterations, real_batch=64, compile=compiling, embedder=EmbedderConfig(width=width, depth=depth)
-    )
+    config = DistillConfig(iterations=iterations, real_batch=64, embedder=EmbedderConfig(width=width, depth=depth))
     distill(
         made_images(case.classes, 200, case.side), config, ipc=case.ipc, generator=make_generator(0), device=device,
-        normalization=NORMALIZATION, augmentations=NAMES, on_step=on_step,
+        normalization=NORMALIZATION, augmentations=NAMES, on_step=on_step, compile=compiling,
     )  # fmt: skip
     steps = [after - before for before, after in pairwise(ticks[1:])]
     return {"seconds": median(steps), "gib": machine.peak_memory(device)}

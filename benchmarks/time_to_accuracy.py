@@ -67,7 +67,7 @@ def main(
     dataset = load_dataset(StreamConfig(dataset="image_folder"), data)
     images = dataset.train.by_class()
     plain = DistillConfig(iterations=iterations, real_batch=real_batch, embedder=EmbedderConfig(width=width))
-    fast = plain.model_copy(update={"iterations": engine_iterations, "real_batch": engine_batch, "compile": compiling})
+    fast = plain.model_copy(update={"iterations": engine_iterations, "real_batch": engine_batch})
     rows: list[dict[str, Any]] = []
     taken: dict[str, list[float]] = {"reference": [], "engine": []}
     accuracy: dict[str, list[float]] = {"reference": [], "engine": []}
@@ -83,7 +83,7 @@ def main(
         start = time.perf_counter()
         memories["engine"] = distill(
             images, fast, ipc=IPC, generator=make_generator(seed), device=device,
-            normalization=dataset.normalization, augmentations=dataset.augmentations,
+            normalization=dataset.normalization, augmentations=dataset.augmentations, compile=compiling,
         )  # fmt: skip
         taken["engine"].append(time.perf_counter() - start)
         for label, memory in memories.items():

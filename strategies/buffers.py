@@ -11,6 +11,7 @@ from avalanche.training.storage_policy import ExemplarsBuffer
 from torch import Tensor
 
 from iid_cl.budget import Budget
+from iid_cl.config.base import Precision
 from iid_cl.data.images import LabelledImages, Normalization
 from iid_cl.distill.journal import Journal
 from iid_cl.distill.watch import OnSnapshot, OnStep, Watch
@@ -38,7 +39,14 @@ class BudgetArguments(TypedDict, total=False):
     class_bytes: int | None
 
 
-class MemoryArguments(BudgetArguments, total=False):
+class RareArguments(BudgetArguments, total=False):
+    """Budgets, and how networks' passes are computed, see :class:`MemoryBuffer`."""
+
+    precision: Precision
+    compile: bool | None
+
+
+class MemoryArguments(RareArguments, total=False):
     """Further arguments of every buffer, see :class:`MemoryBuffer`."""
 
     seed: int
@@ -67,6 +75,8 @@ class MemoryBuffer(ClassGroups, ExemplarsBuffer):
             the strategy's model at the end of the experience, see :func:`features_of_strategy`. A host-free
             :data:`iid_cl.methods.base.Features` goes to ``own_features`` instead.
         on_step: called now and then with a distillation's iteration and losses.
+        precision: number format of the networks' passes, see :class:`iid_cl.data.lens.Lens`.
+        compile: whether these passes are compiled; None: where it pays.
 
     Attributes:
         memory: the memory itself.
@@ -97,11 +107,15 @@ class MemoryBuffer(ClassGroups, ExemplarsBuffer):
         on_step: OnStep | None = None,
         seed: int = 0,
         normalization: Normalization | None = None,
-        **budgets: Unpack[BudgetArguments],
+        **arguments: Unpack[RareArguments],
     ) -> None:
-        budget = ipc if isinstance(ipc, Budget) else Budget(ipc, **budgets)
+        bytes_or_images = arguments.get("mem_size"), arguments.get("mem_bytes"), arguments.get("class_bytes")
+        budget = ipc if isinstance(ipc, Budget) else Budget(ipc, *bytes_or_images)
         super().__init__(max_size=budget.mem_size or 0)
-        self.memory = Memory(method, budget, seed=seed, normalization=normalization, augmentations=tuple(augmentations))
+        self.memory = Memory(
+            method, budget, seed=seed, normalization=normalization, augmentations=tuple(augmentations),
+            precision=arguments.get("precision", "auto"), compile=arguments.get("compile"),
+        )  # fmt: skip
         self.device = device
         self._features = features if features is not None else features_of_strategy
         self.own_features: Features | None = None

@@ -98,14 +98,7 @@ class Arithmetic:
 EAGER = Arithmetic()
 
 
-def choose(
-    precision: str,
-    compiling: bool | None,
-    device: torch.device,
-    flops: float,
-    own: bool,
-    key: str = "distill.compile",
-) -> Arithmetic:
+def choose(precision: str, compiling: bool | None, device: torch.device, flops: float, own: bool) -> Arithmetic:
     """The arithmetic asked for, or what is fastest for ``flops`` operations on ``device``.
 
     The choice depends on the machine and the settings and never on a timing, so that a run repeats.
@@ -116,7 +109,6 @@ def choose(
         device: where it runs.
         flops: floating-point operations of the whole job.
         own: the network or the objective is the user's; it is compiled on demand only.
-        key: of the configuration, where compiling is asked for.
 
     Raises:
         UserError: ``compiling`` is true and the compiler does not work.
@@ -126,7 +118,7 @@ def choose(
     problem = _try_compiler(device.type) if compiled else None
     if problem is not None:
         if compiling:
-            raise UserError(f"{key}: true, but the compiler does not work ({problem}); use false.")
+            raise UserError(f"compile: true, but the compiler does not work ({problem}); use false.")
         warnings.warn(f"going on without a compiler, which does not work here: {problem}", RuntimeWarning, stacklevel=2)
         compiled = False
     if precision != "auto":
@@ -156,7 +148,7 @@ def for_training(
     # a copy: what autograd keeps of the weights' own graph would tie a recorded step to another stream
     frozen = copy.deepcopy(network).eval().requires_grad_(False)
     flops = 3 * images * measure(frozen, shape, device).flops  # a backward pass costs two forward passes
-    return choose(precision, compiling, device, flops, own=False, key="evaluate.compile")
+    return choose(precision, compiling, device, flops, own=False)
 
 
 def compiler_problem(device_type: str) -> str | None:

@@ -1,7 +1,7 @@
 """The base class of all configuration sections, and the types of their values."""
 
 import re
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 
@@ -36,6 +36,7 @@ Fraction = Annotated[float, Field(ge=0.0, lt=1.0), BeforeValidator(read_exponent
 Number = Annotated[int | float, BeforeValidator(read_exponent)]
 Rate = Annotated[float, Field(gt=0.0, allow_inf_nan=False), BeforeValidator(read_exponent)]
 Weight = Annotated[float, Field(ge=0.0, allow_inf_nan=False), BeforeValidator(read_exponent)]
+Precision = Literal["auto", "float32", "bfloat16"]
 
 
 class Section(BaseModel):

@@ -121,16 +121,6 @@ class DistillConfig(Section):
         default=None,
         description="Siamese augmentations, one drawn per class and iteration; null takes the data set's.",
     )
-    precision: Literal["auto", "float32", "bfloat16"] = Field(
-        default="auto",
-        description="Format of the networks' passes; losses are float32. auto: bfloat16 on a GPU that has it and, "
-        "compiled, on a CPU that has it.",
-    )
-    compile: bool | None = Field(
-        default=None,
-        description="Compile the networks' passes, which takes half a minute; null: where the distillation is long "
-        "enough to pay for it.",
-    )
     scale: Literal["relative", "published"] = Field(
         default="relative",
         description="Unit of the losses. relative: the real features' spread and covariance norm, per image and "

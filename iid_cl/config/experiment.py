@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from iid_cl.budget import KEYS, Budget
-from iid_cl.config.base import Batch, Bytes, Few, Fraction, Name, Positive, Rate, Section, Seed, Weight
+from iid_cl.config.base import Batch, Bytes, Few, Fraction, Name, Positive, Precision, Rate, Section, Seed, Weight
 from iid_cl.config.datasets import DatasetName
 from iid_cl.config.distill import DistillConfig, NetworkConfig
 from iid_cl.config.methods import METHODS, MethodName, described, owners
@@ -165,15 +165,6 @@ class EvaluateConfig(Section):
     epochs: Positive = Field(default=1000, description="Epochs on the memory.")
     batch_size: Batch = Field(default=256, description="Images per mini-batch.")
     networks: Few = Field(default=5, description="Number of networks trained, each from its own seed.")
-    precision: Literal["auto", "float32", "bfloat16"] = Field(
-        default="auto",
-        description="Format of the networks' passes in training. auto: bfloat16 on a GPU that has it and, compiled, on "
-        "a CPU that has it.",
-    )
-    compile: bool | None = Field(
-        default=None,
-        description="Compile these passes, which takes up to a minute; null: on a GPU, where it pays; never on a CPU.",
-    )
     transfer: list[NetworkConfig] = Field(
         default_factory=list, description="Further architectures to train, compared with `network`.", max_length=20
     )
@@ -277,6 +268,16 @@ class Config(Section):
         default="auto", description="auto, cpu, cuda or cuda:N.", pattern=r"^(auto|cpu|cuda(:[0-9]{1,3})?)$"
     )
     seed: Seed = Field(default=0, description="Seed of every random draw.")
+    precision: Precision = Field(
+        default="auto",
+        description="Number format of the networks' passes in a distillation, in the trainings it needs and in `iid-cl "
+        "evaluate`; losses are float32. auto: bfloat16 on a GPU that has it, and on a CPU that has it once compiled.",
+    )
+    compile: bool | None = Field(
+        default=None,
+        description="Compile these passes, which takes up to a minute. null: a distillation where it is long enough to "
+        "pay for it; a training on a GPU where it pays, and never on a CPU.",
+    )
     deterministic: bool = Field(
         default=False,
         description="On a GPU, use PyTorch's deterministic algorithms, which tend to be slower, and warn if there is "

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ValidationError
 from iid_cl.config.base import Section
 from iid_cl.config.experiment import Config
 from iid_cl.config.plain_yaml import MOST_BYTES, parse_yaml
-from iid_cl.config.removed import removal
+from iid_cl.config.removed import removal, value_removal
 from iid_cl.errors import UserError, shown
 from iid_cl.files import read_text
 
@@ -158,6 +158,9 @@ def _sentence(error: ValidationError, kind: type[BaseModel]) -> str:
         same_name = [k for k in dotted_keys(kind) if k.split(".")[-1] == key.split(".")[-1]]
         nearest = difflib.get_close_matches(key, same_name or list(dotted_keys(kind)), n=1, cutoff=0.0)[0]
         return f"unknown key {key!r}; did you mean {nearest!r}?"
+    gone = value_removal(key, finding["input"])
+    if gone is not None:
+        return gone
     message = finding["msg"].removeprefix("Value error, ")
     if finding["type"] == "string_pattern_mismatch":
         message = {"device": "It must be auto, cpu, cuda or cuda:N"}.get(

@@ -1,4 +1,6 @@
-"""Keys that are gone: an older configuration that names one is told why, and what to do."""
+"""Keys and values that are gone: an older configuration that names one is told why, and what to do."""
+
+from typing import Any
 
 LEAVE_OUT = "leave it out"
 
@@ -14,6 +16,11 @@ REMOVED: dict[str, tuple[str, str]] = {
     "distill.cc.alpha": ("the exponential form has an alpha of 1", "leave it out, and vary distill.cc.beta"),
     "distill.queue.size": ("the queue holds 100 networks, as published", LEAVE_OUT),
     "distill.queue.every": ("a fresh network joins every 30 iterations, as published", LEAVE_OUT),
+    **{
+        f"{section}.{key}": (f"one {key} holds for distilling and judging alike", f"set {key} at the top level")
+        for section in ("distill", "evaluate")
+        for key in ("precision", "compile")
+    },
     "activation": ("ConvNets have ReLU, as published", LEAVE_OUT),
     "pooling": ("ConvNets pool by the mean, as published", LEAVE_OUT),
     **{
@@ -28,6 +35,11 @@ REMOVED: dict[str, tuple[str, str]] = {
 """Why each key is gone, and the way out. One without a section stood in several."""
 
 
+REMOVED_VALUES: dict[tuple[str, Any], tuple[str, str]] = {
+    ("memory.shrink", "nested"): ("redistil keeps more (docs/results.md)", "use redistil or cut"),
+}
+
+
 def removal(key: str) -> str | None:
     """The sentence on an unknown dotted key; None unless it is one that is gone."""
     found = next((gone for gone in REMOVED if f".{key}".endswith(f".{gone}")), None)
@@ -35,3 +47,11 @@ def removal(key: str) -> str | None:
         return None
     why, way_out = REMOVED[found]
     return f"{key}: is gone: {why}; {way_out}."
+
+
+def value_removal(key: str, value: object) -> str | None:
+    """The sentence on a value that a key does not accept; None unless it is one that is gone."""
+    for (known, gone), (why, way_out) in REMOVED_VALUES.items():
+        if key == known and value == gone:
+            return f"{key}: {gone!r} is gone: {why}; {way_out}."
+    return None

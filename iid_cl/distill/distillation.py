@@ -41,7 +41,7 @@ class Distillation:
         if probe is None:
             probe = build_network(config.embedder, sampler.shape, 1, make_generator(0))
         cost = measure(probe.to(lens.device), sampler.shape, lens.device)
-        work = Workload(config, cost, sampler.shape, sampler.classes, job.shown, lens.device)
+        work = Workload(config, cost, sampler.shape, sampler.classes, job.shown, lens)
         self._arithmetic = work.arithmetic(own=job.embedder is not None or job.objective is not None)
         trained = self._trained()
         self._teachers = trained if job.soft_labels else None

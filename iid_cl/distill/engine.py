@@ -6,6 +6,7 @@ from typing import TypedDict, Unpack
 import torch
 from torch import Tensor
 
+from iid_cl.config.base import Precision
 from iid_cl.config.distill import DistillConfig
 from iid_cl.data.classes import Classes
 from iid_cl.data.images import Normalization
@@ -46,6 +47,9 @@ class DistillOptions(TypedDict, total=False):
         on_snapshot: called with the iteration and the images so far, at each iteration of ``snapshots``.
         snapshots: those iterations; 0 stands for the images at the start. They change nothing about the schedule.
         journal: takes the state of the distillation where it wants it, and gives back that of an interrupted one.
+        precision: number format of the networks' passes: ``float32``, ``bfloat16``, or ``auto`` for the fastest one.
+        compile: whether these passes are compiled, which takes half a minute; None: where the distillation is long
+            enough to pay for it.
     """
 
     weights: Mapping[int, Tensor]
@@ -59,6 +63,8 @@ class DistillOptions(TypedDict, total=False):
     on_snapshot: OnSnapshot | None
     snapshots: Collection[int]
     journal: Journal | None
+    precision: Precision
+    compile: bool | None
 
 
 def distill(
@@ -94,11 +100,12 @@ def distill(
         UserError: no classes, a class without images or with fewer than ``ipc``, a ``start`` that lacks a class or
             has images of another kind, or images that diverge.
     """
+    precision, compiling = options.get("precision", "auto"), options.get("compile")
     job = DistillJob(
         Classes(images_by_class, options.get("weights") or {}, options.get("start")),
         ipc,
         config,
-        Lens(normalization, tuple(augmentations), torch.device(device)),
+        Lens(normalization, tuple(augmentations), torch.device(device), precision, compiling),
         draw_seed(generator),
         options.get("as_stored"),
         options.get("embedder"),

@@ -8,7 +8,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from iid_cl.compute.arithmetic import Arithmetic
+from iid_cl.compute.arithmetic import Arithmetic, for_training
 from iid_cl.compute.classifier import Training, predict, train_classifier
 from iid_cl.config.distill import CentralizationConfig
 from iid_cl.data.classes import Classes
@@ -44,7 +44,7 @@ def train_networks(
         config: architecture, trainings, epochs, snapshots.
         lens: how networks see images.
         seed: of weights and training.
-        arithmetic: of the trainings, by default as :func:`iid_cl.compute.classifier.train_classifier` says.
+        arithmetic: of the trainings; by default what :func:`iid_cl.compute.arithmetic.for_training` makes of the lens.
 
     Returns:
         ``trainings * snapshots`` networks (fewer when there are fewer epochs than snapshots).
@@ -60,6 +60,10 @@ def train_networks(
     for number in range(config.trainings):
         weights = make_generator(seed, "weights", number)
         network = build_network(config.network, classes.shape, len(labels), weights, lens.device)
+        passes = arithmetic
+        if passes is None:
+            shown = config.epochs * len(images)
+            passes = for_training(network, classes.shape, shown, lens.device, lens.precision, lens.compile)
 
         def keep(epoch: int, network: Network = network) -> None:
             if epoch in snapshot_epochs:
@@ -70,7 +74,7 @@ def train_networks(
         train_classifier(
             network, images, targets, Training(config.epochs, batch_size=64, lr_drop=False),
             augmentations=lens.augmentations, generator=make_generator(seed, "training", number),
-            weights=_joined_weights(classes), arithmetic=arithmetic, after_epoch=keep,
+            weights=_joined_weights(classes), arithmetic=passes, after_epoch=keep,
         )  # fmt: skip
     return pool
 

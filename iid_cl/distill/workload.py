@@ -3,10 +3,9 @@
 import math
 from dataclasses import dataclass
 
-import torch
-
 from iid_cl.compute.arithmetic import Arithmetic, Cost, choose, classes_per_chunk, measure
 from iid_cl.config.distill import DistillConfig
+from iid_cl.data.lens import Lens
 from iid_cl.distill.trained import TrainedNetwork
 
 
@@ -20,7 +19,7 @@ class Workload:
         shape: (channels, height, width) of an image.
         classes: K.
         shown: synthetic images per class that a network sees.
-        device: where it does.
+        lens: how networks see the images.
     """
 
     config: DistillConfig
@@ -28,7 +27,7 @@ class Workload:
     shape: tuple[int, int, int]
     classes: int
     shown: int
-    device: torch.device
+    lens: Lens
 
     def arithmetic(self, own: bool) -> Arithmetic:
         """That of the networks' passes.
@@ -41,7 +40,7 @@ class Workload:
         images = self.classes * config.iterations * (config.real_batch + 3 * self.shown)
         if config.embedder_source == "queue":
             images += 3 * config.iterations * queue.networks * queue.steps * queue.batch_size
-        return choose(config.precision, config.compile, self.device, images * self.cost.flops, own)
+        return choose(self.lens.precision, self.lens.compile, self.lens.device, images * self.cost.flops, own)
 
     def chunk(self, trained: TrainedNetwork | None) -> int:
         """How many classes to take at a time.
@@ -53,7 +52,7 @@ class Workload:
         """
         activations = self.cost.activation_bytes
         if trained is not None:
-            activations += measure(trained.network, self.shape, self.device).activation_bytes
+            activations += measure(trained.network, self.shape, self.lens.device).activation_bytes
         pixels = 4 * math.prod(self.shape)
         per_class = 2 * self.shown * activations + self.config.real_batch * (4 * pixels + 3 * self.cost.feature_bytes)
-        return min(self.classes, classes_per_chunk(per_class, self.device))
+        return min(self.classes, classes_per_chunk(per_class, self.lens.device))

@@ -3,11 +3,13 @@
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import TypedDict, Unpack
 
 import torch
 
 from iid_cl.compute.arithmetic import for_training
 from iid_cl.compute.classifier import Training, accuracy, train_classifier
+from iid_cl.config.base import Precision
 from iid_cl.config.distill import NetworkConfig
 from iid_cl.config.experiment import EvaluateConfig
 from iid_cl.data.images import LabelledImages, Normalization
@@ -33,6 +35,21 @@ class Judgement:
 OnNetwork = Callable[[NetworkConfig, int, float], None]
 
 
+class JudgeOptions(TypedDict, total=False):
+    """What :func:`judge` takes besides, by keyword.
+
+    Attributes:
+        on_network: called with the architecture, the network's number (from 1) and its accuracy.
+        precision: number format of the networks' passes in training: ``float32``, ``bfloat16``, or ``auto`` for the
+            fastest one.
+        compile: whether these passes are compiled, which takes up to a minute; None: on a GPU where it pays.
+    """
+
+    on_network: OnNetwork | None
+    precision: Precision
+    compile: bool | None
+
+
 def judge(
     memory: Exemplars,
     test: LabelledImages,
@@ -42,7 +59,7 @@ def judge(
     augmentations: Sequence[str],
     seed: int,
     device: torch.device,
-    on_network: OnNetwork | None = None,
+    **options: Unpack[JudgeOptions],
 ) -> list[Judgement]:
     """Trains ``config.networks`` networks of each architecture on ``memory``, each from weights of its own.
 
@@ -56,16 +73,19 @@ def judge(
         normalization: what networks see.
         augmentations: drawn from per image while training.
         seed: network ``i`` draws from streams of its own of this seed.
-        on_network: called with the architecture, the network's number (from 1) and its accuracy.
+        device: where networks are trained.
+        options: what is rarely needed, see :class:`JudgeOptions`.
 
     Returns:
         A judgement per architecture: ``config.network``, then those of ``config.transfer``.
     """
-    exam = _Exam(memory, test, config, Lens(normalization, tuple(augmentations), device), seed)
+    precision, compiling = options.get("precision", "auto"), options.get("compile")
+    lens = Lens(normalization, tuple(augmentations), device, precision, compiling)
+    exam, on_network = _Exam(memory, test, config, lens, seed), options.get("on_network")
     judgements = []
     for architecture in (config.network, *config.transfer):
         judgement = Judgement(architecture, [])
-        for number, value in enumerate(_in_turn(exam.train_and_test, architecture, config, device), start=1):
+        for number, value in enumerate(_in_turn(exam.train_and_test, architecture, config.networks, lens), start=1):
             judgement.accuracies.append(value)
             if on_network is not None:
                 on_network(architecture, number, value)
@@ -86,32 +106,29 @@ class _Exam:
 
     def train_and_test(self, architecture: NetworkConfig, number: int) -> float:
         """The test accuracy of network ``number``, trained on the memory."""
-        config, images, device = self._config, self._images, self._lens.device
+        config, images, lens = self._config, self._images, self._lens
         shape = (images.shape[1], images.shape[2], images.shape[3])
         weights = make_generator(self._seed, "scratch weights", number)
-        network = build_network(architecture, shape, self._classes, weights, device)
+        network = build_network(architecture, shape, self._classes, weights, lens.device)
         shown = config.networks * config.epochs * len(images)  # one compilation serves all networks
         train_classifier(
             network,
             images,
             self._targets,
             Training(config.epochs, config.batch_size),
-            augmentations=self._lens.augmentations,
+            augmentations=lens.augmentations,
             generator=make_generator(self._seed, "scratch training", number),
-            arithmetic=for_training(network, shape, shown, device, config.precision, config.compile),
+            arithmetic=for_training(network, shape, shown, lens.device, lens.precision, lens.compile),
         )
         return accuracy(network, self._test_images, self._test_labels)
 
 
 def _in_turn(
-    train: Callable[[NetworkConfig, int], float],
-    architecture: NetworkConfig,
-    config: EvaluateConfig,
-    device: torch.device,
+    train: Callable[[NetworkConfig, int], float], architecture: NetworkConfig, count: int, lens: Lens
 ) -> Iterator[float]:
-    """The accuracies of all networks in their order; eager ones train side by side on a CPU."""
-    count, cores = config.networks, torch.get_num_threads()
-    workers = min(count, cores) if device.type == "cpu" and not config.compile else 1
+    """The accuracies of ``count`` networks in their order; eager ones train side by side on a CPU."""
+    cores = torch.get_num_threads()
+    workers = min(count, cores) if lens.device.type == "cpu" and not lens.compile else 1
     if workers == 1:
         yield from (train(architecture, number) for number in range(count))
         return

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from iid_cl.budget import Budget
+from iid_cl.config.base import Precision
 from iid_cl.config.experiment import Config
 from iid_cl.data.classes import Classes
 from iid_cl.data.images import LabelledImages, Normalization
@@ -42,6 +43,8 @@ class Memory:
         seed: of every random draw.
         normalization: how networks that look at images for the memory see them; None: measured on the first images.
         augmentations: transformations to draw from where the method's settings name none.
+        precision: number format of the networks' passes, see :class:`iid_cl.data.lens.Lens`.
+        compile: whether these passes are compiled; None: where it pays.
 
     Attributes:
         exemplars: the memory as stored; None before the first update. Its class indices are the data's, unless an index
@@ -68,11 +71,14 @@ class Memory:
         seed: int = 0,
         normalization: Normalization | None = None,
         augmentations: tuple[str, ...] = AUGMENTATIONS,
+        precision: Precision = "auto",
+        compile: bool | None = None,
     ) -> None:
         self.method = make_method(Config(), method) if isinstance(method, str) else method
         self.budget = Budget(ipc=budget) if isinstance(budget, int) else budget
         self.seed = seed
         self.normalization, self.augmentations = normalization, augmentations
+        self.precision, self.compile = precision, compile
         self.exemplars: Exemplars | None = None
         self.keys: dict[int, tuple[int, int]] = {}
         self.stands_for: dict[int, int] = {}
@@ -126,7 +132,7 @@ class Memory:
         if on_images is not None:
             on_images(arrived)
         normalization = self.normalization or measure(images.images)
-        lens = Lens(normalization, self.augmentations, torch.device(device))
+        lens = Lens(normalization, self.augmentations, torch.device(device), self.precision, self.compile)
         generator = make_generator(self.seed, "memory", self.updates)
         watch, older = watch or Watch(), older or Watch()
         scene = Scene(lens, features, generator, watch, older)

@@ -183,6 +183,7 @@ def _iteration(
         distill(
             images, config.distill, ipc=count, generator=make_generator(config.seed), device=device,
             normalization=dataset.normalization, augmentations=dataset.augmentations, trained=pool or None,
+            precision=config.precision, compile=config.compile,
             as_stored=distillation.lossy,
             on_snapshot=look, snapshots=range(config.distill.iterations + 1),
         )  # fmt: skip

@@ -83,6 +83,8 @@ def evaluate_memory(path: Path, config: Config, data_root: Path | None, console:
             seed=config.seed,
             device=device,
             on_network=on_network,
+            precision=config.precision,
+            compile=config.compile,
         )
         for one in judgements:
             drop = 100 * (judgements[0].mean - one.mean)

@@ -94,6 +94,8 @@ def make_memory_buffer(
         on_step=on_step,
         seed=config.seed,
         normalization=dataset.normalization,
+        precision=config.precision,
+        compile=config.compile,
     )
     if config.train.mode == "memory_only":  # no learner has seen the experience by then
         memory.own_features = trained_features(config.model, config.distill.cc)

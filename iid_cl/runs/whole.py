@@ -86,6 +86,8 @@ def whole_memory(
         seed=config.seed,
         normalization=dataset.normalization,
         augmentations=dataset.augmentations,
+        precision=config.precision,
+        compile=config.compile,
     )
     watch = Watch(
         lambda done, losses: reporter.progress("distilling", done, config.distill.iterations, lambda: losses),

@@ -129,6 +129,8 @@ def _judged(
         augmentations=dataset.augmentations,
         seed=config.seed,
         device=device,
+        precision=config.precision,
+        compile=config.compile,
     )
     taken = time.perf_counter() - start
     where = "" if x is None else f" at {x:g}"

@@ -12,6 +12,7 @@ from torch import Tensor
 from iid_cl.compute.deterministic import deterministic
 from iid_cl.compute.devices import resolve_device
 from iid_cl.config.distill import CentralizationConfig
+from iid_cl.config.experiment import Config
 from iid_cl.config.study import ScatterConfig, StudyConfig
 from iid_cl.data.classes import Classes
 from iid_cl.data.datasets import load_dataset
@@ -55,7 +56,7 @@ def run_scatter(
     with RunDirectory(out if out is not None else free_directory(study.name)) as directory:
         with Reporter(console, directory.log) as reporter, deterministic(first.deterministic, reporter.line):
             reporter.line(f"training {scatter.network.name} on {len(dataset.train):,} real images")
-            network = _trained(scatter, dataset, first.seed, device)
+            network = _trained(scatter, dataset, first, device)
             points = []
             for case in todo:
                 reporter.line(f"{case.variant}: making the memory")
@@ -71,10 +72,10 @@ def run_scatter(
     return points
 
 
-def _trained(scatter: ScatterConfig, dataset: ImageDataset, seed: int, device: torch.device) -> Network:
+def _trained(scatter: ScatterConfig, dataset: ImageDataset, first: Config, device: torch.device) -> Network:
     config = CentralizationConfig(network=scatter.network, trainings=1, epochs=scatter.epochs, snapshots=1)
-    lens = Lens(dataset.normalization, dataset.augmentations, device)
-    (trained,) = train_networks(Classes(dataset.train.by_class()), config, lens, derive_seed(seed, "scatter"))
+    lens = Lens(dataset.normalization, dataset.augmentations, device, first.precision, first.compile)
+    (trained,) = train_networks(Classes(dataset.train.by_class()), config, lens, derive_seed(first.seed, "scatter"))
     return trained.network
 
 

@@ -212,7 +212,7 @@ def test_counting_a_trainings_operations_leaves_the_network_as_it_was(machine):
 
 def test_a_compiler_asked_for_that_does_not_work_is_a_users_error(machine):
     machine(problem="no g++")
-    with pytest.raises(UserError, match=r"^distill\.compile: true, but the compiler does not work \(no g\+\+\); use "):
+    with pytest.raises(UserError, match=r"^compile: true, but the compiler does not work \(no g\+\+\); use "):
         choose("auto", True, CPU, 0.0, False)
 
 
@@ -256,7 +256,7 @@ def test_a_compiler_that_does_not_work_is_noticed(tmp_path, broken, named):
     environment = {**os.environ, "TORCHINDUCTOR_CACHE_DIR": str(tmp_path), **broken}
     found = subprocess.run([sys.executable, "-c", BROKEN], env=environment, capture_output=True, text=True)
     assert found.returncode == 0, found.stderr
-    assert found.stdout.startswith("distill.compile: true, but the compiler does not work (")
+    assert found.stdout.startswith("compile: true, but the compiler does not work (")
     assert len(found.stdout.splitlines()) == 1
     assert named in found.stdout
 

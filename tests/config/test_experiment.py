@@ -147,8 +147,8 @@ def test_an_unknown_key_in_a_file_names_the_file() -> None:
         ("memory", "3", "3"),
         ("stream", "null", "None"),
         ("distill.cc", "[]", "[]"),
-        ("distill.compile", "maybe", "'maybe'"),
-        ("distill.compile", "1", "1"),
+        ("compile", "maybe", "'maybe'"),
+        ("compile", "1", "1"),
         ("distill.queue", "5", "5"),
         ("distill.queue.steps", "2.5", "2.5"),
         ("distill.real_batch", "null", "None"),
@@ -183,7 +183,7 @@ def test_a_value_of_the_wrong_type_is_refused(key: str, text: str, shown: str) -
         ("distill.real_batch", "1", "1"),
         ("distill.queue.networks", "0", "0"),
         ("distill.scale", "random", "'random'"),
-        ("distill.precision", "float16", "'float16'"),
+        ("precision", "float16", "'float16'"),
         ("distill.embedder.width", "-8", "-8"),
         ("evaluate.networks", "0", "0"),
         ("seed", "-1", "-1"),
@@ -268,8 +268,8 @@ def test_set_takes_nested_keys_and_lists() -> None:
 
 @pytest.mark.parametrize(("text", "value"), [("true", True), ("false", False), ("null", None)])
 def test_compilation_is_on_off_or_as_it_pays(text: str, value: bool | None) -> None:
-    assert load_config(None, [f"distill.compile={text}"]).distill.compile is value
-    assert load_config(None).distill.compile is None
+    assert load_config(None, [f"compile={text}"]).compile is value
+    assert load_config(None).compile is None
 
 
 @pytest.mark.parametrize(("text", "value"), [("1e-3", 0.001), ("5e-4", 0.0005), ("2E2", 200.0), ("1.5e-3", 0.0015)])
@@ -422,7 +422,7 @@ def test_a_shipped_configuration_survives_its_dump(name: str) -> None:
         {"stream": {"classes": [[3, 1], [0]], "validation": 0.125, "order_seed": 7, "image_size": 32}},
         {"distill": {"lr": 1e-7, "cm": {"weight": 123456.789}, "augment": []}},
         {"distill": {"augment": ["flip", "color"], "cc": {"weight": 1e20}}},
-        {"distill": {"compile": False, "precision": "bfloat16", "queue": {"networks": 3, "steps": 7}}},
+        {"compile": False, "precision": "bfloat16", "distill": {"queue": {"networks": 3, "steps": 7}}},
         {"baselines": ["none", "joint"], "device": "cuda:3", "seed": 2**32 - 1},
         *({"name": name} for name in ("null", "yes", "1e3", "1e-3", "12", "2024-01-01", "0x1F", "1_000")),
     ],

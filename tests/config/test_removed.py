@@ -81,6 +81,12 @@ def test_methods_of_a_comparison_are_told_too() -> None:
         cells(config, (1, 8, 8), 10)
 
 
+def test_a_value_that_is_gone_says_why_in_one_sentence() -> None:
+    said = "configuration: memory.shrink: 'nested' is gone: redistil keeps more (docs/results.md); use redistil or cut."
+    assert refusal("memory.shrink", "nested") == said
+    assert "is not accepted" in refusal("memory.shrink", "nestd")
+
+
 def test_other_unknown_keys_are_as_unknown_as_ever() -> None:
     assert removal("distill.cc.weigth") is None
     assert "did you mean 'distill.cc.weight'?" in refusal("distill.cc.weigth")

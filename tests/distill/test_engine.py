@@ -1104,9 +1104,7 @@ def test_one_class_alone_is_certain(trainings):
 def test_bfloat16_gives_nearly_the_same_images(objective):
     groups, config = images_of(2, 5), extended(objective, cm=0.1)
     start = condense(groups, config.model_copy(update={"iterations": 0})).images.double()
-    exact, rough = (
-        condense(groups, config.model_copy(update={"precision": p})).images.double() for p in ("float32", "bfloat16")
-    )
+    exact, rough = (condense(groups, config, precision=p).images.double() for p in ("float32", "bfloat16"))
     assert 0 < (rough - exact).norm() < 0.2 * (exact - start).norm()
 
 
@@ -1180,7 +1178,7 @@ def test_operations_are_counted_by_hand(config, images, choices):
 
 
 def test_the_configuration_and_an_own_network_have_a_say_in_the_choice(choices):
-    condense(images_of(2, 5), settings(precision="bfloat16", compile=False), embedder=Pixels())
+    condense(images_of(2, 5), settings(), embedder=Pixels(), precision="bfloat16", compile=False)
     assert choices == [("bfloat16", False, 0.0, True)]
 
 
@@ -1188,14 +1186,14 @@ def test_a_short_distillation_is_not_compiled(monkeypatch):
     monkeypatch.setattr(acceleration, "_try_compiler", lambda device_type: pytest.fail("tried"))
     assert_nearly_equal(
         condense(images_of(2, 5), settings()).images,
-        condense(images_of(2, 5), settings(precision="float32", compile=False)).images,
+        condense(images_of(2, 5), settings(), precision="float32", compile=False).images,
     )
 
 
 def test_a_compiler_asked_for_in_vain_is_a_users_error(monkeypatch):
     monkeypatch.setattr(acceleration, "_try_compiler", lambda device_type: "no g++")
-    with pytest.raises(UserError, match=r"^distill\.compile: true, but the compiler does not work \(no g\+\+\); use"):
-        condense(images_of(2, 5), settings(compile=True))
+    with pytest.raises(UserError, match=r"^compile: true, but the compiler does not work \(no g\+\+\); use"):
+        condense(images_of(2, 5), settings(), compile=True)
 
 
 # --- all of it
@@ -1203,9 +1201,10 @@ def test_a_compiler_asked_for_in_vain_is_a_users_error(monkeypatch):
 
 @pytest.mark.parametrize("objective", ["dm", "idm", "ncfm"])
 def test_bfloat16_repeats_to_the_byte_for_a_seed(objective):
-    groups, config = images_of(2, 5), extended(objective, cm=0.1, cc=0.1, precision="bfloat16")
+    groups, config = images_of(2, 5), extended(objective, cm=0.1, cc=0.1)
     before = torch.get_rng_state()
-    first, again, other = (condense(groups, config, seed=seed).images for seed in (1, 1, 2))
+    rough = {"precision": "bfloat16"}
+    first, again, other = (condense(groups, config, seed=seed, **rough).images for seed in (1, 1, 2))
     assert torch.equal(first, again)
     assert changed_share(first, other) > 0.2
     assert torch.equal(torch.get_rng_state(), before)
@@ -1247,33 +1246,31 @@ def assert_same_kind(memory, expected, start):
 @pytest.mark.parametrize("compiled", [False, True])
 def test_cuda_goes_the_way_of_the_cpu(compiled):
     """With an embedder without weights nothing is drawn on the device; idm draws its networks on the CPU."""
-    groups, config = images_of(1, 4, 8), settings(precision="float32", compile=compiled, cm=0.1)
+    groups, on_cuda = images_of(1, 4, 8), {"precision": "float32", "compile": compiled, "device": "cuda"}
     start, cpu = (condense(groups, settings(iterations=n, cm=0.1), embedder=Pixels()) for n in (0, 8))
-    assert_same_kind(condense(groups, config, embedder=Pixels(), device="cuda"), cpu, start)
-    config = extended(precision="float32", compile=compiled, cm=0.1)
+    assert_same_kind(condense(groups, settings(cm=0.1), embedder=Pixels(), **on_cuda), cpu, start)
     start, cpu = (condense(groups, extended(iterations=n, cm=0.1)) for n in (0, 8))
-    assert_same_kind(condense(groups, config, device="cuda"), cpu, start)
+    assert_same_kind(condense(groups, extended(cm=0.1), **on_cuda), cpu, start)
 
 
 @on_gpu
 @pytest.mark.parametrize("compiled", [False, True])
 def test_images_for_jpeg_go_the_way_of_the_cpu(compiled):
-    groups, config = images_of(1, 4, 8), settings(precision="float32", compile=compiled, cm=0.1)
-    start, cpu = (
-        condense(groups, settings(iterations=n, cm=0.1), embedder=Pixels(), as_stored=JpegFormat(50)) for n in (0, 8)
-    )
-    assert_same_kind(condense(groups, config, embedder=Pixels(), as_stored=JpegFormat(50), device="cuda"), cpu, start)
+    groups, on_cuda = images_of(1, 4, 8), {"precision": "float32", "compile": compiled, "device": "cuda"}
+    as_jpeg = {"embedder": Pixels(), "as_stored": JpegFormat(50)}
+    start, cpu = (condense(groups, settings(iterations=n, cm=0.1), **as_jpeg) for n in (0, 8))
+    assert_same_kind(condense(groups, settings(cm=0.1), **as_jpeg, **on_cuda), cpu, start)
 
 
 @on_gpu
-@pytest.mark.parametrize("options", [{}, {"cc": 0.1, "precision": "bfloat16"}], ids=str)
+@pytest.mark.parametrize(("cc", "precision"), [(0.0, "float32"), (0.1, "bfloat16")])
 @pytest.mark.parametrize("objective", ["dm", "idm", "ncfm"])
-def test_compiled_steps_on_cuda_go_the_way_of_eager_ones(objective, options):
-    groups, config = images_of(1, 4, 8), extended(objective, **{"precision": "float32", "cm": 0.1} | options)
-    eager, compiled, start = (
-        condense(groups, config.model_copy(update=update), device="cuda")
-        for update in ({"compile": False}, {"compile": True}, {"iterations": 0})
+def test_compiled_steps_on_cuda_go_the_way_of_eager_ones(objective, cc, precision):
+    groups, config = images_of(1, 4, 8), extended(objective, cm=0.1, cc=cc)
+    eager, compiled = (
+        condense(groups, config, device="cuda", precision=precision, compile=whether) for whether in (False, True)
     )
+    start = condense(groups, config.model_copy(update={"iterations": 0}), device="cuda")
     assert_same_kind(compiled, eager, start)
 
 
@@ -1282,11 +1279,11 @@ def test_compiled_steps_on_cuda_go_the_way_of_eager_ones(objective, options):
 @pytest.mark.parametrize("objective", ["dm", "idm"])
 def test_chunks_on_cuda_change_nothing(objective, compiled, monkeypatch):
     groups = images_of(1, 4, 8)
-    config = extended(objective, precision="float32", compile=compiled, cm=0.1, cc=0.1)
-    whole, start = (condense(groups, config.model_copy(update={"iterations": n}), device="cuda") for n in (8, 0))
+    on_cuda = {"precision": "float32", "compile": compiled, "device": "cuda"}
+    whole, start = (condense(groups, extended(objective, iterations=n, cm=0.1, cc=0.1), **on_cuda) for n in (8, 0))
     for chunk in (2, 1):
         monkeypatch.setattr(workload, "classes_per_chunk", lambda size, device, chunk=chunk: chunk)
-        assert_same_kind(condense(groups, config, device="cuda"), whole, start)
+        assert_same_kind(condense(groups, extended(objective, cm=0.1, cc=0.1), **on_cuda), whole, start)
 
 
 # --- a user's own module

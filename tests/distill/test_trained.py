@@ -1,11 +1,17 @@
 """The networks trained on an experience: what they see, what is kept of them, and what they say of images."""
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 
-from iid_cl.distill.trained import TrainedNetwork, _sample, add_soft_labels
+from iid_cl.compute.arithmetic import EAGER, Arithmetic
+from iid_cl.config.distill import CentralizationConfig, NetworkConfig
+from iid_cl.data.classes import Classes
+from iid_cl.distill import trained as module
+from iid_cl.distill.trained import TrainedNetwork, _sample, add_soft_labels, train_networks
 from iid_cl.memory.exemplars import ExemplarSet
-from tests.distill.helpers import GREY, LENS, feature_spread, images_of, pool
+from tests.distill.helpers import GREY, LENS, SMALL, feature_spread, images_of, pool
 
 
 def test_pool_holds_every_snapshot_of_every_training():
@@ -143,3 +149,28 @@ def test_without_networks_an_image_of_the_one_class_is_certain():
     soft = add_soft_labels(ExemplarSet.from_classes({6: levels(0.0, 1.0)}), [], LENS).soft_labels
     assert soft.probabilities.tolist() == [[1.0], [1.0]]
     assert soft.columns.tolist() == [[6]]
+
+
+# --- number format and compilation
+
+
+def test_networks_are_trained_in_the_lens_format_unless_told_otherwise(monkeypatch):
+    asked, used = [], []
+
+    def choose(network, shape, images, device, precision, compiling):
+        asked.append((shape, images, precision, compiling))
+        return EAGER
+
+    monkeypatch.setattr(module, "for_training", choose)
+    train = module.train_classifier
+    monkeypatch.setattr(
+        module, "train_classifier", lambda *rest, **named: (used.append(named["arithmetic"]), train(*rest, **named))
+    )
+    config = CentralizationConfig(network=NetworkConfig(**SMALL), trainings=1, epochs=2, snapshots=1)
+    lens = replace(LENS, precision="bfloat16", compile=False)
+    train_networks(Classes(images_of(2, 5)), config, lens, 0)
+    assert asked == [((1, 8, 8), 2 * 60, "bfloat16", False)]
+    given = Arithmetic(torch.float32)
+    train_networks(Classes(images_of(2, 5)), config, lens, 0, given)
+    assert len(asked) == 1
+    assert used == [EAGER, given]

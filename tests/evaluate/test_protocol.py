@@ -46,7 +46,6 @@ def judged(memory, test=None, *, seed=0, epochs=40, networks=1, norm="instance",
         batch_size=16,
         networks=networks,
         transfer=list(transfer),
-        **{key: options.pop(key) for key in ("precision", "compile") if key in options},
     )
     return judge(
         memory, test or digits()[1], config,
