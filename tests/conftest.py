@@ -1,8 +1,15 @@
 """What all tests share."""
 
+import copy
+import functools
+import itertools
+import os
 from pathlib import Path
 
+os.environ["OMP_NUM_THREADS"] = "1"  # the runner uses a process per core; heard by what is imported from here on
+
 import pytest
+import sklearn.datasets
 import torch
 from hypothesis import settings
 
@@ -10,6 +17,11 @@ from hypothesis import settings
 settings.register_profile("suite", derandomize=True, deadline=None, database=None, max_examples=60)
 settings.load_profile("suite")
 torch.set_num_threads(1)  # the runner uses a process per core
+
+_parsed_digits = functools.cache(sklearn.datasets.load_digits)
+# scikit-learn parses its text anew each time, which takes 20 ms; a copy, as tests may write to it
+sklearn.datasets.load_digits = lambda: copy.deepcopy(_parsed_digits())
+_NUMBERS = itertools.count()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -22,8 +34,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(autouse=True)
 def _own_data_root(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No test reads or writes the user's data sets and cache."""
-    monkeypatch.setenv("IID_CL_DATA", str(tmp_path_factory.mktemp("data-root")))
+    """No test reads or writes the user's data sets and cache. The folder is made by whoever first writes there."""
+    monkeypatch.setenv("IID_CL_DATA", str(tmp_path_factory.getbasetemp() / f"data-root-{next(_NUMBERS)}"))
+
+
+@pytest.fixture
+def brief_trials(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The networks that ``auto`` judges by take 2 updates in place of 300, for tests where any choice will do."""
+    monkeypatch.setattr("iid_cl.methods.judging.UPDATES", 2)
 
 
 @pytest.fixture

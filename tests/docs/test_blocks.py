@@ -13,6 +13,7 @@ import typer
 import yaml
 from PIL import Image
 
+import iid_cl.report.page as page_module
 from iid_cl.cli import app, main
 from iid_cl.config.reading import load_config
 
@@ -22,7 +23,7 @@ from .setups import SETUPS
 # Appended to a command so that it runs in a second or two: settings, not a different path through the program.
 SMALL_STREAM = ["stream.first_classes=4", "stream.experiences=2", "stream.train_limit=12", "stream.test_limit=4"]
 SMALL_DISTILLATION = ["distill.iterations=1", "distill.real_batch=4", "distill.embedder.width=4"]
-SMALL_TRAINING = ["train.epochs=1", "train.memory_epochs=1", "model.width=4"]
+SMALL_TRAINING = ["train.epochs=1", "train.memory_updates=1", "model.width=4"]
 SMALL_EVALUATION = ["evaluate.epochs=1", "evaluate.networks=1", "evaluate.network.width=4"]
 SMALL_QUEUE = ["distill.queue.batch_size=4"]
 MINIATURE = {
@@ -98,15 +99,22 @@ def test_yaml_blocks_are_configurations(page: Path, in_tmp_path: Path) -> None:
             load_config(str(file), [])
 
 
+@pytest.mark.usefixtures("brief_trials")
 @pytest.mark.parametrize("page", of_page("bash"))
 def test_commands_run_in_miniature(
     page: Path, in_tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """In the order of their page and in one folder, where DATA is an image folder of four classes."""
+    """In the order of their page and in one folder, where DATA is an image folder of four classes.
+
+    Figures for papers, which take longer than all else, are drawn by ``iid-cl report`` alone.
+    """
+    save_figures = page_module.save_figures
     _image_folder(in_tmp_path / "DATA")
     for block, command in COMMANDS:
         if block.page == page and command.startswith("iid-cl ") and command not in NOT_RUN:
             words = shlex.split(command)[1:]
+            figures = save_figures if words[0] == "report" else lambda *_: None
+            monkeypatch.setattr(page_module, "save_figures", figures)
             monkeypatch.setattr(sys, "argv", ["iid-cl", *_in_miniature(words)])
             with pytest.raises(SystemExit) as ended:
                 main()

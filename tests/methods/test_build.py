@@ -37,6 +37,7 @@ def test_auto_is_judged_in_the_way_its_memory_will_be_used(
     assert (seen[0]["features"] is None) == replayed  # the learner's own, which has seen what it replays beside
 
 
+@pytest.mark.usefixtures("brief_trials")
 def test_a_run_says_once_what_auto_keeps_and_what_it_tried() -> None:
     config = miniature(memory={"method": "auto", "ipc": 2})
     dataset = load_dataset(config.stream, None, config.seed)

@@ -134,6 +134,7 @@ def test_a_single_class_tells_auto_nothing() -> None:
     assert second.distillations == (Distillation(3, 1),)
 
 
+@pytest.mark.usefixtures("brief_trials")
 @pytest.mark.parametrize(("images", "ipc"), [(NOISE, 4), (FLAT, 2), (SMOOTH, 1)], ids=["noise", "flat", "smooth"])
 def test_auto_tries_in_its_first_experience_what_was_planned(
     images: torch.Tensor, ipc: int, monkeypatch: pytest.MonkeyPatch
