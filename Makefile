@@ -60,11 +60,11 @@ constraints:
 	rm -rf .venv-constraints
 # Ten thousand bad inputs: none may end in a traceback, hang, or change a file. Some ten minutes.
 fuzz: $(VENV)/.installed-test
-	$(BIN)/python -m benchmarks.fuzz
+	$(BIN)/python -m tests.hardening.fuzz
 
 clean:
 	rm -rf $(VENV) .venv-oldest build site dist *.egg-info
 
 # Runs killed at random moments: each has to end as if nothing had happened. A quarter of an hour on two cores.
 crashtest: $(VENV)/.installed-test
-	$(BIN)/python -m benchmarks.crashtest
+	$(BIN)/python -m tests.hardening.crashtest

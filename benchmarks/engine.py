@@ -41,12 +41,10 @@ NAMES = ("color", "crop", "cutout", "flip", "scale", "rotate")
 IPC = 10
 SPEED_TARGETS = {"cpu": 3.5, "cuda": 20.0}
 FLOOR_TARGETS = {"cuda": 0.3}
-LESS_WORK: dict[str, dict[str, Any]] = {  # what the study less_work measures the accuracy of; on a CPU only
+LESS_WORK: dict[str, dict[str, Any]] = {  # whose accuracy docs/performance.md tells; on a CPU only
     "real batch 128": {"real_batch": 128},
     "real batch 64": {"real_batch": 64},
     "real batch 64, float32": {"real_batch": 64, "precision": "float32"},
-    "real batch 64, 2 steps per draw": {"real_batch": 64, "steps_per_draw": 2},
-    "real batch 256, 4 steps per draw": {"real_batch": 256, "steps_per_draw": 4},
 }
 
 

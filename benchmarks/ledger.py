@@ -12,6 +12,10 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
+MOVED = {
+    "benchmarks.fuzz": "tests.hardening.fuzz",
+    "benchmarks.crashtest": "tests.hardening.crashtest",
+}  # since they were measured
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
@@ -31,11 +35,12 @@ def write(
 ) -> None:
     """Writes ``results/NAME.json``; every row carries where it comes from.
 
-    ``arguments`` are those of ``python -m benchmarks.MODULE`` (the name, where not given), without paths of this
-    machine.
+    ``arguments`` are those of ``python -m benchmarks.NAME``, without paths of this machine. ``module`` is the benchmark
+    where it has another name, or the whole path of one that lies elsewhere.
     """
     RESULTS.mkdir(exist_ok=True)
-    command = f"python -m benchmarks.{module or name} {arguments}".strip()
+    path = module or name
+    command = f"python -m {path if '.' in path else f'benchmarks.{path}'} {arguments}".strip()
     full = [{**one, **origin, "command": command, "seconds": round(seconds, 1)} for one in rows]
     (RESULTS / f"{name}.json").write_text(json.dumps(full, indent=1) + "\n", encoding="utf-8")
 
@@ -137,8 +142,10 @@ def _pair(value: float, half: float | None, sign: str = "") -> str:
 
 
 def _origin(row: dict[str, Any]) -> str:
+    python, flag, module, *arguments = row["command"].split(" ")
+    command = " ".join([python, flag, MOVED.get(module, module), *arguments])
     return (
-        f"`{row['command']}`, {row.get('seeds', 'one seed')}, {row['machine']}, {row['device']}, "
+        f"`{command}`, {row.get('seeds', 'one seed')}, {row['machine']}, {row['device']}, "
         f"torch {row['versions']['torch']}, commit {row['commit']}, {row['seconds']:.0f} s."
     )
 

@@ -28,7 +28,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean
-from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -40,12 +39,13 @@ from iid_cl.config.experiment import Config
 from iid_cl.config.reading import load_config
 from iid_cl.data.datasets import load_dataset
 from iid_cl.data.images import ImageDataset
-from iid_cl.data.streams import class_order, make_benchmark
+from iid_cl.data.streams import class_order
 from iid_cl.evaluate.protocol import judge
 from iid_cl.files import write_bytes
-from iid_cl.methods.build import make_buffer
+from iid_cl.methods.build import make_method
+from iid_cl.methods.features import trained_features
+from iid_cl.methods.memory import Memory
 from iid_cl.records.provenance import provenance
-from iid_cl.strategies import MemoryBuffer
 
 QUEUE = ("distill.queue.networks=2", "distill.queue.steps=10")  # as the configurations have it
 METHODS = {
@@ -127,16 +127,22 @@ def write_cells(file: Path, settings: str, found: Found) -> None:
     write_bytes(file, text.getvalue().encode())
 
 
-def last_memory(config: Config, dataset: ImageDataset, device: torch.device) -> MemoryBuffer:
+def last_memory(config: Config, dataset: ImageDataset, device: torch.device) -> Memory:
     """The memory after the last experience, as a run in memory_only mode fills it."""
-    buffer = make_buffer(config, config.memory.method, dataset, own_features=True)
-    order = class_order(config.stream, len(dataset.class_names), config.seed)
-    for experience in make_benchmark(dataset, order).train_stream:
-        buffer.post_adapt(SimpleNamespace(device=device), experience)
-    return buffer
+    memory = Memory(
+        make_method(config, config.memory.method),
+        config.memory.budget,
+        seed=config.seed,
+        normalization=dataset.normalization,
+        augmentations=dataset.augmentations,
+    )
+    features = trained_features(config.model, config.distill.cc)
+    for classes in class_order(config.stream, len(dataset.class_names), config.seed):
+        memory.update(dataset.train.of_classes(classes), device=device, features=features)
+    return memory
 
 
-def final_accuracies(memory: MemoryBuffer, config: Config, dataset: ImageDataset, device: torch.device) -> list[float]:
+def final_accuracies(memory: Memory, config: Config, dataset: ImageDataset, device: torch.device) -> list[float]:
     """Accuracies in percent over all classes, one per network trained on the memory alone."""
     assert memory.exemplars is not None  # the stream has experiences
     (judgement,) = judge(

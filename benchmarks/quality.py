@@ -42,21 +42,6 @@ DIFFERENCES: dict[str, list[tuple[str, str, float | None]]] = {
     ],
     "jpeg_cifar10": [("real as JPEG", "half-size real", None)],
     "soft_labels": [("soft labels", "hard labels", None)],
-    "less_work": [
-        (variant, "real batch 256", None)
-        for variant in (
-            "real batch 128",
-            "real batch 64",
-            "real batch 32",
-            "64, float32",
-            "64, representative",
-            "64, 2 steps per draw",
-            "256, 4 steps per draw",
-            "64, constant rate",
-            "64, constant rate, early stopping",
-            "64, 100 iterations",
-        )
-    ],
     "ablation": [("DM + CC", "DM", None), ("DM + CM", "DM", None), ("DM + CC + CM", "DM", None)],
 }
 

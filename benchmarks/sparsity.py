@@ -20,17 +20,21 @@ from torch import Tensor
 
 from benchmarks import ledger
 from benchmarks.quality import interval
-from iid_cl.budget import LABEL_BYTES
+from iid_cl.budget import Budget
 from iid_cl.compute.devices import resolve_device
 from iid_cl.config.experiment import Config
 from iid_cl.config.reading import load_config
+from iid_cl.data.classes import Classes
 from iid_cl.data.datasets import load_dataset
 from iid_cl.data.images import ImageDataset
 from iid_cl.distill import distill
 from iid_cl.evaluate.protocol import judge
-from iid_cl.memory.jpeg import JpegSet
+from iid_cl.memory.exemplars import Exemplars, ExemplarSet
 from iid_cl.memory.jpeg_format import JpegFormat
-from iid_cl.methods.mixing import JPEG_QUALITY, hybrid_jpeg
+from iid_cl.memory.space import Space
+from iid_cl.memory.storage import Jpeg
+from iid_cl.methods.auto import JPEG_QUALITY
+from iid_cl.methods.mixing import mixture
 from iid_cl.records.provenance import provenance
 from iid_cl.seeding import make_generator
 
@@ -38,31 +42,30 @@ SPARSITIES = (0.0, 0.005, 0.01, 0.02)  # quantisation steps of an iteration
 UPDATES, BATCH, NETWORKS = 400, 32, 3
 
 
-def memory(config: Config, dataset: ImageDataset, sparsity: float | None, seed: int) -> JpegSet:
+def memory(config: Config, dataset: ImageDataset, sparsity: float | None, seed: int) -> Exemplars:
     """In the bytes of one image a class: images distilled from random ones, or for None these themselves."""
     by_class = dataset.train.by_class()
     draws = make_generator(seed, "order")
     shuffled = {label: torch.randperm(len(images), generator=draws) for label, images in by_class.items()}
 
-    def distil(images: Any, weights: Any, count: int, start: Any) -> Any:
+    def distil(classes: Classes, count: int) -> ExemplarSet:
         assert sparsity is not None
         return distill(
-            images, config.distill, ipc=count, generator=make_generator(seed, "distillation"), device="cpu",
-            normalization=dataset.normalization, augmentations=dataset.augmentations, start=start,
+            classes.images, config.distill, ipc=count, generator=make_generator(seed, "distillation"), device="cpu",
+            normalization=dataset.normalization, augmentations=dataset.augmentations, start=classes.start,
             as_stored=JpegFormat(JPEG_QUALITY, sparsity * config.distill.iterations),
         )  # fmt: skip
 
     def first(label: int, count: int) -> Tensor:
         return shuffled[label][:count]
 
-    room = by_class[0][0].numel() + LABEL_BYTES
+    budget = Budget(ipc=1)
+    space = Space(budget, budget.room(len(by_class), by_class[0][0].numel()), len(by_class))
     share = 0.0 if sparsity is None else 1.0
-    return hybrid_jpeg(
-        by_class, {}, room, share, JPEG_QUALITY, distil=distil, ordering=lambda *_: first, paying=len(by_class)
-    )
+    return mixture(Classes(by_class), space, Jpeg(JPEG_QUALITY), share, distil=distil, ordering=lambda: first)
 
 
-def held_out(config: Config, dataset: ImageDataset, stored: JpegSet, seed: int) -> float:
+def held_out(config: Config, dataset: ImageDataset, stored: Exemplars, seed: int) -> float:
     """Mean accuracy of the networks in percent."""
     epochs = max(1, UPDATES // -(-len(stored) // BATCH))
     training = {"network": config.model, "epochs": epochs, "batch_size": BATCH, "lr": config.train.lr}

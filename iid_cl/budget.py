@@ -10,13 +10,13 @@ KEYS = ("ipc", "mem_size", "mem_bytes", "class_bytes")  # the ways to bound a me
 
 @dataclass(frozen=True)
 class Budget:
-    """Exactly one of four ways to bound a memory; all classes seen share it evenly.
+    """The size of a memory, set in exactly one of four ways. All classes seen get equal shares.
 
-    A budget in images stands for the bytes of that number of full-size images with their labels, whatever a method
-    stores in them. What an even share leaves over, less than an image per class, stays unused.
+    A number of images stands for the bytes of that many full-size images with their labels. A method may store
+    something else in those bytes. A remainder of less than one image per class stays unused.
 
     >>> growing = Budget(ipc=10)
-    >>> growing.room(classes=5, image_bytes=784)  # of each class: ten images, with two bytes of label each
+    >>> growing.room(classes=5, image_bytes=784)  # bytes per class: ten images, each with a label of two bytes
     7860
     >>> growing.allowed(classes=5, image_bytes=784)
     39300
@@ -24,13 +24,13 @@ class Budget:
     25
 
     Attributes:
-        ipc: images per class; the memory grows with the classes.
-        class_bytes: bytes per class; the memory grows with the classes.
-        mem_size: images in total; older classes shrink as new ones come.
-        mem_bytes: bytes in total; likewise.
+        ipc: images per class; the memory grows with the number of classes.
+        class_bytes: bytes per class; the memory grows likewise.
+        mem_size: images in total; older classes shrink when new ones come.
+        mem_bytes: bytes in total; older classes shrink likewise.
 
     Raises:
-        UserError: none or several of them, or one below 1.
+        UserError: not exactly one is set, or it is below 1.
     """
 
     ipc: int | None = None
@@ -39,63 +39,56 @@ class Budget:
     class_bytes: int | None = None
 
     def __post_init__(self) -> None:
-        given = {key: value for key, value in vars(self).items() if value is not None}
-        if len(given) != 1:
-            found = ", ".join(f"{key}: {value}" for key, value in given.items()) or "none of them"
-            raise UserError(f"a memory needs one of ipc, mem_size, mem_bytes and class_bytes, not {found}.")
+        amounts = [f"{key}: {value}" for key, value in vars(self).items() if value is not None]
+        if len(amounts) != 1:
+            raise UserError(
+                f"a memory needs exactly one of ipc, mem_size, mem_bytes and class_bytes; set are "
+                f"{', '.join(amounts) or 'none'}."
+            )
         if self.amount < 1:
             raise UserError(f"{self.key}: {self.amount} is not a memory; use at least 1.")
 
     @property
     def key(self) -> str:
-        """Which of the four it is."""
+        """Name of the key that is set."""
         return next(key for key, value in vars(self).items() if value is not None)
 
     @property
     def amount(self) -> int:
-        """Its number."""
+        """Value of that key."""
         return int(getattr(self, self.key))
 
     @property
     def pair(self) -> tuple[str, int]:
-        """Key and amount, as results hold them."""
+        """Key and amount, as in result files."""
         return self.key, self.amount
 
     def __lt__(self, other: "Budget") -> bool:
-        """The order of tables and figures: by key, then by amount."""
+        """By key, then by amount: the order of tables and figures."""
         return self.pair < other.pair
 
     @property
     def fixed(self) -> bool:
-        """Whether the total stays while classes come."""
+        """Whether the total stays the same when classes are added."""
         return self.key in ("mem_size", "mem_bytes")
 
     @property
     def in_bytes(self) -> bool:
-        """Whether everything stored is charged, soft labels included, instead of images counted."""
+        """Whether all stored bytes count, soft labels included, and not the number of images."""
         return self.key in ("mem_bytes", "class_bytes")
 
     def allowed(self, classes: int, image_bytes: int) -> int:
-        """Bytes that ``classes`` classes may take together.
-
-        Args:
-            classes: classes to hold.
-            image_bytes: C * H * W of a full-size image.
-        """
+        """Bytes for ``classes`` classes together; ``image_bytes`` is C * H * W of a full-size image."""
         unit = 1 if self.in_bytes else image_bytes + LABEL_BYTES
         return self.amount * unit * (1 if self.fixed else classes)
 
     def images(self, classes: int, image_bytes: int) -> int:
-        """Number of full-size images with their labels that ``classes`` classes may hold together, at least 1."""
+        """Number of full-size images, labels included, for ``classes`` classes together; at least 1."""
         images = self.amount // (image_bytes + LABEL_BYTES) if self.in_bytes else self.amount
         return max(1, images * (1 if self.fixed else classes))
 
     def room(self, classes: int, image_bytes: int) -> int:
-        """Bytes for each of ``classes`` classes.
-
-        Args:
-            classes: classes to hold.
-            image_bytes: C * H * W of a full-size image.
+        """Bytes for each of ``classes`` classes; ``image_bytes`` is C * H * W of a full-size image.
 
         Raises:
             UserError: not even one image of each class fits.

@@ -1,4 +1,4 @@
-"""The former place of :mod:`iid_cl.config.distill`, which scripts may still name."""
+"""Old import path of :mod:`iid_cl.config.distill`, kept for users' scripts."""
 
 from iid_cl.config.distill import (
     CentralizationConfig,

@@ -1,4 +1,4 @@
-"""The one exception that means: the user can mend this; and how foreign text is shown."""
+"""The exception for mistakes that the user can fix, and how text from outside is shown."""
 
 import re
 import reprlib
@@ -15,30 +15,30 @@ _SHORT.maxlist = _SHORT.maxdict = _SHORT.maxtuple = 20
 
 
 class UserError(Exception):
-    """Bad input: its message is one sentence naming the key or file, the value and the way out.
+    """A mistake that the user can fix. The message is one sentence: the key or file, the value and the way out.
 
-    The command line prints the message and exits with code 2; no traceback is shown.
+    The command line prints it without a traceback and exits with code 2.
     """
 
 
 def is_printable(text: str) -> bool:
-    """Whether text can go to a terminal, a log or a picture as it is."""
+    """Whether text can go to a terminal, a log or a picture unchanged."""
     return _UNPRINTABLE.search(text) is None
 
 
 def printable(text: str) -> str:
-    r"""Foreign text (file names, values) on one line: control characters and line breaks as ``\x1b``, ``\n``."""
-    return _UNPRINTABLE.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+    r"""Text from outside (file names, values) on one line: control characters and line breaks as ``\x1b``, ``\n``."""
+    return _UNPRINTABLE.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
 
 
 def one_line(error: UserError) -> str:
-    """The sentence as a terminal shows it; of a very long one the middle is left out."""
+    """The message on one line; a very long one loses its middle."""
     text = printable(" ".join(str(error).splitlines()))
     return text if len(text) <= LONGEST else f"{text[: LONGEST // 2]} … {text[-LONGEST // 2 :]}"
 
 
 def shown(value: Any) -> str:
-    """A foreign value in a sentence: its ``repr``, cut where it is long or deep."""
+    """A value from outside, for a sentence: its ``repr``, shortened if it is long or deeply nested."""
     try:
         return _SHORT.repr(value)
     except ValueError:  # Python's limit on the digits of a number

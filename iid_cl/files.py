@@ -1,4 +1,4 @@
-"""Files, written whole or not at all and read within bounds."""
+"""Files: written whole or not at all, read up to a maximum size."""
 
 import contextlib
 import os
@@ -12,11 +12,11 @@ if TYPE_CHECKING:  # reading a configuration takes no torch
     from torch import Tensor
 
 State = dict[str, Any]
-"""What a checkpoint can hold: nested dicts, lists, numbers, text, None and tensors."""
+"""Contents of a checkpoint: nested dicts and lists of numbers, text, None and tensors."""
 
 
 def write_bytes(path: Path, data: bytes) -> None:
-    """Writes to a temporary name beside ``path``, flushes it and renames: readers see all of it or nothing.
+    """Writes a file so that readers see all of it or nothing: a temporary file beside it is flushed and renamed.
 
     Raises:
         UserError: the file cannot be written.
@@ -25,7 +25,7 @@ def write_bytes(path: Path, data: bytes) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary.unlink(missing_ok=True)
-        with temporary.open("xb") as file:  # not through a link that somebody left there
+        with temporary.open("xb") as file:  # "x": never writes through a link that somebody left there
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
@@ -53,14 +53,14 @@ MOST_BYTES = 2**28  # of a text that a run or a comparison writes
 
 
 def read_text(path: Path, most_bytes: int = MOST_BYTES) -> str:
-    """A file's text in UTF-8. Another program may have left there what has no end, so it is read within a bound.
+    """A file's text in UTF-8.
 
     Raises:
         OSError: it cannot be read.
-        ValueError: no regular file, longer than ``most_bytes``, or no UTF-8.
+        ValueError: it is not a regular file, not UTF-8, or longer than ``most_bytes``.
     """
     if not path.is_file() and path.exists():  # a pipe would wait for its writer
-        raise ValueError("it is no regular file")
+        raise ValueError("it is not a regular file")
     with path.open("rb") as file:
         data = file.read(most_bytes + 1)
     if len(data) > most_bytes:

@@ -1,4 +1,4 @@
-"""Independent random streams derived from one seed, so that no draw is ever global or from the clock."""
+"""Independent random streams from one seed, so that no draw uses global state or the clock."""
 
 import zlib
 
@@ -7,7 +7,7 @@ import torch
 
 
 def derive_seed(seed: int, *stream: int | str) -> int:
-    """A 63-bit seed for the named stream of ``seed``; other streams of the same seed are independent."""
+    """A 63-bit seed for the named stream of ``seed``. Two streams of one seed are independent."""
     words = [zlib.crc32(key.encode()) if isinstance(key, str) else key for key in stream]
     state = np.random.SeedSequence([len(words), *words, seed]).generate_state(1, np.uint64)[0]
     return int(state) >> 1
@@ -19,5 +19,5 @@ def make_generator(seed: int, *stream: int | str, device: torch.device | str = "
 
 
 def draw_seed(generator: torch.Generator) -> int:
-    """Draws a 63-bit seed from ``generator``, to branch independent streams off it."""
+    """Draws a 63-bit seed from ``generator``, the start of an independent stream."""
     return int(torch.randint(2**63 - 1, (1,), generator=generator, device=generator.device).item())

@@ -12,8 +12,7 @@ from iid_cl.data.augmentation import augment_each
 class BatchAugmentationPlugin(SupervisedPlugin):
     """Augments each training mini-batch on its device, one transformation per image.
 
-    One batched call takes the place of a transform per sample, and what replays from memory is treated
-    exactly as what arrives.
+    A single call takes the place of a transform per sample. Images from the memory are augmented like new ones.
 
     Args:
         augmentations: transformations to draw from, see :mod:`iid_cl.data.augmentation`.
@@ -30,9 +29,9 @@ class BatchAugmentationPlugin(SupervisedPlugin):
         strategy.mbatch[0] = augment_each(strategy.mbatch[0], self._augmentations, self._generator)
 
     def state_dict(self) -> dict[str, Any]:
-        """What the draws to come depend on."""
+        """The state of the generator."""
         return {"generator": self._generator.get_state()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Goes on from there."""
+        """Continues from a state."""
         self._generator.set_state(state["generator"])

@@ -1,8 +1,4 @@
-"""A memory as Avalanche's storage policy.
-
-A policy fits every Avalanche plugin that takes one, for example
-``ReplayPlugin(mem_size=buffer.max_size, storage_policy=buffer)``.
-"""
+"""A memory as Avalanche's storage policy."""
 
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -31,7 +27,7 @@ from .views import ClassGroups
 
 ImagesByClass = Mapping[int, Tensor]
 OnImages = Callable[[Any, ImagesByClass], None]
-"""From an experience and the uint8 images (n_c, C, H, W) of each class that the memory is about to condense."""
+"""Takes an experience and the uint8 images (n_c, C, H, W) of each class that the memory is about to condense."""
 
 
 class BudgetArguments(TypedDict, total=False):
@@ -43,32 +39,32 @@ class BudgetArguments(TypedDict, total=False):
 
 
 class MemoryArguments(BudgetArguments, total=False):
-    """What every buffer takes, see :class:`MemoryBuffer`."""
+    """Further arguments of every buffer, see :class:`MemoryBuffer`."""
 
     seed: int
     normalization: Normalization | None
 
 
 class MemoryBuffer(ClassGroups, ExemplarsBuffer):
-    """A memory under one budget, renewed from each experience's own data.
+    """A memory under one budget, renewed from each experience's data.
 
-    ``update`` is called by the host plugin with the current experience. See :class:`iid_cl.methods.memory.Memory` for
-    what happens to classes that come back.
+    It fits every Avalanche plugin that takes a storage policy, for example
+    ``ReplayPlugin(mem_size=buffer.max_size, storage_policy=buffer)``, which calls ``update`` with the current
+    experience. See :class:`iid_cl.methods.memory.Memory` for classes that come back.
 
     Args:
         method: how classes are condensed.
         ipc: images per class; the memory grows with the classes. Or a budget, or one of the following instead:
         mem_size: images in total, shared evenly by the classes seen; older classes shrink.
-        mem_bytes: bytes in total, likewise.
+        mem_bytes: bytes in total, shared evenly by the classes seen; older classes shrink.
         class_bytes: bytes per class; the memory grows with the classes.
         seed: of every random draw of the memory.
-        normalization: mean and standard deviation per channel. Networks that look at images for the memory
-            see them normalised by it; the default is that of the first experience's images. Give it also
-            when samples reach Avalanche already normalised.
+        normalization: mean and standard deviation per channel. Networks that look at images for the memory see them
+            normalised by it; None: measured on the first experience. Give it when samples are normalised already.
         device: where to distil; None takes the strategy's device.
         augmentations: transformations to draw from where the method's settings name none.
         features: makes the feature extractor of selection rules from (images_by_class, strategy, generator). None takes
-            the strategy's model as it is at the end of the experience, see :func:`features_of_strategy`. A host-free
+            the strategy's model at the end of the experience, see :func:`features_of_strategy`. A host-free
             :data:`iid_cl.methods.base.Features` goes to ``own_features`` instead.
         on_step: called now and then with a distillation's iteration and losses.
 
@@ -76,13 +72,18 @@ class MemoryBuffer(ClassGroups, ExemplarsBuffer):
         memory: the memory itself.
         seconds: time spent making the memory so far.
         number_samples: labels of samples carry the exemplar's number; set by :class:`SoftLabelPlugin`.
-        on_images: called with what each experience brings before it is condensed; what it raises stops that.
-        on_losses: as ``on_step``, for classes that arrive only.
-        on_snapshot: called with the iteration and the images so far at each iteration of ``snapshots``,
-            for classes that arrive; classes of which there are fewer images than asked come in calls of their own.
+        on_images: called with an experience and its images before they are condensed. An exception stops the update.
+        on_losses: like ``on_step``, for arriving classes only.
+        on_snapshot: called with the iteration and the images so far at each iteration of ``snapshots``, for arriving
+            classes. Classes that have fewer images than asked come in separate calls.
         snapshots: see :class:`iid_cl.distill.watch.Watch`.
-        journal: keeps what an update has got done where it may be interrupted and begun again.
+        journal: keeps the finished parts of an update that may be interrupted and begun again.
         own_features: features that do not come from the strategy.
+
+    >>> from iid_cl.methods.real import Real
+    >>> buffer = MemoryBuffer(Real("closest"), mem_size=100)
+    >>> buffer.max_size, buffer.nbytes, len(buffer.buffer)
+    (100, 0, 0)
     """
 
     def __init__(
@@ -137,12 +138,12 @@ class MemoryBuffer(ClassGroups, ExemplarsBuffer):
 
     @property
     def normalization(self) -> Normalization | None:
-        """How networks that look at images for the memory see them; None until the first update measures it."""
+        """How networks that look at images for the memory see them; None before the first update measures it."""
         return self.memory.normalization
 
     @property
     def updates(self) -> int:
-        """How often the memory has been renewed."""
+        """Number of times that the memory has been renewed."""
         return self.memory.updates
 
     @property
@@ -152,7 +153,7 @@ class MemoryBuffer(ClassGroups, ExemplarsBuffer):
 
     @property
     def staged_bytes(self) -> int:
-        """Bytes of an online stream's images that wait for the end of their task; not part of ``nbytes``."""
+        """Bytes of an online stream's images that wait for the end of their task, not counted in ``nbytes``."""
         return self._staging.nbytes
 
     def update(self, strategy: Any, **kwargs: Any) -> None:
@@ -160,15 +161,15 @@ class MemoryBuffer(ClassGroups, ExemplarsBuffer):
         self.post_adapt(strategy, strategy.experience)
 
     def post_adapt(self, agent_state: Any, exp: Any) -> None:
-        """The same, under Avalanche's newer name.
+        """:meth:`update` under Avalanche's newer name.
 
         Raises:
             UserError: images of an unusable type, or a budget without room for one image of each class.
         """
         started = time.perf_counter()
         images, form = read_experience(exp.dataset, self.normalization)
-        given = getattr(exp.dataset, "targets_task_labels", None)
-        tasks = torch.zeros_like(images.labels) if given is None else torch.tensor([int(task) for task in given])
+        labels = getattr(exp.dataset, "targets_task_labels", None)
+        tasks = torch.zeros_like(images.labels) if labels is None else torch.tensor([int(task) for task in labels])
         waiting = self._staging.collect(exp, images, tasks)
         if waiting is None:
             return
@@ -202,7 +203,7 @@ class MemoryBuffer(ClassGroups, ExemplarsBuffer):
         """Changes a budget of ``mem_size`` images; each class keeps its first ones.
 
         Raises:
-            UserError: another kind of budget, unless the size stays as it is; a size without room for each class.
+            UserError: another kind of budget, unless the size stays; a size without room for each class.
         """
         if new_size == self.max_size:
             return
@@ -219,15 +220,13 @@ class MemoryBuffer(ClassGroups, ExemplarsBuffer):
         """
         if self.staged_bytes:
             raise UserError("the memory is in the middle of a task of an online stream; save its state at the end.")
-        host = {"form": self._form, "max_size": self.max_size, "seconds": self.seconds}
-        return {**self.memory.state_dict(), **host}
+        state = self.memory.state_dict()
+        return {**state, "form": self._form, "max_size": self.max_size, "seconds": self.seconds}
 
     def load_state_dict(self, state: Mapping[str, Any], like: AvalancheDataset | None) -> None:
         """Takes over the state of a buffer that was made with the same arguments.
 
-        Args:
-            state: of :meth:`state_dict`.
-            like: data set of the last experience that the memory was renewed from; exemplars take its transforms.
+        Exemplars take the transforms of ``like``, the data set of the last experience.
         """
         self.memory.load_state_dict(state)
         self._form, self.max_size, self.seconds = state["form"], state["max_size"], state["seconds"]
@@ -250,8 +249,6 @@ class MemoryBuffer(ClassGroups, ExemplarsBuffer):
 
 
 def _both(first: OnStep | None, second: OnStep | None) -> OnStep:
-    """Tells both."""
-
     def on_step(iteration: int, losses: dict[str, float]) -> None:
         for listener in (first, second):
             if listener is not None:

@@ -10,7 +10,13 @@ from torch import Tensor
 class ClassAccuracyPlugin(SupervisedPlugin):
     """Counts test images and right predictions per class over one call of ``strategy.eval``.
 
-    Avalanche's own metrics are means over an experience; those of its classes need the predictions.
+    Avalanche's metrics are means over an experience; means over a class need the predictions.
+
+    >>> from types import SimpleNamespace
+    >>> plugin = ClassAccuracyPlugin()
+    >>> plugin.after_eval_iteration(SimpleNamespace(mb_y=torch.tensor([0, 2, 2]), mb_output=torch.eye(3)))
+    >>> plugin.accuracies  # the scores predict 0, 1 and 2
+    {0: 1.0, 2: 0.5}
     """
 
     def __init__(self) -> None:
@@ -18,17 +24,17 @@ class ClassAccuracyPlugin(SupervisedPlugin):
         self._counts = torch.zeros(2, 0, dtype=torch.int64)
 
     def before_eval(self, strategy: Any, **kwargs: Any) -> None:
-        """Forgets the last evaluation."""
+        """Forgets the previous evaluation."""
         self._counts = torch.zeros(2, 0, dtype=torch.int64)
 
     def after_eval_iteration(self, strategy: Any, **kwargs: Any) -> None:
-        """Counts a mini-batch; stays on its device."""
+        """Counts a mini-batch, on its device."""
         labels: Tensor = strategy.mb_y
         right = labels[strategy.mb_output.argmax(1) == labels]
         width = max(self._counts.shape[1], int(labels.max()) + 1)
-        found = torch.stack([labels.bincount(minlength=width), right.bincount(minlength=width)])
-        found[:, : self._counts.shape[1]] += self._counts.to(found.device)
-        self._counts = found
+        counts = torch.stack([labels.bincount(minlength=width), right.bincount(minlength=width)])
+        counts[:, : self._counts.shape[1]] += self._counts.to(counts.device)
+        self._counts = counts
 
     @property
     def accuracies(self) -> dict[int, float]:

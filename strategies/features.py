@@ -1,4 +1,4 @@
-"""What a strategy's model makes of images before it decides on a class."""
+"""Features of a strategy's model: what it makes of images before it decides on a class."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -13,15 +13,15 @@ from iid_cl.memory.selection import FeatureExtractor
 from iid_cl.methods.base import Features
 
 FeaturesFactory = Callable[[Mapping[int, Tensor], Any, torch.Generator], FeatureExtractor]
-"""Makes an extractor from uint8 images of each class, the learner (an Avalanche strategy) and a source of draws."""
+"""Makes an extractor from uint8 images of each class, the Avalanche strategy, and a source of random draws."""
 
 
 def of_learner(factory: FeaturesFactory, strategy: Any) -> Features:
-    """A factory's features of one learner, which see images on the learner's own device."""
+    """A factory's features of a strategy, which see images on the strategy's device."""
 
     def make(images: Mapping[int, Tensor], lens: Lens, generator: torch.Generator) -> FeatureExtractor:
         extract = factory(images, strategy, generator)
-        return lambda shown: extract(shown.to(strategy.device))
+        return lambda normalised: extract(normalised.to(strategy.device))
 
     return make
 
@@ -29,8 +29,8 @@ def of_learner(factory: FeaturesFactory, strategy: Any) -> Features:
 def features_of_strategy(
     images_by_class: Mapping[int, Tensor], strategy: Any, generator: torch.Generator
 ) -> FeatureExtractor:
-    """Features (N, D) in evaluation mode: the output of the model's ``feature_extractor``, as Avalanche's models with a
-    nearest-mean classifier call it, or else the input of the last linear layer on the way through the model.
+    """Features (N, D) of the strategy's model in evaluation mode: the output of its ``feature_extractor``, which
+    Avalanche's models with a nearest-mean classifier have, or else the input of the linear layer that runs last.
 
     Raises:
         UserError: the model has neither.
@@ -57,18 +57,18 @@ def features_of_strategy(
 
 
 def _input_of_last(layers: list[nn.Linear], model: nn.Module, images: Tensor) -> Tensor:
-    """The input of that of the layers which runs last."""
-    seen: list[Tensor] = []
-    handles = [layer.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0])) for layer in layers]
+    """The input of the layer that runs last."""
+    layer_inputs: list[Tensor] = []
+    handles = [layer.register_forward_pre_hook(lambda _, inputs: layer_inputs.append(inputs[0])) for layer in layers]
     try:
         if isinstance(model, MultiTaskModule):
-            for task in sorted(model.known_train_tasks_labels)[:1]:  # the heads share their input, so any will do
+            for task in sorted(model.known_train_tasks_labels)[:1]:  # all heads have the same input
                 model.forward_single_task(images, task)
         else:
             model(images)
     finally:
         for handle in handles:
             handle.remove()
-    if not seen:
+    if not layer_inputs:
         raise UserError("no linear layer at work was found in the model; pass `features` for this kind of model.")
-    return seen[-1]
+    return layer_inputs[-1]

@@ -1,7 +1,7 @@
-"""Mini-batches as rows of tensors, in the sizes and by the rules of Avalanche's own loaders."""
+"""Mini-batches as rows of tensors, in the sizes and by the rules of Avalanche's loaders."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import Any
 
 import torch
@@ -21,8 +21,8 @@ class Source:
     """A data set that mini-batches take samples from; everything on one device.
 
     Attributes:
-        items: images, labels and what else a sample holds, each (M, ...); M may be more than there are samples.
-        rows: (N,) where each sample stands in ``items``.
+        items: images, labels and what else a sample holds, each (M, ...); M may exceed the number of samples, N.
+        rows: (N,), the row of each sample in ``items``.
         attributes: what the data set adds to a sample, each (N,): task labels.
         steps: transforms of batches, in order.
         batch_size: samples per mini-batch.
@@ -40,104 +40,98 @@ class Source:
         return [*((item, rows) for item in self.items), *((attribute, samples) for attribute in self.attributes)]
 
 
+@dataclass(eq=False, repr=False)
 class TensorLoader:
-    """Mini-batches ``[x, y]`` or ``[x, y, t]``, each a selection from every source, one below the other.
+    """Mini-batches ``[x, y]`` or ``[x, y, t]``, each a selection from every source, joined in the sources' order.
 
-    An epoch goes through one source once. Sizes, repetitions and the order within a mini-batch are those of
-    Avalanche's ``MultiDatasetDataLoader``.
+    An epoch goes through one source once. Sizes, repetitions and the order within a mini-batch are as in Avalanche's
+    ``MultiDatasetDataLoader``.
 
     Args:
         sources: where the samples come from.
         lead: number of the source that an epoch goes through.
-        oversample: start again with other sources that end earlier, instead of leaving them out.
+        oversample: start again with sources that end earlier, instead of leaving them out.
         shuffle: draw a new order for each pass over a source.
         drop_last: leave out a source's last samples where they don't fill its share of a mini-batch.
         generator: on the CPU; draws the orders.
     """
 
-    def __init__(
-        self,
-        sources: Sequence[Source],
-        *,
-        lead: int,
-        oversample: bool,
-        shuffle: bool,
-        drop_last: bool,
-        generator: torch.Generator,
-    ) -> None:
-        self._sources = list(sources)
-        self._lead = lead
-        self._oversample = oversample
-        self._shuffle = shuffle
-        self._drop_last = drop_last
-        self._generator = generator
-        self._started = generator.get_state()  # before the epoch at hand
-        self._served = 0  # mini-batches of it
+    sources: Sequence[Source]
+    _: KW_ONLY
+    lead: int
+    oversample: bool
+    shuffle: bool
+    drop_last: bool
+    generator: torch.Generator
+
+    def __post_init__(self) -> None:
+        self._started = self.generator.get_state()  # at the beginning of the epoch
+        self._served = 0  # mini-batches of the epoch
         self._skip = 0
 
     def __len__(self) -> int:
-        lead = self._sources[self._lead]
-        whole, rest = divmod(len(lead.rows), lead.batch_size)
-        return whole + (rest > 0 and not self._drop_last)
+        lead = self.sources[self.lead]
+        batches, rest = divmod(len(lead.rows), lead.batch_size)
+        return batches + (rest > 0 and not self.drop_last)
 
     def __iter__(self) -> Iterator[list[Tensor]]:
-        self._started, self._served = self._generator.get_state(), 0
+        self._started, self._served = self.generator.get_state(), 0
         skip, self._skip = self._skip, 0
-        passes = [self._pass(source) for source in self._sources]
+        passes = [self._pass(source) for source in self.sources]
         for _ in range(len(self)):
-            chosen: list[tuple[Source, Tensor]] = []
-            for number, source in enumerate(self._sources):
+            selection: list[tuple[Source, Tensor]] = []
+            for number, source in enumerate(self.sources):
                 samples = next(passes[number], None)
-                if samples is None and self._oversample:
+                if samples is None and self.oversample:
                     passes[number] = self._pass(source)
                     samples = next(passes[number], None)
                 if samples is not None:
-                    chosen.append((source, samples))
+                    selection.append((source, samples))
             self._served += 1
             if self._served > skip:
-                yield _batch(chosen)
+                yield _batch(selection)
 
     def state_dict(self) -> dict[str, Any]:
-        """Where in an epoch it is."""
+        """The position in the epoch."""
         return {"started": self._started, "served": self._served}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Lets the next iteration be the rest of that epoch."""
-        self._generator.set_state(state["started"])
+        """Makes the next iteration the rest of the epoch."""
+        self.generator.set_state(state["started"])
         self._skip = state["served"]
 
     def _pass(self, source: Source) -> Iterator[Tensor]:
         """One pass over a source: the numbers of each mini-batch's samples."""
         total, size = len(source.rows), source.batch_size
-        count = total - total % size if self._drop_last else total
-        order = torch.randperm(total, generator=self._generator) if self._shuffle else torch.arange(total)
+        count = total - total % size if self.drop_last else total
+        order = torch.randperm(total, generator=self.generator) if self.shuffle else torch.arange(total)
         if count:
             yield from order[:count].to(source.rows.device).split(size)
 
 
-def _batch(chosen: list[tuple[Source, Tensor]]) -> list[Tensor]:
-    """The chosen samples of each source, transformed."""
-    columns = [source.columns(samples) for source, samples in chosen]
-    if len({len(one) for one in columns}) > 1:
+def _batch(selection: list[tuple[Source, Tensor]]) -> list[Tensor]:
+    """The selected samples of each source, transformed."""
+    columns = [source.columns(samples) for source, samples in selection]
+    if len({len(items) for items in columns}) > 1:
         raise UserError("the data sets of a mini-batch differ in what a sample holds; give all of them task labels.")
-    first = chosen[0][0].steps
-    if all(source.steps == first for source, _ in chosen[1:]):
-        return _apply(first, [_select(same) for same in zip(*columns, strict=True)])
+    first = selection[0][0].steps
+    if all(source.steps == first for source, _ in selection[1:]):
+        return _apply(first, [_select(column) for column in zip(*columns, strict=True)])
     batches = [
-        _apply(source.steps, [_select([column]) for column in own])
-        for (source, _), own in zip(chosen, columns, strict=True)
+        _apply(source.steps, [_select([column]) for column in items])
+        for (source, _), items in zip(selection, columns, strict=True)
     ]
-    return [torch.cat(same) for same in zip(*batches, strict=True)]
+    return [torch.cat(column) for column in zip(*batches, strict=True)]
 
 
-def _select(chosen: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
-    """Rows of several tensors, one below the other; a copy always, which a plugin or transform may change."""
-    first = chosen[0][0]
-    if any(item.dtype != first.dtype or item.shape[1:] != first.shape[1:] for item, _ in chosen):
-        return torch.cat([item.index_select(0, rows) for item, rows in chosen])
-    joined = first.new_empty((sum(len(rows) for _, rows in chosen), *first.shape[1:]))
+def _select(selection: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
+    """Rows of several tensors, joined in order; always a copy, which a plugin or transform may change."""
+    first = selection[0][0]
+    if any(item.dtype != first.dtype or item.shape[1:] != first.shape[1:] for item, _ in selection):
+        return torch.cat([item.index_select(0, rows) for item, rows in selection])
+    joined = first.new_empty((sum(len(rows) for _, rows in selection), *first.shape[1:]))
     start = 0
-    for item, rows in chosen:  # written in place: half the time of joining them afterwards
+    for item, rows in selection:  # writing in place takes half the time of joining afterwards
         torch.index_select(item, 0, rows, out=joined[start : start + len(rows)])
         start += len(rows)
     return joined
@@ -145,16 +139,16 @@ def _select(chosen: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
 
 def _apply(steps: list[Step], items: list[Tensor]) -> list[Tensor]:
     for item, transform in steps:
-        assert item is not None  # such a transform is refused before
+        assert item is not None  # transforms of several items were refused
         items[item] = transform(items[item])
     return items
 
 
 def translate(loader: Any) -> tuple[list[AvalancheDataset], list[int], dict[str, Any]]:
-    """What one of Avalanche's loaders serves: data sets, their rows per mini-batch, and settings of TensorLoader.
+    """The data sets of an Avalanche loader, their rows per mini-batch, and the settings of :class:`TensorLoader`.
 
     Raises:
-        UserError: a loader that orders or joins samples in a way of its own.
+        UserError: a loader that orders or joins samples in another way.
     """
     if DistributedHelper.is_distributed:
         raise UserError("InMemoryPlugin doesn't share samples between processes; leave it out in distributed training.")
@@ -181,6 +175,6 @@ def translate(loader: Any) -> tuple[list[AvalancheDataset], list[int], dict[str,
             settings = {"lead": 0, "oversample": False, "shuffle": random, "drop_last": loader.drop_last}
             return [dataset], [size], settings
     raise UserError(
-        f"the strategy's mini-batches come from a {type(loader).__name__} with an order or a collate function of its "
-        "own, which InMemoryPlugin cannot take over; leave it out."
+        f"the strategy's mini-batches come from a {type(loader).__name__} with a custom order or collate function, "
+        "which InMemoryPlugin cannot take over; leave it out."
     )

@@ -3,12 +3,12 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Unpack
 
+import torch
 from avalanche.training.plugins import GDumbPlugin, SupervisedPlugin
 from avalanche.training.templates import SupervisedTemplate
 from torch import nn
-from torch.optim import Optimizer
 
-from .arguments import StrategyArguments, with_defaults
+from .arguments import StrategyArguments
 from .buffers import MemoryBuffer
 
 
@@ -16,15 +16,17 @@ class MemoryOnlyPlugin(GDumbPlugin):
     """Avalanche's ``GDumbPlugin`` (ECCV 2020) on a memory of any method.
 
     Before each experience it puts the experience's classes into the memory, resets the model to its initial
-    weights and hands the memory to the training loop in place of the experience's data. In an online stream there is
+    weights and gives the training loop the memory instead of the experience's data. In an online stream there is
     no memory before the first task ends; until then the model is trained on what arrives.
 
     Args:
         buffer: the memory.
-        fill: whether this plugin puts the classes there; otherwise another strategy has done so before.
+        fill: whether this plugin fills the memory; otherwise another strategy has filled it before. The attribute
+            ``fill`` may change between experiences.
 
-    Attributes:
-        fill: the same; it may change between experiences.
+    >>> from iid_cl.strategies import RandomBuffer
+    >>> MemoryOnlyPlugin(RandomBuffer(mem_size=50)).mem_size
+    50
     """
 
     def __init__(self, buffer: MemoryBuffer, fill: bool = True) -> None:
@@ -41,7 +43,7 @@ class MemoryOnlyPlugin(GDumbPlugin):
 
 
 class UpdateLimitPlugin(SupervisedPlugin):
-    """Trains for so many mini-batches after each experience, whatever the number of samples.
+    """Trains for a number of mini-batches in each experience, whatever the number of samples.
 
     Args:
         updates: mini-batches per experience.
@@ -53,26 +55,26 @@ class UpdateLimitPlugin(SupervisedPlugin):
         self._done = 0
 
     def before_training_exp(self, strategy: Any, **kwargs: Any) -> None:
-        """As many passes as begin before the limit."""
+        """Sets the number of passes that begin before the limit."""
         strategy.train_epochs = -(-self._updates // len(strategy.dataloader))
         self._done = 0
 
     def after_training_iteration(self, strategy: Any, **kwargs: Any) -> None:
-        """Stops in the last pass."""
+        """Stops at the limit."""
         self._done += 1
         if self._done == self._updates:
             strategy.stop_training()
 
     def after_training_exp(self, strategy: Any, **kwargs: Any) -> None:
-        """Avalanche forgets a stop only when another pass begins: the next experience's would not."""
+        """Forgets the stop, as Avalanche does only when another pass begins."""
         strategy._stop_training = False
 
     def state_dict(self) -> dict[str, Any]:
-        """Mini-batches of the experience so far."""
+        """Number of mini-batches of the experience so far."""
         return {"done": self._done}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Goes on from there."""
+        """Continues from a state."""
         self._done = state["done"]
 
 
@@ -80,23 +82,27 @@ class MemoryOnly(SupervisedTemplate):
     """Trains a fresh network on the memory alone after each experience.
 
     Args:
-        model: the network; each experience starts again from the weights it has now.
+        model: the network; each experience starts again from its present weights.
         optimizer: its optimizer.
         criterion: the loss.
-        memory: what is kept of each class.
-        fill_memory: False where another strategy has put the experience's classes into ``memory`` before, so that
-            several networks are trained on one memory.
+        memory: the memory to train on.
+        fill_memory: False where another strategy has filled ``memory`` before, to train several networks on a memory.
         plugins: further plugins.
 
-    The remaining arguments, such as ``train_epochs`` (passes over the memory), are those of Avalanche's
-    ``SupervisedTemplate``.
+    Further arguments, such as ``train_epochs`` (passes over the memory): see Avalanche's ``SupervisedTemplate``.
+
+    >>> from iid_cl.strategies import AutoBuffer
+    >>> model, memory = nn.Linear(4, 2), AutoBuffer(mem_bytes=1000, replayed=False)
+    >>> optimizer, criterion = torch.optim.SGD(model.parameters(), lr=0.1), nn.CrossEntropyLoss()
+    >>> MemoryOnly(model=model, optimizer=optimizer, criterion=criterion, memory=memory, train_epochs=20).train_epochs
+    20
     """
 
     def __init__(
         self,
         *,
         model: nn.Module,
-        optimizer: Optimizer,
+        optimizer: torch.optim.Optimizer,
         criterion: Callable[..., Any],
         memory: MemoryBuffer,
         fill_memory: bool = True,
@@ -108,6 +114,6 @@ class MemoryOnly(SupervisedTemplate):
             optimizer=optimizer,
             criterion=criterion,
             plugins=[*(plugins or []), MemoryOnlyPlugin(memory, fill_memory)],
-            **with_defaults(arguments),
+            **{"eval_mb_size": None, **arguments},  # as in Avalanche's strategies
         )
         self.memory = memory

@@ -23,21 +23,15 @@ from .features import FeaturesFactory
 
 
 class DistillingArguments(MemoryArguments, total=False):
-    """What buffers that distil take besides, see :class:`MemoryBuffer`."""
+    """Further arguments of buffers that distil, see :class:`MemoryBuffer`."""
 
     device: torch.device | str | None
     augmentations: Sequence[str]
     on_step: OnStep | None
 
 
-class ChoosingArguments(DistillingArguments, total=False):
-    """What buffers that distil and choose real images take besides, see :class:`MemoryBuffer`."""
-
-    features: FeaturesFactory | None
-
-
 class RealArguments(MemoryArguments, total=False):
-    """What buffers of real images take besides, see :class:`RealBuffer`."""
+    """Further arguments of buffers of real images, see :class:`RealBuffer`."""
 
     features: FeaturesFactory | None
     downscale: int
@@ -48,17 +42,20 @@ class RealBuffer(MemoryBuffer):
     """A memory of real images, chosen class by class.
 
     Args:
-        ipc: images per class, or one of ``mem_size``, ``mem_bytes``, ``class_bytes``, see :class:`MemoryBuffer`. It is
-            the bytes of so many full-size images: stored smaller, there are more of them.
-        rule: the choice by name, or a function of your own, see :mod:`iid_cl.memory.selection`.
+        ipc: images per class, or one of ``mem_size``, ``mem_bytes``, ``class_bytes``, see :class:`MemoryBuffer`. Counts
+            full-size images: in the same bytes there are more small ones.
+        rule: the choice by name, or your own function, see :mod:`iid_cl.memory.selection`.
         downscale: stores images at 1 / downscale of their side.
         jpeg: stores images as JPEG of this quality, 1 to 95.
         features: see :class:`MemoryBuffer`.
 
-    The remaining arguments are those of :class:`MemoryBuffer`.
+    Further arguments: see :class:`MemoryBuffer`.
 
     Raises:
-        UserError: an unknown rule, both ``downscale`` and ``jpeg``, or one out of range.
+        UserError: an unknown rule, both ``downscale`` and ``jpeg``, or one of them out of range.
+
+    >>> RealBuffer(mem_bytes=50_000, rule="k_centre", jpeg=25).describe()
+    {'mem_bytes': 50000, 'seed': 0, 'method': 'k_centre', 'jpeg': 25}
     """
 
     def __init__(
@@ -80,21 +77,33 @@ class RealBuffer(MemoryBuffer):
 
 
 class RandomBuffer(RealBuffer):
-    """A memory of real images, drawn uniformly within each class: ``RealBuffer(rule="random")``."""
+    """A memory of real images, drawn uniformly within each class: ``RealBuffer(rule="random")``.
+
+    >>> RandomBuffer(ipc=10, downscale=2).describe()
+    {'ipc': 10, 'seed': 0, 'method': 'random', 'downscale': 2}
+    """
 
     def __init__(self, ipc: int | None = None, **arguments: Unpack[RealArguments]) -> None:
         super().__init__(ipc, rule="random", **arguments)
 
 
 class HerdingBuffer(RealBuffer):
-    """A memory of real images chosen by herding (iCaRL): ``RealBuffer(rule="herding")``."""
+    """A memory of real images chosen by herding (iCaRL): ``RealBuffer(rule="herding")``.
+
+    >>> HerdingBuffer(mem_size=200, seed=3, jpeg=50).describe()
+    {'mem_size': 200, 'seed': 3, 'method': 'herding', 'jpeg': 50}
+    """
 
     def __init__(self, ipc: int | None = None, **arguments: Unpack[RealArguments]) -> None:
         super().__init__(ipc, rule="herding", **arguments)
 
 
 class ReservoirBuffer(MemoryBuffer):
-    """A memory of real images, drawn from all classes alike, see :class:`iid_cl.methods.reservoir.Reservoir`."""
+    """A memory of real images, drawn from all classes alike, see :class:`iid_cl.methods.reservoir.Reservoir`.
+
+    >>> ReservoirBuffer(mem_size=200).describe()
+    {'mem_size': 200, 'seed': 0, 'method': 'reservoir'}
+    """
 
     def __init__(self, ipc: int | None = None, **arguments: Unpack[MemoryArguments]) -> None:
         super().__init__(Reservoir(), ipc, **arguments)
@@ -107,13 +116,16 @@ class DistilledBuffer(MemoryBuffer):
         ipc: images per class, or one of ``mem_size``, ``mem_bytes``, ``class_bytes``, see :class:`MemoryBuffer`.
         distill: settings of the distillation; the default suits 32x32 images.
         soft_labels: store class probabilities with each image, see :class:`iid_cl.methods.distilled.Distilled`.
-        shrink: what becomes of older classes when a fixed total has to hold more of them: ``cut`` or ``redistil``,
-            likewise.
+        shrink: what happens to older classes when a fixed total has to hold more classes, ``cut`` or ``redistil``: as
+            above.
         jpeg: stores images as JPEG of this quality, 1 to 95, which leaves room for several times as many.
-        embedder: a network of your own in place of the configured one, see :func:`iid_cl.distill.distill`.
-        objective: a matching loss of your own in place of the configured one, likewise.
+        embedder: your own network in place of the configured one, see :func:`iid_cl.distill.distill`.
+        objective: your own matching loss in place of the configured one, see :func:`iid_cl.distill.distill`.
 
-    The remaining arguments are those of :class:`MemoryBuffer`.
+    Further arguments: see :class:`MemoryBuffer`.
+
+    >>> DistilledBuffer(ipc=10, distill=DistillConfig(iterations=100)).describe()["distill"]["iterations"]
+    100
     """
 
     def __init__(
@@ -128,8 +140,7 @@ class DistilledBuffer(MemoryBuffer):
         objective: MatchingLoss | None = None,
         **arguments: Unpack[DistillingArguments],
     ) -> None:
-        config = distill if distill is not None else DistillConfig()
-        method = Distilled(config, _storage(jpeg), soft_labels, shrink, embedder, objective)
+        method = Distilled(distill or DistillConfig(), _storage(jpeg), soft_labels, shrink, embedder, objective)
         super().__init__(method, ipc, **arguments)
 
 
@@ -137,10 +148,13 @@ class HybridBuffer(MemoryBuffer):
     """A memory of distilled and herded real images, see :class:`iid_cl.methods.mixed.Mixed`.
 
     Args:
-        ipc: images per class, or one of ``mem_size``, ``mem_bytes``, ``class_bytes``, see :class:`MemoryBuffer`.
         share: of distilled images, in [0, 1].
+        features: for herding, see :class:`MemoryBuffer`.
 
-    The remaining arguments are those of :class:`DistilledBuffer` and, for herding, ``features``.
+    Further arguments: see :class:`DistilledBuffer`.
+
+    >>> HybridBuffer(ipc=10, share=0.3).describe()["share"]
+    0.3
     """
 
     def __init__(
@@ -154,22 +168,25 @@ class HybridBuffer(MemoryBuffer):
         jpeg: int | None = None,
         embedder: Network | None = None,
         objective: MatchingLoss | None = None,
-        **arguments: Unpack[ChoosingArguments],
+        features: FeaturesFactory | None = None,
+        **arguments: Unpack[DistillingArguments],
     ) -> None:
-        config = distill if distill is not None else DistillConfig()
-        method = Mixed(share, Distilled(config, _storage(jpeg), soft_labels, shrink, embedder, objective))
-        super().__init__(method, ipc, **arguments)
+        method = Distilled(distill or DistillConfig(), _storage(jpeg), soft_labels, shrink, embedder, objective)
+        super().__init__(Mixed(share, method), ipc, features=features, **arguments)
 
 
 class AutoBuffer(MemoryBuffer):
     """A memory that chooses how to spend its bytes, see :class:`iid_cl.methods.auto.Auto`.
 
     Args:
-        ipc: images per class, or one of ``mem_size``, ``mem_bytes``, ``class_bytes``, see :class:`MemoryBuffer`.
         replayed: whether the memory will be replayed beside other classes' real images; False where networks are
             trained on the memory alone.
 
-    The remaining arguments are those of :class:`HybridBuffer`, without ``share``, ``jpeg`` and ``soft_labels``.
+    Further arguments: see :class:`HybridBuffer`, without ``share``, ``jpeg`` and ``soft_labels``.
+
+    >>> memory = AutoBuffer(mem_bytes=50_000)
+    >>> memory.choice, memory.tried  # the first experience decides
+    (None, {})
     """
 
     def __init__(
@@ -181,11 +198,12 @@ class AutoBuffer(MemoryBuffer):
         shrink: Shrink = "redistil",
         embedder: Network | None = None,
         objective: MatchingLoss | None = None,
-        **arguments: Unpack[ChoosingArguments],
+        features: FeaturesFactory | None = None,
+        **arguments: Unpack[DistillingArguments],
     ) -> None:
-        config = distill if distill is not None else DistillConfig()
-        self._auto = Auto(Distilled(config, None, False, shrink, embedder, objective), replayed)
-        super().__init__(self._auto, ipc, **arguments)
+        method = Distilled(distill or DistillConfig(), None, False, shrink, embedder, objective)
+        self._auto = Auto(method, replayed)
+        super().__init__(self._auto, ipc, features=features, **arguments)
 
     @property
     def choice(self) -> Way | None:

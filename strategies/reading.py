@@ -1,7 +1,7 @@
-"""Avalanche's data sets as tensors: all samples at once, as they are before the data set's own transforms.
+"""Avalanche's data sets as tensors: all samples at once, before the data set's transforms.
 
-A sample's way through a data set is private to Avalanche 0.6, so everything that knows it stands here: from
-the data set that holds it, through concatenations and subsets, each with a frozen and an ordinary group of transforms.
+A sample's way through a data set is private to Avalanche 0.6, so this module alone knows it. It leads from the data set
+that holds the sample through concatenations and subsets, each with a frozen and an ordinary group of transforms.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -25,18 +25,18 @@ from iid_cl.data.tensors import TensorImages
 from iid_cl.errors import UserError
 
 Kind = Literal["pil", "array", "tensor"]
-Step = tuple[int | None, Callable[..., Any]]  # a transform and the item of the sample it changes; None for several
+Step = tuple[int | None, Callable[..., Any]]  # the item of the sample that changes (None: several), and the transform
 Level = tuple[TransformGroups, TransformGroups]  # frozen and ordinary
 
 
 @dataclass(frozen=True)
 class Part:
-    """Samples of an Avalanche data set that come from one source by one way.
+    """Samples of an Avalanche data set that come from the same source by the same way.
 
     Attributes:
-        source: the data set that holds them, below all of Avalanche's.
-        indices: (n,) where they stand in the source.
-        positions: (n,) where they stand in the Avalanche data set.
+        source: the data set that holds the samples, below Avalanche's data sets.
+        indices: (n,), their rows in the source.
+        positions: (n,), their rows in the Avalanche data set.
         levels: the transform groups on the way, innermost first.
         group: the name of the group that applies.
     """
@@ -49,7 +49,7 @@ class Part:
 
     @cached_property
     def steps(self) -> tuple[list[Step], list[Step]]:
-        """The transforms in order: those that belong to the raw sample, and the data set's own.
+        """The transforms of the raw sample and the transforms of the data set, in order.
 
         Frozen transforms, and what comes before them, belong to the raw sample.
         """
@@ -64,13 +64,11 @@ class Part:
             item = steps[number][0][0]
             return any(frozen and (item is None or step[0] in (item, None)) for step, frozen in steps[number:])
 
-        found: tuple[list[Step], list[Step]] = ([], [])
-        for number, (step, _) in enumerate(steps):
-            found[not fixed(number)].append(step)
-        return found
+        raw, ordinary = ([step for n, (step, _) in enumerate(steps) if fixed(n) is side] for side in (True, False))
+        return raw, ordinary
 
     def sample(self, number: int) -> list[Any]:
-        """One of the raw samples, 0 to n - 1."""
+        """A raw sample, from 0 to n - 1."""
         items = list(self.source[int(self.indices[number])])
         for item, transform in self.steps[0]:
             if item is None:
@@ -80,29 +78,29 @@ class Part:
         return items
 
     def holds_tensors(self) -> bool:
-        """Whether the raw samples are rows of the source's ``tensors``, but for fixed transforms of labels."""
+        """Whether the raw samples are rows of the source's ``tensors``, except for fixed transforms of labels."""
         getter = getattr(type(self.source), "__getitem__", None)  # a subclass may do anything with the tensors
-        known = (TensorDataset.__getitem__, _TensorClassificationDataset.__getitem__, TensorImages.__getitem__)
-        return getter in known and all(item == 1 for item, _ in self.steps[0])
+        getters = (TensorDataset.__getitem__, _TensorClassificationDataset.__getitem__, TensorImages.__getitem__)
+        return getter in getters and all(item == 1 for item, _ in self.steps[0])
 
     def groups(self) -> list[TransformGroups]:
-        """The ordinary transform groups that hold anything, innermost first, from the last frozen image transform."""
+        """The ordinary transform groups that are not empty, innermost first, from the last frozen image transform."""
         frozen = [any(item in (0, None) for item, _ in _steps(level[0][self.group])) for level in self.levels]
-        first = max((number for number, one in enumerate(frozen) if one), default=0)
-        return [own for _, own in self.levels[first:] if any(own.transform_groups.values())]
+        first = max((number for number, flag in enumerate(frozen) if flag), default=0)
+        return [groups for _, groups in self.levels[first:] if any(groups.transform_groups.values())]
 
 
 def parts_of(dataset: AvalancheDataset) -> list[Part]:
     """The data set's samples by source and way; together they are all of its samples."""
     flat = dataset._flat_data
-    everything = np.arange(len(dataset))
-    return list(_parts(flat, everything, everything, (), flat._transform_groups.current_group))
+    rows = np.arange(len(dataset))
+    return list(_parts(flat, rows, rows, (), flat._transform_groups.current_group))
 
 
 def _parts(
     node: Any, indices: np.ndarray[Any, Any], positions: np.ndarray[Any, Any], levels: tuple[Level, ...], group: str
 ) -> Iterator[Part]:
-    """``node`` is what the samples ``indices`` are taken from; ``levels`` those above it."""
+    """The samples are rows ``indices`` of ``node``; ``levels`` are the transform groups above it."""
     if isinstance(node, FlatData):
         if node._indices is not None:
             indices = np.fromiter(node._indices, np.int64, len(node._indices))[indices]
@@ -119,58 +117,57 @@ def _parts(
         return
     which = np.searchsorted(ends, indices, side="right")
     for number in np.unique(which):
-        chosen = which == number
+        in_child = which == number
         start = ends[number - 1] if number else 0
-        yield from _parts(children[number], indices[chosen] - start, positions[chosen], levels, group)
+        yield from _parts(children[number], indices[in_child] - start, positions[in_child], levels, group)
 
 
 def _steps(transform: Any, item: int = 0) -> list[Step]:
-    """A transform's smallest parts in order."""
+    """The parts of a transform, in order."""
     if transform is None:
         return []
     if isinstance(transform, TupleTransform):
-        return [step for item, one in enumerate(transform.transforms) for step in _steps(one, item)]
+        return [step for item, part in enumerate(transform.transforms) for step in _steps(part, item)]
     if isinstance(transform, MultiParamCompose):
         pairs = zip(transform.transforms, transform.param_def, strict=True)
         return [
             step
-            for one, (_, most) in pairs
-            for step in (_steps(one) if most == 1 or isinstance(one, TupleTransform) else [(None, one)])
+            for part, (_, most) in pairs
+            for step in (_steps(part) if most == 1 or isinstance(part, TupleTransform) else [(None, part)])
         ]
     if isinstance(transform, Compose):
-        return [step for one in transform.transforms for step in _steps(one, item)]
+        return [step for part in transform.transforms for step in _steps(part, item)]
     return [(item, transform.lambd if isinstance(transform, Lambda) else transform)]
 
 
 def read(parts: Sequence[Part], repeatable: bool = False) -> tuple[list[Tensor], Kind]:
-    """All samples before the data set's own transforms, in its order.
+    """All samples before the data set's transforms, in its order.
 
     Args:
         parts: of a data set that is not empty, see :func:`parts_of`.
-        repeatable: refuse sources that give another sample each time.
+        repeatable: refuse sources whose samples change from reading to reading.
 
     Returns:
-        The samples' items, each (N, ...): images, labels and what else there is, without Avalanche's task
-        labels. Images of kind ``pil`` and ``array`` are uint8 (N, C, H, W); tensors, and arrays of another type,
-        stay as they are. They may be the source's own tensors, not copies.
+        The samples' items, each (N, ...), images, labels and further items, without Avalanche's task labels; and their
+        kind. Images of kind ``pil`` and ``array`` are uint8 (N, C, H, W); tensors, and arrays of another type, are not
+        changed. Items may be the source's tensors, not copies.
 
     Raises:
         UserError: images of an unusable type, or of several types or shapes; a source that changes.
     """
-    read_parts = [_read(part, repeatable) for part in parts]
-    first, kind = read_parts[0]
-    for images, other in ((items[0], other) for items, other in read_parts[1:]):
-        _one_shape([tuple(first[0].shape[1:]), tuple(images.shape[1:])])
+    (first, kind), *rest = (_read(part, repeatable) for part in parts)
+    for (images, *_), other in rest:
+        _check_shapes([tuple(first[0].shape[1:]), tuple(images.shape[1:])])
         if images.dtype != first[0].dtype or other != kind:
             raise UserError(
                 f"images differ in type ({kind} of {first[0].dtype} and {other} of {images.dtype}); give data sets "
                 "of one kind."
             )
-    if len(parts) == 1:
+    if not rest:
         return first, kind
     order = torch.from_numpy(np.argsort(np.concatenate([part.positions for part in parts])))
-    items = [torch.cat(item) for item in zip(*(items for items, _ in read_parts), strict=True)]
-    return [item.index_select(0, order) for item in items], kind
+    columns = zip(first, *(items for items, _ in rest), strict=True)
+    return [torch.cat(column).index_select(0, order) for column in columns], kind
 
 
 def _read(part: Part, repeatable: bool) -> tuple[list[Tensor], Kind]:
@@ -192,12 +189,12 @@ def _read(part: Part, repeatable: bool) -> tuple[list[Tensor], Kind]:
 
 
 def _select(source: Any, indices: np.ndarray[Any, Any], label_transforms: list[Callable[..., Any]]) -> list[Tensor]:
-    """Rows of a source's tensors; the tensors themselves where all rows are asked for in order."""
+    """Rows of a source's tensors; the tensors themselves for all rows in order."""
     items: list[Tensor] = [tensor.detach() for tensor in source.tensors]
     if not np.array_equal(indices, np.arange(len(items[0]))):
         rows = torch.from_numpy(indices)
         items = [item.index_select(0, rows.to(item.device)) for item in items]
-    plain = type(source).__getitem__ is TensorDataset.__getitem__  # whose labels are tensors; the others' are numbers
+    plain = type(source).__getitem__ is TensorDataset.__getitem__  # with labels as tensors, otherwise numbers
     if label_transforms or not plain:
         labels = list(items[1]) if plain else items[1].tolist()
         for transform in label_transforms:
@@ -209,12 +206,12 @@ def _select(source: Any, indices: np.ndarray[Any, Any], label_transforms: list[C
 def _stack(images: list[Any]) -> tuple[Tensor, Kind]:
     first = images[0]
     if isinstance(first, Tensor):
-        _one_shape([tuple(image.shape) for image in images])
+        _check_shapes([tuple(image.shape) for image in images])
         return torch.stack([image.detach() for image in images]), "tensor"
     if not isinstance(first, Image.Image | np.ndarray):
         raise UserError(f"images are of type {type(first).__name__}; use PIL images, arrays or tensors.")
     arrays = [np.asarray(image) for image in images]
-    _one_shape([array.shape for array in arrays])
+    _check_shapes([array.shape for array in arrays])
     stacked = torch.from_numpy(np.stack(arrays))
     kind: Kind = "array" if isinstance(first, np.ndarray) else "pil"
     if stacked.dtype == torch.uint8 and stacked.ndim in (3, 4):
@@ -222,9 +219,9 @@ def _stack(images: list[Any]) -> tuple[Tensor, Kind]:
     return stacked, kind
 
 
-def _one_shape(shapes: list[tuple[int, ...]]) -> None:
-    odd = next((shape for shape in shapes if shape != shapes[0]), None)
-    if odd is not None:
-        raise UserError(
-            f"images differ in shape ({shapes[0]} and {odd}); resize them before the transforms, in the data set."
-        )
+def _check_shapes(shapes: list[tuple[int, ...]]) -> None:
+    for shape in shapes:
+        if shape != shapes[0]:
+            raise UserError(
+                f"images differ in shape ({shapes[0]} and {shape}); resize them before the transforms, in the data set."
+            )

@@ -4,16 +4,16 @@ from collections.abc import Callable, Sequence
 from math import lcm
 from typing import Any, Unpack, cast
 
+import torch
 from avalanche.benchmarks.utils.data_loader import ReplayDataLoader
 from avalanche.training.plugins import ReplayPlugin, SupervisedPlugin
 from avalanche.training.templates import SupervisedTemplate
 from torch import nn
-from torch.optim import Optimizer
 
 from iid_cl.config.distill import DistillConfig
 
-from .arguments import StrategyArguments, with_defaults
-from .buffers import MemoryArguments, MemoryBuffer
+from .arguments import StrategyArguments
+from .buffers import BudgetArguments, MemoryArguments, MemoryBuffer
 from .named import DistilledBuffer
 from .soft_labels import SoftLabelPlugin
 
@@ -22,26 +22,24 @@ class MemoryReplayPlugin(ReplayPlugin):
     """Avalanche's ``ReplayPlugin`` on a memory of any method and budget.
 
     Args:
-        buffer: the memory; of any method.
-        batch_size: images of the current data per mini-batch; None takes the strategy's.
-        batch_size_mem: memory images per mini-batch; None takes the strategy's batch size. A memory smaller
-            than this is repeated to fill it.
+        buffer: the memory.
+        batch_size: images of the current data per mini-batch; None takes the strategy's batch size.
+        batch_size_mem: memory images per mini-batch; None takes the strategy's batch size. A smaller memory is
+            repeated to fill it.
+
+    >>> from iid_cl.strategies import HerdingBuffer
+    >>> MemoryReplayPlugin(HerdingBuffer(mem_size=50), batch_size_mem=32).batch_size_mem
+    32
     """
 
     def __init__(self, buffer: MemoryBuffer, batch_size: int | None = None, batch_size_mem: int | None = None) -> None:
-        super().__init__(
-            mem_size=buffer.max_size,
-            batch_size=batch_size,
-            batch_size_mem=batch_size_mem,
-            storage_policy=buffer,
-        )
+        super().__init__(buffer.max_size, batch_size, batch_size_mem, storage_policy=buffer)
 
     def before_training_exp(self, strategy: Any, num_workers: int = 0, shuffle: bool = True, **kwargs: Any) -> None:
         """Joins current data and memory in each mini-batch.
 
-        Avalanche's loader serves a memory smaller than ``batch_size_mem`` once per mini-batch, which leaves a
-        handful of distilled images outvoted by the current data; and with ``drop_last`` it serves none at all.
-        Here such a memory is repeated.
+        A memory smaller than ``batch_size_mem`` is repeated. Avalanche's loader serves it once per mini-batch, so that
+        the current data outvotes a few distilled images; with ``drop_last`` it serves no memory at all.
         """
         memory = self.storage_policy.buffer
         if len(memory) == 0:
@@ -65,14 +63,17 @@ class DistilledReplayPlugin(MemoryReplayPlugin):
     """Replay of distilled images: ``MemoryReplayPlugin(DistilledBuffer(...))`` in one call.
 
     Args:
-        ipc: images per class; None means 10 where no other budget is given.
+        ipc: images per class; None means 10 without another budget.
         distill: settings of the distillation.
         soft_labels: store class probabilities with each image; training on them takes a :class:`SoftLabelPlugin`.
         batch_size: see :class:`MemoryReplayPlugin`.
         batch_size_mem: see :class:`MemoryReplayPlugin`.
 
-    The remaining arguments are ``mem_size``, ``mem_bytes``, ``class_bytes``, ``seed`` and ``normalization`` of
+    Further arguments: ``mem_size``, ``mem_bytes``, ``class_bytes``, ``seed`` and ``normalization`` of
     :class:`MemoryBuffer`.
+
+    >>> DistilledReplayPlugin(mem_size=50).storage_policy.budget.pair
+    ('mem_size', 50)
     """
 
     def __init__(
@@ -85,15 +86,14 @@ class DistilledReplayPlugin(MemoryReplayPlugin):
         batch_size_mem: int | None = None,
         **arguments: Unpack[MemoryArguments],
     ) -> None:
-        budgets = (ipc, arguments.get("mem_size"), arguments.get("mem_bytes"), arguments.get("class_bytes"))
-        if all(budget is None for budget in budgets):
+        if ipc is None and all(arguments.get(key) is None for key in BudgetArguments.__optional_keys__):
             ipc = 10
         buffer = DistilledBuffer(ipc, distill=distill, soft_labels=soft_labels, **arguments)
         super().__init__(buffer, batch_size, batch_size_mem)
 
 
 class ReplayArguments(MemoryArguments, StrategyArguments, total=False):
-    """What :class:`DistilledReplay` takes besides: arguments of the memory and of the strategy."""
+    """Further arguments of :class:`DistilledReplay`, for the memory and for the strategy."""
 
 
 class DistilledReplay(SupervisedTemplate):
@@ -103,23 +103,28 @@ class DistilledReplay(SupervisedTemplate):
         model: the network.
         optimizer: its optimizer.
         criterion: the loss.
-        ipc: images stored per class; None means 10 where no other budget is given.
+        ipc: images per class; None means 10 without another budget.
         distill: settings of the distillation.
         soft_labels: store class probabilities with each image and train on them.
         plugins: further plugins.
 
-    The remaining arguments are ``mem_size``, ``mem_bytes``, ``class_bytes``, ``seed`` and ``normalization`` of
-    :class:`MemoryBuffer`, and those of Avalanche's ``SupervisedTemplate``.
+    Further arguments: ``mem_size``, ``mem_bytes``, ``class_bytes``, ``seed`` and ``normalization`` of
+    :class:`MemoryBuffer`; see also Avalanche's ``SupervisedTemplate``.
 
     Attributes:
         memory: the distilled memory; ``memory.exemplars`` and ``memory.save(path)``.
+
+    >>> model = nn.Linear(4, 2)
+    >>> optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    >>> DistilledReplay(model=model, optimizer=optimizer, criterion=nn.CrossEntropyLoss()).memory.budget.pair
+    ('ipc', 10)
     """
 
     def __init__(
         self,
         *,
         model: nn.Module,
-        optimizer: Optimizer,
+        optimizer: torch.optim.Optimizer,
         criterion: Callable[..., Any],
         ipc: int | None = None,
         distill: DistillConfig | None = None,
@@ -129,9 +134,8 @@ class DistilledReplay(SupervisedTemplate):
     ) -> None:
         of_memory = {key: value for key, value in arguments.items() if key in MemoryArguments.__optional_keys__}
         of_strategy = {key: value for key, value in arguments.items() if key not in of_memory}
-        replay = DistilledReplayPlugin(
-            ipc, distill=distill, soft_labels=soft_labels, **cast(MemoryArguments, of_memory)
-        )
+        memory_arguments = cast(MemoryArguments, of_memory)
+        replay = DistilledReplayPlugin(ipc, distill=distill, soft_labels=soft_labels, **memory_arguments)
         self.memory: MemoryBuffer = replay.storage_policy
         soft = [SoftLabelPlugin(self.memory)] if soft_labels else []
         super().__init__(
@@ -139,5 +143,5 @@ class DistilledReplay(SupervisedTemplate):
             optimizer=optimizer,
             criterion=criterion,
             plugins=[*(plugins or []), replay, *soft],
-            **with_defaults(cast(StrategyArguments, of_strategy)),
+            **{"eval_mb_size": None, **of_strategy},  # as in Avalanche's strategies
         )

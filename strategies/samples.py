@@ -1,8 +1,7 @@
-"""Between Avalanche's data sets and uint8 tensors: what a sample looks like before its transforms, and back.
+"""From Avalanche's data sets to uint8 tensors, and back.
 
-A memory must pass through the same transforms as real data, whatever those expect (PIL images, uint8 or
-float tensors). So images are read before the experience's transform groups, and exemplars are handed out
-in the same form, below the same groups.
+A memory must pass through the same transforms as real data, whatever these expect (PIL images, uint8 or float tensors).
+So images are read before the experience's transform groups. Exemplars get the same form and the same groups.
 """
 
 from collections.abc import Mapping
@@ -29,14 +28,14 @@ Form = Literal["pil", "array", "bytes", "unit", "normalized"]
 
 
 def read_experience(dataset: AvalancheDataset, normalization: Normalization | None) -> tuple[LabelledImages, Form]:
-    """An experience's images before its transforms, as uint8, and the form they came in.
+    """An experience's images before its transforms, as uint8, and the form that they came in.
 
     Forms: ``pil`` images, ``array`` (uint8, H x W [x C]), ``bytes`` (uint8 tensors), ``unit`` (float tensors in
     [0, 1]) and ``normalized`` (float tensors that ``normalization`` brings back to [0, 1]).
 
     Raises:
-        UserError: the images differ in shape, are of another type, or are floats outside [0, 1] that
-            ``normalization`` does not explain.
+        UserError: images of several shapes, of another type, or of floats outside [0, 1] that ``normalization`` does
+            not explain.
     """
     if not len(dataset):
         raise UserError("the experience holds no images.")
@@ -63,7 +62,7 @@ def _from_floats(tensors: Tensor, labels: Tensor, normalization: Normalization |
                 return LabelledImages(space.invert(tensors), labels), form
     raise UserError(
         f"images are floats between {float(tensors.min()):.3g} and {float(tensors.max()):.3g}; give images in "
-        "[0, 1] and normalise in the transform, or name the normalisation they already have "
+        "[0, 1] and normalise in the transform, or name the normalisation that they already have "
         "(normalization=Normalization(mean, std))."
     )
 
@@ -84,7 +83,7 @@ class _Pictures(TensorImages):
 def _exemplars(
     decoded: LabelledImages, form: Form, normalization: Normalization | None, numbered: bool, tensor_labels: bool
 ) -> TensorImages:
-    """A memory's images in the form of the experience's raw samples."""
+    """A memory's images in the form of an experience's raw samples."""
     images, labels, targets = decoded.images, decoded.labels, decoded.labels.tolist()
     if numbered:
         labels = labels + LABEL_RANGE * torch.arange(1, len(labels) + 1)
@@ -110,9 +109,9 @@ def as_avalanche(
 
     Args:
         memory: the exemplars.
-        like: an experience's data set; samples are (x, y) or (x, y, t) as its are.
-        form: how its raw samples look, see :func:`read_experience`.
-        keys: class index and task label of each of the memory's classes; the latter is used where samples carry one.
+        like: an experience's data set. Samples are (x, y) or (x, y, t) like its samples.
+        form: the form of its raw samples, see :func:`read_experience`.
+        keys: class index and task label of each class of the memory. Samples (x, y, t) carry the task label.
         numbered: labels of samples carry the exemplar's number, see :class:`SoftLabelPlugin`.
     """
     part = parts_of(like)[0]

@@ -16,14 +16,18 @@ from .buffers import MemoryBuffer
 
 
 class SoftLabelPlugin(SupervisedPlugin):
-    """Lets memory samples be learned by their stored class probabilities instead of their class.
+    """Trains on the stored class probabilities of memory samples instead of their class.
 
-    Avalanche's mini-batches carry a class index and nothing else, so the memory hides each exemplar's number in it
-    and this plugin takes it out again before the step. Samples without one, and a memory without soft labels, are
-    trained as ever. Hosts that draw exemplars into mini-batches of their own would take the number for a class.
+    Avalanche's mini-batches carry nothing but a class index, so the memory hides each exemplar's number in it. This
+    plugin takes it out again before the step. It changes nothing for other samples, and without soft labels. Hosts that
+    draw exemplars into separate mini-batches would take the number for a class.
 
     Args:
         memory: a buffer that stores soft labels.
+
+    >>> from iid_cl.strategies import DistilledBuffer, MemoryReplayPlugin
+    >>> memory = DistilledBuffer(ipc=10, soft_labels=True)
+    >>> plugins = [MemoryReplayPlugin(memory), SoftLabelPlugin(memory)]
     """
 
     def __init__(self, memory: MemoryBuffer) -> None:
@@ -35,13 +39,14 @@ class SoftLabelPlugin(SupervisedPlugin):
         self._numbers = torch.empty(0, dtype=torch.int64)
 
     def before_training(self, strategy: Any, **kwargs: Any) -> None:
-        """Makes sure that exemplars come in the strategy's own mini-batches and are trained by cross-entropy.
+        """Makes sure that exemplars come in the strategy's mini-batches and are trained by cross-entropy.
 
         Raises:
             UserError: another host has the memory.
         """
-        held = [plugin.storage_policy for plugin in strategy.plugins if isinstance(plugin, ReplayPlugin | GDumbPlugin)]
-        joined = any(policy is self._memory or getattr(policy, "memory", None) is self._memory for policy in held)
+        hosts = [plugin for plugin in strategy.plugins if isinstance(plugin, ReplayPlugin | GDumbPlugin)]
+        policies = [host.storage_policy for host in hosts]
+        joined = any(self._memory in (policy, getattr(policy, "memory", None)) for policy in policies)
         if not joined or isinstance(strategy, SCR):  # which trains on no class scores
             raise UserError(
                 f"SoftLabelPlugin: in this {type(strategy).__name__} the memory does not come with current data in one "
@@ -50,13 +55,13 @@ class SoftLabelPlugin(SupervisedPlugin):
             )
 
     def before_training_iteration(self, strategy: Any, **kwargs: Any) -> None:
-        """Parts class and exemplar number."""
+        """Takes the exemplars' numbers out of the labels."""
         labels: Tensor = strategy.mbatch[1]
         self._numbers = labels // LABEL_RANGE - 1
         strategy.mbatch[1] = labels % LABEL_RANGE
 
     def before_backward(self, strategy: Any, **kwargs: Any) -> None:
-        """Replaces the memory's share of the mean cross-entropy by that of the soft labels."""
+        """Replaces the memory's share of the mean cross-entropy by cross-entropy with the soft labels."""
         rows = (self._numbers >= 0).nonzero().squeeze(1)
         exemplars = self._memory.exemplars
         if not len(rows) or exemplars is None or exemplars.soft_labels is None:
@@ -70,9 +75,9 @@ class SoftLabelPlugin(SupervisedPlugin):
         strategy.loss = strategy.loss + len(rows) / len(self._numbers) * (soft - hard)
 
     def _of_classes(self, exemplars: Exemplars, classes: int) -> Tensor:
-        """Targets (N', classes) over the data's class indices, which several of the memory's may stand for."""
+        """Targets (N', classes) over the data's class indices, which several classes of the memory may share."""
         keys = self._memory.keys
         numbered = exemplars.targets(max([classes - 1, *keys]) + 1)
         labels = torch.tensor([keys[number][0] if number in keys else number for number in range(numbered.shape[1])])
-        used = numbered.any(0)  # others may stand for classes that the network has no output for yet
+        used = numbered.any(0)  # the network may have no output yet for other classes
         return torch.zeros(len(numbered), classes).index_add_(1, labels[used], numbered[:, used])

@@ -1,21 +1,14 @@
-"""A memory's data set as some of Avalanche's plugins want it besides ``buffer``: by class, and with task labels.
+"""A memory's data set as some of Avalanche's plugins need it besides ``buffer``: by class, and with task labels.
 
-Those plugins draw exemplars with a loader of their own and unpack ``x, y, t``, whatever the experience's samples look
-like. Those that join exemplars with current data in one mini-batch need the experience's own form, which is ``buffer``.
+These plugins draw exemplars with a separate loader and unpack ``x, y, t``, whatever form the experience's samples have.
+Plugins that join exemplars and current data in a mini-batch need the form of the experience, which ``buffer`` has.
 """
 
-from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any
 
 from avalanche.benchmarks.utils import AvalancheDataset, _taskaware_classification_subset
 from avalanche.training.storage_policy import ExemplarsBuffer
-
-
-@dataclass(frozen=True)
-class ClassGroup:
-    """The exemplars of one class, (x, y, t), where Avalanche looks for a buffer of their own."""
-
-    buffer: AvalancheDataset
 
 
 class ClassGroups:
@@ -24,17 +17,17 @@ class ClassGroups:
     buffer: Any
 
     @property
-    def buffer_groups(self) -> dict[int, ClassGroup]:
-        """Exemplars by class index, in ascending order."""
+    def buffer_groups(self) -> dict[int, SimpleNamespace]:
+        """The exemplars (x, y, t) of each class index, in ascending order; Avalanche looks for them in ``buffer``."""
         rows: dict[int, list[int]] = {}
         if len(self.buffer):  # an empty data set of Avalanche's has no targets
             for row, label in enumerate(self.buffer.targets):
                 rows.setdefault(int(label), []).append(row)
-        return {label: ClassGroup(_task_labelled(self.buffer, rows[label])) for label in sorted(rows)}
+        return {label: SimpleNamespace(buffer=_task_labelled(self.buffer, rows[label])) for label in sorted(rows)}
 
     @property
     def buffer_datasets(self) -> list[AvalancheDataset]:
-        """The same without the class indices."""
+        """The data sets of ``buffer_groups``."""
         return [group.buffer for group in self.buffer_groups.values()]
 
 
@@ -45,6 +38,10 @@ class TaskLabelled(ExemplarsBuffer):
 
     Args:
         memory: a buffer of any method.
+
+    >>> from iid_cl.strategies import RandomBuffer
+    >>> TaskLabelled(RandomBuffer(mem_size=50)).max_size
+    50
     """
 
     def __init__(self, memory: ExemplarsBuffer) -> None:
@@ -52,7 +49,7 @@ class TaskLabelled(ExemplarsBuffer):
 
     @property
     def max_size(self) -> int:
-        """That of the memory."""
+        """Maximum number of exemplars of the memory."""
         return int(self.memory.max_size)
 
     @property
@@ -62,15 +59,12 @@ class TaskLabelled(ExemplarsBuffer):
         return _task_labelled(exemplars, range(len(exemplars))) if len(exemplars) else exemplars
 
     def update(self, strategy: Any, **kwargs: Any) -> None:
-        """Updates the memory."""
         self.memory.update(strategy, **kwargs)
 
     def post_adapt(self, agent_state: Any, exp: Any) -> None:
-        """Updates the memory."""
         self.memory.post_adapt(agent_state, exp)
 
     def resize(self, strategy: Any, new_size: int) -> None:
-        """Resizes the memory."""
         self.memory.resize(strategy, new_size)
 
 

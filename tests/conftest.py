@@ -40,7 +40,7 @@ def _own_data_root(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest
 
 @pytest.fixture
 def brief_trials(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The networks that ``auto`` judges by take 2 updates in place of 300, for tests where any choice will do."""
+    """The networks that ``auto`` judges memories by take 2 updates in place of 300: for where any choice will do."""
     monkeypatch.setattr("iid_cl.methods.judging.UPDATES", 2)
 
 

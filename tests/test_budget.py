@@ -81,8 +81,8 @@ def test_a_budget_without_room_for_an_image_of_each_class_says_how_much_has(budg
 @pytest.mark.parametrize(
     ("keys", "shown"),
     [
-        ({}, "not none of them"),
-        ({"ipc": 3, "mem_bytes": 5}, "not ipc: 3, mem_bytes: 5"),
+        ({}, "class_bytes; set are none"),
+        ({"ipc": 3, "mem_bytes": 5}, "set are ipc: 3, mem_bytes: 5"),
         ({"ipc": 0}, "^ipc: 0 is not a memory"),
         ({"class_bytes": -2}, "^class_bytes: -2 is not a memory"),
     ],

@@ -55,10 +55,10 @@ def test_what_is_no_text_file_is_refused(tmp_path):
         read_text(tmp_path / "x")
     os.mkfifo(tmp_path / "pipe")
     for path in (tmp_path / "pipe", tmp_path):
-        with pytest.raises(ValueError, match="no regular file"):
+        with pytest.raises(ValueError, match="not a regular file"):
             read_text(path)
     (tmp_path / "link").symlink_to("/dev/zero")
-    with pytest.raises(ValueError, match="no regular file"):
+    with pytest.raises(ValueError, match="not a regular file"):
         read_text(tmp_path / "link")
     with pytest.raises(FileNotFoundError):
         read_text(tmp_path / "nothing")

@@ -1,4 +1,4 @@
-"""The typed configuration. Imports neither torch nor Avalanche, so commands that only look at one answer at once."""
+"""The typed configuration. Imports neither torch nor Avalanche, so that commands without training start fast."""
 
 from iid_cl.config.distill import DistillConfig, EmbedderConfig, NetworkConfig
 from iid_cl.config.experiment import (

@@ -1,7 +1,7 @@
-"""The named data sets: the one table that configuration, loading, `doctor` and `check` are made from.
+"""The named data sets: the one table behind configuration, loading, `doctor` and `check`.
 
-Imports neither torch nor torchvision. A data set of torchvision's takes an entry and nothing else; any other takes an
-entry that names its loader.
+Imports neither torch nor torchvision. A torchvision data set takes one entry. Any other data set takes an entry that
+names its loader.
 """
 
 from dataclasses import dataclass
@@ -16,14 +16,14 @@ class DatasetInfo:
     """A data set.
 
     Attributes:
-        name: its name in configurations and on the command line.
+        name: name in configurations and on the command line.
         loader: ``module:function``, called with the data root, the `stream` section and this entry; it returns an
             :class:`iid_cl.data.images.ImageDataset`.
-        files: what has to be below the data root.
+        files: paths that must exist below the data root.
         how: how the files get there.
-        layout: what the files are called in messages.
-        source: the class in ``torchvision.datasets``.
-        split: whether that class takes ``split="train"`` in place of ``train=True``.
+        layout: name of the files in messages.
+        source: name of the class in ``torchvision.datasets``.
+        split: whether that class takes ``split="train"`` and not ``train=True``.
         mean: mean of each channel, in [0, 1].
         std: standard deviation of each channel.
         flips: whether a mirrored image still shows its class; a mirrored digit does not.
@@ -46,7 +46,7 @@ class DatasetInfo:
 _IDX = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
 _BATCHES = (*(f"data_batch_{i}" for i in range(1, 6)), "test_batch", "batches.meta")
 
-# Normalisations are those that the dataset-distillation literature uses (DC, DM, IID).
+# The normalisations of the dataset-distillation literature (DC, DM, IID)
 _TABLE = (
     DatasetInfo(
         "digits",

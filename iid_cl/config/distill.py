@@ -13,7 +13,7 @@ Augmentation = Literal["color", "crop", "cutout", "flip", "scale", "rotate"]
 
 
 class NetworkConfig(Section):
-    """A network. Width, depth, activation and pooling belong to the ConvNet; an MLP and LeNet have no norm."""
+    """A network. Width and depth belong to the ConvNet; an MLP and LeNet have no norm."""
 
     name: NetworkName = Field(default="convnet", description="Architecture.")
     width: Annotated[int, Field(ge=1, le=2048)] = Field(default=128, description="Channels of each ConvNet block.")
@@ -23,10 +23,6 @@ class NetworkConfig(Section):
         "left, as published (3 for 28 or 32 pixels, 4 for 64, 1 for 8).",
     )
     norm: Literal["instance", "group", "batch", "none"] = Field(default="instance", description="Normalisation.")
-    activation: Literal["relu", "leaky_relu", "sigmoid"] = Field(
-        default="relu", description="The ConvNet's activation."
-    )
-    pooling: Literal["avg", "max"] = Field(default="avg", description="The ConvNet's 2x2 pooling.")
 
     @model_validator(mode="after")
     def _own_keys(self) -> "NetworkConfig":
@@ -65,9 +61,8 @@ class CentralizationConfig(Section):
     form: Literal["quadratic", "exponential"] = Field(
         default="quadratic",
         description="With d the squared distance to the class mean: quadratic, the sum of d; exponential, the sum "
-        "of max(0, exp(alpha d) - beta), which leaves images alone that are close enough.",
+        "of max(0, exp(d) - beta), which leaves images alone that are close enough.",
     )
-    alpha: Rate = Field(default=1.0, description="alpha of the exponential form.")
     beta: Annotated[float, Field(ge=1.0, allow_inf_nan=False), BeforeValidator(read_exponent)] = Field(
         default=2.0, description="beta of the exponential form, 1 or more."
     )
@@ -89,8 +84,6 @@ class CovarianceConfig(Section):
 class QueueConfig(Section):
     """The queue of embedders trained on the fly (IDM)."""
 
-    size: Few = Field(default=100, description="Networks it holds; the oldest leaves when it is full.")
-    every: Positive = Field(default=30, description="Iterations between two fresh networks.")
     networks: Few = Field(default=2, description="Networks trained in each iteration.")
     steps: Positive = Field(default=10, description="SGD steps of each of them.")
     batch_size: Batch = Field(default=256, description="Real images per such step.")
@@ -99,26 +92,6 @@ class QueueConfig(Section):
         description="Weight of the class-aware cross-entropy, times the network's training accuracy (in [0, 1]; in "
         "percent with the published scale, where 0.5 was published).",
     )
-
-
-class CharacteristicConfig(Section):
-    """Matching of characteristic functions (NCFM)."""
-
-    frequencies: Batch = Field(default=1024, description="Frequencies drawn in each iteration.")
-    amplitude: Annotated[float, Field(ge=0.0, le=1.0)] = Field(
-        default=0.5, description="Share of the amplitude in the loss; the phase has the rest."
-    )
-
-
-class EarlyStoppingConfig(Section):
-    """When to stop before the last iteration."""
-
-    patience: Positive | None = Field(
-        default=None,
-        description="Checks in a row without a better matching loss on a tenth of each class's images, which is held "
-        "out for this, before the distillation stops; null: never.",
-    )
-    every: Positive = Field(default=25, description="Iterations between two checks.")
 
 
 class DistillConfig(Section):
@@ -130,24 +103,11 @@ class DistillConfig(Section):
         description="A stored image holds a grid of partition x partition smaller ones; "
         f"null: {partitions_in_words()}.",
     )
-    embedders: Literal["fresh", "queue"] | None = Field(
-        default=None,
-        description="fresh: a randomly initialised network in each iteration; queue: one of a queue of networks "
-        "trained on the fly; null: fresh with dm, else queue.",
-    )
     iterations: Annotated[int, Field(ge=0, le=10**9)] = Field(
         default=1000, description="Steps on the synthetic images; 0 stores the real images they start from."
     )
     real_batch: Annotated[int, Field(ge=2, le=2**16)] = Field(
-        default=128, description="Real images per class and draw (published: 256)."
-    )
-    sampling: Literal["uniform", "representative"] = Field(
-        default="uniform",
-        description="Real batches: uniform, or representative, one image from each of `real_batch` equal groups of "
-        "similar images.",
-    )
-    steps_per_draw: Positive = Field(
-        default=1, description="Iterations that share one draw of embedder, real batch and augmentation."
+        default=128, description="Real images per class and iteration (published: 256)."
     )
     lr: Rate = Field(default=0.05, description="Learning rate of SGD on the images, in the unit of `scale`.")
     lr_schedule: Literal["cosine", "constant"] = Field(
@@ -160,9 +120,6 @@ class DistillConfig(Section):
     augment: list[Augmentation] | None = Field(
         default=None,
         description="Siamese augmentations, one drawn per class and iteration; null takes the data set's.",
-    )
-    early_stopping: EarlyStoppingConfig = Field(
-        default_factory=lambda: EarlyStoppingConfig(), description="Early stopping; best with a constant rate."
     )
     precision: Literal["auto", "float32", "bfloat16"] = Field(
         default="auto",
@@ -181,9 +138,8 @@ class DistillConfig(Section):
         "data sets. published: plain sums, whose settings (lr 1, cc 0.05, cm 0.01) are tied to the paper's networks.",
     )
     embedder: EmbedderConfig = Field(default_factory=lambda: EmbedderConfig(), description="Embedding network.")
-    queue: QueueConfig = Field(default_factory=lambda: QueueConfig(), description="The queue of embedders.")
-    characteristic: CharacteristicConfig = Field(
-        default_factory=lambda: CharacteristicConfig(), description="Characteristic functions."
+    queue: QueueConfig = Field(
+        default_factory=lambda: QueueConfig(), description="The queue of embedders, with idm and ncfm."
     )
     cc: CentralizationConfig = Field(
         default_factory=lambda: CentralizationConfig(), description="Class centralization."
@@ -197,5 +153,5 @@ class DistillConfig(Section):
 
     @property
     def embedder_source(self) -> Literal["fresh", "queue"]:
-        """Where embedders come from, in force."""
-        return self.embedders if self.embedders is not None else OBJECTIVE_INFO[self.objective].embedders
+        """Where embedders come from: drawn afresh, or from a queue that is trained on the fly."""
+        return OBJECTIVE_INFO[self.objective].embedders

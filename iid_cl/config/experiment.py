@@ -1,7 +1,4 @@
-"""The typed configuration: every key once, with its default, unit and meaning.
-
-Imports neither torch nor Avalanche, so that commands which only look at a configuration answer at once.
-"""
+"""The typed configuration: every key once, with its default, unit and meaning."""
 
 from typing import Annotated, Any, Literal
 
@@ -16,55 +13,66 @@ from iid_cl.config.methods import METHODS, MethodName, described, owners
 MOST_CELLS = 5000  # of a comparison
 
 
+def _methods(key: str) -> str:
+    """The methods that use a key of the `memory` section, as the end of its description."""
+    return f"Methods: {', '.join(owners(key))}."
+
+
 class StreamConfig(Section):
-    """Which data arrives in which order."""
+    """Which data arrives, and in which order.
+
+    >>> StreamConfig(dataset="mnist", classes=[[0, 1], [2, 3]], train_limit=100).train_limit
+    100
+    """
 
     dataset: DatasetName = Field(default="digits", description="Name of the data set.")
-    experiences: Positive = Field(default=5, description="Number of experiences the classes are split into.")
+    experiences: Positive = Field(default=5, description="Number of experiences that the classes are split into.")
     classes: list[list[int]] | None = Field(
-        default=None, description="Explicit lists of class indices, one per experience; overrides `experiences`."
+        default=None, description="Class indices of each experience; overrides `experiences`."
     )
-    order_seed: Seed | None = Field(default=None, description="Seed of the class order; null follows the run's `seed`.")
-    first_classes: Positive | None = Field(
-        default=None, description="Use only the data set's first so many classes; null uses all."
-    )
+    order_seed: Seed | None = Field(default=None, description="Seed of the class order; null takes the run's `seed`.")
+    first_classes: Positive | None = Field(default=None, description="Use only the first N classes; null uses all.")
     train_limit: Positive | None = Field(
-        default=None, description="At most so many training images per class, for quick trials; null uses all."
+        default=None, description="Maximum number of training images per class, for quick trials; null uses all."
     )
     test_limit: Positive | None = Field(
-        default=None, description="At most so many images per class to evaluate on, for quick trials; null uses all."
+        default=None, description="Maximum number of evaluation images per class, for quick trials; null uses all."
     )
     image_size: Annotated[int, Field(ge=1, le=4096)] | None = Field(
-        default=None, description="Side in pixels that image files are resized to; null keeps their own size."
+        default=None, description="Side in pixels that image files are resized to; null keeps their size."
     )
     validation: Fraction = Field(
         default=0.0,
-        description="Fraction of each class's training images held out and evaluated on instead of the "
-        "test set; use it whenever something is chosen.",
+        description="Fraction of each class's training images to hold out and evaluate on, in place of the test set. "
+        "Use it whenever you choose something by accuracy.",
     )
 
 
 class TrainConfig(Section):
-    """How the continual learner trains."""
+    """How the continual learner trains.
+
+    >>> TrainConfig(mode="memory_only", networks=5).memory_epochs
+    300
+    """
 
     mode: Literal["replay", "memory_only"] = Field(
         default="replay",
-        description="replay: one network trains on, each mini-batch joins current data and memory; "
-        "memory_only: after each experience a fresh network is trained on the memory alone.",
+        description="replay: one network learns all experiences; each mini-batch joins current data and memory. "
+        "memory_only: after each experience a new network is trained on the memory alone.",
     )
     epochs: Positive = Field(default=10, description="Passes over each experience's real data.")
     memory_epochs: Positive = Field(
-        default=300, description="Passes over the memory after each experience, in memory_only mode."
+        default=300, description="Passes over the memory per experience, in memory_only mode."
     )
     networks: Few = Field(
         default=1,
-        description="Networks trained on each experience's memory in memory_only mode, each from weights of its own; "
-        "accuracies are their mean.",
+        description="Number of networks trained on each experience's memory in memory_only mode, with independent "
+        "initial weights; accuracies are their mean.",
     )
     memory_updates: Positive | None = Field(
         default=None,
-        description="Updates after each experience in memory_only mode, whatever the memory's size; null: "
-        "`memory_epochs` passes. `iid-cl compare` sets it alike for all memories of a budget.",
+        description="Updates after each experience in memory_only mode, whatever the size of the memory; null: "
+        "`memory_epochs` passes. `iid-cl compare` sets one number for all memories of a budget.",
     )
     batch_size: Batch = Field(default=64, description="Images of the current data per mini-batch.")
     memory_batch_size: Batch | None = Field(
@@ -73,69 +81,72 @@ class TrainConfig(Section):
     lr: Rate = Field(default=0.01, description="Learning rate of SGD.")
     momentum: Fraction = Field(default=0.9, description="Momentum of SGD.")
     weight_decay: Weight = Field(default=5e-4, description="Weight decay of SGD.")
-    lr_drop: bool = Field(
-        default=True, description="Multiply the learning rate by 0.1 after half of each experience's epochs."
-    )
-    augment: bool = Field(
-        default=True, description="Augment training images, real ones and memory alike, one transformation per image."
-    )
+    lr_drop: bool = Field(default=True, description="Multiply `lr` by 0.1 after half of each experience's epochs.")
+    augment: bool = Field(default=True, description="Augment each real and stored image by one random transformation.")
 
     @model_validator(mode="after")
     def _networks_share_a_memory(self) -> "TrainConfig":
-        """In replay the memory is made between trainings of one network."""
+        """In replay mode each memory depends on the network trained before it, so there is one network."""
         if self.networks > 1 and self.mode != "memory_only":
             raise ValueError(f"networks: {self.networks} means nothing to {self.mode!r}; leave it out")
         return self
 
 
 class MemoryConfig(Section):
-    """What is kept of past classes. Budgets exclude each other; the bytes of images count their labels."""
+    """What is kept of past classes. At most one budget is set; the bytes of images include their labels.
 
-    method: MethodName = Field(default="auto", description=f"What is kept. {described()}.")
+    >>> MemoryConfig(method="herding", mem_bytes=50_000).budget.pair
+    ('mem_bytes', 50000)
+    >>> MemoryConfig().budget.pair
+    ('ipc', 10)
+    """
+
+    method: MethodName = Field(default="auto", description=f"What is kept: {described()}.")
     ipc: Annotated[int, Field(ge=1, le=10**6)] | None = Field(
         default=None,
-        description="Budget: the bytes of so many full-size images per class. null: 10 where no other budget is given.",
+        description="Budget: the bytes of this many full-size images per class; null: 10, if no other budget is set.",
     )
     mem_size: Positive | None = Field(
-        default=None, description="Budget: the bytes of so many full-size images in total; older classes shrink."
+        default=None, description="Budget: the bytes of this many full-size images in total; older classes shrink."
     )
     mem_bytes: Bytes | None = Field(default=None, description="Budget: bytes in total; older classes shrink.")
     class_bytes: Bytes | None = Field(default=None, description="Budget: bytes per class.")
     soft_labels: bool = Field(
         default=False,
-        description="Store class probabilities with each image of a distilled or hybrid memory, averaged over the "
-        "networks that `distill.cc` describes; budgets in bytes charge them, and so does JPEG.",
+        description="Store class probabilities with each image, averaged over the networks of `distill.cc`. They count "
+        f"towards budgets in bytes, and always with `jpeg`. {_methods('soft_labels')}",
     )
     share: Annotated[float, Field(ge=0.0, le=1.0)] = Field(
-        default=0.5, description="Share of distilled images in a hybrid memory; the others are herded."
+        default=0.5, description=f"Share of synthetic images; the rest are herded real ones. {_methods('share')}"
     )
     downscale: Annotated[int, Field(ge=1, le=16)] = Field(
-        default=1, description="Store real images at 1 / downscale of their side; more of them fit."
+        default=1,
+        description=f"Store images at 1 / downscale of their side, so that more fit. {_methods('downscale')}",
     )
     jpeg: Annotated[int, Field(ge=1, le=95)] | None = Field(
         default=None,
-        description="Store images as JPEG of this quality; more of them fit. Distilled ones are stored at full size "
-        "(`distill.partition` 1).",
+        description="Store images as JPEG of this quality, so that more fit. Synthetic images need "
+        f"`distill.partition: 1`. {_methods('jpeg')}",
     )
     shrink: Literal["cut", "redistil"] = Field(
         default="redistil",
-        description="Where a fixed total shrinks older distilled classes: cut keeps the first images; redistil "
-        "condenses fewer out of all of them, which takes longer and keeps more. Images with soft labels, and memories "
-        "that hold real images, are cut in any case.",
+        description="How older classes shrink under a fixed total. cut: the first images stay. redistil: fewer images "
+        "are distilled from all stored ones, which takes longer and keeps more. Memories with soft labels or real "
+        f"images are always cut. {_methods('shrink')}",
     )
 
     @model_validator(mode="after")
     def _own_keys(self) -> "MemoryConfig":
-        """A key that the method would ignore is a mistake, and so are two budgets."""
+        """Refuses a key that the method would ignore, and two budgets."""
         budgets = [key for key in KEYS if getattr(self, key) is not None]
         if len(budgets) > 1:
             raise ValueError(f"{budgets[1]}: {getattr(self, budgets[1])} contradicts {budgets[0]}; set one to null")
         for key in (key for key in type(self).model_fields if owners(key)):
             value = getattr(self, key)
             if value != type(self).model_fields[key].default and self.method not in owners(key):
-                shown = str(value).lower() if isinstance(value, bool) else value
+                text = str(value).lower() if isinstance(value, bool) else value
                 way_out = f"leave it out, or set method to {' or '.join(owners(key))}"
-                raise ValueError(f"{key}: {shown} means nothing to {self.method!r}; {way_out}")
+                raise ValueError(f"{key}: {text} means nothing to {self.method!r}; {way_out}")
         if self.jpeg is not None and self.downscale > 1:
             raise ValueError(f"jpeg: {self.jpeg} contradicts downscale: {self.downscale}; leave one out")
         return self
@@ -143,9 +154,8 @@ class MemoryConfig(Section):
     @property
     def budget(self) -> Budget:
         """The budget in force."""
-        none = self.mem_size is None and self.mem_bytes is None and self.class_bytes is None
-        ipc = 10 if self.ipc is None and none else self.ipc
-        return Budget(ipc=ipc, mem_size=self.mem_size, mem_bytes=self.mem_bytes, class_bytes=self.class_bytes)
+        amounts = {key: getattr(self, key) for key in KEYS if getattr(self, key) is not None}
+        return Budget(**(amounts or {"ipc": 10}))
 
 
 class EvaluateConfig(Section):
@@ -154,9 +164,6 @@ class EvaluateConfig(Section):
     network: NetworkConfig = Field(default_factory=lambda: NetworkConfig(), description="Network trained.")
     epochs: Positive = Field(default=1000, description="Epochs on the memory.")
     batch_size: Batch = Field(default=256, description="Images per mini-batch.")
-    lr: Rate = Field(default=0.01, description="Learning rate of SGD, x0.1 half way.")
-    momentum: Fraction = Field(default=0.9, description="Momentum of SGD.")
-    weight_decay: Weight = Field(default=5e-4, description="Weight decay of SGD.")
     networks: Few = Field(default=5, description="Number of networks trained, each from its own seed.")
     precision: Literal["auto", "float32", "bfloat16"] = Field(
         default="auto",
@@ -173,65 +180,67 @@ class EvaluateConfig(Section):
 
 
 class CheckpointConfig(Section):
-    """How a run keeps what it has done, to go on after an interruption. It is always saved after an experience, too."""
+    """How often a run saves its progress, to resume after an interruption. It also saves after each experience."""
 
     every: Annotated[float, Field(ge=0.0, allow_inf_nan=False)] = Field(
         default=30.0,
-        description="Seconds from one save to the next inside training and distillation; more where saving would take "
-        "over 2 % of the time.",
+        description="Seconds between two saves during training and distillation; longer if saving would take more than "
+        "2 % of the time.",
     )
 
 
 class CompareMethod(Section):
-    """A method of a comparison that the shipped table does not name."""
+    """A method that the user defines for a comparison."""
 
-    name: Name = Field(description="What tables and files call it.")
-    set: dict[str, Any] = Field(description="Dotted keys and values, as with --set.")
+    name: Name = Field(description="Name in tables and files.")
+    set: dict[str, Any] = Field(description="Dotted keys and their values, as with --set.")
 
 
 class CompareBudgets(Section):
-    """Budgets of a comparison; one key only, null for all: the memory's own."""
+    """Budgets of a comparison, under one key only; without any, the `memory` section's budget."""
 
-    ipc: list[Positive] | None = Field(
-        default=None, description="Full-size images per class.", min_length=1, max_length=100
-    )
+    ipc: list[Positive] | None = Field(default=None, description="Images per class.", min_length=1, max_length=100)
     mem_size: list[Positive] | None = Field(default=None, description="Images in total.", min_length=1, max_length=100)
     mem_bytes: list[Bytes] | None = Field(default=None, description="Bytes in total.", min_length=1, max_length=100)
     class_bytes: list[Bytes] | None = Field(default=None, description="Bytes per class.", min_length=1, max_length=100)
 
     @model_validator(mode="after")
     def _one_kind(self) -> "CompareBudgets":
-        """Budgets of two kinds have no common axis."""
-        given = [key for key in type(self).model_fields if getattr(self, key) is not None]
-        if len(given) > 1:
-            raise ValueError(f"budgets of one kind only, not of {' and '.join(given)}")
+        """Refuses budgets of two kinds, which have no common axis."""
+        keys = [key for key in type(self).model_fields if getattr(self, key) is not None]
+        if len(keys) > 1:
+            raise ValueError(f"budgets of one kind only, not of {' and '.join(keys)}")
         return self
 
 
 class CompareConfig(Section):
-    """What `iid-cl compare` runs."""
+    """What `iid-cl compare` runs.
+
+    >>> CompareConfig(methods=["herding", "distilled"], budgets={"ipc": [1, 10]}, seeds=5).budgets.ipc
+    [1, 10]
+    """
 
     methods: list[str | CompareMethod] = Field(
         default=["none", "random", "herding", "distilled"],
-        description="Methods of `memory.method`, variants of them (random_half, herding_half, random_jpeg, "
-        "herding_jpeg, distilled_half, distilled_jpeg), or your own: a `name` and dotted keys to `set`.",
+        description="Methods: names of `memory.method`, variants (random_half, herding_half, random_jpeg, "
+        "herding_jpeg, distilled_half, distilled_jpeg), or your own methods, each with a `name` and keys to `set`.",
         min_length=1,
         max_length=100,
     )
     modes: list[Literal["replay", "memory_only"]] | None = Field(
-        default=None, description="Modes of training; null: `train.mode`.", min_length=1, max_length=2
+        default=None, description="Modes of training; null takes `train.mode`.", min_length=1, max_length=2
     )
     budgets: CompareBudgets = Field(default_factory=lambda: CompareBudgets(), description="Budgets.")
     seeds: Few = Field(default=3, description="Number of seeds, counted up from `seed`.")
     baseline: str | None = Field(
         default=None,
-        description="Method that the others are compared with, seed by seed; null: herding if it is among them, "
-        "else the first one with a memory.",
+        description="Method that all other methods are compared with, seed by seed; null: herding if it is compared, "
+        "else the first method with a memory.",
     )
 
     @model_validator(mode="after")
     def _not_too_many(self) -> "CompareConfig":
-        """Each cell is a run; so many would never end."""
+        """Refuses comparisons that would never end: each cell is a run."""
         budgets = max(len(getattr(self.budgets, key) or [None]) for key in CompareBudgets.model_fields)
         cells = len(self.methods) * len(self.modes or [None]) * budgets * self.seeds
         if cells > MOST_CELLS:
@@ -240,7 +249,11 @@ class CompareConfig(Section):
 
 
 class Config(Section):
-    """A whole experiment."""
+    """A whole experiment. :func:`iid_cl.config.reading.load_config` reads one from a YAML file.
+
+    >>> Config(memory=MemoryConfig(method="herding", ipc=5), seed=1).memory.budget.pair
+    ('ipc', 5)
+    """
 
     name: Name = Field(default="run", description="Name of the experiment.")
     stream: StreamConfig = Field(default_factory=lambda: StreamConfig(), description="The data stream.")
@@ -248,48 +261,42 @@ class Config(Section):
     train: TrainConfig = Field(default_factory=lambda: TrainConfig(), description="The learner's training.")
     memory: MemoryConfig = Field(default_factory=lambda: MemoryConfig(), description="The memory.")
     distill: DistillConfig = Field(default_factory=lambda: DistillConfig(), description="The distillation.")
-    evaluate: EvaluateConfig = Field(
-        default_factory=lambda: EvaluateConfig(), description="The judgement of a memory file."
-    )
+    evaluate: EvaluateConfig = Field(default_factory=lambda: EvaluateConfig(), description="Judging a memory file.")
     baselines: list[MethodName] = Field(
         default_factory=list,
-        description="Methods that `iid-cl run` trains beside the memory's, with the same seed and bytes.",
+        description="Further methods that `iid-cl run` trains and compares, with the same seed and bytes.",
     )
     loggers: list[Literal["tensorboard", "csv", "wandb"]] = Field(
         default_factory=list,
-        description="Avalanche's loggers of `iid-cl run`, in the run directory: tensorboard, csv, and wandb (Weights & "
-        "Biases), the only one that sends anything anywhere, and not with WANDB_MODE=offline.",
+        description="Avalanche loggers that `iid-cl run` writes into the run directory. Only wandb (Weights & Biases) "
+        "sends data to a server; with WANDB_MODE=offline it does not.",
     )
     compare: CompareConfig = Field(default_factory=lambda: CompareConfig(), description="The comparison.")
-    checkpoint: CheckpointConfig = Field(
-        default_factory=lambda: CheckpointConfig(), description="How `iid-cl run` keeps what it has done."
-    )
+    checkpoint: CheckpointConfig = Field(default_factory=lambda: CheckpointConfig(), description="Saving of progress.")
     device: str = Field(
         default="auto", description="auto, cpu, cuda or cuda:N.", pattern=r"^(auto|cpu|cuda(:[0-9]{1,3})?)$"
     )
     seed: Seed = Field(default=0, description="Seed of every random draw.")
     deterministic: bool = Field(
         default=False,
-        description="On a GPU, use algorithms that repeat where PyTorch has them, and say where it has none; they tend "
-        "to be slower. A CPU repeats in any case.",
+        description="On a GPU, use PyTorch's deterministic algorithms, which tend to be slower, and warn if there is "
+        "none. Runs on a CPU always repeat.",
     )
 
     @model_validator(mode="after")
     def _explicit_classes(self) -> "Config":
-        """Explicit classes: no experience empty, no class twice."""
+        """Refuses empty experiences and repeated classes."""
         groups = self.stream.classes
-        if groups is not None:
-            flat = [c for group in groups for c in group]
-            if not all(groups) or not flat or len(set(flat)) < len(flat) or min(flat) < 0:
-                raise ValueError(
-                    f"stream.classes: {groups} must be non-empty lists of distinct class indices, "
-                    "each index from 0 and in one list only"
-                )
+        flat = [label for group in groups or [] for label in group]
+        if groups is not None and (not all(groups) or not flat or len(set(flat)) < len(flat) or min(flat) < 0):
+            raise ValueError(
+                f"stream.classes: {groups} must be non-empty lists of distinct class indices, each 0 or more"
+            )
         return self
 
     @model_validator(mode="after")
     def _whole_images_as_jpeg(self) -> "Config":
-        """JPEG stores distilled images at full size."""
+        """Refuses JPEG with a partition: JPEG stores synthetic images at full size."""
         factor = self.distill.factor
         methods = [METHODS[name] for name in (self.memory.method, *self.baselines)]
         distils = any(info.distils and "jpeg" in info.keys for info in methods)

@@ -1,4 +1,4 @@
-"""Spelling out a comparison: which cells it has, and the whole configuration of each."""
+"""The cells of a comparison, and the whole configuration of each."""
 
 import difflib
 import hashlib
@@ -26,7 +26,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
 
 @dataclass(frozen=True)
 class Cell:
-    """One run of a comparison. ``mode`` and ``budget`` are None for the bounds."""
+    """A run of a comparison. ``mode`` and ``budget`` are None for the bounds."""
 
     label: str
     mode: str | None
@@ -36,95 +36,97 @@ class Cell:
 
     @property
     def name(self) -> str:
-        """A file name of its own."""
+        """Stem of the cell's files."""
         return cell_name(self.label, self.mode, self.budget, self.seed)
 
     @property
     def digest(self) -> str:
-        """Of all settings that the outcome depends on."""
+        """Digest of all settings that affect the outcome."""
         values = self.config.model_dump(mode="json", exclude={"name", "compare", "baselines", "evaluate", "loggers"})
         return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 
 def cell_name(label: str, mode: str | None, budget: Budget | None, seed: int) -> str:
-    """Stem of the files of a cell."""
+    """Stem of a cell's files."""
     parts = [label, mode, None if budget is None else f"{budget.key}{budget.amount}"]
     return "-".join([*(part for part in parts if part is not None), f"seed{seed}"])
 
 
 def cells(config: Config, shape: Sequence[int], classes: int) -> list[Cell]:
-    """All cells, all methods of a seed before the next seed's.
+    """All cells, seed by seed.
 
-    In memory-only mode all memories of a budget train for the same number of updates: where ``train.memory_updates``
-    is null, for those of ``train.memory_epochs`` passes over all classes' full-size images.
+    In memory-only mode all memories of a budget train for the same number of updates. If ``train.memory_updates`` is
+    null, that is the number of ``train.memory_epochs`` passes over the budget's full-size images of all classes.
 
     Args:
-        config: the base configuration and its ``compare`` section.
+        config: the base configuration with its ``compare`` section.
         shape: (channels, height, width) of an image.
         classes: number of classes of the whole stream.
 
     Raises:
-        UserError: an unknown method, two of one name, a method that sets what all must share, or a value that the
+        UserError: an unknown method, two methods of one name, a method that sets a shared key, or a value that the
             configuration refuses.
     """
     methods = _methods(config)
     modes = config.compare.modes if config.compare.modes is not None else [config.train.mode]
-    found: dict[str, Cell] = {}
+    by_name: dict[str, Cell] = {}
     for offset in range(config.compare.seeds):
         seed = config.seed + offset
         for label, overrides in methods.items():
             for mode in dict.fromkeys(modes):
                 for budget in _budgets(config):
                     cell = _cell(config, label, overrides, mode, budget, seed, budget.images(classes, prod(shape)))
-                    found.setdefault(cell.name, cell)  # a bound comes once
-    return list(found.values())
+                    by_name.setdefault(cell.name, cell)  # a bound appears once
+    return list(by_name.values())
 
 
 def baseline_of(config: Config, grid: Iterable[Cell]) -> str | None:
-    """The method the others are compared with; None without memories.
+    """The method that all other memories are compared with; None if there is no memory.
 
     Raises:
-        UserError: the configured one has no memory, or is not among the methods.
+        UserError: the configured method has no memory, or is not compared.
     """
     memories = list(dict.fromkeys(cell.label for cell in grid if cell.budget is not None))
     wanted = config.compare.baseline
     if wanted is not None and wanted not in memories:
         raise UserError(
-            f"compare.baseline: {wanted!r} is none of the memories compared ({', '.join(memories) or 'there are none'})"
-            "; choose one of them."
+            f"compare.baseline: {wanted!r} is not among the memories compared ({', '.join(memories) or 'none'}); "
+            "choose one of them."
         )
     return wanted if wanted is not None else "herding" if "herding" in memories else next(iter(memories), None)
 
 
 def _budgets(config: Config) -> list[Budget]:
-    budgets = config.compare.budgets.model_dump(exclude_none=True)
-    found = [Budget(**{key: value}) for key, values in budgets.items() for value in dict.fromkeys(values)]
-    return found or [config.memory.budget]
+    by_key = config.compare.budgets.model_dump(exclude_none=True)
+    budgets = [Budget(**{key: amount}) for key, amounts in by_key.items() for amount in dict.fromkeys(amounts)]
+    return budgets or [config.memory.budget]
 
 
 def _methods(config: Config) -> dict[str, dict[str, Any]]:
     """Overrides of each method by its name."""
     known = {**{name: {"memory.method": name} for name in METHODS}, **VARIANTS}
-    found: dict[str, dict[str, Any]] = {}
+    by_name: dict[str, dict[str, Any]] = {}
     for method in config.compare.methods:
-        own = isinstance(method, CompareMethod)
-        name = method.name if isinstance(method, CompareMethod) else method
-        if not own and name not in known:
-            nearest = difflib.get_close_matches(name, known, n=1, cutoff=0.0)[0]
+        if isinstance(method, CompareMethod):
+            name, overrides = method.name, method.set
+        elif method in known:
+            name, overrides = method, known[method]
+        else:
+            nearest = difflib.get_close_matches(method, known, n=1, cutoff=0.0)[0]
             raise UserError(
-                f"--memories (compare.methods): {name!r} is no method; did you mean {nearest!r}? "
+                f"--memories (compare.methods): {method!r} is no method; did you mean {nearest!r}? "
                 f"There are {', '.join(known)}."
             )
-        overrides = method.set if isinstance(method, CompareMethod) else known[name]
-        if found.setdefault(name, overrides) != overrides or (own and name in known):
+        redefined = isinstance(method, CompareMethod) and name in known
+        if redefined or by_name.setdefault(name, overrides) != overrides:
             raise UserError(f"compare.methods: two methods are called {name!r}; give yours another name.")
         for key in overrides:
             if not key.startswith(("memory.", "distill.")) or key.removeprefix("memory.") in KEYS:
                 raise UserError(
-                    f"compare.methods: {name!r} sets {key!r}, which all methods share; a method sets keys of "
-                    "`memory` (but its budget) and of `distill`."
+                    f"compare.methods: {name!r} sets {key!r}, which all methods share; a method sets only keys of "
+                    "`distill` and of `memory`, except the budget."
                 )
-    return found
+    return by_name
 
 
 def _cell(
@@ -134,8 +136,8 @@ def _cell(
     memory = {key: value for key, value in values["memory"].items() if key not in KEYS}
     method = overrides.get("memory.method", config.memory.method)
     if method != config.memory.method:
-        memory = {}  # other settings of the memory are those of the configured method
-    bound = METHODS[method].bound  # neither budgets nor modes change it
+        memory = {}  # the configured settings of the memory belong to another method
+    bound = METHODS[method].bound  # neither budgets nor modes change a bound
     shared: dict[str, Any] = {"memory": memory, "seed": seed, "train.mode": "replay" if bound else mode}
     if not bound:
         shared[f"memory.{budget.key}"] = budget.amount

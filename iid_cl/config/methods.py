@@ -1,4 +1,4 @@
-"""What a memory method is: the one table that configuration, command line, documentation and schema are made from.
+"""The memory methods: the one table behind configuration, command line, documentation and schema.
 
 Imports neither torch nor Avalanche. How a method condenses a class is in :mod:`iid_cl.methods`.
 """
@@ -12,15 +12,15 @@ class MethodInfo:
     """A memory method, or a bound that keeps no memory.
 
     Attributes:
-        name: its name in configurations and on the command line.
+        name: name in configurations and on the command line.
         says: what it keeps, in a few words.
         keys: keys of the `memory` section that belong to it, besides the budget.
         bound: it keeps no memory; it shows what is possible without one, or with all data.
-        sees: the data that a learner trains on in an experience: that experience's own, all so far, or all at once.
-        real: it stores real images, chosen by the selection rule of its name.
+        sees: data that the learner trains on in an experience: that experience's, all so far, or all at once.
+        real: it stores real images, chosen by the selection rule of the same name.
         distils: it stores synthetic images.
         needs_features: it chooses real images by a network's features.
-        stream_only: it means something only in a stream of experiences, not for a whole data set.
+        stream_only: it needs a stream of experiences and cannot condense a whole data set.
     """
 
     name: str
@@ -38,8 +38,8 @@ _REAL = ("downscale", "jpeg")
 _DISTILLED = ("soft_labels", "jpeg", "shrink")
 
 _TABLE = (
-    MethodInfo("none", "no memory: what forgetting costs", bound=True, stream_only=True),
-    MethodInfo("reservoir", "real images, drawn from all classes alike", stream_only=True),
+    MethodInfo("none", "no memory, to show what forgetting costs", bound=True, stream_only=True),
+    MethodInfo("reservoir", "real images, a uniform sample of all images seen", stream_only=True),
     MethodInfo("random", "real images, drawn at random within each class", _REAL, real=True),
     MethodInfo(
         "herding", "real images that together lie closest to the class mean", _REAL, real=True, needs_features=True
@@ -49,7 +49,7 @@ _TABLE = (
     MethodInfo("distilled", "synthetic images of each class", _DISTILLED, distils=True),
     MethodInfo(
         "hybrid",
-        "a `share` of synthetic images, and herded real ones",
+        "a `share` of synthetic images; the rest are herded real images",
         (*_DISTILLED, "share"),
         distils=True,
         needs_features=True,
@@ -57,7 +57,8 @@ _TABLE = (
     ),
     MethodInfo(
         "auto",
-        "synthetic, mixed or real images, whole or as JPEG: what does best on held-out images of the first experience",
+        "synthetic, mixed or real images, as pixels or JPEG, whichever is best on held-out images of the first "
+        "experience",
         ("shrink",),
         distils=True,
         needs_features=True,
@@ -65,12 +66,12 @@ _TABLE = (
     ),
     MethodInfo(
         "cumulative",
-        "no memory: one network trains on all data so far in each experience",
+        "no memory; in each experience one network trains on all data so far",
         bound=True,
         sees="so_far",
         stream_only=True,
     ),
-    MethodInfo("joint", "no memory: one network trains on all data at once", bound=True, sees="all", stream_only=True),
+    MethodInfo("joint", "no memory; one network trains on all data at once", bound=True, sees="all", stream_only=True),
 )
 
 METHODS: dict[str, MethodInfo] = {info.name: info for info in _TABLE}
@@ -82,22 +83,22 @@ else:
 
 
 def owners(key: str) -> list[str]:
-    """Names of the methods that a key of the `memory` section belongs to."""
+    """Names of the methods that use a key of the `memory` section."""
     return [info.name for info in METHODS.values() if key in info.keys]
 
 
 def for_whole_data() -> list[str]:
-    """Names of the methods that condense a whole data set."""
+    """Names of the methods that can condense a whole data set."""
     return [info.name for info in METHODS.values() if not info.stream_only]
 
 
 def described() -> str:
-    """All methods, each with what it keeps, in one line."""
-    return "; ".join(f"{info.name}: {info.says}" for info in METHODS.values())
+    """All methods and what they keep, in one line."""
+    return "; ".join(f"{info.name} ({info.says})" for info in METHODS.values())
 
 
 def table() -> str:
-    """All methods as a table in Markdown, for the documentation."""
+    """All methods as a Markdown table for the documentation."""
     heads = ("`memory.method`", "keeps", "chooses by features", "its keys of `memory`", "`iid-cl distill`")
     lines = [f"| {' | '.join(heads)} |", "|---|---|---|---|---|"]
     for info in METHODS.values():

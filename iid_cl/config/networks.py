@@ -12,8 +12,8 @@ class NetworkInfo:
     """An architecture.
 
     Attributes:
-        name: in the configuration.
-        keys: of :class:`iid_cl.config.distill.NetworkConfig` that it takes besides its name.
+        name: name in the configuration.
+        keys: keys of :class:`iid_cl.config.distill.NetworkConfig` that it takes besides ``name``.
     """
 
     name: str
@@ -23,7 +23,7 @@ class NetworkInfo:
 NETWORK_INFO: dict[str, NetworkInfo] = {
     info.name: info
     for info in (
-        NetworkInfo("convnet", ("width", "depth", "norm", "activation", "pooling")),
+        NetworkInfo("convnet", ("width", "depth", "norm")),
         NetworkInfo("alexnet", ("norm",)),
         NetworkInfo("vgg11", ("norm",)),
         NetworkInfo("resnet18", ("norm",)),

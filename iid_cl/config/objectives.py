@@ -1,4 +1,4 @@
-"""The objectives of distillation: what each one is called, matches and implies.
+"""The objectives of distillation: their names, what they match and what they imply.
 
 A new objective is an entry here and one in :data:`iid_cl.distill.matching.OBJECTIVES`. Imports no torch.
 """
@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Literal
 
 @dataclass(frozen=True)
 class ObjectiveInfo:
-    """What choosing an objective implies.
+    """An objective.
 
     Attributes:
-        name: in the configuration.
-        says: what it matches, for people.
-        partition: of stored images where the configuration names none.
-        embedders: ``fresh``: a randomly initialised network in each iteration; ``queue``: one of a queue of networks
-            that are trained on the fly.
+        name: name in the configuration.
+        says: what it matches, in words.
+        partition: default of `distill.partition`.
+        embedders: ``fresh``: a randomly initialised network in each iteration; ``queue``: one from a queue of networks
+            that are trained during the distillation.
     """
 
     name: str
@@ -47,4 +47,4 @@ def partitions_in_words() -> str:
     names: dict[int, list[str]] = {}
     for info in OBJECTIVE_INFO.values():
         names.setdefault(info.partition, []).append(info.name)
-    return ", ".join(f"{partition} with {' and '.join(those)}" for partition, those in names.items())
+    return ", ".join(f"{partition} with {' and '.join(objectives)}" for partition, objectives in names.items())

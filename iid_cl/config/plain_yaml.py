@@ -1,7 +1,7 @@
-"""YAML as plain data: text, numbers, lists and mappings, within bounds that hold for any input.
+"""YAML as plain data: text, numbers, lists and mappings, within fixed bounds.
 
-A parser of foreign text has to end: files are small, nesting is shallow, and aliases count as often as they are used,
-so that a few lines cannot stand for a million values.
+Reading must end for any input: files are small, nesting is shallow, and an alias counts each time it is used. So a few
+lines cannot stand for a million values.
 """
 
 from collections import Counter
@@ -9,16 +9,16 @@ from typing import Any
 
 import yaml
 
-MOST_BYTES = 2**17  # of a file; the largest shipped one has 3,000
-MOST_SPELT_OUT = 2**20  # characters and values, aliases spelt out
-DEEPEST = 20  # lists and mappings in one another; a configuration needs 6
+MOST_BYTES = 2**17  # of a file; the largest shipped file has 3,000
+MOST_SPELT_OUT = 2**20  # characters and values, with aliases spelt out
+DEEPEST = 20  # levels of nested lists and mappings; a configuration needs 6
 
 _TAGS = [f"tag:yaml.org,2002:{name}" for name in ("null", "bool", "int", "float", "str", "seq", "map")]
 _MERGE = "tag:yaml.org,2002:merge"
 
 
 class _PlainLoader(yaml.SafeLoader):
-    """A safe loader without dates, bytes and sets, which are text here; it refuses a key given twice."""
+    """A safe loader that reads dates, bytes and sets as text and refuses duplicate keys."""
 
     yaml_constructors = {  # noqa: RUF012, PyYAML's way
         tag: make for tag, make in yaml.SafeLoader.yaml_constructors.items() if tag is None or tag in _TAGS
@@ -29,15 +29,15 @@ class _PlainLoader(yaml.SafeLoader):
     }
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        """The mapping, if its keys differ: of two, the later one would win in silence."""
+        """The mapping. A duplicate key is refused: the later value would silently win."""
         names = Counter(key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode))
-        twice = next((name for name, count in names.items() if count > 1), None)
-        if twice is not None:
-            raise yaml.constructor.ConstructorError(None, None, f"the key {twice!r} is given twice", node.start_mark)
+        for name, count in names.items():
+            if count > 1:
+                raise yaml.constructor.ConstructorError(None, None, f"the key {name!r} is given twice", node.start_mark)
         return super().construct_mapping(node, deep)
 
     def construct_number(self, node: yaml.ScalarNode) -> int:
-        """A whole number that fits into 64 bits."""
+        """An integer that fits into 64 bits."""
         value = super().construct_yaml_int(node) if len(node.value) <= 80 else 2**63
         if not -(2**63) <= value < 2**63:
             raise yaml.constructor.ConstructorError(None, None, "a number has too many digits", node.start_mark)
@@ -48,10 +48,10 @@ _PlainLoader.add_constructor("tag:yaml.org,2002:int", _PlainLoader.construct_num
 
 
 def parse_yaml(text: str) -> Any:
-    """The value that a YAML document stands for; None for an empty one.
+    """The value of a YAML document; None if it is empty.
 
     Raises:
-        ValueError: no YAML, or more than plain data within the bounds; the message is part of a sentence.
+        ValueError: it is not YAML, not plain data, or beyond the bounds. The message is part of a sentence.
     """
     try:
         loader = _PlainLoader(text)
@@ -69,9 +69,8 @@ def parse_yaml(text: str) -> Any:
 
 
 def _spelt_out(node: yaml.Node, sizes: dict[int, int], depth: int) -> int:
-    """Characters and values below a node, what an alias stands for counted each time it is used."""
-    known = sizes.get(id(node))
-    if known is not None:
+    """Number of characters and values below a node; the target of an alias counts each time it is used."""
+    if (known := sizes.get(id(node))) is not None:
         if known < 0:
             raise ValueError("a value contains itself")
         return known
@@ -82,8 +81,8 @@ def _spelt_out(node: yaml.Node, sizes: dict[int, int], depth: int) -> int:
             raise ValueError("a text holds half of a character")
         return 1 + len(node.value)
     sizes[id(node)] = -1
-    pairs = node.value if isinstance(node, yaml.MappingNode) else [(each,) for each in node.value]
-    size = 1 + sum(_spelt_out(each, sizes, depth + 1) for pair in pairs for each in pair)
+    children = [part for pair in node.value for part in pair] if isinstance(node, yaml.MappingNode) else node.value
+    size = 1 + sum(_spelt_out(child, sizes, depth + 1) for child in children)
     if size > MOST_SPELT_OUT:
         raise ValueError("its aliases stand for too much")
     sizes[id(node)] = size

@@ -12,18 +12,20 @@ from pydantic import BaseModel, ValidationError
 from iid_cl.config.base import Section
 from iid_cl.config.experiment import Config
 from iid_cl.config.plain_yaml import MOST_BYTES, parse_yaml
+from iid_cl.config.removed import removal
 from iid_cl.errors import UserError, shown
 from iid_cl.files import read_text
 
 SectionT = TypeVar("SectionT", bound=Section)
 
-DEEPEST_KEY = 10  # sections in one another; there are at most 4
+DEEPEST_KEY = 10  # levels of nested sections; the configuration has 4
 
 
 def load_config(source: str | None, overrides: Sequence[str] = ()) -> Config:
     """Reads a YAML file, or a shipped configuration by name, and applies ``key=value`` overrides.
 
     Without a source the overrides apply to the defaults.
+
 
     Raises:
         UserError: no such file, not YAML, an unknown key, a value of the wrong type or out of range.
@@ -35,16 +37,12 @@ def load_config(source: str | None, overrides: Sequence[str] = ()) -> Config:
 
 
 def parse_config(values: dict[str, Any], source: str) -> Config:
-    """Checks plain values against the typed configuration; ``source`` names them in errors.
-
-    Raises:
-        UserError: an unknown key, a value of the wrong type or out of range.
-    """
+    """:func:`parse_section` for a whole configuration."""
     return parse_section(Config, values, source)
 
 
 def parse_section(kind: type[SectionT], values: dict[str, Any], source: str) -> SectionT:
-    """The same for any typed section.
+    """Checks plain values and makes a typed section; ``source`` names them in errors.
 
     Raises:
         UserError: an unknown key, a value of the wrong type or out of range.
@@ -61,28 +59,28 @@ def shipped_configs() -> list[str]:
 
 
 def dump_config(config: Config) -> str:
-    """The resolved configuration as YAML that :func:`load_config` reads back unchanged."""
+    """The complete configuration as YAML, which :func:`load_config` reads back unchanged."""
     return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
 
 
 def first_difference(before: Config, now: Config) -> str | None:
-    """The first key in which two configurations differ, and both values; None where they are the same."""
+    """The first key in which two configurations differ, with both values; None if they are equal."""
     ours, theirs = flat(now.model_dump(mode="json")), flat(before.model_dump(mode="json"))
-    found = next((key for key in ours if ours[key] != theirs[key]), None)
-    return None if found is None else f"{found}: {theirs[found]!r} there, {ours[found]!r} here"
+    key = next((key for key in ours if ours[key] != theirs[key]), None)
+    return None if key is None else f"{key}: {theirs[key]!r} there, {ours[key]!r} here"
 
 
 def flat(values: Mapping[str, Any], whole: Collection[str] = (), prefix: str = "") -> dict[str, Any]:
-    """Nested sections as one, keys dotted; sections of ``whole`` are left as they are."""
-    found: dict[str, Any] = {}
+    """Nested sections as one dictionary with dotted keys; sections named in ``whole`` stay nested."""
+    leaves: dict[str, Any] = {}
     for key, value in values.items():
         section = isinstance(value, dict) and f"{prefix}{key}" not in whole
-        found |= flat(value, whole, f"{prefix}{key}.") if section else {f"{prefix}{key}": value}
-    return found
+        leaves |= flat(value, whole, f"{prefix}{key}.") if section else {f"{prefix}{key}": value}
+    return leaves
 
 
 def read_yaml(source: str, kind: str, shipped: Sequence[str], package: str) -> dict[str, Any]:
-    """The keys of a YAML file, or of one that ships in ``package`` under a name of ``shipped``; ``kind`` says what.
+    """The keys of a YAML file: a path, or a name ``shipped`` in ``package``. Messages call it a ``kind``.
 
     Raises:
         UserError: no such file, or not a mapping in YAML.
@@ -111,12 +109,12 @@ def read_yaml(source: str, kind: str, shipped: Sequence[str], package: str) -> d
 
 
 def with_overrides(values: Mapping[str, Any], overrides: Iterable[tuple[str, Any]]) -> dict[str, Any]:
-    """A copy of plain nested values with dotted keys set, one after the other.
+    """A copy of plain nested values with dotted keys set one after the other.
 
-    Sections on the way are copied, so that what YAML's aliases share elsewhere stays as it is.
+    Sections on the way are copied, because YAML's aliases may share them with other keys.
 
     Raises:
-        UserError: a dotted key leads into a value that is no section, or deeper than any section lies.
+        UserError: a dotted key goes through a value that is not a section, or deeper than any section.
     """
     result = dict(values)
     for key, value in overrides:
@@ -135,10 +133,10 @@ def with_overrides(values: Mapping[str, Any], overrides: Iterable[tuple[str, Any
 
 
 def read_override(override: str) -> tuple[str, Any]:
-    """Key and value of ``key=value``, the value read as YAML.
+    """Key and value of the text ``key=value``, the value read as YAML.
 
     Raises:
-        UserError: it reads otherwise.
+        UserError: it does not have this form.
     """
     key, equals, text = override.partition("=")
     if not equals or not key:
@@ -150,10 +148,13 @@ def read_override(override: str) -> tuple[str, Any]:
 
 
 def _sentence(error: ValidationError, kind: type[BaseModel]) -> str:
-    """The first of pydantic's findings as one sentence with the full key and the value."""
+    """Pydantic's first error as one sentence with the full key and the value."""
     finding = error.errors()[0]
     key = ".".join(str(part) for part in finding["loc"])[:200]  # long ones would take long to compare
     if finding["type"] == "extra_forbidden":
+        gone = removal(key)
+        if gone is not None:
+            return gone
         same_name = [k for k in dotted_keys(kind) if k.split(".")[-1] == key.split(".")[-1]]
         nearest = difflib.get_close_matches(key, same_name or list(dotted_keys(kind)), n=1, cutoff=0.0)[0]
         return f"unknown key {key!r}; did you mean {nearest!r}?"
@@ -163,9 +164,9 @@ def _sentence(error: ValidationError, kind: type[BaseModel]) -> str:
             key, "It must consist of letters, digits, '.', '_' and '-', beginning with a letter or digit"
         )
     if finding["type"] == "model_type":
-        message = "It must hold keys of its own"
+        message = "It must hold keys"
     if finding["type"] == "string_type" and isinstance(finding["input"], dict) and key.endswith(".str"):
-        key = key.removesuffix(".str")  # of two kinds that a value may be, the first
+        key = key.removesuffix(".str")  # the first of the two types that the value may have
         message = "It must be a name, or hold name and set, as {name: mine, set: {memory.share: 0.2}}"
     if not key:
         return f"{message}."
@@ -173,7 +174,7 @@ def _sentence(error: ValidationError, kind: type[BaseModel]) -> str:
 
 
 def dotted_keys(section: type[BaseModel], prefix: str = "") -> Iterator[str]:
-    """All keys of a section, dotted."""
+    """All keys of a section, with those of nested sections dotted."""
     for name, field in section.model_fields.items():
         yield prefix + name
         if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):

@@ -1,4 +1,4 @@
-"""JSON schemas of configurations and studies: an editor completes and checks YAML by them."""
+"""JSON schemas of configurations and studies, by which an editor completes and checks YAML."""
 
 import json
 from typing import Any
@@ -13,12 +13,12 @@ HINT = "# yaml-language-server: $schema=schema.json"  # first line of each shipp
 
 
 def config_schema() -> dict[str, Any]:
-    """Of an experiment's configuration."""
+    """The schema of an experiment's configuration."""
     return _schema(Config, "iid-cl configuration")
 
 
 def study_schema() -> dict[str, Any]:
-    """Of a study, whose ``base`` holds keys of a configuration."""
+    """The schema of a study; its ``base`` holds keys of a configuration."""
     schema = _schema(StudyConfig, "iid-cl study")
     config = _schema(Config, "Keys of a configuration, shared by all variants")
     schema["$defs"] |= config.pop("$defs")
@@ -27,7 +27,7 @@ def study_schema() -> dict[str, Any]:
 
 
 def to_text(schema: dict[str, Any]) -> str:
-    """As it is shipped and printed."""
+    """A schema as it is shipped and printed."""
     return json.dumps(schema, indent=1) + "\n"
 
 

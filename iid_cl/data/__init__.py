@@ -1,1 +1,1 @@
-"""Named data sets as uint8 tensors, image folders, and the class-incremental streams made of them."""
+"""Named data sets and image folders as uint8 tensors, and class-incremental streams of them."""

@@ -1,4 +1,4 @@
-"""Which data sets are there, and how to get the others; nothing is read or downloaded."""
+"""Which data sets are present, and how to get a missing one. Nothing is read or downloaded."""
 
 from pathlib import Path
 
@@ -8,24 +8,20 @@ from iid_cl.errors import UserError
 
 
 def missing_files(name: str, data_root: Path | None) -> list[str]:
-    """Files of a data set that are not below the data root; empty where it is complete."""
+    """Files of a data set that are missing below the data root."""
     root = data_root if data_root is not None else default_data_root()
     return [file for file in DATASETS[name].files if not (root / file).exists()]
 
 
 def require(name: str, data_root: Path | None) -> None:
-    """Refuses to go on, where a run would download.
+    """Refuses a data set that a run would have to download.
 
     Raises:
-        UserError: the data set is not there.
+        UserError: a file of the data set is missing.
     """
-    missing = missing_files(name, data_root)
-    if missing:
-        root = data_root if data_root is not None else default_data_root()
+    if missing := missing_files(name, data_root):
+        how = DATASETS[name].how
         raise UserError(
-            f"stream.dataset: {name!r} is not in {root} ({missing[0]} is missing), so nothing can be said of it; it "
-            f"is {DATASETS[name].how}, or name another folder with --data-root or IID_CL_DATA."
-            if DATASETS[name].how == DOWNLOADED
-            else f"stream.dataset: {name!r} is not in {root} ({missing[0]} is missing); {DATASETS[name].how}, or name "
-            "another folder with --data-root or IID_CL_DATA."
+            f"stream.dataset: {name!r} is not in {data_root or default_data_root()} ({missing[0]} is missing); "
+            f"{f'it is {how}' if how == DOWNLOADED else how}, or name another folder with --data-root or IID_CL_DATA."
         )

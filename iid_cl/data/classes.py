@@ -1,4 +1,4 @@
-"""The classes that a memory condenses: their images, and what these stand for."""
+"""The classes that a memory condenses: their images and weights."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -12,10 +12,10 @@ class Classes:
 
     Attributes:
         images: uint8 images (n_c, C, H, W) of each class index.
-        weights: how many images each one stands for, floating point (n_c,); the images of classes that are left out
-            stand for themselves. A class that comes back holds the exemplars kept of it, each of which stands for
-            several.
-        start: what distilled images start from, uint8 (m_c, C, H, W) of each class; None: random images of the class.
+        weights: number of images that each image stands for, floating point (n_c,) of each class index. Without an
+            entry, each image of a class counts once. A class that comes back includes its stored exemplars, each of
+            which stands for several images.
+        start: initial values of distilled images, uint8 (m_c, C, H, W) of each class; None: random images of the class.
     """
 
     images: Mapping[int, Tensor]
@@ -32,10 +32,10 @@ class Classes:
         return channels, height, width
 
     def of(self, labels: Iterable[int]) -> "Classes":
-        """Some of the classes."""
-        chosen = set(labels)
-        return Classes(_some(self.images, chosen), _some(self.weights, chosen), self.start)
-
-
-def _some(by_class: Mapping[int, Tensor], labels: set[int]) -> dict[int, Tensor]:
-    return {label: each for label, each in by_class.items() if label in labels}
+        """The classes with these labels; ``start`` stays whole."""
+        wanted = set(labels)
+        images, weights = (
+            {label: tensor for label, tensor in by_class.items() if label in wanted}
+            for by_class in (self.images, self.weights)
+        )
+        return Classes(images, weights, self.start)

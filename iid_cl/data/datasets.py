@@ -33,14 +33,12 @@ GREY = Normalization((0.5,), (0.25,))
 
 
 def default_data_root() -> Path:
-    """Where data sets are looked for and downloaded to: ``$IID_CL_DATA``, or ``~/.cache/iid-cl``."""
+    """The folder that data sets are read from and downloaded to: ``$IID_CL_DATA``, or ``~/.cache/iid-cl``."""
     return Path(os.environ.get("IID_CL_DATA") or Path.home() / ".cache" / "iid-cl")
 
 
 def load_dataset(config: StreamConfig, data_root: Path | None, seed: int = 0) -> ImageDataset:
-    """Loads the configured data set, or the part of it that ``first_classes`` and the limits leave.
-
-    With ``validation`` set, part of the training set stands for the test set.
+    """Loads the configured data set, reduced by ``first_classes``, ``validation`` and the limits, if they are set.
 
     Args:
         config: names the data set.
@@ -49,13 +47,13 @@ def load_dataset(config: StreamConfig, data_root: Path | None, seed: int = 0) ->
         seed: draws the validation split.
 
     Raises:
-        UserError: the data set is not there and cannot be downloaded, or its files are unusable.
+        UserError: the data set is missing and cannot be downloaded, or its files are unusable.
     """
     info = DATASETS[config.dataset]
     if config.image_size is not None and not info.resized:
-        resized = " and ".join(sorted(each.name for each in DATASETS.values() if each.resized))
+        names = " and ".join(sorted(other.name for other in DATASETS.values() if other.resized))
         raise UserError(
-            f"stream.image_size: {config.image_size} has no effect on {config.dataset!r}; it applies to {resized} only."
+            f"stream.image_size: {config.image_size} has no effect on {config.dataset!r}; it applies to {names} only."
         )
     root = data_root if data_root is not None else default_data_root()
     module, _, function = info.loader.partition(":")
@@ -70,7 +68,7 @@ def load_dataset(config: StreamConfig, data_root: Path | None, seed: int = 0) ->
 
 
 def load_digits(root: Path, config: StreamConfig, info: DatasetInfo) -> ImageDataset:
-    """scikit-learn's bundled 1,797 handwritten digits of 8x8 pixels; a fixed stratified quarter is the test set."""
+    """scikit-learn's 1,797 handwritten digits of 8x8 pixels; a fixed stratified quarter is the test set."""
     from sklearn.datasets import load_digits
     from sklearn.model_selection import train_test_split
 
@@ -89,15 +87,14 @@ def load_digits(root: Path, config: StreamConfig, info: DatasetInfo) -> ImageDat
 
 
 def load_torchvision(root: Path, config: StreamConfig, info: DatasetInfo) -> ImageDataset:
-    """A data set of torchvision's."""
+    """A torchvision data set."""
     from torchvision import datasets
 
     parts = {}
     for part in ("train", "test"):
-        which = {"split": part} if info.split else {"train": part == "train"}
-        factory = partial(getattr(datasets, info.source), root, **which)
+        split = {"split": part} if info.split else {"train": part == "train"}
         try:
-            source = _present_or_downloaded(factory, root, info)
+            source = _present_or_downloaded(partial(getattr(datasets, info.source), root, **split), root, info)
             parts[part] = _as_tensors(source)
         except (ValueError, OSError, EOFError, KeyError, TypeError, AssertionError) as error:
             raise UserError(
@@ -117,7 +114,7 @@ def _present_or_downloaded(factory: Callable[..., Any], root: Path, info: Datase
     try:
         return factory(download=False)
     except RuntimeError:
-        pass  # torchvision's way of saying that the files are missing or incomplete
+        pass  # torchvision: the files are missing or incomplete
     try:
         root.mkdir(parents=True, exist_ok=True)
         return factory(download=True)
@@ -130,7 +127,7 @@ def _present_or_downloaded(factory: Callable[..., Any], root: Path, info: Datase
 
 
 def _as_tensors(part: Any) -> LabelledImages:
-    """torchvision's arrays, whichever way round they keep the channels."""
+    """torchvision's arrays as (N, C, H, W), wherever their channels are."""
     images = torch.as_tensor(np.asarray(part.data))
     labels = torch.as_tensor(np.asarray(part.labels if hasattr(part, "labels") else part.targets))
     if images.ndim == 3:
@@ -141,13 +138,13 @@ def _as_tensors(part: Any) -> LabelledImages:
 
 
 def load_tiny_imagenet(root: Path, config: StreamConfig, info: DatasetInfo) -> ImageDataset:
-    """The original archive's layout; its labelled validation images are the test set."""
+    """Tiny ImageNet in its archive's layout; the labelled validation images are the test set."""
     base = root / "tiny-imagenet-200"
     ids_file, val_file = base / "wnids.txt", base / "val" / "val_annotations.txt"
-    for needed in (ids_file, val_file):
-        if not needed.is_file():
+    for file in (ids_file, val_file):
+        if not file.is_file():
             raise UserError(
-                f"stream.dataset: 'tiny_imagenet' needs {needed}; unpack tiny-imagenet-200.zip into {root}, or "
+                f"stream.dataset: 'tiny_imagenet' needs {file}; unpack tiny-imagenet-200.zip into {root}, or "
                 "name another folder with --data-root or IID_CL_DATA."
             )
     try:
@@ -156,20 +153,19 @@ def load_tiny_imagenet(root: Path, config: StreamConfig, info: DatasetInfo) -> I
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"stream.dataset: 'tiny_imagenet' in {root} is damaged ({error}); unpack it again.") from None
     _, train_files = list_class_folders(base / "train", ids)
-    rows = [line.split("\t")[:2] for line in lines if line.strip()]
-    test_files: list[list[Path]] = [[] for _ in ids]
-    for row in rows:
+    test_files: dict[str, list[Path]] = {name: [] for name in ids}
+    for row in (line.split("\t")[:2] for line in lines if line.strip()):
         if len(row) != 2 or row[1] not in ids or Path(row[0]).name != row[0]:
             raise UserError(f"{val_file}: the line {row!r} does not name an image and a class of wnids.txt.")
-        test_files[ids.index(row[1])].append(base / "val" / "images" / row[0])
-    bare = next((name for name, files in zip(ids, test_files, strict=True) if not files), None)
-    if bare is not None:
-        raise UserError(f"{val_file}: names no image of class {bare!r}; unpack the archive again.")
-    return _from_files(info.name, ids, train_files, test_files, config)
+        test_files[row[1]].append(base / "val" / "images" / row[0])
+    for name, files in test_files.items():
+        if not files:
+            raise UserError(f"{val_file}: names no image of class {name!r}; unpack the archive again.")
+    return _from_files(info.name, ids, train_files, list(test_files.values()), config)
 
 
 def load_image_folder(root: Path, config: StreamConfig, info: DatasetInfo) -> ImageDataset:
-    """The user's own images: train/ and test/ folders of class folders."""
+    """The user's images, in train/CLASS and test/CLASS."""
     names, train_files = list_class_folders(root / "train")
     _, test_files = list_class_folders(root / "test", names)
     return _from_files(info.name, names, train_files, test_files, config)
@@ -178,20 +174,14 @@ def load_image_folder(root: Path, config: StreamConfig, info: DatasetInfo) -> Im
 def _from_files(
     name: str, class_names: list[str], train: list[list[Path]], test: list[list[Path]], config: StreamConfig
 ) -> ImageDataset:
-    wanted = slice(config.first_classes)  # the others need not be decoded
-    class_names, train, test = class_names[wanted], train[wanted], test[wanted]
+    first = slice(config.first_classes)  # no further class is decoded
     cache = default_data_root() / "decoded"
-    train_images, test_images = (load_files(files, config.image_size, cache) for files in (train, test))
-    if train_images.images.shape[1:] != test_images.images.shape[1:]:
+    train_images, test_images = (load_files(files[first], config.image_size, cache) for files in (train, test))
+    shape, test_shape = (tuple(part.images.shape[1:]) for part in (train_images, test_images))
+    if shape != test_shape:
         raise UserError(
-            f"stream.dataset: {name!r} has training images of shape {tuple(train_images.images.shape[1:])} but "
-            f"test images of shape {tuple(test_images.images.shape[1:])}; set stream.image_size, or convert them."
+            f"stream.dataset: {name!r} has training images of shape {shape} but test images of shape {test_shape}; "
+            "set stream.image_size, or convert them."
         )
-    return ImageDataset(
-        name,
-        train_images,
-        test_images,
-        tuple(class_names),
-        GREY if train_images.images.shape[1] == 1 else IMAGENET,
-        ALL_AUGMENTATIONS,
-    )
+    normalization = GREY if shape[0] == 1 else IMAGENET
+    return ImageDataset(name, train_images, test_images, tuple(class_names[first]), normalization, ALL_AUGMENTATIONS)

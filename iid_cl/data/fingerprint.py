@@ -1,4 +1,4 @@
-"""What tells images apart, and data sets: digests of their contents."""
+"""Digests of the contents of images and data sets."""
 
 import hashlib
 
@@ -7,11 +7,11 @@ from torch import Tensor
 
 from iid_cl.data.images import ImageDataset
 
-DIGEST_BYTES = 16  # two different images share one with a chance of 2**-128
+DIGEST_BYTES = 16  # two different images have equal digests with probability 2**-128
 
 
 def digests(images: Tensor) -> list[bytes]:
-    """BLAKE2b of each image's bytes; equal for equal images only. For uint8 (N, C, H, W)."""
+    """BLAKE2b digest of each image's bytes, of uint8 images (N, C, H, W)."""
     if not len(images):
         return []
     size, data = images[0].numel(), _bytes(images)
@@ -22,9 +22,9 @@ def digests(images: Tensor) -> list[bytes]:
 
 
 def fingerprint(dataset: ImageDataset) -> str:
-    """SHA-256, as 64 hexadecimal digits, of all that a run learns from and is judged by.
+    """SHA-256, as 64 hexadecimal digits, of the whole data set.
 
-    That is the images, labels and shapes of both parts, in their order, and the names of the classes.
+    It covers the images, labels and shapes of both parts, in their order, and the class names.
     """
     digest = hashlib.sha256()
     for part in (dataset.train, dataset.test):
@@ -38,5 +38,5 @@ def fingerprint(dataset: ImageDataset) -> str:
 
 
 def _bytes(tensor: Tensor) -> memoryview:
-    """A tensor's values one after the other, without a copy where they lie so already."""
+    """A tensor's values in order, without a copy if it is contiguous."""
     return tensor.detach().cpu().contiguous().numpy().reshape(-1).data.cast("B")

@@ -1,7 +1,7 @@
-"""Image files on disk: decoded once into a cached uint8 tensor.
+"""Image files on disk, decoded once into a cached uint8 tensor.
 
-Folders and files come from anywhere: nothing outside the folder is read through a link, no other program is started
-for an odd format, and what would not fit into memory is refused before it is decoded.
+Folders and files may come from anywhere. So links that lead out of the folder are refused, rare formats that start
+other programs are not read, and images that would not fit into memory are refused before they are decoded.
 """
 
 import contextlib
@@ -23,11 +23,11 @@ from iid_cl.data.images import LabelledImages
 from iid_cl.errors import UserError, is_printable, shown
 from iid_cl.files import save_tensors
 
-logging.getLogger("PIL").addHandler(logging.NullHandler())  # what is wrong with an image is said once, by us
+logging.getLogger("PIL").addHandler(logging.NullHandler())  # our own message says what is wrong with an image
 
-DEEPEST = 32  # folders in one another
+DEEPEST = 32  # levels of nested folders
 LARGEST_FILE = 2**29  # bytes
-FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "PPM", "GIF", "TIFF")  # by content; others may run programs, as EPS does
+FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "PPM", "GIF", "TIFF")  # by content; other formats, such as EPS, run programs
 SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".webp", ".ppm", ".pgm", ".gif", ".tif", ".tiff"}
 
 
@@ -36,50 +36,50 @@ def list_class_folders(folder: Path, class_names: Sequence[str] | None = None) -
 
     Args:
         folder: holds one folder per class.
-        class_names: the classes that must be there and no others; None takes what is there.
+        class_names: exactly the classes that must be there; None accepts any.
 
     Raises:
-        UserError: the folder is missing, has no class folders, a class has no images, or the classes differ; a link
-            leads out of the folder or to another one, a class has a name that cannot be shown, folders lie too deep.
+        UserError: the folder is missing or has no class folders; a class has no images or a name that cannot be shown;
+            the classes differ; a link leads out of the folder or to another folder; folders are nested too deeply.
     """
     if not folder.is_dir():
         raise UserError(
             f"{folder}: no such folder; an image folder holds train/ and test/, each with one folder per class."
         )
     try:
-        found = sorted(entry.name for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
-        files = [sorted(_images_below(folder, folder / name)) for name in found]
+        names = sorted(entry.name for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+        files = [sorted(_images_below(folder, folder / name)) for name in names]
     except OSError as error:
         raise UserError(f"{folder}: cannot be read ({error.strerror}: {error.filename}).") from None
-    odd_name = next((name for name in found if not is_printable(name)), None)
-    if odd_name is not None:
-        raise UserError(f"{folder}: the class {shown(odd_name)} has a name that cannot be shown; rename its folder.")
-    if not found:
-        raise UserError(f"{folder}: holds no class folders; put each class's images in a folder of its own.")
-    if class_names is not None and found != list(class_names):
-        odd = sorted(set(found) ^ set(class_names))
+    for name in names:
+        if not is_printable(name):
+            raise UserError(f"{folder}: the class {shown(name)} has a name that cannot be shown; rename its folder.")
+    if not names:
+        raise UserError(f"{folder}: holds no class folders; put each class's images in a separate folder.")
+    if class_names is not None and names != list(class_names):
+        odd = sorted(set(names) ^ set(class_names))
         raise UserError(f"{folder}: its classes differ from the training set's ({', '.join(odd[:5])}).")
-    for name, members in zip(found, files, strict=True):
+    for name, members in zip(names, files, strict=True):
         if not members:
             raise UserError(f"{folder / name}: class {name!r} has no images; add some or remove the folder.")
-    return found, files
+    return names, files
 
 
 def _images_below(folder: Path, start: Path) -> Iterator[Path]:
-    """Image files below ``start``, by name; hidden files, such as other systems' thumbnails, are none.
+    """Image files below ``start``, by their suffixes; hidden files, such as other systems' thumbnails, are skipped.
 
     Links to files within ``folder`` are followed.
     """
     _check_link(folder, start)
     waiting = [(start, 1)]
     while waiting:
-        here, depth = waiting.pop()
+        parent, depth = waiting.pop()
         if depth > DEEPEST:
             raise UserError(f"{start}: its folders lie more than {DEEPEST} deep; put the images further up.")
-        with os.scandir(here) as scan:
+        with os.scandir(parent) as scan:
             entries = list(scan)
         for entry in entries:
-            path = here / entry.name
+            path = parent / entry.name
             image = path.suffix.lower() in SUFFIXES and not entry.name.startswith(".")
             if entry.is_symlink() and (image or entry.is_dir()):
                 _check_link(folder, path)
@@ -90,7 +90,7 @@ def _images_below(folder: Path, start: Path) -> Iterator[Path]:
 
 
 def _check_link(folder: Path, path: Path) -> None:
-    """A link leads to a file within ``folder``: not out of it, not in circles, not nowhere."""
+    """Refuses a link unless it leads to a file within ``folder``."""
     if path.is_symlink() and not (path.is_file() and path.resolve().is_relative_to(folder.resolve())):
         raise UserError(
             f"{path}: is a link that leads out of {folder}, to a folder or nowhere; put the files themselves there."
@@ -98,13 +98,13 @@ def _check_link(folder: Path, path: Path) -> None:
 
 
 def load_files(files: Sequence[Sequence[Path]], image_size: int | None, cache: Path | None) -> LabelledImages:
-    """Decodes each class's files, class index = position; reads them from ``cache`` when unchanged.
+    """Decodes the image files, or reads the decoded images from ``cache`` if the files are unchanged.
 
     Args:
-        files: image files per class.
-        image_size: side in pixels to resize to, or None to require one common size.
-        cache: folder of decoded tensors, or None for no cache. A file is found again by the paths, sizes
-            and modification times of the images and by ``image_size``.
+        files: image files of each class index.
+        image_size: side in pixels to resize to; None requires one common size.
+        cache: folder of decoded images; None: no cache. Its key is ``image_size`` with the images' paths, sizes and
+            modification times.
 
     Raises:
         UserError: an image cannot be decoded, sizes differ and ``image_size`` is None, or all images together
@@ -112,21 +112,19 @@ def load_files(files: Sequence[Sequence[Path]], image_size: int | None, cache: P
     """
     labels = torch.tensor([label for label, members in enumerate(files) for _ in members])
     paths = [path for members in files for path in members]
-    missing = next((path for path in paths if not path.is_file()), None)
-    if missing is not None:
-        raise UserError(f"{missing}: no such file; the data set is incomplete, unpack it again.")
-    cached = None if cache is None else cache / f"{_fingerprint(paths, image_size)}.safetensors"
-    if cached is not None and cached.is_file():
-        try:
-            images = load_file(cached)["images"]
+    for path in paths:
+        if not path.is_file():
+            raise UserError(f"{path}: no such file; the data set is incomplete, unpack it again.")
+    file = None if cache is None else cache / f"{_fingerprint(paths, image_size)}.safetensors"
+    if file is not None and file.is_file():
+        with contextlib.suppress(SafetensorError, KeyError, OSError):  # damaged: decode again and replace it
+            images = load_file(file)["images"]
             if images.dtype == torch.uint8 and images.ndim == 4 and len(images) == len(labels):
                 return LabelledImages(images, labels)
-        except (SafetensorError, KeyError, OSError):
-            pass  # a damaged cache is only a cache: decode again and replace it
     images = _decode_all(paths, image_size)
-    if cached is not None:
+    if file is not None:
         with contextlib.suppress(UserError):  # a full or read-only disk: the cache only saves time
-            save_tensors(cached, {"images": images})
+            save_tensors(file, {"images": images})
     return LabelledImages(images, labels)
 
 
@@ -150,18 +148,18 @@ def _decode_all(paths: Sequence[Path], image_size: int | None) -> Tensor:
 
 
 def _check_room(count: int, image: np.ndarray) -> None:
-    """Refuses more images like the first one than this machine could hold; as many channels as colours have."""
-    wanted = count * 3 * image.shape[1] * image.shape[2]
-    there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    if wanted > there:
+    """Refuses ``count`` colour images of the first image's size if they exceed this machine's memory."""
+    needed = count * 3 * image.shape[1] * image.shape[2]
+    available = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if needed > available:
         raise UserError(
-            f"{count:,} images of {image.shape[2]}x{image.shape[1]} pixels take {wanted / 2**30:,.1f} GiB, more than "
-            f"the {there / 2**30:,.1f} GiB of this machine; set a smaller stream.image_size, or stream.first_classes."
+            f"{count:,} images of {image.shape[2]}x{image.shape[1]} pixels take {needed / 2**30:,.1f} GiB, more than "
+            f"the {available / 2**30:,.1f} GiB of this machine; set a lower stream.image_size or first_classes."
         )
 
 
 def _decode(path: Path, image_size: int | None) -> np.ndarray:
-    """One image, of an animation the first, as uint8 (H, W, C); C is 1 for grey images and 3 otherwise."""
+    """An image, or the first frame of an animation, as uint8 (H, W, C); C is 1 for grey images and 3 otherwise."""
     try:
         if path.stat().st_size > LARGEST_FILE:
             raise ValueError(f"it has more than {LARGEST_FILE:,} bytes")

@@ -1,4 +1,4 @@
-"""Images as uint8 tensors: the one representation that data sets, memories and the engine share."""
+"""Images as uint8 tensors, the representation that data sets, memories and the engine share."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -13,18 +13,25 @@ from iid_cl.seeding import make_generator
 
 @dataclass(frozen=True)
 class Normalization:
-    """Per-channel mean and standard deviation of images scaled to [0, 1]."""
+    """Per-channel mean and standard deviation of images scaled to [0, 1].
+
+    >>> grey = Normalization(mean=(0.5,), std=(0.25,))
+    >>> grey.apply(torch.tensor([[[0, 255]]], dtype=torch.uint8))  # black and white, (C, H, W)
+    tensor([[[-2.,  2.]]])
+    >>> grey.invert(torch.tensor([[[-2.0, 2.0]]]))
+    tensor([[[  0, 255]]], dtype=torch.uint8)
+    """
 
     mean: tuple[float, ...]
     std: tuple[float, ...]
 
     def apply(self, images: Tensor) -> Tensor:
-        """uint8 (..., C, H, W) in [0, 255] to normalised float32 of the same shape."""
+        """uint8 images (..., C, H, W) as normalised float32."""
         mean, std = self._columns(images.device)
         return images.to(torch.float32).div_(255).sub_(mean).div_(std)
 
     def invert(self, images: Tensor) -> Tensor:
-        """Normalised float (..., C, H, W) to the nearest uint8 images; values outside [0, 1] are clamped."""
+        """The nearest uint8 images to normalised ones (..., C, H, W); values outside black and white are clamped."""
         mean, std = self._columns(images.device)
         return ((images * std + mean).clamp(0, 1) * 255).round().to(torch.uint8)
 
@@ -39,7 +46,7 @@ class Normalization:
 
 @lru_cache
 def _column(values: tuple[float, ...], device: torch.device) -> Tensor:
-    """(C, 1, 1) on a device; kept, because samples are normalised one by one in a loader."""
+    """(C, 1, 1) on a device; cached, because a loader normalises samples one by one."""
     return torch.tensor(values, device=device, dtype=torch.float32).view(-1, 1, 1)
 
 
@@ -60,18 +67,18 @@ class LabelledImages:
         return len(self.labels)
 
     def of_classes(self, classes: Sequence[int]) -> "LabelledImages":
-        """The images of the given classes, in their present order."""
-        chosen = torch.isin(self.labels, torch.tensor(list(classes)))
-        return LabelledImages(self.images[chosen], self.labels[chosen])
+        """The images of some classes, in the same order."""
+        rows = torch.isin(self.labels, torch.tensor(list(classes)))
+        return LabelledImages(self.images[rows], self.labels[rows])
 
     def by_class(self) -> dict[int, Tensor]:
-        """Images of each class (n_c, C, H, W), keyed by class index in ascending order."""
+        """Images (n_c, C, H, W) by class index, in ascending order."""
         return {int(c): self.images[self.labels == c] for c in self.labels.unique()}
 
 
 @dataclass(frozen=True)
 class ImageDataset:
-    """A classification data set in memory: train and test images, class names, what suits them."""
+    """A classification data set in memory, with its class names, normalisation and suitable augmentations."""
 
     name: str
     train: LabelledImages
@@ -91,9 +98,9 @@ def validation_split(dataset: ImageDataset, fraction: float, generator: torch.Ge
     """Replaces the test set by ``fraction`` of each class's training images, which leave the training set.
 
     Raises:
-        UserError: a class would be left without an image on either side.
+        UserError: a class would have no image on one side.
     """
-    held = torch.zeros(len(dataset.train), dtype=torch.bool)
+    test_rows = torch.zeros(len(dataset.train), dtype=torch.bool)
     for label, name in enumerate(dataset.class_names):
         members = (dataset.train.labels == label).nonzero().squeeze(1)
         count = round(len(members) * fraction)
@@ -102,16 +109,17 @@ def validation_split(dataset: ImageDataset, fraction: float, generator: torch.Ge
                 f"stream.validation: {fraction} of the {len(members)} images of class {name!r} leaves one "
                 "side empty; use another fraction."
             )
-        held[members[torch.randperm(len(members), generator=generator)[:count]]] = True
-    train, test = (LabelledImages(dataset.train.images[side], dataset.train.labels[side]) for side in (~held, held))
-    return ImageDataset(dataset.name, train, test, dataset.class_names, dataset.normalization, dataset.augmentations)
+        test_rows[members[torch.randperm(len(members), generator=generator)[:count]]] = True
+    images, labels = dataset.train.images, dataset.train.labels
+    train, test = (LabelledImages(images[rows], labels[rows]) for rows in (~test_rows, test_rows))
+    return replace(dataset, train=train, test=test)
 
 
 def first_classes(dataset: ImageDataset, count: int) -> ImageDataset:
     """The data set's first ``count`` classes; its name says so.
 
     Raises:
-        UserError: it has fewer.
+        UserError: it has fewer classes.
     """
     available = len(dataset.class_names)
     if count > available:
@@ -129,7 +137,7 @@ def first_classes(dataset: ImageDataset, count: int) -> ImageDataset:
 
 
 def limit_images(dataset: ImageDataset, train: int | None, test: int | None) -> ImageDataset:
-    """At most so many training and test images per class, the same whatever the run's seed; its name says so."""
+    """At most ``train`` and ``test`` images per class, the same for every seed; the data set's name says so."""
     limits = [f"{count} {part}" for count, part in ((train, "training"), (test, "evaluation")) if count is not None]
     return replace(
         dataset,
@@ -140,11 +148,11 @@ def limit_images(dataset: ImageDataset, train: int | None, test: int | None) -> 
 
 
 def _limited(images: LabelledImages, count: int | None, part: str) -> LabelledImages:
-    """The first ``count`` images of each class after a fixed permutation, in their present order."""
+    """``count`` images of each class, by a fixed random draw, in the same order."""
     if count is None:
         return images
     order = torch.randperm(len(images), generator=make_generator(0, "limit", part))
-    kept = torch.zeros(len(images), dtype=torch.bool)
+    rows = torch.zeros(len(images), dtype=torch.bool)
     for label in images.labels.unique():
-        kept[order[images.labels[order] == label][:count]] = True
-    return LabelledImages(images.images[kept], images.labels[kept])
+        rows[order[images.labels[order] == label][:count]] = True
+    return LabelledImages(images.images[rows], images.labels[rows])

@@ -1,4 +1,4 @@
-"""How networks see images: one value for what travels together through every training and distillation."""
+"""How networks see images: normalisation, augmentations and device as one value."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -11,12 +11,12 @@ from iid_cl.data.images import Normalization
 
 @dataclass(frozen=True)
 class Lens:
-    """Normalisation, augmentations and device of the networks that look at images.
+    """Normalisation, augmentations and device of the networks that take images.
 
     Attributes:
         normalization: mean and standard deviation per channel.
-        augmentations: names of the transformations to draw from, see :mod:`iid_cl.data.augmentation`.
-        device: where the networks are.
+        augmentations: names of transformations to draw from, see :mod:`iid_cl.data.augmentation`.
+        device: the networks' device.
     """
 
     normalization: Normalization
@@ -24,9 +24,9 @@ class Lens:
     device: torch.device
 
     def show(self, images: Tensor) -> Tensor:
-        """uint8 images (..., C, H, W) as networks see them: normalised float32 on the device."""
+        """uint8 images (..., C, H, W) as normalised float32 on the device."""
         return self.normalization.apply(images.to(self.device))
 
     def augmented_by(self, names: Sequence[str] | None) -> "Lens":
-        """The lens with these augmentations in place of its own; None keeps its own."""
+        """The same lens with other augmentations; None changes nothing."""
         return self if names is None else replace(self, augmentations=tuple(names))

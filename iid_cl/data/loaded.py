@@ -9,17 +9,17 @@ from iid_cl.data.images import ImageDataset
 
 
 def dataset_of(config: Config, data_root: Path | None) -> ImageDataset:
-    """The configuration's data set. The one loaded last is kept for the next call.
+    """The configuration's data set. The latest data set stays in memory for the next call.
 
     Raises:
         UserError: it cannot be loaded.
     """
-    # the seed chooses what is held out, and nothing else
+    # the seed affects the validation split only
     return _loaded(config.stream.model_dump_json(), data_root, config.seed if config.stream.validation else 0)
 
 
 def forget_datasets() -> None:
-    """Loads anew from now on: files may have changed since an earlier command in this process."""
+    """Makes the next call load from disk, as files may have changed since an earlier command in this process."""
     _loaded.cache_clear()
 
 

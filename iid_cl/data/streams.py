@@ -1,4 +1,4 @@
-"""Class-incremental streams: which classes arrive when, and the Avalanche benchmark made of them."""
+"""Class-incremental streams: the classes of each experience, and the Avalanche benchmark."""
 
 import numpy as np
 from avalanche.benchmarks import CLScenario, benchmark_from_datasets, with_classes_timeline
@@ -13,14 +13,9 @@ from iid_cl.errors import UserError
 def class_order(config: StreamConfig, classes: int, seed: int) -> list[list[int]]:
     """The classes of each experience.
 
-    Without explicit lists, a permutation drawn as in the DM paper's protocol (``numpy`` seeded with
-    ``order_seed``, or with ``seed``) is cut into ``experiences`` parts of equal size, the first ones one class
-    larger where it does not divide.
-
-    Args:
-        config: the stream.
-        classes: number of classes of the data set.
-        seed: the run's seed.
+    Without explicit lists, a permutation of the classes is cut into ``experiences`` parts. Their sizes differ by at
+    most one class, the larger parts first. The permutation is drawn as in the DM paper's protocol, by ``numpy`` seeded
+    with ``order_seed``, or with the run's ``seed``.
 
     Raises:
         UserError: more experiences than classes, or an explicit class that does not exist.
@@ -46,10 +41,12 @@ def make_benchmark(dataset: ImageDataset, order: list[list[int]]) -> CLScenario:
 
     Raw samples are uint8 tensors; one transform, the normalisation, serves training and evaluation.
     """
+    normalise = dataset.normalization.apply
 
     def experience(images: LabelledImages, classes: list[int]) -> AvalancheDataset:
         part = images.of_classes(classes)
-        return as_classification_dataset(TensorImages(part.images, part.labels), transform_groups=_transforms(dataset))
+        samples = TensorImages(part.images, part.labels)
+        return as_classification_dataset(samples, transform_groups={"train": normalise, "eval": normalise})
 
     return with_classes_timeline(
         benchmark_from_datasets(
@@ -57,7 +54,3 @@ def make_benchmark(dataset: ImageDataset, order: list[list[int]]) -> CLScenario:
             test=[experience(dataset.test, classes) for classes in order],
         )
     )
-
-
-def _transforms(dataset: ImageDataset) -> dict[str, object]:
-    return {"train": dataset.normalization.apply, "eval": dataset.normalization.apply}

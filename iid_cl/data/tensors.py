@@ -7,16 +7,16 @@ from torch.utils.data import Dataset
 
 
 class TensorImages(Dataset[tuple[Any, Any]]):
-    """Images and class indices; a sample is an image and its label.
+    """Images with their labels; a sample is an image and its label.
 
     Args:
         images: (N, C, H, W).
-        labels: (N,) int64, as samples carry them.
-        targets: class indices, which Avalanche groups by; the labels where not given.
-        tensor_labels: samples carry their label as a tensor, as those of a ``TensorDataset`` do, and not as an int.
+        labels: (N,) int64, the samples' labels.
+        targets: class indices, which Avalanche groups by; None takes the labels.
+        tensor_labels: whether a sample's label is a tensor, as in a ``TensorDataset``, and not an int.
 
     Attributes:
-        tensors: (images, labels), all samples at once.
+        tensors: (images, labels) of all samples.
         targets: class indices as a list.
     """
 

@@ -1,6 +1,6 @@
-"""Random transforms of whole batches, drawn for each image: torchvision's, without its loop over images.
+"""torchvision's random transforms for whole batches, drawn for each image without a loop over images.
 
-They take any type of pixel and give the same one; on bytes, before normalisation, they are fastest.
+They take and return any pixel type. They are fastest on bytes, before normalisation.
 """
 
 import torch
@@ -9,17 +9,9 @@ from torch.nn import functional
 
 
 def random_crop(images: Tensor, padding: int, generator: torch.Generator) -> Tensor:
-    """Moves each image by up to ``padding`` pixels either way, with zeros moving in.
+    """Moves each image of (N, C, H, W) by up to ``padding`` pixels in each direction and fills with zeros.
 
-    Drawn like torchvision's ``RandomCrop(size, padding)`` on images of that size: every offset alike.
-
-    Args:
-        images: (N, C, H, W).
-        padding: at least 0.
-        generator: on the CPU.
-
-    Returns:
-        (N, C, H, W).
+    All offsets are equally likely, as in torchvision's ``RandomCrop(size, padding)``. The generator is on the CPU.
     """
     count, channels, height, width = images.shape
     if not count or not padding:
@@ -31,20 +23,14 @@ def random_crop(images: Tensor, padding: int, generator: torch.Generator) -> Ten
     stretches = padded.as_strided((padded.numel() - width + 1, width), (1, 1))
     plane = torch.arange(count * channels, device=images.device).view(count, channels, 1) * (rows * columns)
     row = torch.arange(height, device=images.device) + offsets[0]
-    chosen = plane + row * columns + offsets[1]
-    return stretches.index_select(0, chosen.flatten()).view(images.shape)
+    starts = plane + row * columns + offsets[1]
+    return stretches.index_select(0, starts.flatten()).view(images.shape)
 
 
 def random_flip(images: Tensor, generator: torch.Generator, probability: float = 0.5) -> Tensor:
-    """Mirrors each image (N, C, H, W) left to right with ``probability``, like torchvision's RandomHorizontalFlip.
+    """Mirrors each image of (N, C, H, W) left to right with ``probability``, like torchvision's RandomHorizontalFlip.
 
-    Args:
-        images: (N, C, H, W).
-        generator: on the CPU.
-        probability: in [0, 1].
-
-    Returns:
-        (N, C, H, W).
+    The generator is on the CPU.
     """
-    mirrored = (torch.rand(len(images), generator=generator) < probability).nonzero().squeeze(1).to(images.device)
-    return images.index_copy(0, mirrored, images.index_select(0, mirrored).flip(-1))
+    rows = (torch.rand(len(images), generator=generator) < probability).nonzero().squeeze(1).to(images.device)
+    return images.index_copy(0, rows, images.index_select(0, rows).flip(-1))

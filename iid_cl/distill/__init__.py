@@ -7,9 +7,9 @@ import sys
 from types import ModuleType
 from typing import Any
 
-from iid_cl.distill.engine import distill
+from iid_cl.distill.engine import DistillOptions, distill
 
-__all__ = ["distill"]
+__all__ = ["DistillOptions", "distill"]
 
 
 class _Callable(ModuleType):

@@ -1,4 +1,4 @@
-"""What each draw of a distillation consists of: real batch, augmentation and networks."""
+"""What each iteration of a distillation draws: real batch, augmentation, networks and objective."""
 
 import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -16,14 +16,13 @@ from iid_cl.distill.embedders import EmbedderQueue, FreshEmbedders
 from iid_cl.distill.matching import Objective
 from iid_cl.distill.sampling import ClassSampler
 from iid_cl.distill.trained import TrainedNetwork
-from iid_cl.errors import UserError
 from iid_cl.nets import Network, build_network
 from iid_cl.seeding import make_generator
 
 
 @dataclass(frozen=True)
 class Draw:
-    """What is drawn once and then serves one step or several."""
+    """What is drawn for a step."""
 
     rows: Tensor  # (K, B) real images of each class
     parameters: Parameters  # siamese augmentation of each class
@@ -54,10 +53,10 @@ class Sources:
 
 
 class Draws:
-    """One draw after the other, as many as the iterations take.
+    """One draw after the other.
 
     Args:
-        config: says how many.
+        iterations: how many.
         sampler: draws real batches and augmentations.
         sources: of networks and objectives.
         seed: of the streams that objectives and networks for class centralization are drawn from.
@@ -66,13 +65,13 @@ class Draws:
 
     def __init__(
         self,
-        config: DistillConfig,
+        iterations: int,
         sampler: ClassSampler,
         sources: Sources,
         seed: int,
         in_place: bool,
     ) -> None:
-        self._config = config
+        self._iterations = iterations
         self._sampler = sampler
         self._sources = sources
         self._objective_draws = make_generator(seed, "frequencies", device=sampler.device)
@@ -81,7 +80,7 @@ class Draws:
         self._places: dict[str, Network] = {}
 
     def __iter__(self) -> Iterator[Draw]:
-        for rows, parameters in self._sampler.draws(-(-self._config.iterations // self._config.steps_per_draw)):
+        for rows, parameters in self._sampler.draws(self._iterations):
             psi, accuracy = self._sources.embedders.draw()
             objective = self._sources.objective(self._objective_draws)
             yield Draw(rows, parameters, self._place("psi", psi), accuracy, objective, self._phi())
@@ -126,19 +125,14 @@ def make_embedders(
     lens: Lens,
     seed: int,
 ) -> FreshEmbedders | EmbedderQueue:
-    """The configured source of embedders.
+    """Where the objective's embedders come from.
 
     Args:
-        own: a network of the user's, drawn afresh each time.
+        own: a network of the user's, drawn afresh each time, whatever the objective.
         arithmetic: of the queue's training.
-
-    Raises:
-        UserError: a queue is asked for, and an own network given.
     """
     weight_draws = make_generator(seed, "embedders", "weights", device=lens.device)
     if own is not None:
-        if config.embedder_source == "queue":
-            raise UserError("distill.embedders: a queue trains its own networks; use 'fresh' with an embedder given.")
         return FreshEmbedders(own.to(lens.device), weight_draws)
     architecture_draws = make_generator(seed, "embedders")
     queue = config.embedder_source == "queue" and sampler.classes > 1  # one class alone teaches a network nothing

@@ -55,14 +55,21 @@ class EmbedderQueue:
     In each iteration a few of them take a few SGD steps on real images and one is drawn; now and then a fresh one
     joins, and the oldest leaves when there are too many.
 
+    Attributes:
+        SIZE: networks at most.
+        EVERY: iterations between two fresh ones.
+
     Args:
-        config: size, pace and batches.
+        config: how many are trained in an iteration, and how.
         make: builds a randomly initialised network with an output per class.
         batch: draws ``n`` augmented real images (n, c, H, W) and their class indices (n,).
         generator: on the CPU; decides which networks train and which is drawn.
         arithmetic: of the training.
         sources: generators that ``make`` and ``batch`` draw from, which belong to the queue's state.
     """
+
+    SIZE = 100
+    EVERY = 30
 
     def __init__(
         self,
@@ -79,7 +86,7 @@ class EmbedderQueue:
         self._generator = generator
         self._arithmetic = arithmetic
         self._generators = (generator, *sources)
-        self._members: deque[_Member] = deque(maxlen=config.size)
+        self._members: deque[_Member] = deque(maxlen=self.SIZE)
         self._iteration = 0
 
     def __len__(self) -> int:
@@ -95,7 +102,7 @@ class EmbedderQueue:
 
         The accuracy is that of the batches it was last trained on; 0 if it never was.
         """
-        if self._iteration % self._config.every == 0:
+        if self._iteration % self.EVERY == 0:
             self._push()
         self._iteration += 1
         order = torch.randperm(len(self._members), generator=self._generator)

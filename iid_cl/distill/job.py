@@ -1,9 +1,10 @@
 """A distillation, spelled out."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
+import torch
 from torch import Tensor
 
 from iid_cl.config.distill import DistillConfig
@@ -11,6 +12,7 @@ from iid_cl.data.classes import Classes
 from iid_cl.data.lens import Lens
 from iid_cl.distill.matching import MatchingLoss
 from iid_cl.distill.trained import TrainedNetwork
+from iid_cl.errors import UserError
 from iid_cl.nets import Network
 
 
@@ -55,10 +57,50 @@ class DistillJob:
     soft_labels: bool = False
 
     @property
-    def lens_in_force(self) -> Lens:
-        """The lens with the augmentations that the configuration names, if it names any."""
-        return self.lens.augmented_by(self.config.augment)
+    def shown(self) -> int:
+        """Synthetic images per class that a network sees: the parts of all stored ones."""
+        return self.ipc * self.config.factor**2
+
+    @property
+    def centralizes(self) -> bool:
+        """Whether class centralization takes part; a single image has no deviation from its class mean."""
+        return self.config.cc.weight > 0 and self.ipc * self.config.factor > 1 and self.config.iterations > 0
+
+    def check(self) -> None:
+        """Refuses what cannot be distilled.
+
+        Raises:
+            UserError: no classes, a class with too few images, or a start that lacks a class or does not fit it.
+        """
+        images_by_class, start = self.classes.images, self.classes.start
+        if not images_by_class:
+            raise UserError("there are no classes to condense; the experience is empty.")
+        for label, images in images_by_class.items():
+            if len(images) < self.ipc:
+                raise UserError(
+                    f"memory.ipc: {self.ipc} images are asked of class {label}, which has {len(images)}; "
+                    f"use at most {len(images)}."
+                    if len(images)
+                    else f"class {label} has no images; remove it from the stream."
+                )
+        if start is not None:
+            _check_start(start, images_by_class)
+
+    def with_own_augmentations(self) -> "DistillJob":
+        """The same through a lens with the augmentations that the configuration names, if it names any."""
+        return replace(self, lens=self.lens.augmented_by(self.config.augment))
 
     def slower(self, factor: float) -> "DistillJob":
         """The same at another learning rate, once more at most."""
         return replace(self, config=self.config.model_copy(update={"lr": self.config.lr * factor, "retry": None}))
+
+
+def _check_start(start: Mapping[int, Tensor], images_by_class: Mapping[int, Tensor]) -> None:
+    for label, images in images_by_class.items():
+        first = start.get(label)
+        if first is None or not len(first) or first.dtype != torch.uint8 or first.shape[1:] != images.shape[1:]:
+            shape = "none" if first is None else f"{first.dtype} {tuple(first.shape)}"
+            raise UserError(
+                f"start: class {label} has {shape} where uint8 images of shape {tuple(images.shape[1:])} are needed; "
+                "give at least one of each class."
+            )

@@ -71,7 +71,7 @@ def centralization_term(features: Tensor, real_spread: Tensor, config: DistillCo
     if config.scale == "relative":
         distances = in_units(distances, real_spread[:, None].expand_as(distances))
     if config.cc.form == "exponential":
-        term = exponential_centralization(distances, config.cc.alpha, config.cc.beta)
+        term = exponential_centralization(distances, config.cc.beta)
     else:
         term = quadratic_centralization(distances)
     return config.cc.weight * (term / features.shape[1] if config.scale == "relative" else term)

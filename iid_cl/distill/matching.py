@@ -15,6 +15,9 @@ from iid_cl.config.objectives import ObjectiveName
 from iid_cl.distill.characteristic import characteristic, characteristic_distance, draw_frequencies
 from iid_cl.distill.objectives import in_units, mean_matching, spread
 
+FREQUENCIES = 1024  # of characteristic functions
+AMPLITUDE = 0.5  # its share in their distance; the phase has the rest
+
 Statistics = TypeVar("Statistics")
 
 MatchingLoss = Callable[[Tensor, Tensor], Tensor]
@@ -76,11 +79,9 @@ class CharacteristicMatching:
 
     Attributes:
         frequencies: (1, T, D), drawn afresh for each draw.
-        amplitude: share of the amplitude in the loss.
     """
 
     frequencies: Tensor
-    amplitude: float
 
     def observe(self, real: Tensor) -> Seen:
         """The real images' function."""
@@ -91,7 +92,7 @@ class CharacteristicMatching:
     def compare(self, statistics: Seen, synthetic: Tensor) -> Tensor:
         """The distance of both functions; 0 for a class of equal real images, which has nothing to match."""
         made = self._function(synthetic.flatten(2), statistics.moments)
-        match = characteristic_distance(statistics.function, made, self.amplitude)
+        match = characteristic_distance(statistics.function, made, AMPLITUDE)
         return torch.where(statistics.moments.spread > 0, match, 0.0)
 
     def _function(self, features: Tensor, moments: Moments) -> tuple[Tensor, Tensor]:
@@ -126,8 +127,7 @@ def _means(config: DistillConfig, features: int, generator: torch.Generator) -> 
 
 
 def _characteristic(config: DistillConfig, features: int, generator: torch.Generator) -> CharacteristicMatching:
-    drawn = draw_frequencies(config.characteristic.frequencies, features, generator)
-    return CharacteristicMatching(drawn, config.characteristic.amplitude)
+    return CharacteristicMatching(draw_frequencies(FREQUENCIES, features, generator))
 
 
 OBJECTIVES: dict[ObjectiveName, Callable[[DistillConfig, int, torch.Generator], Objective[Any]]] = {

@@ -46,16 +46,16 @@ def quadratic_centralization(distances: Tensor) -> Tensor:
     return distances.sum(1)
 
 
-def exponential_centralization(distances: Tensor, alpha: float, beta: float) -> Tensor:
-    """Class centralization as the paper has it: images closer than ln(beta) / alpha are left alone.
+def exponential_centralization(distances: Tensor, beta: float) -> Tensor:
+    """Class centralization as the paper has it, with its alpha 1: images closer than ln(beta) are left alone.
 
     Args:
         distances: (K, M), as for :func:`quadratic_centralization`.
 
     Returns:
-        (K,): sum_m max(0, exp(alpha d_m) - beta).
+        (K,): sum_m max(0, exp(d_m) - beta).
     """
-    return ((alpha * distances).exp() - beta).clamp_min(0).sum(1)
+    return (distances.exp() - beta).clamp_min(0).sum(1)
 
 
 def local_covariance(features: Tensor) -> Tensor:

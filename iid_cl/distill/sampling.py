@@ -9,7 +9,6 @@ from torch import Tensor
 from iid_cl.data.augmentation import UNIFORMS, Parameters, make_parameters
 from iid_cl.data.classes import Classes
 from iid_cl.data.lens import Lens
-from iid_cl.distill.representative import similar_groups
 from iid_cl.seeding import make_generator
 
 BLOCK = 64  # iterations drawn at once: the loop over classes runs once per block, not in the hot path
@@ -19,20 +18,17 @@ class ClassSampler:
     """Real mini-batches and siamese augmentations for all classes, one step at a time.
 
     Each class walks through its images in shuffled passes without replacement; a class with fewer images
-    than the batch repeats them evenly. With ``representative``, each batch takes one image from each of as many
-    equal groups of similar images, see :func:`similar_groups`, where the class has so many; every image is as likely
-    as any other. The images of a class that has weights are drawn with replacement instead, each as often as it
-    weighs.
+    than the batch repeats them evenly. The images of a class that has weights are drawn with replacement instead, each
+    as often as it weighs.
 
     Args:
         classes: the images, and their weights.
         batch: real images per class and draw.
         lens: says which augmentations to draw from, and where the images go.
         seed: of each class's stream.
-        representative: see above.
     """
 
-    def __init__(self, classes: Classes, batch: int, lens: Lens, seed: int, representative: bool = False) -> None:
+    def __init__(self, classes: Classes, batch: int, lens: Lens, seed: int) -> None:
         images_by_class = classes.images
         self._classes = sorted(images_by_class)
         self._weights = [classes.weights.get(c) for c in self._classes]
@@ -44,12 +40,6 @@ class ClassSampler:
         self._labels = torch.arange(len(self._classes)).repeat_interleave(counts).to(lens.device)
         self._generators = [make_generator(seed, "class", c) for c in self._classes]
         self._rests = [torch.empty(0, dtype=torch.int64) for _ in self._classes]
-        self._orders: list[Tensor | None] = [
-            torch.cat(similar_groups(images_by_class[c], batch))
-            if representative and len(images_by_class[c]) >= batch
-            else None
-            for c in self._classes
-        ]
         self._batch = batch
         self._augmentations = lens.augmentations
         self._begun = 0  # draws before the block at hand
@@ -132,15 +122,10 @@ class ClassSampler:
 
         Shuffled passes follow one another; what is left of the last one is where the next call goes on.
         """
-        n, generator, order, weights = self._counts[k], self._generators[k], self._orders[k], self._weights[k]
+        n, generator, weights = self._counts[k], self._generators[k], self._weights[k]
         if weights is not None:
             rows = torch.multinomial(weights, length * self._batch, replacement=True, generator=generator)
             return self._offsets[k] + rows.view(length, self._batch)
-        if order is not None:
-            # one from each of ``batch`` equal stretches of an order in which neighbours are similar
-            places = torch.rand(length, self._batch, generator=generator, dtype=torch.float64)
-            places = (places + torch.arange(self._batch)) * (n / self._batch)
-            return self._offsets[k] + order[places.long().clamp_max(n - 1)]
         total = length * self._batch
         passes = [self._rests[k]]
         drawn = len(passes[0])

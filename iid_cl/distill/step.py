@@ -49,23 +49,16 @@ class ImageStep:
         self._lens = lens
         self._arithmetic = arithmetic
         self.chunk = chunk
-        self._draw: Draw | None = None
-        self._statistics: dict[int, RealStatistics] = {}
         self._observe = arithmetic.capture(self._real_statistics, sampler.device)
         self._compare = arithmetic.capture(self._terms, sampler.device)
 
     def gradient(self, synthetic: Tensor, draw: Draw) -> dict[str, Tensor]:
         """Sets the gradient of ``synthetic``, stored images (K, M, C, H, W); returns the terms, each (K,).
 
-        The real images of a draw are looked at once, however many steps it serves.
-
         Raises:
             UserError: not even one class fits into a GPU's memory.
         """
-        if draw is not self._draw:
-            self._draw = draw
-            self._statistics.clear()
-            torch.compiler.cudagraph_mark_step_begin()
+        torch.compiler.cudagraph_mark_step_begin()
         while True:
             try:
                 return self._in_chunks(synthetic, draw)
@@ -80,7 +73,6 @@ class ImageStep:
                 "memory; use a smaller batch, fewer images per class or a narrower embedder."
             )
         self.chunk = -(-self.chunk // 2)
-        self._statistics.clear()
         torch.cuda.empty_cache()
 
     def _in_chunks(self, synthetic: Tensor, draw: Draw) -> dict[str, Tensor]:
@@ -91,11 +83,10 @@ class ImageStep:
         for first in range(0, len(synthetic), self.chunk):
             here = slice(first, first + self.chunk)
             mine = draw.of(here)
-            if first not in self._statistics:
-                with torch.no_grad():
-                    self._statistics[first] = self._observe(self._lens.show(self._sampler.real(mine.rows)), mine)
+            with torch.no_grad():
+                statistics = self._observe(self._lens.show(self._sampler.real(mine.rows)), mine)
             images = synthetic.detach()[here].requires_grad_()
-            terms = self._compare(images, self._statistics[first], labels[here], mine)
+            terms = self._compare(images, statistics, labels[here], mine)
             (unit * torch.stack(list(terms.values())).sum()).backward()
             assert images.grad is not None  # set by backward
             gradient[here] = images.grad

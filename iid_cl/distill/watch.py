@@ -17,7 +17,7 @@ class Watch:
     Attributes:
         on_step: called now and then with the iteration (from 1) and the mean loss terms per class.
         on_snapshot: called with the iteration and the images so far at each iteration of ``snapshots``; 0 stands for
-            the images at the start, and the number of all iterations for those at the end, however early it comes.
+            the images at the start.
         snapshots: those iterations.
         journal: takes the state of the distillation where it wants it, and gives back that of an interrupted one.
     """

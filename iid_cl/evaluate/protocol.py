@@ -52,7 +52,7 @@ def judge(
     Args:
         memory: the exemplars as stored.
         test: real images of (at least) the memory's classes; others are left out.
-        config: architectures and training (DC, ICLR 2021: 1,000 epochs of SGD, lr 0.01, x0.1 half way).
+        config: architectures, epochs and batches (DC, ICLR 2021: 1,000 epochs of SGD, lr 0.01, x0.1 half way).
         normalization: what networks see.
         augmentations: drawn from per image while training.
         seed: network ``i`` draws from streams of its own of this seed.
@@ -95,7 +95,7 @@ class _Exam:
             network,
             images,
             self._targets,
-            Training(config.epochs, config.batch_size, config.lr, config.momentum, config.weight_decay),
+            Training(config.epochs, config.batch_size),
             augmentations=self._lens.augmentations,
             generator=make_generator(self._seed, "scratch training", number),
             arithmetic=for_training(network, shape, shown, device, config.precision, config.compile),

@@ -1,8 +1,7 @@
 """The exemplar set: a memory's images as stored, and their bytes."""
 
-import dataclasses
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, Self
 
 import torch
@@ -15,105 +14,99 @@ from iid_cl.memory.soft_labels import ENTRY_BYTES, SoftLabels
 
 
 class Exemplars(Protocol):
-    """What every kind of memory offers; images of a class stand in the order in which they matter."""
+    """What every kind of memory offers. Images of a class stand in the order in which they matter.
 
-    @property
-    def labels(self) -> Tensor:
-        """Class index of each stored image, int16 (N,), ascending."""
-        ...
+    Attributes:
+        labels: class index of each stored image, int16 (N,), ascending.
+        metadata: how the images were made, as plain JSON.
+        soft_labels: class probabilities of the decoded images; None where none are stored.
+        partition: images along each side of a stored image.
+        shape: (channels, height, width) of a stored image.
+        stored_as: the format of the images, for people.
+        fills_bytes: whether as many images are stored as fit. Soft labels are then charged under any budget.
 
-    @property
-    def metadata(self) -> Mapping[str, Any]:
-        """How the images came to be, as plain JSON."""
-        ...
+    >>> memory: Exemplars = ExemplarSet.from_classes({3: torch.zeros(2, 1, 4, 4, dtype=torch.uint8)})
+    >>> len(memory), memory.classes, memory.nbytes  # two images of 16 bytes, each with a label of two
+    (2, [3], 36)
+    """
+
+    labels: Tensor
+    metadata: Mapping[str, Any]
+    soft_labels: SoftLabels | None
+    partition: int
+    shape: tuple[int, int, int]
+    stored_as: str
+    fills_bytes: bool
+
+    def __len__(self) -> int:
+        return len(self.labels)
 
     @property
     def nbytes(self) -> int:
-        """Bytes as stored, with everything needed to decode them."""
-        ...
+        """Bytes as stored, with everything needed to decode them: images, two per label, soft labels."""
+        return sum(tensor.nbytes for tensor in self.tensors().values())
 
     @property
     def classes(self) -> list[int]:
         """The class indices it holds, ascending."""
-        ...
-
-    @property
-    def partition(self) -> int:
-        """Images that a stored one holds along each side."""
-        ...
-
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        """(channels, height, width) of a stored image."""
-        ...
-
-    @property
-    def stored_as(self) -> str:
-        """The format of its images, for people."""
-        ...
-
-    @property
-    def fills_bytes(self) -> bool:
-        """Whether as many images are stored as fit, and soft labels are charged under any budget."""
-        ...
-
-    @property
-    def soft_labels(self) -> SoftLabels | None:
-        """Class probabilities of the decoded images, where they are stored."""
-        ...
-
-    def __len__(self) -> int: ...
+        return [int(c) for c in self.labels.unique()]
 
     def tensors(self) -> dict[str, Tensor]:
-        """All that a file holds of it, by name."""
-        ...
+        """All tensors that a file holds of the memory, by name."""
+        soft = {} if self.soft_labels is None else self.soft_labels.tensors()
+        return {**self.image_tensors(), "labels": self.labels, **soft}
+
+    def image_tensors(self) -> dict[str, Tensor]:
+        """The tensors that hold the images, by name."""
 
     def layout(self) -> dict[str, Any]:
         """What a file has to say to make sense of the tensors, as plain JSON."""
-        ...
 
     def check(self) -> None:
-        """Raises ValueError where images cannot be decoded, or have no pixels."""
-        ...
+        """Raises ValueError for images that cannot be decoded, or have no pixels."""
 
     def by_class(self) -> dict[int, Tensor]:
         """Stored images of each class as pictures, uint8 (n_c, C, H, W)."""
-        ...
 
     def decoded(self) -> LabelledImages:
-        """What is trained on: partition * partition images for each stored one."""
-        ...
+        """What is trained on: partition * partition images for each stored image."""
 
     def targets(self, classes: int) -> Tensor:
-        """Training targets of the decoded images: class indices, or probabilities over ``classes``."""
-        ...
+        """Training targets of the decoded images: class indices (N',), or stored probabilities (N', classes)."""
+        if self.soft_labels is not None:
+            return self.soft_labels.targets(self.labels, self.partition**2, classes)
+        return self.labels.to(torch.int64).repeat_interleave(self.partition**2)
 
     def take(self, rows: Tensor) -> Self:
-        """The stored images of these rows (ascending)."""
-        ...
+        """The stored images of these rows (ascending), with their soft labels."""
 
     def fitting(self, room: int, charge_all: bool = True) -> Tensor:
         """Rows of the first images of each class that fit into ``room`` bytes per class.
 
         Without ``charge_all`` soft labels of images that are stored whole don't count.
         """
-        ...
 
     def with_soft_labels(self, probabilities: Tensor, classes: Sequence[int]) -> Self:
         """Adds class probabilities (N', W) of the decoded images over ``classes``, kept as float16."""
-        ...
 
     def merge(self, newer: Self) -> Self:
-        """Adds the classes of ``newer``; a class in both is taken from ``newer``, and so is the metadata."""
-        ...
+        """Adds the classes of ``newer``; a class in both is taken from ``newer``, and so is the metadata.
+
+        Raises:
+            ValueError: the two are stored in different ways, or only one of them has soft labels.
+        """
 
 
 @dataclass(frozen=True)
-class ExemplarSet:
+class ExemplarSet(Exemplars):
     """Images (N, C, H, W) as uint8 and class indices (N,) as int16, in ascending order of class.
 
-    ``metadata`` is plain JSON: how the images came to be (method, settings, seed). With a ``partition`` f above 1 an
-    image is a grid of f x f smaller ones, see :mod:`iid_cl.memory.partition`; what is trained on is :meth:`decoded`.
+    With a ``partition`` f above 1 an image is a grid of f x f smaller ones, see :mod:`iid_cl.memory.partition`; what is
+    trained on is :meth:`decoded`.
+
+    >>> memory = ExemplarSet.from_classes({7: torch.zeros(1, 3, 8, 8, dtype=torch.uint8)}, partition=2)
+    >>> len(memory), len(memory.decoded()), memory.nbytes  # four images of 4x4 pixels in the bytes of one of 8x8
+    (1, 4, 194)
     """
 
     images: Tensor
@@ -121,6 +114,9 @@ class ExemplarSet:
     metadata: Mapping[str, Any] = field(default_factory=dict)
     partition: int = 1
     soft_labels: SoftLabels | None = None
+
+    stored_as = "uint8"
+    fills_bytes = False
 
     def __post_init__(self) -> None:
         if self.images.dtype != torch.uint8 or self.images.ndim != 4:
@@ -155,107 +151,60 @@ class ExemplarSet:
         labels = [torch.full((len(by_class[c]),), c, dtype=torch.int16) for c in classes]
         return cls(torch.cat([by_class[c].cpu() for c in classes]), torch.cat(labels), metadata or {}, partition)
 
-    def __len__(self) -> int:
-        return len(self.labels)
-
     @property
-    def shape(self) -> tuple[int, int, int]:
+    def shape(self) -> tuple[int, int, int]:  # type: ignore[override]  # nobody sets a memory's shape
         """(channels, height, width) of a stored image."""
         channels, height, width = self.images.shape[1:]
         return channels, height, width
 
-    @property
-    def stored_as(self) -> str:
-        """Plain bytes."""
-        return "uint8"
-
-    @property
-    def fills_bytes(self) -> bool:
-        """Images are counted."""
-        return False
-
-    def tensors(self) -> dict[str, Tensor]:
-        """Images, labels and soft labels."""
-        soft = {} if self.soft_labels is None else self.soft_labels.tensors()
-        return {"images": self.images, "labels": self.labels, **soft}
+    def image_tensors(self) -> dict[str, Tensor]:
+        return {"images": self.images}
 
     def layout(self) -> dict[str, Any]:
-        """The partition."""
         return {"partition": self.partition}
 
     def check(self) -> None:
-        """Raises ValueError for images without pixels."""
         if not self.images.numel():
             raise ValueError("its images have no pixels")
 
-    @property
-    def nbytes(self) -> int:
-        """Bytes as stored: C*H*W per image, two per label, and the soft labels."""
-        soft = 0 if self.soft_labels is None else self.soft_labels.nbytes
-        return self.images.nbytes + self.labels.nbytes + soft
-
-    @property
-    def classes(self) -> list[int]:
-        """The class indices it holds, ascending."""
-        return [int(c) for c in self.labels.unique()]
-
     def by_class(self) -> dict[int, Tensor]:
-        """Images as stored, (n_c, C, H, W), of each class."""
         return {c: self.images[self.labels == c] for c in self.classes}
 
     def decoded(self) -> LabelledImages:
-        """What is trained on: uint8 (N * f * f, C, H, W) and their class indices."""
         labels = self.labels.to(torch.int64).repeat_interleave(self.partition**2)
         return LabelledImages(expand_bytes(self.images, self.partition), labels)
 
     def take(self, rows: Tensor) -> "ExemplarSet":
-        """The stored images of these rows (ascending), with their soft labels."""
         soft = None if self.soft_labels is None else self.soft_labels.take(self.labels, rows, self.partition**2)
-        return ExemplarSet(self.images[rows], self.labels[rows], self.metadata, self.partition, soft)
+        return replace(self, images=self.images[rows], labels=self.labels[rows], soft_labels=soft)
 
     def fitting(self, room: int, charge_all: bool = True) -> Tensor:
-        """Rows of the first images of each class that fit into ``room`` bytes per class."""
-        soft = self.soft_labels if charge_all else None
-        width = 0 if soft is None else soft.width
+        width = self.soft_labels.width if self.soft_labels is not None and charge_all else 0
         count = images_in(room, self.images[0].numel(), width, self.partition)
         return torch.cat([(self.labels == c).nonzero().squeeze(1)[:count] for c in self.classes])
 
     def with_soft_labels(self, probabilities: Tensor, classes: Sequence[int]) -> "ExemplarSet":
-        """Adds class probabilities (N', W) of the decoded images over ``classes``, kept as float16."""
-        soft = SoftLabels.over(classes, probabilities, len(self.classes))
-        return dataclasses.replace(self, soft_labels=soft)
-
-    def targets(self, classes: int) -> Tensor:
-        """Training targets of the decoded images: class indices (N',), or probabilities (N', classes) where stored."""
-        if self.soft_labels is not None:
-            return self.soft_labels.targets(self.labels, self.partition**2, classes)
-        return self.labels.to(torch.int64).repeat_interleave(self.partition**2)
+        return replace(self, soft_labels=SoftLabels.over(classes, probabilities, len(self.classes)))
 
     def merge(self, newer: "ExemplarSet") -> "ExemplarSet":
-        """Adds the classes of ``newer``; a class in both is taken from ``newer``, and so is the metadata.
-
-        Raises:
-            ValueError: the two differ in partition, or one has soft labels and the other has not.
-        """
         if self.partition != newer.partition or (self.soft_labels is None) != (newer.soft_labels is None):
             raise ValueError("only memories stored in the same way can be merged")
-        merged = ExemplarSet.from_classes(
-            {**self.by_class(), **newer.by_class()}, newer.metadata, partition=newer.partition
-        )
-        return dataclasses.replace(merged, soft_labels=merged_soft_labels(self, newer))
+        images = {**self.by_class(), **newer.by_class()}
+        merged = ExemplarSet.from_classes(images, newer.metadata, newer.partition)
+        return replace(merged, soft_labels=merged_soft_labels(self, newer))
 
 
 def merged_soft_labels(old: Exemplars, newer: Exemplars) -> SoftLabels | None:
-    """Those of two memories' classes, each taken from ``newer`` where it has it; None where there are none."""
-    found: dict[int, SoftLabels] = {}
+    """The soft labels of two memories' classes, taken from ``newer`` where it has the class; None without any."""
+    by_class: dict[int, SoftLabels] = {}
     for memory in (old, newer):
         if memory.soft_labels is not None:
-            found |= memory.soft_labels.by_class(memory.labels, memory.partition**2)
-    return SoftLabels.joined(found) if found else None
+            by_class |= memory.soft_labels.by_class(memory.labels, memory.partition**2)
+    return SoftLabels.joined(by_class) if by_class else None
 
 
 def images_in(room: int, image_bytes: int, soft_width: int = 0, partition: int = 1) -> int:
-    """How many stored images of a class fit into ``room`` bytes, at ``soft_width`` class probabilities each."""
+    """Number of stored images of a class that fit into ``room`` bytes, at ``soft_width`` class probabilities each."""
     row = ENTRY_BYTES * soft_width
     per_image = image_bytes + LABEL_BYTES + row * partition**2
     return max(0, (room - row) // per_image)  # a class's own row says which class each column stands for

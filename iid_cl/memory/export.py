@@ -28,17 +28,17 @@ _RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)  
 def export_memory(path: Path, folder: Path, *, decoded: bool = False) -> int:
     """Writes the memory file ``path`` as ``folder/<class name>/<number>.png``; returns the number of images.
 
-    ``memory.json`` beside them says which folder is which class and where the memory is from, ``soft_labels.csv``
-    holds class probabilities where the memory has them. The folder appears whole or not at all.
+    ``memory.json`` says which folder is which class and where the memory is from. ``soft_labels.csv`` holds class
+    probabilities where the memory has them. The folder appears whole or not at all.
 
     Args:
         path: the memory.
         folder: missing or empty.
-        decoded: write what is trained on, partition * partition images in place of each stored one.
+        decoded: write what is trained on, partition * partition images in place of each stored image.
 
     Raises:
-        UserError: the memory is unusable, its images are neither grey nor colour, or the folder holds something already
-            or cannot be written.
+        UserError: the memory is unusable, its images are neither grey nor colour, or the folder is not empty or cannot
+            be written.
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UserError(f"{folder}: holds files already; choose another folder, or remove it.")
@@ -52,13 +52,13 @@ def export_memory(path: Path, folder: Path, *, decoded: bool = False) -> int:
     target = folder.resolve()
     temporary = target.with_name(f".{target.name}.{getpid()}.tmp")
     try:
-        for label, of_class in images.items():
-            _write_images(temporary / folders[label], of_class)
+        for label, members in images.items():
+            _write_images(temporary / folders[label], members)
         about = _about(path, memory, names, folders, decoded)
         (temporary / README).write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
         if memory.soft_labels is not None:
-            text = _soft_labels(memory, names, folders, decoded)
-            (temporary / SOFT_LABELS).write_bytes(text.encode(errors="replace"))
+            table = _soft_labels(memory, names, folders, decoded)
+            (temporary / SOFT_LABELS).write_bytes(table.encode(errors="replace"))
         if target.exists():
             target.rmdir()  # empty, as checked above
         replace(temporary, target)
@@ -70,45 +70,45 @@ def export_memory(path: Path, folder: Path, *, decoded: bool = False) -> int:
 
 
 def class_names(memory: Exemplars) -> dict[int, str]:
-    """The name of each class of a memory: those it was stored with, else its index."""
-    stored = memory.metadata.get("class_names")
-    named = stored if isinstance(stored, list) else []
+    """The name of each class of a memory, or its index where the memory was stored without names."""
+    names = memory.metadata.get("class_names")
+    names = names if isinstance(names, list) else []
     width = len(str(memory.classes[-1]))  # so that sorted names are in the order of the classes
-    return {c: str(named[c]) if c < len(named) else f"{c:0{width}}" for c in memory.classes}
+    return {c: str(names[c]) if c < len(names) else f"{c:0{width}}" for c in memory.classes}
 
 
 def folder_names(names: Sequence[str]) -> list[str]:
-    """A folder's name for each class, safe on every system: no separators, no hidden or reserved names, none twice.
+    """A folder's name for each class, safe on every system: no separators, no hidden or reserved names, all different.
 
-    Letters and digits of any script, ``.``, ``_``, ``-`` and spaces stay; names that differ in case only count as one.
+    Letters and digits of any script, ``.``, ``_``, ``-`` and spaces stay. Names that differ in case only are the same.
     """
-    found: list[str] = []
-    taken: set[str] = set()
+    folders: list[str] = []
+    lower_names: set[str] = set()
     for number, name in enumerate(names):
         safe = re.sub(r"[^\w. -]", "_", unicodedata.normalize("NFC", name)).lstrip(". ")
         safe = safe.encode()[:LONGEST_NAME].decode(errors="ignore").rstrip(". ")
         if not safe or _RESERVED.fullmatch(safe):
             safe = f"class_{safe}"
-        if safe.casefold() in taken:
+        if safe.casefold() in lower_names:
             safe = f"{safe}_{number}"
-        while safe.casefold() in taken:
+        while safe.casefold() in lower_names:
             safe += "_"
-        taken.add(safe.casefold())
-        found.append(safe)
-    return found
+        lower_names.add(safe.casefold())
+        folders.append(safe)
+    return folders
 
 
 def _write_images(folder: Path, images: Tensor) -> None:
     folder.mkdir(parents=True)
-    width = _digits(images)
+    width = _digits(len(images))
     for number, image in enumerate(images):
         array = image.permute(1, 2, 0).numpy()
         picture = Image.fromarray(np.ascontiguousarray(array[..., 0] if array.shape[2] == 1 else array))
         picture.save(folder / f"{number:0{width}}.png")
 
 
-def _digits(images: Tensor) -> int:
-    return max(3, len(str(len(images) - 1)))
+def _digits(images: int) -> int:
+    return max(3, len(str(images - 1)))
 
 
 def _about(
@@ -132,17 +132,17 @@ def _about(
 def _soft_labels(memory: Exemplars, names: Mapping[int, str], folders: Mapping[int, str], decoded: bool) -> str:
     """A row per decoded image, a column per class; stored images of several parts have a row for each."""
     assert memory.soft_labels is not None  # its caller asks first
-    most = max(memory.classes[-1], int(memory.soft_labels.columns.max()))  # which may name classes that left
-    probabilities = memory.targets(most + 1)[:, memory.classes]
+    largest = max(memory.classes[-1], int(memory.soft_labels.columns.max()))  # columns may name classes that left
+    probabilities = memory.targets(largest + 1)[:, memory.classes]
     text = io.StringIO(newline="")
     writer = csv.writer(text)
     writer.writerow(["file", "part", *names.values()])
     parts, row = memory.partition**2, 0
     for label, images in memory.by_class().items():
-        of_class = images if not decoded else images.repeat_interleave(parts, 0)
+        width = _digits(len(images) * parts if decoded else len(images))
         for number in range(len(images) * parts):
             place, part = (number, 0) if decoded else divmod(number, parts)
-            file = f"{folders[label]}/{place:0{_digits(of_class)}}.png"
+            file = f"{folders[label]}/{place:0{width}}.png"
             writer.writerow([file, part, *(f"{value:.6g}" for value in probabilities[row].tolist())])
             row += 1
     return text.getvalue()

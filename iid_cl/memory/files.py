@@ -16,9 +16,9 @@ from iid_cl.memory.jpeg import JpegSet
 from iid_cl.memory.soft_labels import SoftLabels
 
 FORMAT = "iid-cl memory"
-# each is read; 1 had neither partition nor soft labels, 2 no JPEG, 3 no checksum of its metadata, 4 no soft JPEG
+# All are read. 1 had neither partition nor soft labels, 2 no JPEG, 3 no checksum of its metadata, 4 no soft JPEG.
 VERSION = 5
-MOST_BYTES = 2**32  # of a file: beyond it is no memory but a data set
+MOST_BYTES = 2**32  # of a file; what is larger is a data set, not a memory
 MOST_METADATA = 2**22  # characters
 KINDS = (
     {"images", "labels"},
@@ -33,15 +33,16 @@ def save_memory(path: Path, memory: Exemplars, metadata: Mapping[str, Any] | Non
 
     Raises:
         UserError: the file cannot be written, or would be too large to be read.
+
+    >>> import tempfile, torch
+    >>> memory = ExemplarSet.from_classes({3: torch.zeros(2, 1, 4, 4, dtype=torch.uint8)})
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     save_memory(Path(folder, "zeros.safetensors"), memory, {"seed": 5})
+    ...     load_memory(Path(folder, "zeros.safetensors")).metadata["seed"]
+    5
     """
     tensors = memory.tensors()
-    header = {
-        **memory.metadata,
-        **(metadata or {}),
-        "format": FORMAT,
-        "version": VERSION,
-        **memory.layout(),
-    }
+    header = {**memory.metadata, **(metadata or {}), "format": FORMAT, "version": VERSION, **memory.layout()}
     header = json.loads(json.dumps(header))  # as it will be read: its keys are text
     header["sha256"] = _digest(tensors, header)
     text = json.dumps(header, sort_keys=True)
@@ -55,6 +56,10 @@ def load_memory(path: Path) -> Exemplars:
 
     Raises:
         UserError: no such file, not a memory, a newer format, or contents that contradict each other.
+
+    >>> load_memory(Path("nowhere.safetensors"))
+    Traceback (most recent call last):
+    iid_cl.errors.UserError: nowhere.safetensors: no such file; `iid-cl distill` and `iid-cl run` write memories.
     """
     try:
         if not path.is_file():
@@ -67,24 +72,19 @@ def load_memory(path: Path) -> Exemplars:
                 raise KeyError("iid_cl")
             # copies: what is checked is what is used, whatever happens to the file
             tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118, not a mapping
-        memory = _checked(path, tensors, json.loads(text))
+        return _checked(path, tensors, json.loads(text))
     except (SafetensorError, OSError) as error:
         raise UserError(f"{path}: is damaged or no safetensors file ({error}).") from None
     except (KeyError, TypeError, RecursionError, json.JSONDecodeError):
         raise UserError(f"{path}: is a safetensors file but not a memory written by iid-cl.") from None
     except ValueError as error:
         raise UserError(f"{path}: is not a usable memory: {error}.") from None
-    return memory
 
 
 def memory_state(memory: Exemplars) -> dict[str, Any]:
     """A memory as nested plain values and tensors, for a checkpoint."""
-    return {
-        "tensors": memory.tensors(),
-        "metadata": json.dumps(dict(memory.metadata)),
-        "shape": None,
-        **memory.layout(),
-    }
+    metadata = json.dumps(dict(memory.metadata))
+    return {"tensors": memory.tensors(), "metadata": metadata, "shape": None, **memory.layout()}
 
 
 def memory_of_state(state: Mapping[str, Any]) -> Exemplars:
@@ -97,7 +97,7 @@ def _checked(path: Path, tensors: Mapping[str, Tensor], header: dict[str, Any]) 
 
     Raises:
         UserError: a newer format, or another checksum.
-        KeyError, TypeError, RecursionError, ValueError: no memory, or one that contradicts itself.
+        KeyError, TypeError, RecursionError, ValueError: no memory, or contents that contradict each other.
     """
     version, partition = header["version"], header.get("partition", 1)
     if header["format"] != FORMAT or type(version) is not int or version < 1 or type(partition) is not int:
@@ -109,8 +109,8 @@ def _checked(path: Path, tensors: Mapping[str, Tensor], header: dict[str, Any]) 
     memory = _memory(tensors, header, partition, header.get("shape"))
     if not len(memory) or int(memory.labels.min()) < 0 or bool((memory.labels.diff() < 0).any()):
         raise ValueError("it is empty, or its labels are negative or in no order")
-    stored = memory.tensors()
-    if header["sha256"] != (_digest(stored, header) if version > 3 else _old_digest(stored, partition)):
+    contents = memory.tensors()
+    if header["sha256"] != (_digest(contents, header) if version > 3 else _old_digest(contents, partition)):
         raise UserError(f"{path}: is damaged, its contents don't match their checksum; make it anew.")
     memory.check()  # what cannot be decoded is found here, not in training
     return memory
@@ -128,7 +128,7 @@ def _memory(tensors: Mapping[str, Tensor], metadata: Mapping[str, Any], partitio
 
 
 def _digest(tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> str:
-    """SHA-256 of all that a memory means but the checksum itself: safetensors has none."""
+    """SHA-256 of tensors and header, without the checksum itself: safetensors has no checksum."""
     rest = {key: value for key, value in header.items() if key != "sha256"}
     digest = hashlib.sha256(json.dumps(rest, sort_keys=True).encode())
     for name, tensor in tensors.items():
@@ -138,10 +138,10 @@ def _digest(tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> str:
 
 
 def _old_digest(tensors: Mapping[str, Tensor], partition: int) -> str:
-    """The checksum of formats 1 to 3: of the tensors' bytes and the partition."""
+    """SHA-256 of the tensors' bytes and the partition: the checksum of formats 1 to 3."""
     digest = hashlib.sha256()
     for tensor in tensors.values():
         digest.update(tensor.contiguous().numpy().data)
-    if partition != 1:  # format 1 knew no other
+    if partition != 1:  # format 1 had no partition
         digest.update(f"partition {partition}".encode())
     return digest.hexdigest()

@@ -13,29 +13,26 @@ from torch import Tensor
 
 from iid_cl.data.images import LabelledImages
 from iid_cl.errors import UserError, shown
-from iid_cl.memory.exemplars import merged_soft_labels
+from iid_cl.memory.exemplars import Exemplars, merged_soft_labels
 from iid_cl.memory.soft_labels import ENTRY_BYTES, SoftLabels
 
 START_OF_SCAN = b"\xff\xda"
-LONGEST_HEADER = 4096  # bytes; those written here have about 600
+LONGEST_HEADER = 4096  # bytes; headers written here have about 600
 MOST_PIXELS = 2**32  # bytes of a memory's decoded images
 
 
 class JpegError(UserError):
-    """Images that cannot be kept as JPEG: not even one fits, or they are neither grey nor colour."""
+    """Images that cannot be stored as JPEG: not even one fits, or they are neither grey nor colour."""
 
 
 @dataclass(frozen=True)
-class JpegSet:
+class JpegSet(Exemplars):
     """Images as JPEG streams, which share one header: size and tables depend on shape and quality alone.
 
     Attributes:
         header: uint8 (H,), everything up to the scan.
-        scans: uint8 (S,), the images' own bytes one after the other.
-        ends: int32 (N,), where each one's bytes end.
-        labels: int16 (N,), ascending.
-        shape: (channels, height, width) of an image.
-        soft_labels: class probabilities of the images, if any.
+        scans: uint8 (S,), the images' own bytes, one image after the other.
+        ends: int32 (N,), where the bytes of each image end.
 
     Raises:
         ValueError: they contradict each other.
@@ -48,6 +45,10 @@ class JpegSet:
     shape: tuple[int, int, int]
     metadata: Mapping[str, Any] = field(default_factory=dict)
     soft_labels: SoftLabels | None = None
+
+    partition = 1
+    stored_as = "JPEG"
+    fills_bytes = True
 
     def __post_init__(self) -> None:
         if self.header.ndim != 1 or self.scans.ndim != 1 or self.ends.ndim != 1:
@@ -86,42 +87,10 @@ class JpegSet:
         ends = torch.tensor([len(scan) for scan in scans]).cumsum(0).to(torch.int32)
         return cls(_tensor(files[0][:cut]), _tensor(b"".join(scans)), ends, labels, shape, metadata or {})
 
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes as stored: the header once, each image's own, four per end, two per label, and the soft labels."""
-        soft = 0 if self.soft_labels is None else self.soft_labels.nbytes
-        return self.header.nbytes + self.scans.nbytes + self.ends.nbytes + self.labels.nbytes + soft
-
-    @property
-    def classes(self) -> list[int]:
-        """The class indices it holds, ascending."""
-        return [int(c) for c in self.labels.unique()]
-
-    @property
-    def partition(self) -> int:
-        """A stored image is one image."""
-        return 1
-
-    @property
-    def stored_as(self) -> str:
-        """JPEG."""
-        return "JPEG"
-
-    @property
-    def fills_bytes(self) -> bool:
-        """As many images are stored as fit."""
-        return True
-
-    def tensors(self) -> dict[str, Tensor]:
-        """Header, scans, their ends, labels and soft labels."""
-        soft = {} if self.soft_labels is None else self.soft_labels.tensors()
-        return {"header": self.header, "scans": self.scans, "ends": self.ends, "labels": self.labels, **soft}
+    def image_tensors(self) -> dict[str, Tensor]:
+        return {"header": self.header, "scans": self.scans, "ends": self.ends}
 
     def layout(self) -> dict[str, Any]:
-        """The images' shape; a file is one image."""
         return {"partition": 1, "shape": list(self.shape)}
 
     def files(self, rows: Tensor | None = None) -> list[bytes]:
@@ -135,13 +104,9 @@ class JpegSet:
             yield header + scans[ends[row - 1] if row else 0 : ends[row]]
 
     def check(self) -> None:
-        """Decodes all images, one after the other.
-
-        Raises:
-            ValueError: bytes that are no JPEG of the memory's shape, or a shape that would fill any machine.
-        """
+        """Decodes all images, one after the other."""
         if min(self.shape) < 1 or math.prod(self.shape) * len(self) > MOST_PIXELS:
-            raise ValueError(f"{len(self):,} images of shape {shown(self.shape)} are none, or too large")
+            raise ValueError(f"{len(self):,} images of shape {shown(self.shape)} have no pixels, or too many")
         header = self.header.numpy().tobytes()
         if START_OF_SCAN not in header or header_length(header) != len(header):
             raise ValueError("an image is no JPEG (its header does not end where a scan begins)")
@@ -149,7 +114,6 @@ class JpegSet:
             decode(file, self.shape)
 
     def by_class(self) -> dict[int, Tensor]:
-        """Decoded images of each class, uint8 (n_c, C, H, W)."""
         return self.decoded().by_class()
 
     def files_by_class(self) -> dict[int, list[bytes]]:
@@ -157,50 +121,28 @@ class JpegSet:
         return {c: self.files((self.labels == c).nonzero().squeeze(1)) for c in self.classes}
 
     def decoded(self) -> LabelledImages:
-        """What is trained on: uint8 (N, C, H, W) and class indices.
-
-        Raises:
-            ValueError: bytes that are no JPEG of the memory's shape.
-        """
+        """Raises ValueError for bytes that are no JPEG of the memory's shape."""
         images = torch.stack([decode(file, self.shape) for file in self._each(range(len(self)))])
         return LabelledImages(images, self.labels.to(torch.int64))
 
     def with_soft_labels(self, probabilities: Tensor, classes: Sequence[int]) -> "JpegSet":
-        """Adds class probabilities (N, W) of the images over ``classes``, kept as float16."""
         return replace(self, soft_labels=SoftLabels.over(classes, probabilities, len(self.classes)))
 
-    def targets(self, classes: int) -> Tensor:
-        """Class indices (N,), or probabilities (N, classes) where stored."""
-        if self.soft_labels is not None:
-            return self.soft_labels.targets(self.labels, 1, classes)
-        return self.labels.to(torch.int64)
-
     def take(self, rows: Tensor) -> "JpegSet":
-        """The images of these rows (ascending)."""
-        labels = self.labels[rows]
-        files = dict[int, list[bytes]]()
-        for label, file in zip(labels.tolist(), self.files(rows), strict=True):
+        files: dict[int, list[bytes]] = {}
+        for label, file in zip(self.labels[rows].tolist(), self.files(rows), strict=True):
             files.setdefault(label, []).append(file)
         soft = None if self.soft_labels is None else self.soft_labels.take(self.labels, rows, 1)
         return replace(JpegSet.from_classes(files, self.shape, self.metadata), soft_labels=soft)
 
     def fitting(self, room: int, charge_all: bool = True) -> Tensor:
-        """Rows of the first images of each class that fit into ``room`` bytes with its share of the header."""
-        row = 0 if self.soft_labels is None else ENTRY_BYTES * self.soft_labels.width
-        sizes = self.ends.diff(prepend=torch.zeros(1, dtype=torch.int32)) + _PER_IMAGE + row
-        room -= share_of_header(len(self.header), len(self.classes)) + row
-        kept = []
-        for c in self.classes:
-            rows = (self.labels == c).nonzero().squeeze(1)
-            kept.append(rows[sizes[rows].cumsum(0) <= room])
-        return torch.cat(kept)
+        width = 0 if self.soft_labels is None else self.soft_labels.width
+        sizes = self.ends.diff(prepend=torch.zeros(1, dtype=torch.int32)) + _PER_IMAGE + ENTRY_BYTES * width
+        room = _left(room, len(self.header), len(self.classes), width)
+        by_class = [(self.labels == c).nonzero().squeeze(1) for c in self.classes]
+        return torch.cat([rows[sizes[rows].cumsum(0) <= room] for rows in by_class])
 
     def merge(self, newer: "JpegSet") -> "JpegSet":
-        """Adds the classes of ``newer``; a class in both is taken from ``newer``, and so is the metadata.
-
-        Raises:
-            ValueError: images of another shape or quality, or one has soft labels and the other has not.
-        """
         alike = self.shape == newer.shape and torch.equal(self.header, newer.header)
         if not alike or (self.soft_labels is None) != (newer.soft_labels is None):
             raise ValueError("only memories stored in the same way can be merged")
@@ -212,45 +154,42 @@ class JpegSet:
 _PER_IMAGE = 4 + 2  # an end and a label
 
 
-def share_of_header(length: int, classes: int) -> int:
-    """Bytes of the header that each of ``classes`` classes pays for."""
-    return -(-length // classes)
-
-
 def files_in(files: Sequence[bytes], room: int, classes: int, soft_width: int = 0) -> int:
-    """How many of the first files of a class fit into ``room`` bytes, at ``soft_width`` class probabilities each.
+    """Number of the first files of a class that fit into ``room`` bytes, at ``soft_width`` class probabilities each.
 
-    ``classes`` pay for the header; 0 where that has been done.
+    ``classes`` is the number of classes that share the header's cost; 0 where it is paid.
     """
-    cut = header_length(files[0])
-    sizes = np.cumsum([len(file) - cut + _PER_IMAGE + ENTRY_BYTES * soft_width for file in files])
-    return int((sizes <= _left(room, cut, classes, soft_width)).sum())
+    header, sizes = _sizes(files, soft_width)
+    return int((np.cumsum(sizes) <= _left(room, header, classes, soft_width)).sum())
 
 
 def fitting_as_jpeg(
     images_by_class: Mapping[int, Tensor], room: int, quality: int, classes: int, soft_width: int = 0
 ) -> int:
-    """How many images of every class fit into ``room`` bytes, by the mean size of uint8 images (n_c, C, H, W).
+    """Number of images of every class that fit into ``room`` bytes, by the mean size of uint8 images (n_c, C, H, W).
 
-    ``classes`` pay for the header, 0 where that has been done; each image has ``soft_width`` class probabilities.
+    See :func:`files_in` for ``classes`` and ``soft_width``.
 
     Raises:
         JpegError: JPEG cannot hold the images.
     """
 
     def fit(images: Tensor) -> int:
-        files = encode(images, quality)
-        cut = header_length(files[0])
-        left = _left(room, cut, classes, soft_width)
-        size = sum(len(file) - cut + _PER_IMAGE + ENTRY_BYTES * soft_width for file in files)
-        return max(0, left * len(files) // size)
+        header, sizes = _sizes(encode(images, quality), soft_width)
+        return max(0, _left(room, header, classes, soft_width) * len(sizes) // sum(sizes))
 
     return min(fit(images) for images in images_by_class.values())
 
 
+def _sizes(files: Sequence[bytes], soft_width: int) -> tuple[int, list[int]]:
+    """Bytes of the header that the files share, and what each file takes besides."""
+    header = header_length(files[0])
+    return header, [len(file) - header + _PER_IMAGE + ENTRY_BYTES * soft_width for file in files]
+
+
 def _left(room: int, header: int, classes: int, soft_width: int) -> int:
     """Bytes of a class for its images; its own row says which class each probability is of."""
-    return room - (share_of_header(header, classes) if classes else 0) - ENTRY_BYTES * soft_width
+    return room - (-(-header // classes) if classes else 0) - ENTRY_BYTES * soft_width
 
 
 def header_length(file: bytes) -> int:
@@ -266,10 +205,10 @@ def check_channels(channels: int) -> None:
 
 
 def encode(images: Tensor, quality: int) -> list[bytes]:
-    """Each of uint8 images (N, C, H, W), grey or colour, as a JPEG file.
+    """A JPEG file of each image, uint8 (N, C, H, W), grey or colour.
 
     Raises:
-        JpegError: another number of channels than 1 or 3.
+        JpegError: images of other than 1 or 3 channels.
     """
     check_channels(images.shape[1])
     return [_encode(image, quality) for image in images]
@@ -286,13 +225,13 @@ def decode(file: bytes, shape: tuple[int, int, int]) -> Tensor:
     """A JPEG file as a uint8 image (C, H, W) of this shape.
 
     Raises:
-        ValueError: no JPEG, or one of another shape.
+        ValueError: no JPEG, or a JPEG of another shape.
     """
     try:
         with Image.open(io.BytesIO(file), formats=["JPEG"]) as picture:
             if (len(picture.getbands()), picture.height, picture.width) != shape:
                 raise ValueError(f"a JPEG of {picture.width}x{picture.height} is not of shape {shape}")
-            if picture.info.get("progressive"):  # its many scans can take as long as one likes
+            if picture.info.get("progressive"):  # its scans can be made to take any time
                 raise ValueError("a JPEG is progressive, which no memory holds")
             array = np.array(picture)
     except ValueError:

@@ -1,4 +1,4 @@
-"""JPEG as a distillation sees it: what it loses, and what costs its bytes; on the images' own device."""
+"""JPEG as a distillation sees it: what it loses and what costs its bytes, on the images' device."""
 
 import io
 import math
@@ -25,7 +25,7 @@ class JpegFormat:
     Attributes:
         quality: from 1 to 95.
         sparsity: quantisation steps, 0 or more, by which changes become sparser over a distillation at a constant
-            learning rate; under the cosine schedule by half of them.
+            learning rate; half as many under the cosine schedule.
     """
 
     quality: int
@@ -34,9 +34,9 @@ class JpegFormat:
     def read_back(self, images: Tensor) -> Tensor:
         """Uint8 images (N, C, H, W), grey or colour, as they are read back from their files.
 
-        Colour differences lie at half the size, averaged and enlarged linearly; what libjpeg rounds is rounded here.
-        Its own transform computes in integers, so that now and then a coefficient falls on the other side of a
-        rounding: at quality 25 less than one pixel in a hundred is off by more than one grey level.
+        Colour differences are stored at half the size, averaged, and enlarged linearly. What libjpeg rounds is rounded
+        here. Its transform computes in integers, so that now and then a coefficient is rounded the other way: at
+        quality 25 less than one pixel in a hundred is off by more than one grey level.
 
         Raises:
             JpegError: JPEG cannot hold the images.
@@ -58,12 +58,12 @@ class JpegFormat:
         return torch.einsum("cp,nphw->nchw", together, read).round().clamp(0, 255).to(torch.uint8)
 
     def sparser(self, changes: Tensor, share: float = 1.0) -> Tensor:
-        """Changes of images with fewer coefficients in them, of which each costs a file bytes.
+        """Changes of images with fewer coefficients, each of which costs a file bytes.
 
         The coefficients of each block's cosine transform move toward zero by ``share`` of ``sparsity`` quantisation
-        steps, and those that are smaller become zero: soft thresholding, the proximal step of a weighted L1 penalty
-        (Daubechies, Defrise and De Mol, Comm. Pure Appl. Math. 57, 2004). That colour differences are kept at half the
-        size is passed over.
+        steps, and smaller ones become zero: soft thresholding, the proximal step of a weighted L1 penalty
+        (Daubechies, Defrise and De Mol, Comm. Pure Appl. Math. 57, 2004). Colour differences are treated as if they
+        were stored at full size.
 
         Args:
             changes: (N, C, H, W) floating point, in grey levels of 0 to 255, of grey (C = 1) or colour images.
@@ -75,24 +75,24 @@ class JpegFormat:
         blocks = _blocks(functional.pad(planes, (0, -width % BLOCK, 0, -height % BLOCK)))
         cosines = _cosines().to(changes)
         steps = share * self.sparsity * _quantisation(self.quality)[[0, 1, 1][:channels], None, None].to(changes)
-        found = cosines @ blocks @ cosines.T
-        found = found.sign() * (found.abs() - steps).clamp_min(0)
-        planes = _joined(cosines.T @ found @ cosines)[..., :height, :width]
+        coefficients = cosines @ blocks @ cosines.T
+        coefficients = coefficients.sign() * (coefficients.abs() - steps).clamp_min(0)
+        planes = _joined(cosines.T @ coefficients @ cosines)[..., :height, :width]
         return torch.einsum("cp,nphw->nchw", together, planes)
 
 
 def _through(planes: Tensor, steps: Tensor) -> Tensor:
-    """Whole-numbered planes (N, P, H, W) from -128 to 127, of whole blocks, after quantisation in steps (8, 8)."""
+    """Planes (N, P, H, W) of whole numbers from -128 to 127 and of whole blocks, after quantisation in steps (8, 8)."""
     cosines = _cosines().to(planes)
     across = (PASS * _blocks(planes) @ cosines.T).round()
-    found = (cosines @ across * (BLOCK / PASS)).round()  # eight times the coefficients
-    found = found.sign() * (found.abs() / (BLOCK * steps) + 0.5).floor() * steps
-    down = (PASS * cosines.T @ found).round()
+    scaled = (cosines @ across * (BLOCK / PASS)).round()  # eight times the coefficients
+    quantised = scaled.sign() * (scaled.abs() / (BLOCK * steps) + 0.5).floor() * steps
+    down = (PASS * cosines.T @ quantised).round()
     return (_joined(down @ cosines / PASS) + 0.5).floor().clamp(-128, 127)
 
 
 def _padded(planes: Tensor, rows: int, columns: int) -> Tensor:
-    """To multiples of so many rows and columns, by repeating the last ones."""
+    """Planes enlarged to multiples of ``rows`` and ``columns`` by repeating the last row and column."""
     return functional.pad(planes, (0, -planes.shape[3] % columns, 0, -planes.shape[2] % rows), mode="replicate")
 
 
@@ -108,7 +108,7 @@ def _joined(blocks: Tensor) -> Tensor:
 
 
 def _by_column(planes: Tensor, even: float, odd: float) -> Tensor:
-    """One value for even columns and another for odd ones, (W,): libjpeg rounds so that the mean stays."""
+    """A value for even columns and a value for odd ones, (W,): libjpeg rounds so that the mean stays."""
     return torch.where(torch.arange(planes.shape[3], device=planes.device) % 2 == 0, even, odd)
 
 

@@ -1,7 +1,7 @@
 """Partition and expand (IDM, arXiv 2307.09742): a stored image is a grid of smaller ones.
 
 With factor f, an image holds f x f smaller images in row-major order. Before use it is cut and each part is
-brought back to full size, so that the bytes of one image act as f * f training images.
+enlarged to full size, so that the bytes of one image serve as f * f training images.
 """
 
 import torch
@@ -17,11 +17,8 @@ def cut(images: Tensor, factor: int) -> Tensor:
     Raises:
         UserError: ``factor`` does not divide the images' sides.
     """
+    _check_sides(images, factor, "distill.partition")
     count, channels, height, width = images.shape
-    if height % factor or width % factor:
-        raise UserError(
-            f"distill.partition: {factor} does not divide images of {height}x{width}; use a factor of both sides."
-        )
     grid = images.reshape(count, channels, factor, height // factor, factor, width // factor)
     return grid.permute(0, 2, 4, 1, 3, 5).reshape(count * factor**2, channels, height // factor, width // factor)
 
@@ -47,7 +44,7 @@ def pack(images: Tensor, factor: int) -> Tensor:
     Raises:
         UserError: ``factor`` does not divide the images' sides.
     """
-    cut(images[:1], factor)  # names the sides that do not divide
+    _check_sides(images, factor, "distill.partition")
     return images if factor == 1 else join(functional.avg_pool2d(images, factor), factor)
 
 
@@ -66,9 +63,11 @@ def reduce_bytes(images: Tensor, factor: int) -> Tensor:
     """
     if factor == 1:
         return images
+    _check_sides(images, factor, "memory.downscale")
+    return functional.avg_pool2d(images.to(torch.float32), factor).round().to(torch.uint8)
+
+
+def _check_sides(images: Tensor, factor: int, key: str) -> None:
     height, width = images.shape[2:]
     if height % factor or width % factor:
-        raise UserError(
-            f"memory.downscale: {factor} does not divide images of {height}x{width}; use a factor of both sides."
-        )
-    return functional.avg_pool2d(images.to(torch.float32), factor).round().to(torch.uint8)
+        raise UserError(f"{key}: {factor} does not divide images of {height}x{width}; use a factor of both sides.")

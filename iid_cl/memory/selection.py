@@ -1,8 +1,8 @@
 """Selection rules: which real images stand for their class, in the order in which they matter.
 
-A rule is ``rule(features, count, weights, generator) -> indices (count,)``: features (N, D) of one class's images with
-N >= count, how many images each of them stands for (N,), and the source of random draws. Fewer picks are a prefix of
-more, so that a memory can be cut.
+A rule is ``rule(features, count, weights, generator) -> indices (count,)``. It gets features (N, D) of a class's
+images, N >= count, the number of images that each stands for (N,), and the source of random draws. A smaller choice is
+a prefix of a larger one, so that a memory can be cut.
 """
 
 from collections.abc import Callable
@@ -24,7 +24,12 @@ Order = Callable[[int, int], Tensor]
 
 
 def select_random(features: Tensor, count: int, weights: Tensor, generator: torch.Generator) -> Tensor:
-    """Distinct images, each drawn as often as it weighs."""
+    """Distinct images, drawn in proportion to their weights.
+
+    >>> weights = torch.tensor([0.0, 1.0, 1.0])
+    >>> sorted(select_random(torch.zeros(3, 1), 2, weights, torch.Generator()).tolist())
+    [1, 2]
+    """
     if bool((weights == weights[0]).all()):
         return torch.randperm(len(features), generator=generator)[:count]
     return torch.multinomial(weights, count, generator=generator)
@@ -37,27 +42,33 @@ def select_herding(
 
     Greedily picks the image that brings the mean of the picked features closest to the class mean, with
     L2-normalised features. Ties go to the lowest index.
+
+    >>> select_herding(torch.tensor([[1.0, 0.0], [0.8, 0.6], [0.0, 1.0]]), 2)
+    tensor([1, 2])
     """
-    units = normalize(features.flatten(1).double(), dim=1)
-    target = _mean(units, weights)
+    units, target = _units(features, weights)
     total = torch.zeros_like(target)
     available = torch.ones(len(units), dtype=torch.bool, device=features.device)
-    picked = []
+    picks = []
     for size in range(1, count + 1):
         distance = ((total + units) / size - target).square().sum(1)
         index = int(distance.masked_fill(~available, torch.inf).argmin())
-        picked.append(index)
+        picks.append(index)
         available[index] = False
         total = total + units[index]
-    return torch.tensor(picked, dtype=torch.int64)
+    return torch.tensor(picks, dtype=torch.int64)
 
 
 def select_closest(
     features: Tensor, count: int, weights: Tensor | None = None, generator: torch.Generator | None = None
 ) -> Tensor:
-    """The images whose L2-normalised features lie closest to their mean; ties go to the lowest index."""
-    units = normalize(features.flatten(1).double(), dim=1)
-    return (units - _mean(units, weights)).square().sum(1).argsort(stable=True)[:count].cpu()
+    """The images whose L2-normalised features lie closest to their mean. Ties go to the lowest index.
+
+    >>> select_closest(torch.tensor([[1.0, 0.0], [0.8, 0.6], [0.0, 1.0]]), 2)
+    tensor([1, 0])
+    """
+    units, mean = _units(features, weights)
+    return (units - mean).square().sum(1).argsort(stable=True)[:count].cpu()
 
 
 def select_k_centre(
@@ -65,16 +76,19 @@ def select_k_centre(
 ) -> Tensor:
     """Greedy k-centre (Sener and Savarese, ICLR 2018, Algorithm 1) in L2-normalised features.
 
-    Starts with the image closest to the mean; each further one is the farthest from all picked so far.
+    Starts with the image closest to the mean. Each further image is the farthest from all picked so far.
+
+    >>> select_k_centre(torch.tensor([[0.8, 0.6], [1.0, 0.0], [1.0, 0.1]]), 2)
+    tensor([2, 0])
     """
-    units = normalize(features.flatten(1).double(), dim=1)
-    picked = [int((units - _mean(units, weights)).square().sum(1).argmin())]
+    units, mean = _units(features, weights)
+    picks = [int((units - mean).square().sum(1).argmin())]
     distance = torch.full((len(units),), torch.inf, dtype=torch.float64, device=features.device)
     for _ in range(1, count):
-        distance = torch.minimum(distance, (units - units[picked[-1]]).square().sum(1))
-        distance[picked[-1]] = -1  # never again, even among copies
-        picked.append(int(distance.argmax()))
-    return torch.tensor(picked, dtype=torch.int64)
+        distance = torch.minimum(distance, (units - units[picks[-1]]).square().sum(1))
+        distance[picks[-1]] = -1  # never again, even among copies
+        picks.append(int(distance.argmax()))
+    return torch.tensor(picks, dtype=torch.int64)
 
 
 RULES: dict[str, Rule] = {
@@ -88,14 +102,16 @@ RULES: dict[str, Rule] = {
 def ordering(
     classes: Classes, rule: Rule, extract: FeatureExtractor | None, lens: Lens, generator: torch.Generator
 ) -> Order:
-    """The order in which a rule picks each class's images.
+    """The order in which a rule picks each class's images, by the features that ``extract`` makes of them.
 
-    Args:
-        classes: the images, and how many each one stands for.
-        rule: the rule.
-        extract: features to choose by; a random choice needs none.
-        lens: how the extractor sees images.
-        generator: source of random draws.
+    The extractor sees images through ``lens``. Without one the rule gets the images themselves.
+
+    >>> from iid_cl.data.images import Normalization
+    >>> lens = Lens(Normalization((0.0,), (1.0,)), (), torch.device("cpu"))
+    >>> classes = Classes({4: torch.tensor([[[[30]]], [[[20]]], [[[10]]]], dtype=torch.uint8)})
+    >>> darkest = lambda features, count, weights, generator: features[:, 0].argsort()[:count]
+    >>> ordering(classes, darkest, torch.nn.Identity(), lens, torch.Generator())(4, 2)
+    tensor([2, 1])
     """
 
     def order(label: int, count: int) -> Tensor:
@@ -109,18 +125,20 @@ def ordering(
 
 @torch.no_grad()
 def features_of(images: Tensor, extract: FeatureExtractor, lens: Lens) -> Tensor:
-    """Features (N, D) of uint8 images (N, C, H, W), in batches of 256.
+    """Features (N, D) of uint8 images (N, C, H, W), in batches of 256, with ``lens`` as the extractor sees images.
 
-    Args:
-        images: the images.
-        extract: a trained network's features.
-        lens: how that network sees images.
+    >>> from iid_cl.data.images import Normalization
+    >>> lens = Lens(Normalization((0.5,), (0.25,)), (), torch.device("cpu"))
+    >>> features_of(torch.tensor([[[[0, 255]]]], dtype=torch.uint8), torch.nn.Identity(), lens)
+    tensor([[-2.,  2.]])
     """
     return torch.cat([extract(lens.show(batch)).flatten(1) for batch in images.split(256)])
 
 
-def _mean(units: Tensor, weights: Tensor | None) -> Tensor:
+def _units(features: Tensor, weights: Tensor | None) -> tuple[Tensor, Tensor]:
+    """L2-normalised features (N, D), and their weighted mean (D,)."""
+    units = normalize(features.flatten(1).double(), dim=1)
     if weights is None:
-        return units.mean(0)
+        return units, units.mean(0)
     weights = weights.to(units)
-    return (units * weights[:, None]).sum(0) / weights.sum()
+    return units, (units * weights[:, None]).sum(0) / weights.sum()

@@ -5,16 +5,17 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 ENTRY_BYTES = 2  # of a probability, and of the class that a column stands for
 
 
 @dataclass(frozen=True)
 class SoftLabels:
-    """Class probabilities of a memory's decoded images, over the classes of the experience each came with.
+    """Class probabilities of a memory's decoded images, over the classes of the experience that each image came with.
 
-    Methods take the memory's ``labels``, int16 (N,) ascending, and ``parts``, the decoded images of a stored one, so
-    that N' = N * parts.
+    Methods take the memory's ``labels``, int16 (N,) ascending, and ``parts``, the number of decoded images per stored
+    image, so that N' = N * parts.
 
     Attributes:
         probabilities: float16 (N', W), a row per decoded image.
@@ -27,16 +28,16 @@ class SoftLabels:
 
     @classmethod
     def over(cls, classes: Sequence[int], probabilities: Tensor, memory_classes: int) -> "SoftLabels":
-        """Probabilities (N', W) over the same W ``classes`` for each of the memory's, kept as float16."""
+        """Probabilities (N', W) over the same W ``classes`` for all ``memory_classes``, kept as float16."""
         columns = torch.tensor(list(classes), dtype=torch.int16).expand(memory_classes, -1).contiguous()
         return cls(probabilities.to("cpu", torch.float16), columns)
 
     @classmethod
     def joined(cls, by_class: Mapping[int, "SoftLabels"]) -> "SoftLabels":
-        """Those of all classes, in ascending order, as wide as the widest."""
-        width = max(one.width for one in by_class.values())
+        """The soft labels of all classes, in ascending order, as wide as the widest."""
+        width = max(soft.width for soft in by_class.values())
         rows = [by_class[c].padded(width) for c in sorted(by_class)]
-        return cls(torch.cat([one.probabilities for one in rows]), torch.cat([one.columns for one in rows]))
+        return cls(torch.cat([soft.probabilities for soft in rows]), torch.cat([soft.columns for soft in rows]))
 
     @property
     def width(self) -> int:
@@ -44,7 +45,7 @@ class SoftLabels:
         return self.columns.shape[1]
 
     def tensors(self) -> dict[str, Tensor]:
-        """What a memory's file holds of them, by name."""
+        """The tensors that a memory's file holds, by name."""
         return {"soft_labels": self.probabilities, "soft_classes": self.columns}
 
     @property
@@ -53,7 +54,7 @@ class SoftLabels:
         return self.probabilities.nbytes + self.columns.nbytes
 
     def check(self, labels: Tensor, parts: int) -> None:
-        """Raises ValueError where they contradict themselves or the memory."""
+        """Raises ValueError for values out of range, or shapes that don't fit the memory."""
         rows, columns = self.probabilities, self.columns
         if rows.dtype != torch.float16 or columns.dtype != torch.int16 or rows.ndim != 2 or columns.ndim != 2:
             raise ValueError("soft labels are float16 probabilities (N, W) and int16 columns (K, W)")
@@ -65,18 +66,18 @@ class SoftLabels:
         if (len(rows), len(columns), rows.shape[1]) != (len(labels) * parts, len(counts), self.width):
             raise ValueError(f"soft labels of {tuple(rows.shape)} and {tuple(columns.shape)} don't fit the images")
         if not bool(((rows >= 0) & (rows <= 1)).all()) or int(columns.amin()) < -1:
-            raise ValueError("soft labels hold something else than probabilities of classes")
+            raise ValueError("soft labels hold something other than probabilities of classes")
         named = columns.repeat_interleave(counts * parts, dim=0) >= 0
         if not bool((rows.float() * named).sum(1).gt(0).all()):
-            raise ValueError("soft labels give an image no class at all")
+            raise ValueError("soft labels give an image no class")
 
     def take(self, labels: Tensor, rows: Tensor, parts: int) -> "SoftLabels":
-        """Those of the stored images in these rows (ascending)."""
+        """The soft labels of the stored images in these rows (ascending)."""
         decoded = (rows[:, None] * parts + torch.arange(parts)).flatten()
         return SoftLabels(self.probabilities[decoded], self.columns[torch.isin(labels.unique(), labels[rows])])
 
     def by_class(self, labels: Tensor, parts: int) -> dict[int, "SoftLabels"]:
-        """Those of each class."""
+        """The soft labels of each class."""
         of_image = labels.repeat_interleave(parts)
         return {
             int(c): SoftLabels(self.probabilities[of_image == c], self.columns[i : i + 1])
@@ -93,6 +94,5 @@ class SoftLabels:
 
     def padded(self, width: int) -> "SoftLabels":
         """The same with ``width`` columns."""
-        missing = width - self.width
-        pad = torch.nn.functional.pad
-        return SoftLabels(pad(self.probabilities, (0, missing)), pad(self.columns, (0, missing), value=-1))
+        padding = (0, width - self.width)
+        return SoftLabels(pad(self.probabilities, padding), pad(self.columns, padding, value=-1))

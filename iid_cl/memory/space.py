@@ -14,10 +14,10 @@ class Space:
     Attributes:
         budget: of the whole memory.
         room: bytes for each class.
-        paying: number of classes that share the cost of a JPEG header: all of them under a fixed total; the arriving
-            ones in a growing memory; 0 once it has been paid.
-        old: the memory before the update; None before the first one.
-        stands_for: how many images of the stream each class in ``old`` stands for.
+        paying: number of classes that share the cost of a JPEG header: all classes under a fixed total; the arriving
+            classes in a growing memory; 0 once the header is paid.
+        old: the memory before the update; None in the first one.
+        stands_for: number of images of the stream that each class in ``old`` stands for.
     """
 
     budget: Budget

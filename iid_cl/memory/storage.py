@@ -18,142 +18,104 @@ from iid_cl.memory.space import Space
 
 
 class Storage(Protocol):
-    """A way to store images."""
+    """A way to store images. Its methods take the bytes that the images may use as ``space``, and two more.
+
+    ``images`` are uint8 images (n_c, C, H, W) of each class; ``soft_width`` is the number of class probabilities that
+    each stored image leaves room for.
+    """
 
     @property
     def partition(self) -> int:
-        """Images along each side of a stored one."""
-        ...
+        """Images along each side of a stored image."""
 
     @property
     def lossy(self) -> JpegFormat | None:
         """What a distillation has to know of the format; None where nothing is lost."""
-        ...
 
     def count(self, images: Mapping[int, Tensor], space: Space, soft_width: int = 0) -> int:
-        """How many stored images of every class fit.
-
-        Args:
-            images: uint8 images (n_c, C, H, W) of each class; some of them are enough.
-            space: the bytes there are.
-            soft_width: class probabilities that each image takes along.
+        """Number of stored images that fit of every class; a few ``images`` are enough to tell.
 
         Raises:
-            UserError: not even one image fits.
+            UserError: not even one image fits, or the images cannot be stored in this way.
         """
-        ...
 
     def store(self, images: Mapping[int, Tensor], order: Order, space: Space, soft_width: int = 0) -> Exemplars:
-        """As many real images of each class as fit, the best first.
+        """As many real images of each class as fit, the best of ``order`` first.
 
-        Args:
-            images: uint8 images (n_c, C, H, W) of each class; of a class in ``space.old``, what it holds comes first
-                and is kept as stored.
-            order: the choice.
-            space: the bytes there are.
-            soft_width: class probabilities that each image leaves room for.
+        The images of a class in ``space.old`` begin with what it holds of the class, which is kept as stored.
 
         Raises:
             UserError: the images cannot be stored in this way.
         """
-        ...
 
     def keep(self, distilled: ExemplarSet, space: Space, soft_width: int = 0) -> Exemplars:
         """Distilled images, or as many of the first of each class as fit."""
-        ...
 
     def join(
-        self,
-        distilled: ExemplarSet,
-        images: Mapping[int, Tensor],
-        order: Order,
-        rest: int,
-        space: Space,
-        soft_width: int,
+        self, distilled: ExemplarSet, real: Mapping[int, Tensor], order: Order, rest: int, space: Space, soft_width: int
     ) -> Exemplars:
-        """Distilled images, and real ones in the bytes of ``rest`` stored images of each class."""
-        ...
+        """Distilled images, and ``real`` ones in the bytes of ``rest`` stored images of each class."""
 
     def describe(self) -> dict[str, Any]:
         """The settings, as plain JSON."""
-        ...
 
 
 @dataclass(frozen=True)
-class Whole:
-    """Images as they are, or ``factor * factor`` of them, each at 1 / factor of its side, in a grid of full size."""
+class Whole(Storage):
+    """Images with all their bytes, or ``factor * factor`` of them, each at 1 / factor of its side, in a grid."""
 
     factor: int = 1
 
+    lossy = None
+
     @property
     def partition(self) -> int:
-        """Images along each side of a stored one."""
         return self.factor
 
-    @property
-    def lossy(self) -> None:
-        """Nothing is lost."""
-        return None
-
     def count(self, images: Mapping[int, Tensor], space: Space, soft_width: int = 0) -> int:
-        """How many grids fit; budgets in images leave soft labels out of account.
-
-        Raises:
-            UserError: not even one image fits.
-        """
-        image_bytes = next(iter(images.values()))[0].numel()
-        charged = soft_width if space.budget.in_bytes else 0
-        count = images_in(space.room, image_bytes, charged, self.factor)
+        count = self._fitting(next(iter(images.values())), space, soft_width)
         if not count:
             raise no_room(space.budget, space.room)
         return count
 
     def store(self, images: Mapping[int, Tensor], order: Order, space: Space, soft_width: int = 0) -> ExemplarSet:
-        """As many real images of each class as fit, each shrunk by area; the last grid is filled up with the first.
-
-        Raises:
-            UserError: the factor does not divide the images' sides.
-        """
-        kept = {} if space.old is None else space.old.by_class()
-        stored = {}
+        """Shrinks images by area; the last grid is filled up with the first ones."""
+        old = {} if space.old is None else space.old.by_class()
+        by_class = {}
         for label, members in images.items():
             tiles = reduce_bytes(members, self.factor)
-            if label in kept:
-                before = cut(kept[label], self.factor)
+            if label in old:
+                before = cut(old[label], self.factor)
                 tiles = torch.cat([before, tiles[len(before) :]])
-            count = min(len(members), images_in(space.room, members[0].numel()) * self.factor**2)
-            chosen = order(label, count)
-            whole = -(-count // self.factor**2) * self.factor**2
-            stored[label] = join(tiles[chosen[torch.arange(whole) % count]], self.factor)
-        return ExemplarSet.from_classes(stored, partition=self.factor)
+            count = min(len(members), self._fitting(members, space, soft_width) * self.factor**2)
+            best = order(label, count)
+            slots = -(-count // self.factor**2) * self.factor**2
+            by_class[label] = join(tiles[best[torch.arange(slots) % count]], self.factor)
+        return ExemplarSet.from_classes(by_class, partition=self.factor)
 
     def keep(self, distilled: ExemplarSet, space: Space, soft_width: int = 0) -> ExemplarSet:
-        """The images: they were made at this number."""
-        return distilled
+        return distilled  # made at the number that fits
 
     def join(
-        self,
-        distilled: ExemplarSet,
-        images: Mapping[int, Tensor],
-        order: Order,
-        rest: int,
-        space: Space,
-        soft_width: int,
+        self, distilled: ExemplarSet, real: Mapping[int, Tensor], order: Order, rest: int, space: Space, soft_width: int
     ) -> ExemplarSet:
-        """Both kinds of images of each class, spread evenly, so that the first ones keep the share."""
-        unit = next(iter(images.values()))[0].numel() + LABEL_BYTES
-        real = self.store(images, order, replace(space, room=rest * unit))
-        first, second = distilled.by_class(), real.by_class()
-        mixed = {label: _interleave(first[label], second[label]) for label in distilled.classes}
+        """Spreads both kinds of images evenly, so that the first images of a class have the same share."""
+        unit = next(iter(real.values()))[0].numel() + LABEL_BYTES
+        second = self.store(real, order, replace(space, room=rest * unit)).by_class()
+        mixed = {label: _interleave(images, second[label]) for label, images in distilled.by_class().items()}
         return ExemplarSet.from_classes(mixed, distilled.metadata, partition=self.factor)
 
     def describe(self) -> dict[str, Any]:
-        """The settings, as plain JSON."""
         return {"downscale": self.factor}
+
+    def _fitting(self, images: Tensor, space: Space, soft_width: int) -> int:
+        """Budgets in images leave soft labels out of account."""
+        charged = soft_width if space.budget.in_bytes else 0
+        return images_in(space.room, images[0].numel(), charged, self.factor)
 
 
 @dataclass(frozen=True)
-class Jpeg:
+class Jpeg(Storage):
     """Images as JPEG files that share one header.
 
     Attributes:
@@ -165,38 +127,26 @@ class Jpeg:
 
     quality: int
 
+    partition = 1
+
     def __post_init__(self) -> None:
         if not 1 <= self.quality <= 95:
-            raise UserError(f"memory.jpeg: {self.quality} is no quality; use one from 1 to 95.")
-
-    @property
-    def partition(self) -> int:
-        """A file is one image."""
-        return 1
+            raise UserError(f"memory.jpeg: {self.quality} must be a quality from 1 to 95.")
 
     @property
     def lossy(self) -> JpegFormat:
-        """What JPEG makes of images."""
         return JpegFormat(self.quality)
 
     def count(self, images: Mapping[int, Tensor], space: Space, soft_width: int = 0) -> int:
-        """How many images of every class fit, by the mean size of their files.
-
-        Raises:
-            JpegError: JPEG cannot hold the images.
-        """
+        """Counts by the mean size of the files; 0 where none fits."""
         return fitting_as_jpeg(images, space.room, self.quality, space.paying, soft_width)
 
     def store(self, images: Mapping[int, Tensor], order: Order, space: Space, soft_width: int = 0) -> JpegSet:
-        """As many images of each class as fit.
-
-        Raises:
-            JpegError: not even one image fits, or JPEG cannot hold the images.
-        """
-        kept = space.old.files_by_class() if isinstance(space.old, JpegSet) else {}
-        stored: dict[int, list[bytes]] = {}
+        """Raises JpegError where not even one image fits, or JPEG cannot hold the images."""
+        old = space.old.files_by_class() if isinstance(space.old, JpegSet) else {}
+        by_class: dict[int, list[bytes]] = {}
         for label, members in images.items():
-            before = kept.get(label, [])
+            before = old.get(label, [])
             files = before + encode(members[len(before) :], self.quality)
             most = files_in(sorted(files, key=len), space.room, space.paying, soft_width)
             best = [files[index] for index in order(label, most).tolist()] if most else []
@@ -206,46 +156,34 @@ class Jpeg:
                     f"memory.jpeg: no image of class {label} fits into {space.room} bytes at quality {self.quality}; "
                     "use a lower quality, a larger budget, or null."
                 )
-            stored[label] = best[:count]
+            by_class[label] = best[:count]
         channels, height, width = next(iter(images.values())).shape[1:]
-        return JpegSet.from_classes(stored, (channels, height, width))
+        return JpegSet.from_classes(by_class, (channels, height, width))
 
     def keep(self, distilled: ExemplarSet, space: Space, soft_width: int = 0) -> JpegSet:
-        """The first images of each class that fit; those that weigh more than expected leave fewer."""
-        memory = self.store(
-            distilled.by_class(), lambda _, most: torch.arange(most), replace(space, old=None), soft_width
-        )
+        """Keeps fewer images where files weigh more than expected."""
+        space = replace(space, old=None)
+        memory = self.store(distilled.by_class(), lambda _, count: torch.arange(count), space, soft_width)
         return replace(memory, metadata=distilled.metadata)
 
     def join(
-        self,
-        distilled: ExemplarSet,
-        images: Mapping[int, Tensor],
-        order: Order,
-        rest: int,
-        space: Space,
-        soft_width: int,
+        self, distilled: ExemplarSet, real: Mapping[int, Tensor], order: Order, rest: int, space: Space, soft_width: int
     ) -> JpegSet:
-        """Distilled images, then real ones in the bytes that are left.
-
-        Real images that distilled ones start from come last.
-        """
-        first = distilled.by_class()
-        pool = {label: torch.cat([members, first[label]]) for label, members in images.items()}
+        """Puts distilled images first, then real ones in the bytes left; last, real ones that distilled start from."""
+        synthetic = distilled.by_class()
+        pool = {label: torch.cat([images, synthetic[label]]) for label, images in real.items()}
 
         def distilled_first(label: int, count: int) -> Tensor:
-            real = len(images[label])
-            own = torch.arange(real, len(pool[label]))
+            own = torch.arange(len(real[label]), len(pool[label]))
             if count <= len(own):
                 return own[:count]
-            best = order(label, min(count, real))
+            best = order(label, min(count, len(real[label])))
             return torch.cat([own, best[len(own) :], best[: len(own)]])[:count]
 
         memory = self.store(pool, distilled_first, space, soft_width)
         return replace(memory, metadata=distilled.metadata)
 
     def describe(self) -> dict[str, Any]:
-        """The settings, as plain JSON."""
         return {"jpeg": self.quality}
 
 
@@ -258,6 +196,6 @@ def no_room(budget: Budget, room: int) -> UserError:
 
 
 def _interleave(first: Tensor, second: Tensor) -> Tensor:
-    places = [(i + 0.5) / len(part) for part in (first, second) for i in range(len(part))]
+    places = [(i + 0.5) / len(images) for images in (first, second) for i in range(len(images))]
     order = sorted(range(len(places)), key=places.__getitem__)
     return torch.cat([first, second])[order]

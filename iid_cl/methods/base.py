@@ -21,11 +21,7 @@ Features = Callable[[Mapping[int, Tensor], Lens, torch.Generator], FeatureExtrac
 
 
 def no_features(images: Mapping[int, Tensor], lens: Lens, generator: torch.Generator) -> FeatureExtractor:
-    """Where no network is at hand.
-
-    Raises:
-        UserError: always.
-    """
+    """Raises UserError: no network is at hand."""
     raise UserError("this method chooses images by a network's features; pass `features`.")
 
 
@@ -37,8 +33,8 @@ class Scene:
         lens: how networks see images.
         features: makes the feature extractor of selection rules.
         generator: source of random draws.
-        watch: who looks on while arriving classes are distilled.
-        older: who looks on while older classes are distilled anew.
+        watch: observes the distillation of arriving classes.
+        older: observes the distillation of older classes, which are distilled anew.
     """
 
     lens: Lens
@@ -50,7 +46,7 @@ class Scene:
 
 @dataclass(frozen=True)
 class PlannedDistillation:
-    """A distillation of ``classes`` classes into ``count`` stored images each, made for a lossy format or none."""
+    """A distillation of ``classes`` classes into ``count`` stored images each, perhaps for a lossy format."""
 
     classes: int
     count: int
@@ -64,8 +60,8 @@ class Arrival:
     Attributes:
         sample: a few images of each class seen by then.
         counts: number of images of each class that arrives.
-        widest: number of classes of the largest experience so far: soft labels are as wide.
-        before: the space of the experience before; None for the first one.
+        widest: number of classes of the largest experience so far, which is the width of soft labels.
+        before: the space of the previous experience; None for the first.
     """
 
     sample: Classes
@@ -75,7 +71,7 @@ class Arrival:
 
     @property
     def older(self) -> Classes:
-        """A few images of each class that was there before."""
+        """A few images of each older class."""
         return self.sample.of(label for label in self.sample.images if label not in self.counts)
 
 
@@ -84,12 +80,12 @@ class Work:
     """What an update of a memory takes, counted without doing it.
 
     Attributes:
-        stored: stored images of a class that has enough of them.
-        parts: images that are trained on for each stored one.
-        synthetic: whether a class stores at most as many images as it has; real images share a stored one instead.
-        distillations: made for it.
-        judged: memories that are compared by trial networks.
-        then: the method that later experiences follow, where this one decides about it.
+        stored: number of stored images of a class that has enough images.
+        parts: number of images that each stored image is trained on as.
+        synthetic: whether a class stores at most as many images as it has. Real images share a stored image instead.
+        distillations: the distillations of the update.
+        judged: number of memories that trial networks compare.
+        then: the method that later experiences follow, where this experience decides about it.
     """
 
     stored: int
@@ -100,15 +96,15 @@ class Work:
     then: "Method | None" = None
 
     def trained_on(self, images: int) -> int:
-        """Memory images of a class of so many images that are trained on."""
+        """Number of memory images that are trained on, of a class with ``images`` images."""
         return min(self.stored, images) * self.parts if self.synthetic else min(self.stored * self.parts, images)
 
 
 class Method(Protocol):
-    """A way to remember classes. Subclasses need not say again what is said here.
+    """A way to remember classes.
 
     Attributes:
-        by_class: whether each class is condensed by itself; otherwise :meth:`condense` makes the whole memory.
+        by_class: whether each class is condensed by itself. Otherwise :meth:`condense` makes the whole memory.
     """
 
     by_class: bool = True
@@ -117,27 +113,24 @@ class Method(Protocol):
         """What is stored of the classes that arrived: as many images as fit, the most important first.
 
         Args:
-            arrived: their images; of a class that has come back, what the memory held of it comes first, weighted by
-                how many images each exemplar stands for.
-            space: the bytes there are, and the memory so far.
+            arrived: their images. A class that has come back begins with its exemplars in the memory, weighted by the
+                number of images that each stands for.
+            space: the bytes that may be used, and the memory so far.
             scene: how networks see images, features, random draws.
 
         Raises:
             UserError: not even one image of a class fits.
         """
-        ...
 
     def shrink(self, old: Exemplars, space: Space, scene: Scene) -> Exemplars:
-        """What is left of older classes under a fixed total, without their real data: the first images that fit."""
+        """What stays of older classes under a fixed total, without their real data: the first images that fit."""
         return first_fitting(old, space)
 
     def work(self, arrival: Arrival, space: Space) -> Work:
         """What :meth:`condense` and :meth:`shrink` would take in a planned experience."""
-        ...
 
     def describe(self) -> dict[str, Any]:
         """The method and its settings, as plain JSON."""
-        ...
 
     def state_dict(self) -> dict[str, Any]:
         """What the method has decided so far, as plain values."""
@@ -152,7 +145,7 @@ def first_fitting(old: Exemplars, space: Space) -> Exemplars:
     """The first images of each class that fit.
 
     Raises:
-        UserError: a class whose first image does not.
+        UserError: the first image of a class does not fit.
     """
     rows = old.fitting(space.room, space.budget.in_bytes)
     lost = set(old.classes) - set(old.labels[rows].tolist())

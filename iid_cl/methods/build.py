@@ -1,11 +1,11 @@
-"""From a configuration to its memory method: one place that knows which name is which class."""
+"""From a configuration to its memory method: the one place that knows which name is which class."""
 
 from collections.abc import Callable
 from dataclasses import replace
 
 from iid_cl.config.experiment import Config
 from iid_cl.config.methods import METHODS
-from iid_cl.memory.storage import Jpeg, Storage, Whole
+from iid_cl.memory.storage import Jpeg, Whole
 from iid_cl.methods.auto import Auto
 from iid_cl.methods.base import Method
 from iid_cl.methods.distilled import Distilled
@@ -18,8 +18,8 @@ def make_method(config: Config, name: str) -> Method:
     """The memory method of a name, with the configured settings.
 
     Args:
-        config: settings of the memory, of the distillation, and how networks train on the memory.
-        name: of :data:`iid_cl.config.methods.METHODS`; a bound keeps no memory.
+        config: settings of the memory and the distillation, and how networks train on the memory.
+        name: of :data:`iid_cl.config.methods.METHODS`, except for bounds, which keep no memory.
 
     Raises:
         UserError: settings that exclude each other.
@@ -27,18 +27,16 @@ def make_method(config: Config, name: str) -> Method:
     info = METHODS[name]
     if info.bound:
         raise ValueError(f"{name!r} keeps no memory")
-    return _real(config, name) if info.real else BUILDERS[name](config)
-
-
-def _real(config: Config, rule: str) -> Real:
-    memory = config.memory
-    return Real(rule, Whole(memory.downscale) if memory.jpeg is None else Jpeg(memory.jpeg))
+    if not info.real:
+        return BUILDERS[name](config)
+    return Real(name, Whole(config.memory.downscale) if config.memory.jpeg is None else Jpeg(config.memory.jpeg))
 
 
 def _distilled(config: Config) -> Distilled:
     memory = config.memory
-    storage: Storage | None = None if memory.jpeg is None else Jpeg(memory.jpeg)
-    return Distilled(config.distill, storage, memory.soft_labels, memory.shrink)
+    return Distilled(
+        config.distill, None if memory.jpeg is None else Jpeg(memory.jpeg), memory.soft_labels, memory.shrink
+    )
 
 
 def _auto(config: Config) -> Auto:

@@ -34,11 +34,11 @@ class Distilled(Method):
         storage: how the images are stored; None: whole, in grids of ``config.partition``.
         soft_labels: store class probabilities with each image, see :func:`iid_cl.distill.distill`. Budgets in images
             leave them out of account, except for images as JPEG, which fill bytes.
-        shrink_by: what becomes of older classes when a fixed total has to hold more of them: ``cut`` keeps the first of
-            their images, ``redistil`` condenses fewer out of all of them. Images with soft labels, which only real
-            images teach, are cut.
-        embedder: a network of your own in place of the configured one.
-        objective: a matching loss of your own in place of the configured one.
+        shrink_by: what happens to older classes when a fixed total has to hold more classes. ``cut`` keeps their first
+            images; ``redistil`` distils fewer images from all of them. Images with soft labels are always cut, as only
+            real images teach soft labels.
+        embedder: your own network in place of the configured one.
+        objective: your own matching loss in place of the configured one.
 
     Raises:
         UserError: a storage that cannot hold the partition.
@@ -62,8 +62,7 @@ class Distilled(Method):
         return self.storage if self.storage is not None else Whole(self.config.factor)
 
     def condense(self, arrived: Classes, space: Space, scene: Scene) -> Exemplars:
-        """Distils the classes; the engine itself labels softly what is stored whole."""
-        if self.stored.lossy is None:
+        if self.stored.lossy is None:  # the engine makes soft labels
             count = self.stored.count(arrived.images, space, self.soft_width(len(arrived), space))
             seed = draw_seed(scene.generator)
             return self.distil(arrived, count, scene.lens, scene.watch, seed, soft_labels=self.soft_labels)
@@ -78,7 +77,7 @@ class Distilled(Method):
         seed: int,
         ordering: Callable[[], Order] | None,
     ) -> Exemplars:
-        """A share of distilled images, and real ones in the order of ``ordering``, stored in the same way."""
+        """See :func:`iid_cl.methods.mixing.mixture`."""
 
         def distil(classes: Classes, count: int) -> ExemplarSet:
             draws = make_generator(seed, "distilling")
@@ -94,7 +93,7 @@ class Distilled(Method):
     def distil(
         self, classes: Classes, count: int, lens: Lens, watch: Watch, seed: int, *, soft_labels: bool = False
     ) -> ExemplarSet:
-        """``count`` images of each class, or as many as it has."""
+        """``count`` images of each class, or as many as the class has."""
         job = DistillJob(
             classes, count, self.config, lens, seed, self.stored.lossy, self.embedder, self.objective,
             soft_labels=soft_labels,
@@ -102,21 +101,20 @@ class Distilled(Method):
         return distill_each(job, watch)
 
     def soft_width(self, classes: int, space: Space) -> int:
-        """Class probabilities of an image: of the classes it came with, and all images have as many as the widest."""
+        """Number of class probabilities of an image: the largest number of classes of an experience so far."""
         if not self.soft_labels:
             return 0
         old = None if space.old is None else space.old.soft_labels
         return max(classes, 0 if old is None else old.width)
 
     def shrink(self, old: Exemplars, space: Space, scene: Scene) -> Exemplars:
-        """Fewer images of older classes: the first ones, or distilled anew from all of them."""
-        fewer = first_fitting(old, space)
-        if not self.redistils or len(fewer) == len(old):
-            return fewer
-        count = int(fewer.labels.bincount().max())
+        first = first_fitting(old, space)
+        if not self.redistils or len(first) == len(old):
+            return first
+        count = int(first.labels.bincount().max())
         classes = Classes(old.decoded().by_class())
-        again = self.distil(classes, count, scene.lens, scene.older, draw_seed(scene.generator))
-        return self.stored.keep(again, replace(space, paying=len(classes)))
+        distilled = self.distil(classes, count, scene.lens, scene.older, draw_seed(scene.generator))
+        return self.stored.keep(distilled, replace(space, paying=len(classes)))
 
     @property
     def redistils(self) -> bool:
@@ -124,21 +122,15 @@ class Distilled(Method):
         return self.shrink_by == "redistil" and not self.soft_labels
 
     def work(self, arrival: Arrival, space: Space) -> Work:
-        """A distillation of the arriving classes, and perhaps one of the older ones."""
-        width = arrival.widest if self.soft_labels else 0
-        count = max(1, self.stored.count(arrival.sample.images, space, width))
-        planned = [PlannedDistillation(len(arrival.counts), count, self.stored.lossy)]
-        before = arrival.before
+        stored, before = self.stored, arrival.before
+        count = max(1, stored.count(arrival.sample.images, space, arrival.widest if self.soft_labels else 0))
+        planned = [PlannedDistillation(len(arrival.counts), count, stored.lossy)]
         if before is not None and space.budget.fixed and self.redistils:
-            had, has = (
-                self.stored.count(images, each)
-                for images, each in ((arrival.older.images, before), (arrival.sample.images, space))
-            )
-            if has < had:
-                planned.append(PlannedDistillation(len(arrival.older), count, self.stored.lossy))
+            before_count = stored.count(arrival.older.images, before)
+            if stored.count(arrival.sample.images, space) < before_count:
+                planned.append(PlannedDistillation(len(arrival.older), count, stored.lossy))
         return Work(count, self.config.factor**2, synthetic=True, distillations=tuple(planned))
 
     def describe(self) -> dict[str, Any]:
-        """The settings of the distillation and, as JPEG, the quality."""
         stored = {} if self.stored.lossy is None else self.stored.describe()
         return {"method": "distilled", "distill": self.config.model_dump(mode="json"), **stored}

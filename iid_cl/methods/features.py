@@ -15,11 +15,11 @@ from iid_cl.seeding import draw_seed
 
 
 def trained_features(network: NetworkConfig, training: CentralizationConfig) -> Features:
-    """Features of one network trained on the arriving images, for as many epochs as those of class centralization."""
-    once = training.model_copy(update={"trainings": 1, "snapshots": 1, "network": network})
+    """Features of a network trained on the arriving images, for as many epochs as those of class centralization."""
+    single = training.model_copy(update={"trainings": 1, "snapshots": 1, "network": network})
 
     def make(images: Mapping[int, Tensor], lens: Lens, generator: torch.Generator) -> FeatureExtractor:
-        (trained,) = train_networks(Classes(images), once, lens, draw_seed(generator))
+        (trained,) = train_networks(Classes(images), single, lens, draw_seed(generator))
         return trained.network.features
 
     return make

@@ -1,4 +1,4 @@
-"""Which of several memories serves best: small networks trained on each, judged by held-out images."""
+"""Which of several memories serves best: small networks are trained on each, and held-out images judge them."""
 
 import math
 from collections.abc import Mapping
@@ -21,8 +21,8 @@ K = TypeVar("K")
 MOST_HELD_OUT = 200  # images of a class
 UPDATES = 300
 BATCH = 32
-TRIALS = 2  # networks a candidate
-TRIAL_WIDTH = 32  # channels at most: those that were measured are no wider
+TRIALS = 2  # networks per candidate
+TRIAL_WIDTH = 32  # channels at most: no wider network was measured
 
 
 def part_held_out(
@@ -30,15 +30,15 @@ def part_held_out(
 ) -> tuple[dict[int, Tensor], LabelledImages]:
     """Parts a tenth of each class's images (n_c, C, H, W), at most 200, from the rest: (rest, held out)."""
     rest: dict[int, Tensor] = {}
-    held: list[Tensor] = []
+    held_out: list[Tensor] = []
     labels: list[int] = []
     for label, images in images_by_class.items():
         count = min(MOST_HELD_OUT, len(images) // 10)
         order = torch.randperm(len(images), generator=generator)
-        held.append(images[order[:count]])
+        held_out.append(images[order[:count]])
         labels += [label] * count
         rest[label] = images[order[count:].sort().values]
-    return rest, LabelledImages(torch.cat(held), torch.tensor(labels, dtype=torch.int64))
+    return rest, LabelledImages(torch.cat(held_out), torch.tensor(labels, dtype=torch.int64))
 
 
 def held_out_losses(
@@ -52,15 +52,15 @@ def held_out_losses(
 ) -> dict[K, Tensor]:
     """Cross-entropy of each held-out image, (M,), under networks trained on each candidate.
 
-    Two networks are trained per candidate, with weights and draws that depend on the generator alone; losses are their
-    means. With ``beside`` one of them sees the memory of every other class together with as many real images of the
-    rest, the second one the other way round, as in replay: what tells the memory from real images misleads it there.
+    Losses are means over two networks per candidate, whose weights and draws depend on the generator alone. With
+    ``beside`` the first network sees the memory of every other class and as many real images of the other classes. The
+    second sees it the other way round. As in replay, whatever tells the memory from real images misleads the networks.
 
     Args:
         candidates: memories of the same classes.
         held_out: real images of these classes that no candidate was made from.
         network: what to train.
-        beside: real images of each class, or None for networks that see nothing but the memory.
+        beside: real images of each class; None for networks that see the memory alone.
         lens: how networks see images; its augmentations are drawn from per image while training.
         generator: one number is drawn from it.
     """
@@ -73,28 +73,23 @@ def held_out_losses(
         total = torch.zeros(len(labels))
         for turn in range(TRIALS):
             draws = make_generator(seed, "training", turn)
-            mixed = _beside_real(candidate, beside, turn, draws) if beside is not None else candidate.decoded()
-            one = build_network(
-                network, shape, max(candidate.classes) + 1, make_generator(seed, "weights", turn), lens.device
-            )
-            epochs = max(1, UPDATES // -(-len(mixed) // BATCH))
+            data = _beside_real(candidate, beside, turn, draws) if beside is not None else candidate.decoded()
+            weights = make_generator(seed, "weights", turn)
+            classifier = build_network(network, shape, max(candidate.classes) + 1, weights, lens.device)
+            training = Training(max(1, UPDATES // -(-len(data) // BATCH)), BATCH)
             train_classifier(
-                one,
-                lens.show(mixed.images),
-                mixed.labels.to(lens.device),
-                Training(epochs, BATCH),
-                augmentations=lens.augmentations,
-                generator=draws,
-            )
+                classifier, lens.show(data.images), data.labels.to(lens.device), training,
+                augmentations=lens.augmentations, generator=draws,
+            )  # fmt: skip
             with torch.no_grad():
-                scores = torch.cat(list(predict(one, images)))
+                scores = torch.cat(list(predict(classifier, images)))
                 total += functional.cross_entropy(scores, labels, reduction="none").cpu() / TRIALS
         losses[name] = total
     return losses
 
 
 def trial_network(embedder: NetworkConfig) -> NetworkConfig:
-    """What candidates are judged by: a network like the embedder, and a ConvNet no wider than need be."""
+    """The network that judges candidates: like the embedder, but a ConvNet has at most 32 channels."""
     if embedder.name != "convnet":
         return embedder
     return embedder.model_copy(update={"width": min(embedder.width, TRIAL_WIDTH)})
@@ -103,32 +98,29 @@ def trial_network(embedder: NetworkConfig) -> NetworkConfig:
 def _beside_real(
     memory: Exemplars, real: Mapping[int, Tensor], turn: int, generator: torch.Generator
 ) -> LabelledImages:
-    """The memory of every second class, from the first or the second on, and equally many real images of the others."""
-    kept, classes = memory.decoded(), sorted(real)
-    own = kept.of_classes(classes[turn::2])
-    others = classes[1 - turn :: 2]
-    images = torch.cat([real[c] for c in others])
-    labels = torch.cat([torch.full((len(real[c]),), c) for c in others])
-    chosen = torch.randperm(len(images), generator=generator)[: UPDATES * BATCH // 2]
-    number = torch.arange(max(len(chosen), len(own)))  # the fewer ones come again
-    again, chosen = number % len(own), chosen[number % len(chosen)]
-    return LabelledImages(
-        torch.cat([own.images[again], images[chosen]]), torch.cat([own.labels[again], labels[chosen]])
-    )
+    """The memory of every second class, from the first or second class on, and as many real images of the rest."""
+    classes = sorted(real)
+    own, rest = memory.decoded().of_classes(classes[turn::2]), classes[1 - turn :: 2]
+    images = torch.cat([real[c] for c in rest])
+    labels = torch.cat([torch.full((len(real[c]),), c) for c in rest])
+    sample = torch.randperm(len(images), generator=generator)[: UPDATES * BATCH // 2]
+    number = torch.arange(max(len(sample), len(own)))  # the smaller part is repeated
+    rows, sample = number % len(own), sample[number % len(sample)]
+    return LabelledImages(torch.cat([own.images[rows], images[sample]]), torch.cat([own.labels[rows], labels[sample]]))
 
 
 def mean_loss(losses: Tensor) -> float:
-    """The mean, infinite instead of NaN where networks diverged: what they were trained on is no good."""
+    """The mean; infinite instead of NaN where networks diverged, so that their memory loses."""
     mean = float(losses.mean())
     return math.inf if math.isnan(mean) else mean
 
 
 def significantly_best(losses: Mapping[K, Tensor], first: K) -> K:
-    """The candidate with the lowest mean loss, if it beats ``first`` by two standard errors; else ``first``.
+    """The candidate with the lowest mean loss if it beats ``first``, the incumbent, by two standard errors.
 
     Args:
-        losses: of each candidate on the same M >= 2 images, (M,); NaN where networks diverged, which any other beats.
-        first: the incumbent, which is replaced only if another one is clearly better.
+        losses: of each candidate on the same M >= 2 images, (M,); NaN where networks diverged, which any loss beats.
+        first: the incumbent, which wins otherwise.
     """
     best = min([first, *losses], key=lambda name: mean_loss(losses[name]))
     if math.isinf(mean_loss(losses[first])):

@@ -32,23 +32,23 @@ OnImages = Callable[[ImagesByClass], None]
 class Memory:
     """What is remembered of a stream of classes.
 
-    A class that comes back is condensed anew from its new images and the exemplars kept so far, each of which counts
-    for as many images as it stands for. A class of one task label is another one than the same class of another.
+    A class that comes back is condensed anew from its new images and its exemplars, each weighted by the number of
+    images that it stands for. The same class index under another task label is another class.
 
     Args:
         method: how classes are condensed, or the name of a method of :data:`iid_cl.config.methods.METHODS` with its
             default settings.
-        budget: how much they may take; a number is one of images per class.
+        budget: how much the classes may take, or the number of images per class.
         seed: of every random draw.
         normalization: how networks that look at images for the memory see them; None: measured on the first images.
         augmentations: transformations to draw from where the method's settings name none.
 
     Attributes:
-        exemplars: the memory as stored; None before the first update. Its class indices are those of the data, unless
-            one index stands for different classes in several tasks: see ``keys``.
+        exemplars: the memory as stored; None before the first update. Its class indices are the data's, unless an index
+            stands for different classes in several tasks: see ``keys``.
         keys: class index and task label of each class of ``exemplars``.
-        stands_for: how many images of the stream each class stands for.
-        updates: how often the memory has been renewed.
+        stands_for: number of images of the stream that each class stands for.
+        updates: number of times that the memory has been renewed.
 
     >>> import torch
     >>> from iid_cl.data.images import LabelledImages
@@ -80,13 +80,13 @@ class Memory:
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        """Leaves the memory as it was where the block fails or is interrupted."""
-        before, decided = {**vars(self), "stands_for": dict(self.stands_for)}, self.method.state_dict()
+        """Restores the memory if the block fails or is interrupted."""
+        before, method_before = {**vars(self), "stands_for": dict(self.stands_for)}, self.method.state_dict()
         try:
             yield
         except BaseException:
             vars(self).update(before)
-            self.method.load_state_dict(decided)
+            self.method.load_state_dict(method_before)
             raise
 
     @property
@@ -105,16 +105,16 @@ class Memory:
         older: Watch | None = None,
         on_images: OnImages | None = None,
     ) -> None:
-        """Condenses the classes of an experience and adds them to the memory. What fails leaves it as it was.
+        """Condenses the classes of an experience and adds them to the memory. A failure leaves it unchanged.
 
         Args:
             images: all images of the experience.
             tasks: their task labels (N,); None: all 0.
             device: where to compute.
             features: makes the feature extractor of methods that choose real images by features.
-            watch: looks on while the classes are distilled; its journal keeps what an interrupted update has done.
-            older: looks on while older classes are distilled anew.
-            on_images: called with the images of each class before they are condensed; what it raises stops that.
+            watch: observes the distillation of these classes; its journal keeps what an interrupted update has done.
+            older: observes the distillation of older classes, which are distilled anew.
+            on_images: called with the images of each class before they are condensed. An exception stops the update.
 
         Raises:
             UserError: a budget without room for one image of each class, or a class index beyond 16 bits.
@@ -128,8 +128,8 @@ class Memory:
         normalization = self.normalization or measure(images.images)
         lens = Lens(normalization, self.augmentations, torch.device(device))
         generator = make_generator(self.seed, "memory", self.updates)
-        watch = watch if watch is not None else Watch()
-        scene = Scene(lens, features, generator, watch, older if older is not None else Watch())
+        watch, older = watch or Watch(), older or Watch()
+        scene = Scene(lens, features, generator, watch, older)
         if watch.journal is not None:
             watch.journal.begin_update()
         with self.transaction():
@@ -142,7 +142,7 @@ class Memory:
             watch.journal.end_update()
 
     def _identify(self, labels: Tensor, tasks: Tensor) -> tuple[dict[int, tuple[int, int]], Tensor]:
-        """The memory's index of each (class, task), known ones and new ones, and of each sample.
+        """The memory's index of each (class, task), known or new, and of each sample.
 
         Raises:
             UserError: an index beyond 16 bits.
@@ -162,7 +162,7 @@ class Memory:
         classes = set(arrived) | set(self.stands_for)
         if self.budget.fixed:
             paying = len(classes)
-        else:  # a class that comes back may have paid; where all are new, the header is there already
+        else:  # a class that comes back may have paid for the header, new classes find it paid
             all_new = self.exemplars is not None and not set(arrived) & set(self.stands_for)
             paying = 0 if all_new else len(arrived)
         room = self.budget.room(len(classes), image_bytes)
@@ -173,13 +173,13 @@ class Memory:
         memory = self._joined(arrived, space, scene)
         if memory.soft_labels is None or not (self.budget.in_bytes or memory.fills_bytes):
             return memory
-        fitting = memory.take(memory.fitting(space.room))  # joined, all soft labels are as wide as the widest
-        if fitting.classes != memory.classes:
+        cut = memory.take(memory.fitting(space.room))  # all soft labels are now as wide as the widest
+        if cut.classes != memory.classes:
             raise no_room(self.budget, space.room)
-        return fitting
+        return cut
 
     def _joined(self, arrived: ImagesByClass, space: Space, scene: Scene) -> Exemplars:
-        """Condenses the classes that arrived; the others stay, or shrink where the total is fixed."""
+        """Condenses the classes that arrived; older classes stay, or shrink where the total is fixed."""
         old, method = space.old, self.method
         if old is None or not method.by_class:
             return method.condense(Classes(arrived), space, scene)
@@ -191,7 +191,7 @@ class Memory:
         return (method.shrink(rest, space, scene) if self.budget.fixed else rest).merge(condensed)
 
     def _with_old(self, arrived: ImagesByClass, old: Exemplars, returned: Tensor) -> Classes:
-        """Classes that come back with what the memory holds of them in front."""
+        """The classes; those that come back begin with their exemplars in the memory."""
         images, weights = dict(arrived), dict[int, Tensor]()
         if bool(returned.any()):
             for label, before in old.take(returned.nonzero().squeeze(1)).decoded().by_class().items():
@@ -220,15 +220,14 @@ class Memory:
 
     def state_dict(self) -> dict[str, Any]:
         """The memory and all that its next updates depend on, as nested plain values and tensors."""
+        normalization = self.normalization
         return {
             "exemplars": None if self.exemplars is None else memory_state(self.exemplars),
             "keys": {number: list(key) for number, key in self.keys.items()},
             "stands_for": dict(self.stands_for),
             "updates": self.updates,
             "budget": self.budget.amount,
-            "normalization": None
-            if self.normalization is None
-            else [list(self.normalization.mean), list(self.normalization.std)],
+            "normalization": None if normalization is None else [list(normalization.mean), list(normalization.std)],
             "method": self.method.state_dict(),
         }
 
@@ -245,12 +244,12 @@ class Memory:
 
     def describe(self) -> dict[str, Any]:
         """What the memory is, as plain JSON."""
-        told: dict[str, Any] = {self.budget.key: self.budget.amount, "seed": self.seed}
+        about: dict[str, Any] = {self.budget.key: self.budget.amount, "seed": self.seed}
         if self.normalization is not None:
-            told |= {"mean": list(self.normalization.mean), "std": list(self.normalization.std)}
+            about |= {"mean": list(self.normalization.mean), "std": list(self.normalization.std)}
         if any(task for _, task in self.keys.values()):
-            told["keys"] = {str(number): {"class": key[0], "task": key[1]} for number, key in self.keys.items()}
-        return told | self.method.describe()
+            about["keys"] = {str(number): {"class": key[0], "task": key[1]} for number, key in self.keys.items()}
+        return about | self.method.describe()
 
 
 def measure(images: Tensor) -> Normalization:

@@ -15,13 +15,13 @@ from iid_cl.seeding import draw_seed, make_generator
 
 @dataclass
 class Mixed(Method):
-    """A share of distilled images and, in the other bytes, herded real ones, all stored in the same way.
+    """A share of distilled images and, in the remaining bytes, herded real ones, all stored in the same way.
 
-    As JPEG, distilled images start from the herded ones, and the next of these fill what is left.
+    As JPEG, distilled images start from the first herded images, and the next herded images fill the remaining bytes.
 
     Args:
         share: of distilled images, in [0, 1].
-        distilled: makes those.
+        distilled: makes the distilled images.
 
     Raises:
         UserError: a share out of range.
@@ -35,11 +35,10 @@ class Mixed(Method):
             raise UserError(f"memory.share: {self.share} is no share; use a number from 0 to 1.")
 
     def condense(self, arrived: Classes, space: Space, scene: Scene) -> Exemplars:
-        """Mixes the classes' images."""
-        return self.made(arrived, space, scene, draw_seed(scene.generator))
+        return self.condense_by(draw_seed(scene.generator), arrived, space, scene)
 
-    def made(self, arrived: Classes, space: Space, scene: Scene, seed: int) -> Exemplars:
-        """The same from a seed."""
+    def condense_by(self, seed: int, arrived: Classes, space: Space, scene: Scene) -> Exemplars:
+        """:meth:`condense` with a seed that stands for the scene's generator."""
 
         def herding() -> Order:
             draws = make_generator(seed, "herding")
@@ -49,18 +48,16 @@ class Mixed(Method):
         return self.distilled.mixed(arrived, space, scene, self.share, seed, herding)
 
     def shrink(self, old: Exemplars, space: Space, scene: Scene) -> Exemplars:
-        """Fewer images of older classes; real ones are not distilled, so that mixtures are cut."""
+        """Cuts mixtures: their real images cannot be distilled anew."""
         return self.distilled.shrink(old, space, scene) if self.share == 1 else first_fitting(old, space)
 
     def work(self, arrival: Arrival, space: Space) -> Work:
-        """A distillation of a part of the images."""
-        whole = self.distilled.work(arrival, space)
+        plan = self.distilled.work(arrival, space)
         if self.share == 1:
-            return whole
-        part = round(self.share * whole.stored)
+            return plan
+        part = round(self.share * plan.stored)
         planned = (PlannedDistillation(len(arrival.counts), part, self.distilled.stored.lossy),) if part else ()
-        return Work(whole.stored, whole.parts, synthetic=True, distillations=planned)
+        return Work(plan.stored, plan.parts, synthetic=True, distillations=planned)
 
     def describe(self) -> dict[str, Any]:
-        """The settings of the distillation, and the share."""
         return {**self.distilled.describe(), "method": "hybrid", "share": self.share}

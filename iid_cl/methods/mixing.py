@@ -20,35 +20,34 @@ def mixture(
     ordering: Callable[[], Order] | None,
     soft_width: int = 0,
 ) -> Exemplars:
-    """A share of distilled images and, in the bytes that are left, real ones stored in the same way.
+    """A share of distilled images and, in the remaining bytes, real ones stored in the same way.
 
-    In a lossy format distilled images start from the real ones that come first, whose changes cost few bytes.
+    In a lossy format distilled images start from the first real images, whose changes cost few bytes.
 
     Args:
         classes: what the images are made from.
-        space: the bytes there are.
+        space: the bytes that may be used.
         storage: how all images are stored.
         share: of distilled images, in [0, 1].
-        distil: makes a number of images of each class, from what ``classes.start`` says.
-        ordering: picks real images; None: only distilled ones are stored.
-        soft_width: class probabilities that each image leaves room for.
+        distil: makes a number of images of each class, starting from ``classes.start``.
+        ordering: picks real images; None: only distilled images are stored.
+        soft_width: number of class probabilities that each image leaves room for.
 
     Raises:
         UserError: not even one image fits.
     """
     count = storage.count(classes.images, space, soft_width)
-    some = round(share * count)
+    synthetic = round(share * count)
     if ordering is None:
-        distilled = distil(classes, max(1, some))
-        return storage.keep(distilled, space, soft_width)
-    if not some:
+        return storage.keep(distil(classes, max(1, synthetic)), space, soft_width)
+    if not synthetic:
         return storage.store(classes.images, ordering(), space, soft_width)
     if storage.lossy is None:
-        distilled = distil(classes, some)
-        if some == count:
+        distilled = distil(classes, synthetic)
+        if synthetic == count:
             return distilled
-        return storage.join(distilled, classes.images, ordering(), count - some, space, soft_width)
+        return storage.join(distilled, classes.images, ordering(), count - synthetic, space, soft_width)
     order = ordering()
-    start = {c: images[order(c, min(some, len(images)))] for c, images in classes.images.items()}
-    distilled = distil(replace(classes, start=start), some)
-    return storage.join(distilled, classes.images, order, count - some, space, soft_width)
+    start = {c: images[order(c, min(synthetic, len(images)))] for c, images in classes.images.items()}
+    distilled = distil(replace(classes, start=start), synthetic)
+    return storage.join(distilled, classes.images, order, count - synthetic, space, soft_width)

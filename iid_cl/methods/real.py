@@ -18,7 +18,7 @@ class Real(Method):
     """Real images of each class.
 
     Args:
-        rule: a name of :data:`iid_cl.memory.selection.RULES`, or a rule of your own.
+        rule: a name of :data:`iid_cl.memory.selection.RULES`, or your own rule.
         storage: how they are stored.
 
     Raises:
@@ -33,7 +33,6 @@ class Real(Method):
             raise UserError(f"rule: {self.rule!r} is unknown; use one of {', '.join(RULES)}.")
 
     def condense(self, arrived: Classes, space: Space, scene: Scene) -> Exemplars:
-        """Picks images of each class by the rule."""
         if isinstance(self.rule, str):
             rule, by_features = RULES[self.rule], METHODS[self.rule].needs_features
         else:
@@ -43,11 +42,9 @@ class Real(Method):
         return self.storage.store(arrived.images, order, space)
 
     def work(self, arrival: Arrival, space: Space) -> Work:
-        """Nothing is distilled."""
         return Work(self.storage.count(arrival.sample.images, space), self.storage.partition**2)
 
     def describe(self) -> dict[str, Any]:
-        """The rule's name and the storage."""
         rule = self.rule
         name = rule if isinstance(rule, str) else getattr(rule, "__name__", type(rule).__name__)
         return {"method": name, **self.storage.describe()}

@@ -13,45 +13,42 @@ from iid_cl.methods.base import Arrival, Method, Scene, Work
 
 @dataclass
 class Reservoir(Method):
-    """Real images drawn uniformly from all that has come, whatever their classes.
+    """Real images drawn uniformly from the whole stream, whatever their classes.
 
-    Each image of the stream is equally likely to be in a fixed total (reservoir sampling, Vitter 1985), which is used
-    up whole. A memory that grows draws as many older images as a uniform draw from the whole stream would, or all that
-    it has kept where that would be more; the experience's own images fill it up.
+    Under a fixed total each image of the stream is equally likely to be stored (reservoir sampling, Vitter 1985), and
+    the total is used up. A memory that grows draws as many older images as a uniform draw from the whole stream would,
+    or all that are left where that would be more; the experience's own images fill it up.
     """
 
     by_class = False
 
     def condense(self, arrived: Classes, space: Space, scene: Scene) -> ExemplarSet:
-        """The whole memory: how many images of the experience belong into it, and which, is drawn."""
+        """Draws how many images of the experience the memory takes, and which."""
         images = torch.cat(list(arrived.images.values()))
         counts = [len(members) for members in arrived.images.values()]
         labels = torch.tensor(list(arrived.images), dtype=torch.int16).repeat_interleave(torch.tensor(counts))
         old = space.old
-        seen = sum(space.stands_for.values())
+        stream = sum(space.stands_for.values())
         size = _size(space, images[0].numel(), len(set(arrived.images) | set(space.stands_for)))
-        drawn = torch.randperm(seen + len(images), generator=scene.generator)[:size]
-        kept = min(0 if old is None else len(old), int((drawn < seen).sum()))
-        new = torch.randperm(len(images), generator=scene.generator)[: max(0, size - kept)]
+        draw = torch.randperm(stream + len(images), generator=scene.generator)[:size]
+        from_old = min(0 if old is None else len(old), int((draw < stream).sum()))
+        new = torch.randperm(len(images), generator=scene.generator)[: max(0, size - from_old)]
         images, labels = images[new], labels[new]
         if old is not None:
-            assert isinstance(old, ExemplarSet)  # as it was made here
-            rows = torch.randperm(len(old), generator=scene.generator)[:kept]
+            assert isinstance(old, ExemplarSet)  # made here
+            rows = torch.randperm(len(old), generator=scene.generator)[:from_old]
             images, labels = torch.cat([old.images[rows], images]), torch.cat([old.labels[rows], labels])
         return ExemplarSet.from_classes({int(c): images[labels == c] for c in labels.unique()})
 
     def work(self, arrival: Arrival, space: Space) -> Work:
-        """Nothing is distilled."""
-        image_bytes = next(iter(arrival.sample.images.values()))[0].numel()
-        return Work(images_in(space.room, image_bytes))
+        return Work(images_in(space.room, next(iter(arrival.sample.images.values()))[0].numel()))
 
     def describe(self) -> dict[str, Any]:
-        """Its name."""
         return {"method": "reservoir"}
 
 
 def _size(space: Space, image_bytes: int, classes: int) -> int:
-    """Images in the whole memory."""
+    """Number of images in the whole memory."""
     budget = space.budget
     if budget.key == "mem_size":
         return budget.amount

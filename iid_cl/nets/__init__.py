@@ -1,4 +1,4 @@
-"""Networks, all with one ``embed`` contract, built from the configuration by :func:`build_network`."""
+"""Networks with one ``embed`` contract, built from the configuration by :func:`build_network`."""
 
 from collections.abc import Callable
 
@@ -29,7 +29,6 @@ __all__ = [
     "initialize",
 ]
 
-
 NETWORKS: dict[NetworkName, Callable[[NetworkConfig, tuple[int, int, int], int], Network]] = {
     "convnet": build_convnet,
     "alexnet": build_alexnet,
@@ -38,8 +37,8 @@ NETWORKS: dict[NetworkName, Callable[[NetworkConfig, tuple[int, int, int], int],
     "mlp": build_mlp,
     "lenet": build_lenet,
 }
-"""What builds a network of a name: from its configuration, the images' (channels, height, width) and the number of
-classes. It raises a :class:`iid_cl.errors.UserError` where the images are too small."""
+"""The builder of each network. It takes the network's configuration, the images' (channels, height, width) and the
+number of classes, and raises a :class:`iid_cl.errors.UserError` if the images are too small."""
 
 
 def build_network(
@@ -52,14 +51,14 @@ def build_network(
     """Builds and initialises a network without touching global random state.
 
     Args:
-        config: architecture.
-        shape: (channels, height, width) of its input.
+        config: the architecture.
+        shape: (channels, height, width) of the images.
         classes: number of outputs.
-        generator: draws the initial weights, on the CPU, so that they don't depend on the device.
-        device: where the network lives.
+        generator: draws the initial weights on the CPU, so that they don't depend on the device.
+        device: the network's device.
 
     Raises:
-        UserError: the images are too small for the network, or for its norm.
+        UserError: the images are too small for the network or its norm.
     """
     with torch.device("meta"):
         network = NETWORKS[config.name](config, shape, classes)

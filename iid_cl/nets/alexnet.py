@@ -11,7 +11,7 @@ STAGES = ((128, 5, True), (192, 5, True), (256, 3, False), (192, 3, False), (192
 class AlexNet(Network):
     """Five convolutions, each with norm and ReLU, and three 2x2 max poolings (DC, ICLR 2021).
 
-    The published one pads 1-channel images to 32x32; here the padding keeps every image's size.
+    The published network pads 1-channel images to 32x32; here the padding keeps every image's size.
 
     Args:
         shape: (channels, height, width) of the images; height and width at least 8.
@@ -37,7 +37,7 @@ class AlexNet(Network):
 
 
 def build_alexnet(config: NetworkConfig, shape: tuple[int, int, int], classes: int) -> AlexNet:
-    """The configured one.
+    """The configured network.
 
     Raises:
         UserError: images of fewer than 8 pixels a side.

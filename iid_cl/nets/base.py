@@ -1,4 +1,4 @@
-"""What every network here offers, and its initialisation from a passed generator."""
+"""The base class of networks, and their initialisation from a generator."""
 
 import math
 from collections.abc import Callable
@@ -11,20 +11,26 @@ from iid_cl.errors import UserError
 
 
 class Network(nn.Module):
-    """A classifier with three stages: ``embed`` -> ``pool`` -> ``classifier``."""
+    """A classifier with three stages: ``embed``, ``pool`` and ``classifier``.
+
+    >>> from iid_cl.nets import ConvNet
+    >>> network, images = ConvNet((3, 32, 32), classes=10), torch.zeros(2, 3, 32, 32)
+    >>> network.embed(images).shape, network.features(images).shape, network(images).shape
+    (torch.Size([2, 128, 4, 4]), torch.Size([2, 2048]), torch.Size([2, 10]))
+    """
 
     classifier: nn.Linear
 
     def embed(self, images: Tensor) -> Tensor:
-        """Last feature map (N, C, H', W') of images (N, c, H, W): the paper's psi."""
+        """The last feature map (N, C, H', W') of images (N, c, H, W): the paper's psi."""
         raise NotImplementedError
 
     def pool(self, features: Tensor) -> Tensor:
-        """Feature map (N, C, H', W') to the classifier's input (N, D)."""
+        """The classifier's input (N, D) of a feature map (N, C, H', W')."""
         return features.flatten(1)
 
     def features(self, images: Tensor) -> Tensor:
-        """The classifier's input (N, D): the paper's phi when the network is trained."""
+        """The classifier's input (N, D) of images; the paper's phi if the network is trained."""
         return self.pool(self.embed(images))
 
     def forward(self, images: Tensor) -> Tensor:
@@ -34,11 +40,7 @@ class Network(nn.Module):
 
 
 def require_side(name: str, least: int, shape: tuple[int, int, int]) -> None:
-    """Refuses images (channels, height, width) that the network ``name`` would shrink to nothing.
-
-    Raises:
-        UserError: a side has fewer than ``least`` pixels.
-    """
+    """Raises a UserError if a side of the images has fewer than ``least`` pixels, too few for the network ``name``."""
     if min(shape[1:]) < least:
         raise UserError(
             f"name: {name!r} shrinks {shape[1]}x{shape[2]} images to nothing; use images of at least {least}x{least}, "
@@ -48,21 +50,21 @@ def require_side(name: str, least: int, shape: tuple[int, int, int]) -> None:
 
 @torch.no_grad()
 def initialize(network: nn.Module, generator: torch.Generator) -> None:
-    """Draws PyTorch's default initialisation from ``generator`` (which lives on the weights' device).
+    """Draws PyTorch's default initialisation from ``generator``, which is on the weights' device.
 
-    Convolutions and linear layers: weights and biases uniform in +-1/sqrt(fan_in); norms: one and zero. Any other
-    layer with parameters of its own draws them by its ``reset_parameters``, from global random state that is seeded
-    by ``generator`` for the length of that call and put back afterwards.
+    Convolutions and linear layers get weights and biases uniform in +-1/sqrt(fan_in); norms get ones and zeros. Any
+    other layer with parameters draws them by its ``reset_parameters``. For that call the global random state is seeded
+    by ``generator`` and restored afterwards.
 
     Raises:
-        UserError: a layer has parameters that it cannot draw afresh.
+        UserError: a layer has parameters that it cannot initialise again.
     """
     for name, module in network.named_modules():
         own = {key for key, _ in module.named_parameters(recurse=False)}
         if isinstance(module, nn.Conv2d | nn.Linear) and own - {"bias"} == {"weight"}:
             bound = 1 / math.sqrt(module.weight[0].numel())
-            fresh = torch.empty(module.weight.shape, device=module.weight.device)  # drawn in one order for any layout
-            module.weight.copy_(fresh.uniform_(-bound, bound, generator=generator))
+            weight = torch.empty(module.weight.shape, device=module.weight.device)  # the same draws in any layout
+            module.weight.copy_(weight.uniform_(-bound, bound, generator=generator))
             if module.bias is not None:
                 module.bias.uniform_(-bound, bound, generator=generator)
         elif isinstance(module, _BatchNorm | nn.GroupNorm) and own <= {"weight", "bias"}:
@@ -72,7 +74,7 @@ def initialize(network: nn.Module, generator: torch.Generator) -> None:
 
 
 def _reset(name: str, module: nn.Module, generator: torch.Generator) -> None:
-    """Calls the module's own ``reset_parameters`` and makes sure that it leaves no parameter as it was."""
+    """Calls the module's ``reset_parameters`` and checks that it sets every parameter."""
     reset = getattr(module, "reset_parameters", None)
     if callable(reset):
         device = next(module.parameters(recurse=False)).device
@@ -88,27 +90,27 @@ def _reset(name: str, module: nn.Module, generator: torch.Generator) -> None:
         if not any(parameter.isnan().any() for parameter in module.parameters(recurse=False)):
             return
     raise UserError(
-        f"{name or 'the network'}: {type(module).__name__} cannot be drawn afresh, because it has parameters that no "
-        "reset_parameters() of its own draws; give it that method, or build the network without this layer."
+        f"{name or 'the network'}: {type(module).__name__} cannot be initialised, because it has parameters that no "
+        "reset_parameters() sets; give it that method, or build the network without this layer."
     )
 
 
 class InstanceNorm(nn.GroupNorm):
-    """Affine instance norm of so many channels, as in the published ConvNet.
+    """Affine instance norm of ``channels`` channels, as in the published ConvNet.
 
-    A group norm of one channel per group: PyTorch's is faster on a CPU in channels-last layout than its instance norm.
-    What its compiler makes of a group norm on a GPU turns the layout round and back, so it gets the formula there.
+    It is a group norm with one channel per group: on a CPU in channels-last layout, PyTorch's group norm is faster than
+    its instance norm. On a GPU the compiler converts the layout for a group norm and back; the formula avoids it.
     """
 
     def __init__(self, channels: int) -> None:
         super().__init__(channels, channels)
 
     def forward(self, features: Tensor) -> Tensor:
-        """(N, C, H, W), normalised over H and W."""
+        """Features (N, C, H, W), normalised over H and W."""
         return self.formula(features) if _compiling_for_gpu(features) else super().forward(features)
 
     def formula(self, features: Tensor) -> Tensor:
-        """The same, written out; computed in float32 at least."""
+        """The same normalisation as a formula, computed in float32 or float64."""
         wide = features.to(torch.promote_types(features.dtype, torch.float32))
         variance, mean = torch.var_mean(wide, (2, 3), correction=0, keepdim=True)
         scale = self.weight[:, None, None] * (variance + self.eps).rsqrt()
@@ -119,7 +121,7 @@ def _compiling_for_gpu(tensor: Tensor) -> bool:
     return tensor.is_cuda and torch.compiler.is_compiling()
 
 
-# Layers of a given channel count.
+# Layers by their number of channels
 NORMS: dict[str, Callable[[int], nn.Module]] = {
     "instance": InstanceNorm,
     "group": lambda channels: nn.GroupNorm(math.gcd(channels, 32), channels),

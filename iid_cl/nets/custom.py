@@ -1,4 +1,4 @@
-"""A network of the user's own as an embedder."""
+"""The user's own network as an embedder."""
 
 import difflib
 from typing import Any
@@ -13,10 +13,15 @@ from iid_cl.nets.base import Network
 class NamedLayer(Network):
     """Any module as a network whose ``embed`` is the output of one of its layers.
 
-    Has no ``classifier``: class scores are whatever the module itself returns.
+    It has no ``classifier``: class scores are the module's output.
+
+    >>> import torch
+    >>> module = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Flatten(), nn.Linear(128, 10))
+    >>> NamedLayer(module, layer="1").embed(torch.zeros(2, 3, 6, 6)).shape
+    torch.Size([2, 8, 4, 4])
 
     Args:
-        module: takes images (N, c, H, W); must treat each image by itself.
+        module: takes images (N, c, H, W); must treat each image separately.
         layer: name of a submodule, as in ``named_modules()``, that runs once in a pass.
 
     Raises:
@@ -44,12 +49,12 @@ class NamedLayer(Network):
         """Images (N, c, H, W) to the layer's output (N, C, H', W'); (N, D) becomes (N, D, 1, 1).
 
         Raises:
-            UserError: the layer gives something else, or does not run exactly once.
+            UserError: the output has another shape, or the layer does not run exactly once.
         """
         outputs: list[Any] = []
 
         def keep(_: nn.Module, __: Any, output: Any) -> None:
-            # a copy, because an in-place layer behind this one would write into it
+            # a copy, because an in-place layer after this one would overwrite it
             outputs.append(output.clone() if isinstance(output, Tensor) else output)
 
         handle = self.module.get_submodule(self.layer).register_forward_hook(keep)
@@ -65,13 +70,12 @@ class NamedLayer(Network):
                 return output
             if output.ndim == 2:
                 return output[:, :, None, None]
-        found = f"the shape {tuple(output.shape)}" if isinstance(output, Tensor) else f"a {type(output).__name__}"
+        kind = f"the shape {tuple(output.shape)}" if isinstance(output, Tensor) else f"a {type(output).__name__}"
         raise UserError(
-            f"layer: {self.layer!r} gives {found} for {len(images)} images; name a layer that gives (N, C, H, W) "
+            f"layer: {self.layer!r} gives {kind} for {len(images)} images; name a layer that gives (N, C, H, W) "
             "or (N, D)."
         )
 
     def forward(self, images: Tensor) -> Tensor:
-        """What the module itself returns."""
         scores: Tensor = self.module(images)
         return scores

@@ -37,7 +37,7 @@ class LeNet(Network):
 
 
 def build_lenet(config: NetworkConfig, shape: tuple[int, int, int], classes: int) -> LeNet:
-    """The configured one, which has nothing to configure.
+    """The network; its configuration has no keys.
 
     Raises:
         UserError: images of fewer than 12 pixels a side.

@@ -1,4 +1,4 @@
-"""A perceptron."""
+"""A multilayer perceptron."""
 
 from torch import Tensor, nn
 
@@ -25,11 +25,11 @@ class MLP(Network):
         self.classifier = nn.Linear(WIDTH, classes)
 
     def embed(self, images: Tensor) -> Tensor:
-        """(N, c, H, W) to the second hidden layer as a map of one position, (N, 128, 1, 1)."""
+        """(N, c, H, W) to the second hidden layer's output as a map of one position, (N, 128, 1, 1)."""
         features: Tensor = self.layers(images)
         return features[:, :, None, None]
 
 
 def build_mlp(config: NetworkConfig, shape: tuple[int, int, int], classes: int) -> MLP:
-    """The configured one, which has nothing to configure."""
+    """The network; its configuration has no keys."""
     return MLP(shape, classes)

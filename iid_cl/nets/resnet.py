@@ -8,12 +8,12 @@ from iid_cl.nets.base import NORMS, Network
 
 
 class ResNet18(Network):
-    """torchvision's ResNet-18 with a 3x3 stem and no first pooling, as usual for 32x32 images.
+    """torchvision's ResNet-18 with a 3x3 stem and without the first pooling, as usual for 32x32 images.
 
     Args:
         shape: (channels, height, width) of the images.
         classes: number of outputs.
-        norm: ``instance`` for the trained networks of class centralization, ``batch`` for a learner.
+        norm: ``instance`` for the networks of class centralization, ``batch`` for a learner.
     """
 
     def __init__(self, shape: tuple[int, int, int], classes: int, norm: str = "instance") -> None:
@@ -31,12 +31,12 @@ class ResNet18(Network):
         return features
 
     def pool(self, features: Tensor) -> Tensor:
-        """Mean over positions: (N, 512)."""
+        """The mean over positions, (N, 512)."""
         return features.mean((2, 3))
 
 
 def build_resnet18(config: NetworkConfig, shape: tuple[int, int, int], classes: int) -> ResNet18:
-    """The configured one.
+    """The configured network.
 
     Raises:
         UserError: instance norm on images of fewer than 16 pixels a side.

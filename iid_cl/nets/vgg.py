@@ -12,8 +12,8 @@ STAGES = ((64,), (128,), (256, 256), (512, 512), (512, 512))  # channels of the 
 class VGG11(Network):
     """Eight 3x3 convolutions, each with norm and ReLU, 2x2 max poolings and one linear layer (DC, ICLR 2021).
 
-    A pooling is left out where the map is a single row or column by then, so that every image size is possible.
-    The fifth one follows the last norm, so that instance norm has 2x2 positions or more on images of at least 32x32.
+    A pooling is left out once the map is a single row or column, so that every image size is possible. The fifth
+    pooling follows the last norm, so that instance norm has at least 2x2 positions on images of at least 32x32.
 
     Args:
         shape: (channels, height, width) of the images; height and width at least 32 with ``instance``.
@@ -36,13 +36,13 @@ class VGG11(Network):
         self.classifier = nn.Linear(channels * height * wide, classes)
 
     def embed(self, images: Tensor) -> Tensor:
-        """(N, c, H, W) to (N, 512, H / 32, W / 32); sides are halved as long as both are more than 1."""
+        """(N, c, H, W) to (N, 512, H / 32, W / 32); sides are halved while both are greater than 1."""
         features: Tensor = self.layers(images)
         return features
 
 
 def build_vgg11(config: NetworkConfig, shape: tuple[int, int, int], classes: int) -> VGG11:
-    """The configured one.
+    """The configured network.
 
     Raises:
         UserError: instance norm on images of fewer than 32 pixels a side.

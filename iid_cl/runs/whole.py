@@ -1,80 +1,27 @@
-"""``iid-cl distill``: a memory of a whole data set."""
+"""The configured memory of a whole data set, as one experience."""
 
-import time
 from collections.abc import Collection, Mapping
-from pathlib import Path
 from typing import Any
 
 import torch
-from rich.console import Console
 from torch import Tensor
 
-from iid_cl.compute.deterministic import deterministic
-from iid_cl.compute.devices import resolve_device
 from iid_cl.config.experiment import Config
-from iid_cl.config.methods import METHODS, for_whole_data
-from iid_cl.data.datasets import load_dataset
 from iid_cl.data.images import ImageDataset
 from iid_cl.data.lens import Lens
 from iid_cl.distill.watch import OnSnapshot, Watch
 from iid_cl.errors import UserError
-from iid_cl.launch.jobs import Launch
 from iid_cl.memory.exemplars import Exemplars, ExemplarSet
-from iid_cl.memory.files import save_memory
 from iid_cl.memory.selection import FeatureExtractor
 from iid_cl.methods.build import make_method
 from iid_cl.methods.features import trained_features
 from iid_cl.methods.memory import Memory
-from iid_cl.precheck.fits import check_methods
 from iid_cl.records.provenance import provenance
-from iid_cl.report.pictures import save_memory_picture
 from iid_cl.terminal.reporter import Reporter
 
 
-def condense_dataset(
-    config: Config, data_root: Path | None, out: Path, console: Console, how: Launch | None = None
-) -> None:
-    """Condenses all classes of a data set, as one experience, into the memory file ``out``.
-
-    A picture of the memory is written beside it. With ``how``, workers share the classes out.
-
-    Raises:
-        UserError: the data set, the budget or the file is unusable.
-    """
-    device = resolve_device(config.device)
-    if METHODS[config.memory.method].stream_only:
-        known = ", ".join(for_whole_data())
-        raise UserError(f"memory.method: {config.memory.method!r} belongs to a stream of experiences; use {known}.")
-    if out.suffix != ".safetensors":
-        raise UserError(f"--out: {str(out)!r} must end in .safetensors.")
-    if how is not None:
-        from iid_cl.runs.shards import check_shards, shared_memory  # which distils by this module
-
-        check_shards(config)
-    dataset = load_dataset(config.stream, data_root, config.seed)
-    check_methods(config, [config.memory.method], dataset, range(len(dataset.class_names)))
-    with Reporter(console) as reporter, deterministic(config.deterministic, reporter.line):
-        started = time.perf_counter()
-        if how is None:
-            memory = whole_memory(config, dataset, device, reporter)
-        else:
-            memory = shared_memory(config, dataset, data_root, how, reporter)
-        seconds = time.perf_counter() - started
-        save_memory(out, memory, memory_metadata(config, dataset, device, seconds))
-        picture = out.with_suffix(".png")
-        save_memory_picture(picture, memory, dataset.class_names)
-        reporter.result(
-            f"{out}: {len(memory):,} images of {len(memory.classes)} classes ({config.memory.method}), "
-            f"{memory.nbytes:,} bytes, {seconds:.1f} s; picture in {picture}"
-        )
-        reporter.event(
-            "finished", file=str(out), picture=str(picture), method=config.memory.method, images=len(memory),
-            memory_bytes=memory.nbytes, condense_seconds=seconds,
-        )  # fmt: skip
-
-
 def memory_metadata(config: Config, dataset: ImageDataset, device: torch.device, seconds: float) -> dict[str, Any]:
-    """What a memory file says of its making; `iid-cl evaluate` finds the data set by it."""
+    """Metadata of a memory file: origin, settings and provenance."""
     return {
         **origin_of(config, dataset),
         "mean": list(dataset.normalization.mean),
@@ -88,7 +35,7 @@ def memory_metadata(config: Config, dataset: ImageDataset, device: torch.device,
 
 
 def origin_of(config: Config, dataset: ImageDataset) -> dict[str, Any]:
-    """The data set that a memory is made from: what `iid-cl evaluate` and people know it by."""
+    """The data set that a memory was made from, by which `iid-cl evaluate` loads it again."""
     return {"stream": config.stream.model_dump(mode="json"), "class_names": list(dataset.class_names)}
 
 
@@ -105,14 +52,14 @@ def whole_memory(
 
     Args:
         config: the memory, the distillation and the seed.
-        dataset: its training images.
+        dataset: provides the training images.
         device: where to compute.
         reporter: shows progress.
-        on_snapshot: called with the iteration and the images so far at each iteration of ``snapshots``.
+        on_snapshot: called with the iteration and the current images at each iteration of ``snapshots``.
         snapshots: see :class:`iid_cl.distill.watch.Watch`.
 
     Raises:
-        UserError: the budget has no room for the classes, or snapshots are asked of classes of unequal size.
+        UserError: the budget has no room for the classes, or is too large for a snapshot of the smallest class.
     """
     name = config.memory.method
     train = trained_features(config.model, config.distill.cc)
@@ -122,11 +69,10 @@ def whole_memory(
         return train(images, lens, generator)
 
     classes = dataset.train.by_class()
-    fewest = min(map(len, classes.values()))
 
     def snapshot(iteration: int, part: ExemplarSet) -> None:
         if len(part.classes) < len(classes):
-            budget = config.memory.budget
+            fewest, budget = min(map(len, classes.values())), config.memory.budget
             raise UserError(
                 f"memory.{budget.key}: {budget.amount} is too much for a class of {fewest} images; use less."
             )
@@ -141,10 +87,10 @@ def whole_memory(
         augmentations=dataset.augmentations,
     )
     watch = Watch(
-        lambda done, losses: reporter.progress("distilling", done, config.distill.iterations, lambda: losses),
+        lambda step, losses: reporter.progress("distilling", step, config.distill.iterations, lambda: losses),
         snapshot,
         snapshots,
     )
     memory.update(dataset.train, device=device, features=features, watch=watch)
-    assert memory.exemplars is not None  # it has been updated
+    assert memory.exemplars is not None  # after the update
     return memory.exemplars

@@ -36,6 +36,7 @@ from iid_cl.config.reading import load_config, parse_config
 from iid_cl.config.study import StudyConfig, SweepConfig
 from iid_cl.data.augmentation import UNIFORMS, make_parameters
 from iid_cl.data.datasets import load_dataset
+from iid_cl.memory.exemplars import ExemplarSet
 from iid_cl.memory.files import load_memory
 from iid_cl.memory.jpeg import decode, encode
 from iid_cl.records.provenance import provenance
@@ -582,11 +583,9 @@ def test_the_protocols_memory_is_that_of_a_whole_run(in_tmp_path: Path) -> None:
     config = load_config("gdumb_tiny_imagenet_5step.yaml", keys)
     out = run(config, None, in_tmp_path / "run", Console(file=io.StringIO()))
     dataset = load_dataset(config.stream, None, config.seed)
-    memory = protocol.last_memory(config, dataset, torch.device("cpu"))
-    memory.save(in_tmp_path / "own.safetensors")
-    assert torch.equal(
-        load_memory(in_tmp_path / "own.safetensors").images, load_memory(out / "memory.safetensors").images
-    )
+    own = protocol.last_memory(config, dataset, torch.device("cpu")).exemplars
+    assert isinstance(own, ExemplarSet)
+    assert torch.equal(own.images, load_memory(out / "memory.safetensors").images)
 
 
 def test_the_protocol_needs_a_gpu_unless_told_otherwise(
@@ -742,6 +741,17 @@ def test_differences_stand_in_a_column_for_each_rival(results: Path) -> None:
         "| distilled, longer | 18.0 | seed 0 | **+8.0** | +13.0 ± 0.2 |",
     ]
     assert page[7].startswith("`python -m benchmarks.some`")
+
+
+def test_a_benchmark_that_lies_elsewhere_is_named_by_its_whole_path(results: Path) -> None:
+    figure = ledger.row("cases", [5.0], "")
+    ledger.write("some", [figure], ORIGIN, 3.2, "--fast", module="tests.hardening.fuzz")
+    assert ledger.table("some").splitlines()[-1].startswith("`python -m tests.hardening.fuzz --fast`, ")
+
+
+def test_a_command_that_has_moved_is_named_by_its_new_path(results: Path) -> None:
+    ledger.write("fuzz", [ledger.row("cases", [5.0], "")], ORIGIN, 3.2, "--seed 0")
+    assert ledger.table("fuzz").splitlines()[-1].startswith("`python -m tests.hardening.fuzz --seed 0`, ")
 
 
 def test_a_page_takes_its_tables_from_the_ledger(results: Path) -> None:

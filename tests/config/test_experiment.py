@@ -91,8 +91,8 @@ def test_every_field_says_what_it_means(key: str, section: type[BaseModel], name
         ("stream.experiecnes", "stream.experiences"),
         ("train.epoch", "train.epochs"),
         ("distill.iteration", "distill.iterations"),
-        ("distill.step_per_draw", "distill.steps_per_draw"),
-        ("distill.early_stopping.patiens", "distill.early_stopping.patience"),
+        ("distill.real_bacth", "distill.real_batch"),
+        ("distill.queue.step", "distill.queue.steps"),
         ("distill.cc.trainigns", "distill.cc.trainings"),
         ("distill.cc.network.widht", "distill.cc.network.width"),
         ("evaluate.network.dpeth", "evaluate.network.depth"),
@@ -113,7 +113,7 @@ def test_a_misspelt_key_names_the_nearest_one(wrong: str, right: str) -> None:
         ("distill.trainings", "distill.cc.trainings"),
         ("evaluate.depth", "evaluate.network.depth"),
         ("distill.width", "distill.embedder.width"),
-        ("distill.patience", "distill.early_stopping.patience"),
+        ("distill.cross_entropy", "distill.queue.cross_entropy"),
     ],
 )
 def test_a_key_in_the_wrong_section_names_the_right_one(wrong: str, right: str) -> None:
@@ -149,9 +149,9 @@ def test_an_unknown_key_in_a_file_names_the_file() -> None:
         ("distill.cc", "[]", "[]"),
         ("distill.compile", "maybe", "'maybe'"),
         ("distill.compile", "1", "1"),
-        ("distill.early_stopping", "5", "5"),
-        ("distill.early_stopping.patience", "2.5", "2.5"),
-        ("distill.steps_per_draw", "null", "None"),
+        ("distill.queue", "5", "5"),
+        ("distill.queue.steps", "2.5", "2.5"),
+        ("distill.real_batch", "null", "None"),
         ("seed", "2024-01-01", "2024"),
         ("name", "3", "3"),
     ],
@@ -180,10 +180,9 @@ def test_a_value_of_the_wrong_type_is_refused(key: str, text: str, shown: str) -
         ("distill.cc.beta", "0.5", "0.5"),
         ("distill.cc.beta", ".inf", "inf"),
         ("distill.cc.network.depth", "0", "0"),
-        ("distill.steps_per_draw", "0", "0"),
-        ("distill.early_stopping.patience", "0", "0"),
-        ("distill.early_stopping.every", "0", "0"),
-        ("distill.sampling", "random", "'random'"),
+        ("distill.real_batch", "1", "1"),
+        ("distill.queue.networks", "0", "0"),
+        ("distill.scale", "random", "'random'"),
         ("distill.precision", "float16", "'float16'"),
         ("distill.embedder.width", "-8", "-8"),
         ("evaluate.networks", "0", "0"),
@@ -218,7 +217,6 @@ def test_a_value_out_of_range_is_refused(key: str, text: str, shown: str) -> Non
         "distill.lr",
         "distill.cc.weight",
         "distill.cm.weight",
-        "evaluate.lr",
     ],
 )
 def test_numbers_that_are_none_are_refused(key: str, text: str) -> None:
@@ -272,12 +270,6 @@ def test_set_takes_nested_keys_and_lists() -> None:
 def test_compilation_is_on_off_or_as_it_pays(text: str, value: bool | None) -> None:
     assert load_config(None, [f"distill.compile={text}"]).distill.compile is value
     assert load_config(None).distill.compile is None
-
-
-def test_a_distillation_stops_early_on_demand_only() -> None:
-    assert load_config(None).distill.early_stopping.patience is None
-    stopping = load_config(None, ["distill.early_stopping.patience=3"]).distill.early_stopping
-    assert (stopping.patience, stopping.every) == (3, 25)
 
 
 @pytest.mark.parametrize(("text", "value"), [("1e-3", 0.001), ("5e-4", 0.0005), ("2E2", 200.0), ("1.5e-3", 0.0015)])
@@ -430,7 +422,7 @@ def test_a_shipped_configuration_survives_its_dump(name: str) -> None:
         {"stream": {"classes": [[3, 1], [0]], "validation": 0.125, "order_seed": 7, "image_size": 32}},
         {"distill": {"lr": 1e-7, "cm": {"weight": 123456.789}, "augment": []}},
         {"distill": {"augment": ["flip", "color"], "cc": {"weight": 1e20}}},
-        {"distill": {"compile": False, "precision": "bfloat16", "early_stopping": {"patience": 3, "every": 7}}},
+        {"distill": {"compile": False, "precision": "bfloat16", "queue": {"networks": 3, "steps": 7}}},
         {"baselines": ["none", "joint"], "device": "cuda:3", "seed": 2**32 - 1},
         *({"name": name} for name in ("null", "yes", "1e3", "1e-3", "12", "2024-01-01", "0x1F", "1_000")),
     ],
@@ -451,7 +443,7 @@ def test_the_dump_holds_every_key() -> None:
 
 
 # what each architecture has no use for, and a value that is not the default
-OTHERS = {"width": 64, "depth": 2, "activation": "sigmoid", "pooling": "max"}
+OTHERS = {"width": 64, "depth": 2}
 IGNORED = [
     *((name, key, value) for name in ("alexnet", "vgg11", "resnet18") for key, value in OTHERS.items()),
     *((name, key, value) for name in ("mlp", "lenet") for key, value in {**OTHERS, "norm": "group"}.items()),
@@ -528,15 +520,13 @@ def test_soft_labels_belong_to_distilled_images(method: str) -> None:
         ({"objective": "idm"}, 2, "queue"),
         ({"objective": "ncfm"}, 2, "queue"),
         ({"objective": "dm", "partition": 3}, 3, "fresh"),
-        ({"objective": "dm", "embedders": "queue"}, 1, "queue"),
         ({"objective": "idm", "partition": 1}, 1, "queue"),
-        ({"objective": "idm", "embedders": "fresh"}, 2, "fresh"),
-        ({"objective": "ncfm", "partition": 4, "embedders": "fresh"}, 4, "fresh"),
-        ({"objective": "idm", "partition": None, "embedders": None}, 2, "queue"),
+        ({"objective": "ncfm", "partition": 4}, 4, "queue"),
+        ({"objective": "idm", "partition": None}, 2, "queue"),
     ],
     ids=str,
 )
-def test_partition_and_embedders_follow_the_objective_unless_given(
+def test_partition_follows_the_objective_unless_given_and_embedders_do_in_any_case(
     keys: dict[str, Any], factor: int, source: str
 ) -> None:
     config = parse_section(DistillConfig, keys, "test")
@@ -709,8 +699,7 @@ def test_a_date_is_a_name() -> None:
         ("train.batch_size", "65537", "65536"),
         ("distill.real_batch", "65537", "65536"),
         ("distill.queue.batch_size", "65537", "65536"),
-        ("distill.queue.size", "1001", "1000"),
-        ("distill.characteristic.frequencies", "65537", "65536"),
+        ("distill.queue.networks", "1001", "1000"),
         ("distill.cc.snapshots", "1001", "1000"),
         ("distill.partition", "17", "16"),
         ("distill.iterations", str(10**10), "1000000000"),

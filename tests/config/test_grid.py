@@ -136,7 +136,7 @@ def test_a_baseline_has_a_memory_and_takes_part() -> None:
     for name in ("none", "herding"):
         config = miniature(compare={"methods": ["none", "random"], "baseline": name})
         with pytest.raises(
-            UserError, match=rf"compare\.baseline: '{name}' is none of the memories compared \(random\)"
+            UserError, match=rf"compare\.baseline: '{name}' is not among the memories compared \(random\)"
         ):
             baseline_of(config, cells(config, SHAPE, 4))
 

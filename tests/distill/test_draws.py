@@ -4,25 +4,24 @@ import pytest
 import torch
 
 from iid_cl.compute.arithmetic import EAGER
-from iid_cl.config.distill import CharacteristicConfig, EmbedderConfig, QueueConfig
+from iid_cl.config.distill import EmbedderConfig, QueueConfig
 from iid_cl.data.classes import Classes
 from iid_cl.distill.draws import Draws, Sources, make_embedders
 from iid_cl.distill.embedders import EmbedderQueue, FreshEmbedders
 from iid_cl.distill.matching import OBJECTIVES, MeanMatching
 from iid_cl.distill.sampling import ClassSampler
-from iid_cl.errors import UserError
 from iid_cl.nets import build_network
 from tests.distill.helpers import LENS, SMALL, images_of, pool, settings
 
 FEATURES = 7
-QUEUE = QueueConfig(size=2, every=2, networks=1, steps=1, batch_size=8)
+QUEUE = QueueConfig(networks=1, steps=1, batch_size=8)
 FIELDS = ("brightness", "saturation", "contrast", "affine", "cutout")
 
-every_source = pytest.mark.parametrize("embedders", ["fresh", "queue"])
+every_source = pytest.mark.parametrize("objective", ["dm", "ncfm"])  # drawn afresh, and a queue
 
 
 def configured(**options):
-    return settings(queue=QUEUE, characteristic=CharacteristicConfig(frequencies=5), **options)
+    return settings(queue=QUEUE, **options)
 
 
 def weights_of(network):
@@ -33,33 +32,16 @@ def drawn(config, *, classes=(2, 5), seed=0, networks=(), in_place=False):
     groups = images_of(*classes)
     sampler = ClassSampler(Classes(groups), config.real_batch, LENS, seed)
     embedders = make_embedders(config, sampler, None, EAGER, LENS, seed)
-    return iter(Draws(config, sampler, sources(config, embedders, networks), seed, in_place))
+    return iter(Draws(config.iterations, sampler, sources(config, embedders, networks), seed, in_place))
 
 
 def sources(config, embedders, networks=()):
     return Sources(embedders, lambda draws: OBJECTIVES[config.objective](config, FEATURES, draws), networks)
 
 
-@pytest.mark.parametrize(
-    ("iterations", "steps", "count"), [(8, 1, 8), (8, 2, 4), (8, 3, 3), (8, 8, 1), (8, 99, 1), (0, 3, 0), (1, 1, 1)]
-)
-def test_there_are_as_many_draws_as_the_iterations_take(iterations, steps, count):
-    assert len(list(drawn(configured(iterations=iterations, steps_per_draw=steps)))) == count
-
-
-@every_source
-def test_a_draw_does_not_depend_on_the_steps_it_serves(embedders):
-    options = {"objective": "ncfm", "embedders": embedders}
-    once = [
-        (weights_of(d.psi), d.rows, d.objective.frequencies)
-        for d in drawn(configured(iterations=3, steps_per_draw=1, **options))
-    ]
-    thrice = [
-        (weights_of(d.psi), d.rows, d.objective.frequencies)
-        for d in drawn(configured(iterations=9, steps_per_draw=3, **options))
-    ]
-    for a, b in zip(once, thrice, strict=True):
-        assert all(torch.equal(x, y) for x, y in zip(a, b, strict=True))
+@pytest.mark.parametrize("iterations", [8, 0, 1])
+def test_there_are_as_many_draws_as_iterations(iterations):
+    assert len(list(drawn(configured(iterations=iterations)))) == iterations
 
 
 def test_rows_and_augmentation_are_the_samplers():
@@ -72,18 +54,20 @@ def test_rows_and_augmentation_are_the_samplers():
 
 def test_fresh_embedders_come_anew_and_without_an_accuracy():
     weights = []
-    for draw in drawn(configured(embedders="fresh")):
+    for draw in drawn(configured()):
         assert draw.accuracy is None
         weights.append(weights_of(draw.psi))
     assert all(not torch.equal(weights[i], weights[j]) for i in range(8) for j in range(i))
 
 
-def test_the_queue_moves_on_by_one_iteration_a_draw():
-    config = configured(embedders="queue", iterations=16, steps_per_draw=2)
+def test_the_queue_moves_on_by_one_iteration_a_draw(monkeypatch):
+    monkeypatch.setattr(EmbedderQueue, "SIZE", 2)
+    monkeypatch.setattr(EmbedderQueue, "EVERY", 2)
+    config = configured(objective="idm")
     sampler = ClassSampler(Classes(images_of(2, 5)), config.real_batch, LENS, 0)
     queue = make_embedders(config, sampler, None, EAGER, LENS, 0)
     ages = []
-    for draw in Draws(config, sampler, sources(config, queue), 0, False):
+    for draw in Draws(8, sampler, sources(config, queue), 0, False):
         assert 0 <= draw.accuracy <= 1
         ages.append(queue.ages)
     # two networks at most, one joins in every second of the eight draws
@@ -100,8 +84,8 @@ def test_means_are_matched_alike_in_every_draw(objective):
 
 def test_frequencies_are_drawn_anew_for_all_classes_together():
     seen = [draw.objective.frequencies for draw in drawn(configured(objective="ncfm"), classes=(2, 5, 7))]
-    assert [frequencies.shape for frequencies in seen] == [(1, 5, FEATURES)] * 8
-    assert torch.cat(seen).unique().numel() == 8 * 5 * FEATURES
+    assert [frequencies.shape for frequencies in seen] == [(1, 32, FEATURES)] * 8
+    assert torch.cat(seen).unique().numel() == 8 * 32 * FEATURES
     alone = [draw.objective.frequencies for draw in drawn(configured(objective="ncfm"), classes=(5,))]
     assert torch.equal(torch.cat(seen), torch.cat(alone))
 
@@ -134,9 +118,9 @@ def test_networks_for_centralization_are_drawn_from_the_pool():
 
 
 @every_source
-def test_in_place_networks_come_at_one_address_with_the_weights_they_would_have_had(embedders):
+def test_in_place_networks_come_at_one_address_with_the_weights_they_would_have_had(objective):
     networks = pool(images_of(2, 5))
-    config = configured(embedders=embedders)
+    config = configured(objective=objective)
     pairs = zip(drawn(config, networks=networks), drawn(config, networks=networks, in_place=True), strict=True)
     addresses = set()
     for free, fixed in pairs:
@@ -190,5 +174,4 @@ def test_an_own_network_is_drawn_afresh_and_never_queued():
     assert network is own
     assert accuracy is None
     assert not torch.equal(weights_of(own), before)
-    with pytest.raises(UserError, match=r"^distill\.embedders: "):
-        embedders_of(configured(objective="idm"), own=own)
+    assert embedders_of(configured(objective="idm"), own=own).draw() == (own, None)

@@ -74,9 +74,10 @@ class Source:
 class Recorded(EmbedderQueue):
     """A queue together with every network that it was made with, in order."""
 
-    def __init__(self, *, seed=0, source=None, **options):
+    def __init__(self, *, seed=0, source=None, size=3, every=2, **options):
+        self.SIZE, self.EVERY = size, every
         self.made, self.source = [], source or Source(seed)
-        config = QueueConfig(**{"size": 3, "every": 2, "networks": 1, "steps": 2, "batch_size": 16} | options)
+        config = QueueConfig(**{"networks": 1, "steps": 2, "batch_size": 16} | options)
 
         def make():
             self.made.append(small(seed=100 + 10 * seed + len(self.made)))
@@ -175,7 +176,7 @@ class Fixed:
 
 
 def test_accuracy_of_a_network_that_says_one_class_by_hand():
-    config = QueueConfig(size=1, every=100, networks=1, steps=2, batch_size=8)
+    config = QueueConfig(networks=1, steps=2, batch_size=8)
 
     def decided():
         network = small()

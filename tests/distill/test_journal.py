@@ -83,13 +83,10 @@ class Run:
 
 CASES: dict[str, dict[str, Any]] = {
     "dm": {},
-    "steps per draw": {"steps_per_draw": 3},
-    "representative": {"sampling": "representative"},
     "constant rate": {"lr_schedule": "constant"},
-    "idm": {"objective": "idm", "queue": {"size": 2, "every": 3, "networks": 1, "steps": 1, "batch_size": 4}},
-    "ncfm": {"objective": "ncfm", "characteristic": {"frequencies": 8}, "embedders": "fresh"},
+    "idm": {"objective": "idm", "queue": {"networks": 1, "steps": 1, "batch_size": 4}},
+    "ncfm": {"objective": "ncfm", "queue": {"networks": 1, "steps": 1, "batch_size": 4}},
     "cc": {"cc": {"weight": 0.1, "network": NETWORK, "trainings": 1, "epochs": 2, "snapshots": 2}},
-    "early stopping": {"early_stopping": {"patience": 2, "every": 2}},
 }
 
 
@@ -104,8 +101,7 @@ def test_an_interrupted_distillation_ends_as_if_it_had_not_been(case: str, stops
             interrupted(stop_at)
     assert whole.metadata == (memory := interrupted()).metadata
     assert torch.equal(whole.images, memory.images)
-    per_draw = CASES[case].get("steps_per_draw", 1)
-    assert interrupted.steps[0] > per_draw * sum(stops)  # it did go on and not begin again
+    assert interrupted.steps[0] > sum(stops)  # it did go on and not begin again
 
 
 def test_images_for_jpeg_still_know_after_an_interruption_what_they_started_from(tmp_path: Path):
@@ -166,7 +162,7 @@ def test_images_that_diverge_are_tried_again_at_a_smaller_rate(tmp_path: Path, m
         return real(*arguments) * (float("nan") if rates[-1] > 0.2 else 1.0)
 
     def recorded(self: Any, *arguments: Any) -> Any:
-        rates.append(self._config.lr)
+        rates.append(self._job.config.lr)
         return run(self, *arguments)
 
     run = engine.Distillation.run

@@ -24,7 +24,8 @@ def quadratic(features):
 
 
 def exponential(features, alpha=ALPHA, beta=BETA):
-    return exponential_centralization(centre_distances(features), alpha, beta)
+    """With distances that are alpha times as long, which is what the paper's alpha comes to."""
+    return exponential_centralization(alpha * centre_distances(features), beta)
 
 
 def matched_covariance(real, synthetic):
@@ -171,7 +172,7 @@ def test_exponential_centralization_by_hand():
 def test_exponential_centralization_leaves_near_images_alone():
     # distances 1 and 4 (twice each) about the mean; exp(0.5 d) is 1.65 and 7.39
     distances = torch.tensor([[1.0, 4.0, 4.0, 1.0]], dtype=torch.float64, requires_grad=True)
-    exponential_centralization(distances, 0.5, 2.0).sum().backward()
+    exponential_centralization(0.5 * distances, 2.0).sum().backward()
     steep = 0.5 * np.exp(2.0)
     np.testing.assert_allclose(distances.grad.numpy(), [[0.0, steep, steep, 0.0]], rtol=1e-12)
 

@@ -14,7 +14,7 @@ from iid_cl.errors import UserError
 from iid_cl.memory.exemplars import ExemplarSet
 from iid_cl.memory.export import export_memory, folder_names
 from iid_cl.memory.files import save_memory
-from iid_cl.memory.jpeg import JpegSet
+from iid_cl.memory.jpeg import JpegSet, encode
 
 HOSTILE = ["../../etc", "a/b", "a\\b", "", ".", "..", ".hidden", "CON", "com1.txt", "Cat", "cat", "x" * 300,
            "tab\there", "nul\0", "\ud800", "name. ", "é" * 60, "日本", "-rf", "a:b"]  # fmt: skip
@@ -29,6 +29,11 @@ def images(*counts: int, channels: int = 3, size: int = 4) -> dict[int, torch.Te
 def stored(path: Path, memory: ExemplarSet | JpegSet, **metadata: object) -> Path:
     save_memory(path, memory, metadata)
     return path
+
+
+def as_jpeg(by_class: dict[int, torch.Tensor]) -> JpegSet:
+    shape = tuple(by_class[0].shape[1:])
+    return JpegSet.from_classes({c: encode(members, 50) for c, members in by_class.items()}, shape)
 
 
 def test_the_folder_holds_the_images_bit_for_bit(tmp_path: Path) -> None:
@@ -83,10 +88,8 @@ def test_soft_labels_are_a_table(tmp_path: Path, decoded: bool) -> None:
 
 
 def test_soft_labels_of_jpeg_memories_are_a_table_too(tmp_path: Path) -> None:
-    from iid_cl.memory.real import store_jpeg
-
     by_class = {c: torch.full((2, 3, 16, 16), 200, dtype=torch.uint8) for c in (0, 1)}
-    memory = store_jpeg(by_class, lambda label, count: torch.arange(count), 5000, 50, 2)
+    memory = as_jpeg(by_class)
     rows = torch.tensor([[1.0, 0.0], [0.75, 0.25], [0.5, 0.5], [0.25, 0.75]])
     export_memory(stored(tmp_path / "m.safetensors", memory.with_soft_labels(rows, [0, 1])), tmp_path / "out")
     with (tmp_path / "out" / "soft_labels.csv").open(newline="") as text:
@@ -94,11 +97,8 @@ def test_soft_labels_of_jpeg_memories_are_a_table_too(tmp_path: Path) -> None:
 
 
 def test_jpeg_memories_are_decoded(tmp_path: Path) -> None:
-    from iid_cl.memory.real import store_jpeg
-
     by_class = {0: torch.full((3, 3, 16, 16), 200, dtype=torch.uint8)}
-    memory = store_jpeg(by_class, lambda label, count: torch.arange(count), 5000, 50, 1)
-    file = stored(tmp_path / "m.safetensors", memory)
+    file = stored(tmp_path / "m.safetensors", as_jpeg(by_class))
     assert export_memory(file, tmp_path / "out") == 3
     with Image.open(tmp_path / "out" / "0" / "000.png") as image:
         assert abs(image.getpixel((3, 3))[0] - 200) <= 2

@@ -13,7 +13,7 @@ from iid_cl.data.images import LabelledImages
 from iid_cl.errors import UserError
 from iid_cl.files import save_tensors
 from iid_cl.memory import files
-from iid_cl.memory.files import _old_digest, _tensors, load_memory, save_memory
+from iid_cl.memory.files import _old_digest, load_memory, save_memory
 from iid_cl.memory.jpeg import JpegSet, decode, encode, files_in, fitting_as_jpeg, header_length
 
 
@@ -280,9 +280,9 @@ def test_a_truncated_file_is_found(path, share):
 
 def rewritten(path, memory, **header):
     """A file whose checksum is right, whatever it holds."""
-    digest = _old_digest(_tensors(memory), 1)
+    digest = _old_digest(memory.tensors(), 1)
     whole = {"format": files.FORMAT, "version": 3, "sha256": digest, "shape": [3, 16, 24], **header}
-    save_tensors(path, _tensors(memory), {"iid_cl": json.dumps(whole)})
+    save_tensors(path, memory.tensors(), {"iid_cl": json.dumps(whole)})
 
 
 def test_sound_bytes_that_are_no_images_are_found(path):
@@ -302,7 +302,7 @@ def test_a_shape_that_is_none_or_another_is_found(path, shape):
 
 def test_ends_of_another_form_are_found(path):
     memory = stored()
-    tensors = {**_tensors(memory), "ends": memory.ends[None]}
+    tensors = {**memory.tensors(), "ends": memory.ends[None]}
     header = {"format": files.FORMAT, "version": 3, "sha256": _old_digest(tensors, 1), "shape": [3, 16, 24]}
     save_tensors(path, tensors, {"iid_cl": json.dumps(header)})
     with pytest.raises(UserError, match="is not a usable memory"):

@@ -4,17 +4,23 @@ import numpy as np
 import pytest
 import torch
 
+from iid_cl.data.classes import Classes
 from iid_cl.data.images import Normalization
+from iid_cl.data.lens import Lens
 from iid_cl.memory.selection import (
     RULES,
     features_of,
+    ordering,
     select_closest,
     select_herding,
     select_k_centre,
     select_random,
 )
 
-UNIT = Normalization((0.0,), (1.0,))
+
+def lens(mean=0.0, std=1.0):
+    """How an extractor sees grey images."""
+    return Lens(Normalization((mean,), (std,)), (), torch.device("cpu"))
 
 
 def draw(seed, *shape):
@@ -102,7 +108,7 @@ def test_features_are_extracted_from_normalised_images():
         return batch
 
     images = torch.tensor([0, 255], dtype=torch.uint8).view(2, 1, 1, 1).expand(2, 1, 2, 2)
-    features = features_of(images, extract, Normalization((0.5,), (0.25,)), "cpu")
+    features = features_of(images, extract, lens(0.5, 0.25))
     torch.testing.assert_close(features, torch.tensor([[-2.0] * 4, [2.0] * 4]))
     torch.testing.assert_close(seen[0][:, 0, 0, 0], torch.tensor([-2.0, 2.0]))
 
@@ -110,7 +116,7 @@ def test_features_are_extracted_from_normalised_images():
 def test_features_of_a_class_larger_than_a_batch():
     images = torch.randint(256, (600, 1, 1, 2), dtype=torch.uint8, generator=torch.Generator().manual_seed(2))
     sizes = []
-    features = features_of(images, lambda x: (sizes.append(len(x)), x)[1], UNIT, "cpu")
+    features = features_of(images, lambda x: (sizes.append(len(x)), x)[1], lens())
     assert sizes == [256, 256, 88]
     torch.testing.assert_close(features, images.flatten(1) / 255)
 
@@ -220,3 +226,38 @@ def test_random_picks_leave_global_randomness():
     select_random(numbered(9), 2, torch.ones(9), torch.Generator().manual_seed(0))
     select_random(numbered(9), 2, torch.arange(9) + 1.0, torch.Generator().manual_seed(0))
     assert torch.equal(torch.get_rng_state(), before)
+
+
+# --- orders
+
+
+ANGLES = torch.tensor([[255, 0], [200, 160], [0, 255]], dtype=torch.uint8).view(3, 1, 1, 2)
+
+
+def test_an_order_follows_its_rule_and_weights_of_each_class():
+    weights = {1: torch.tensor([1.0, 1.0, 30.0], dtype=torch.float64)}
+    classes = Classes({0: ANGLES, 1: ANGLES}, weights)
+    order = ordering(classes, select_closest, lambda x: x, lens(), torch.Generator())
+    assert order(0, 2).tolist() == [1, 0]  # at 38.7, 0 and 90 degrees, their mean at 42.8
+    assert order(1, 1).tolist() == [2]
+
+
+def test_an_order_shows_the_extractor_images_through_the_lens():
+    # with black at -0.7 and white at 0.3 the images lie at -67, -41 and 157 degrees, their mean at -79
+    order = ordering(Classes({0: ANGLES}), select_closest, lambda x: x, lens(0.7), torch.Generator())
+    assert order(0, 3).tolist() == [0, 1, 2]
+
+
+def test_an_order_without_features_hands_the_rule_the_images_and_its_draws():
+    given = []
+
+    def rule(features, count, weights, generator):
+        given.append((features, count, weights.tolist(), generator))
+        return torch.arange(count)
+
+    draws = torch.Generator()
+    assert ordering(Classes({4: ANGLES}), rule, None, lens(), draws)(4, 2).tolist() == [0, 1]
+    ((features, count, weights, generator),) = given
+    assert features is ANGLES
+    assert (count, weights) == (2, [1.0] * 3)
+    assert generator is draws

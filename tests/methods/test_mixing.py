@@ -1,26 +1,16 @@
-"""Mixtures of distilled and real images, and what the choice between them is made on."""
-
-import math
+"""Mixtures of distilled and real images."""
 
 import pytest
 import torch
 
-from iid_cl.config.distill import DistillConfig, EmbedderConfig, NetworkConfig
-from iid_cl.data.images import LabelledImages, Normalization
+from iid_cl.budget import Budget
+from iid_cl.data.classes import Classes
+from iid_cl.errors import UserError
 from iid_cl.memory.exemplars import ExemplarSet
 from iid_cl.memory.jpeg import JpegError, decode, encode, header_length
-from iid_cl.methods.mixing import (
-    _beside_real,
-    condensable,
-    held_out_losses,
-    hold_out,
-    hybrid_jpeg,
-    mean_loss,
-    mix,
-    significantly_best,
-    suited_partitions,
-    trial_network,
-)
+from iid_cl.memory.space import Space
+from iid_cl.memory.storage import Jpeg, Whole
+from iid_cl.methods.mixing import mixture
 
 
 def flat(*values, side=8):
@@ -31,158 +21,82 @@ def values(memory):
     return memory.images[:, 0, 0, 0].tolist()
 
 
-def test_kinds_alternate_by_hand():
-    distilled = ExemplarSet.from_classes({0: flat(1, 2), 5: flat(6, 7)}, {"method": "distilled"})
-    real = ExemplarSet.from_classes({5: flat(160, 170), 0: flat(110, 120)})
-    mixed = mix(distilled, real)
-    assert mixed.labels.tolist() == [0] * 4 + [5] * 4
-    assert values(mixed) == [1, 110, 2, 120, 6, 160, 7, 170]
-    assert mixed.metadata == {"method": "distilled"}
+def space(room, paying=0):
+    return Space(Budget(class_bytes=room), room, paying)
 
 
-@pytest.mark.parametrize(("some", "others"), [(1, 9), (3, 7), (5, 5), (8, 2), (4, 1)])
-def test_the_first_images_keep_the_share(some, others):
-    distilled = ExemplarSet.from_classes({0: flat(*[1] * some)})
-    mixed = values(mix(distilled, ExemplarSet.from_classes({0: flat(*[2] * others)})))
-    for length in range(1, len(mixed) + 1):
-        assert abs(mixed[:length].count(1) - length * some / (some + others)) <= 1
+# --- whole
+
+UNIT = 64 + 2  # a grey image of 8x8 and its label
+SIX = {3: flat(30, 31, 32, 33, 34, 35), 1: flat(10, 11, 12, 13, 14, 15)}
 
 
-def test_one_kind_alone_stays_as_it_is():
-    one = ExemplarSet.from_classes({0: flat(1, 2)})
-    assert mix(one, None) is mix(None, one) is one
+def whole(share, *, room=5 * UNIT, factor=1, soft_width=0, real=SIX):
+    """Images of value 200 and more in place of distilled ones; and how many of each class were asked for, from what."""
+    asked = []
 
+    def distil(classes, count):
+        asked.append((count, classes.start))
+        return ExemplarSet.from_classes({c: flat(*range(200, 200 + count)) for c in classes.images}, {}, factor)
 
-def test_none_or_two_ways_of_storing_are_not_mixed():
-    one, grid = (ExemplarSet.from_classes({0: flat(1)}, partition=f) for f in (1, 2))
-    for pair, shown in (((None, None), "one kind at least"), ((one, grid), "in the same way")):
-        with pytest.raises(ValueError, match=shown):
-            mix(*pair)
+    memory = mixture(
+        Classes(real), space(room), Whole(factor), share, distil=distil, soft_width=soft_width,
+        ordering=lambda: lambda label, count: torch.arange(5, 5 - count, -1),
+    )  # fmt: skip
+    return memory, asked
 
 
 @pytest.mark.parametrize(
-    ("settings", "height", "width", "expected"),
+    ("share", "some", "expected"),
     [
-        ({}, 24, 32, [2, 1]),
-        ({}, 22, 32, [1]),  # parts of eleven pixels
-        ({}, 32, 25, [1]),  # an odd side
-        ({}, 25, 32, [1]),
-        ({}, 8, 8, [1]),
-        ({"partition": 1}, 32, 32, [1]),
-        ({"partition": 4}, 8, 8, [4]),
-        ({"objective": "idm"}, 8, 8, [2]),
-        ({"objective": "ncfm"}, 32, 32, [2]),
-        ({"objective": "idm", "partition": 1}, 32, 32, [1]),
+        (0.0, None, [15, 14, 13, 12, 11]),
+        (0.09, None, [15, 14, 13, 12, 11]),  # a share of less than half an image
+        (0.2, 1, [15, 14, 200, 13, 12]),
+        (0.4, 2, [15, 200, 14, 201, 13]),
+        (0.5, 2, [15, 200, 14, 201, 13]),  # half of five
+        (0.89, 4, [200, 201, 15, 202, 203]),
+        (0.9, 4, [200, 201, 15, 202, 203]),
+        (0.91, 5, [200, 201, 202, 203, 204]),
+        (1.0, 5, [200, 201, 202, 203, 204]),
     ],
-    ids=str,
 )
-def test_partitions_follow_the_images_where_none_is_asked_for(settings, height, width, expected):
-    assert suited_partitions(DistillConfig(**settings), height, width) == expected
+def test_whole_images_are_mixed_by_hand(share, some, expected):
+    memory, asked = whole(share)
+    assert asked == ([] if some is None else [(some, None)])  # whole images start from chance
+    assert values(memory)[:5] == expected
+    assert memory.labels.tolist() == [1] * 5 + [3] * 5
 
 
-def test_a_tenth_of_each_class_is_held_out():
-    groups = {4: flat(*range(30)), 1: flat(*range(100, 119)), 2: flat(*range(200, 209))}
-    rest, held = hold_out(groups, torch.Generator().manual_seed(0))
-    assert {c: len(images) for c, images in rest.items()} == {4: 27, 1: 18, 2: 9}
-    assert held.labels.bincount().tolist() == [0, 1, 0, 0, 3]
-    for label, images in groups.items():
-        both = torch.cat([rest[label], held.images[held.labels == label]])[:, 0, 0, 0]
-        assert sorted(both.tolist()) == images[:, 0, 0, 0].tolist()
+def test_soft_labels_leave_room_for_fewer_whole_images():
+    # a row of 2 * 6 bytes a class; of five images at 66 bytes there are (5 * 66 - 12) // (66 + 12) = 4
+    memory, asked = whole(0.5, soft_width=6)
+    assert asked == [(2, None)]
+    assert values(memory)[:4] == [200, 15, 201, 14]
+    assert len(memory) == 8
+    assert len(whole(0.0, soft_width=6)[0]) == 8
 
 
-def test_at_most_200_images_of_a_class_are_held_out():
-    images = torch.zeros(2500, 1, 1, 1, dtype=torch.uint8)
-    rest, held = hold_out({0: images}, torch.Generator().manual_seed(0))
-    assert (len(rest[0]), len(held)) == (2300, 200)
+def test_grids_of_both_kinds_share_the_bytes():
+    memory, asked = whole(0.5, room=2 * UNIT, factor=2)
+    assert asked == [(1, None)]
+    assert memory.partition == 2
+    grids = [image[0, ::4, ::4].flatten().tolist() for image in memory.by_class()[1]]
+    assert grids == [[200] * 4, [15, 14, 13, 12]]
 
 
-def judged(candidates, held, *, beside=None, seed=0):
-    return held_out_losses(
-        candidates,
-        held,
-        NetworkConfig(width=4, depth=1, norm="none"),
-        beside=beside,
-        normalization=Normalization((0.5,), (0.5,)),
-        augmentations=(),
-        device="cpu",
-        generator=torch.Generator().manual_seed(seed),
-    )
+def test_without_an_order_of_real_images_one_is_distilled_at_least():
+    asked = []
 
+    def distil(classes, count):
+        asked.append(count)
+        return ExemplarSet.from_classes({c: flat(*range(count)) for c in classes.images})
 
-def test_a_trials_network_is_the_embedder_but_no_wider_than_was_measured():
-    assert trial_network(EmbedderConfig(width=128, depth=2)) == EmbedderConfig(width=32, depth=2)
-    for other in (EmbedderConfig(width=16, norm="group"), EmbedderConfig(name="mlp")):
-        assert trial_network(other) == other
-
-
-def test_a_memory_that_teaches_the_classes_has_the_lower_loss():
-    good = ExemplarSet.from_classes({0: flat(0, 10, side=8), 3: flat(250, 240, side=8)})
-    bad = ExemplarSet.from_classes({0: flat(250, 240, side=8), 3: flat(0, 10, side=8)})
-    held = LabelledImages(flat(5, 245), torch.tensor([0, 3]))
-    losses = judged({"bad": bad, "good": good, "again": good}, held)
-    assert losses["good"].shape == (2,)
-    assert losses["good"].mean() < 0.5 < losses["bad"].mean()
-    assert torch.equal(losses["good"], losses["again"])  # the same weights and draws for each
-
-
-def test_the_first_stays_unless_another_is_better_by_two_standard_errors():
-    first = torch.tensor([1.0, 1.0, 1.0, 1.0])
-    # gains of 0.1 to 0.3: mean 0.2 with a standard error of 0.041; of -0.4 to 0.8: 0.2 with 0.245
-    clear, vague = first - torch.tensor([0.1, 0.2, 0.2, 0.3]), first - torch.tensor([-0.4, 0.2, 0.2, 0.8])
-    assert significantly_best({"a": first, "b": clear}, "a") == "b"
-    assert significantly_best({"a": first, "b": vague}, "a") == "a"
-    assert significantly_best({"b": vague, "a": first}, "a") == "a"  # wherever it stands
-    assert significantly_best({"a": first, "b": first + 1, "c": clear, "d": first - 0.01}, "a") == "c"
-    assert significantly_best({"a": clear, "b": first}, "a") == "a"
-    # 0.2 with standard errors of 0.0943 and 0.1061, on either side of a half of it
-    near, far = (first - 0.2 - torch.tensor([-d, 0.0, 0.0, d]) for d in (0.231, 0.26))
-    assert significantly_best({"a": first, "b": near}, "a") == "b"
-    assert significantly_best({"a": first, "b": far}, "a") == "a"
-
-
-def test_networks_that_diverged_lose():
-    broken, fine = torch.tensor([math.nan, 1.0]), torch.tensor([3.0, 3.0])
-    assert mean_loss(broken) == math.inf
-    assert mean_loss(fine) == 3.0
-    assert significantly_best({"a": broken, "b": fine, "c": fine + 1}, "a") == "b"
-    assert significantly_best({"a": broken, "b": fine}, "b") == "b"
-    assert significantly_best({"a": broken, "b": broken}, "b") == "b"
-
-
-def test_each_class_is_judged_once_from_memory_and_once_from_real_images():
-    memory = ExemplarSet.from_classes({c: flat(c, 10 + c) for c in (0, 1, 4)})
-    real = {c: flat(*range(100 + 10 * c, 105 + 10 * c)) for c in (0, 1, 4)}
-    for turn, own, others in ((0, (0, 4), (1,)), (1, (1,), (0, 4))):
-        mixed = _beside_real(memory, real, turn, torch.Generator().manual_seed(0))
-        values = mixed.images[:, 0, 0, 0]
-        kept = values < 50
-        assert set(values[kept].tolist()) == {value for c in own for value in (c, 10 + c)}
-        assert sorted(values[~kept].tolist()) == [100 + 10 * c + i for c in others for i in range(5)]
-        assert int(kept.sum()) == int((~kept).sum()) == 5 * len(others)
-        assert mixed.labels[kept].tolist() == [int(value) % 10 for value in values[kept]]
-        assert mixed.labels[~kept].tolist() == [(int(value) - 100) // 10 for value in values[~kept]]
-
-
-def test_a_memory_larger_than_what_is_beside_it_meets_each_real_image_again():
-    memory = ExemplarSet.from_classes({0: flat(1, 2), 1: flat(3)}, partition=2)  # eight images of class 0
-    mixed = _beside_real(memory, {0: flat(100), 1: flat(101, 102, 103)}, 0, torch.Generator().manual_seed(0))
-    assert mixed.labels.tolist() == [0] * 8 + [1] * 8
-    assert sorted(mixed.images[8:, 0, 0, 0].bincount()[101:].tolist()) == [2, 3, 3]
-
-
-def test_no_more_real_images_are_seen_than_the_updates_have_room_for():
-    real = {0: torch.zeros(9, 1, 8, 8, dtype=torch.uint8), 1: torch.zeros(5000, 1, 8, 8, dtype=torch.uint8)}
-    mixed = _beside_real(ExemplarSet.from_classes({0: flat(1), 1: flat(2)}), real, 0, torch.Generator().manual_seed(0))
-    assert mixed.labels.bincount().tolist() == [4800, 4800]  # 300 updates of 32, by halves
-
-
-def test_memory_alone_is_all_that_networks_see_where_it_is_not_replayed():
-    """Real images with wrong labels do harm beside it, and none otherwise."""
-    memory = ExemplarSet.from_classes({0: flat(0, 10), 3: flat(250, 240)})
-    held = LabelledImages(flat(5, 245), torch.tensor([0, 3]))
-    wrong = {0: flat(245, 250, 240), 3: flat(5, 0, 10)}
-    alone, beside = judged({"a": memory}, held)["a"], judged({"a": memory}, held, beside=wrong)["a"]
-    assert alone.mean() < 0.5 < beside.mean()
+    for room, count in ((UNIT, 1), (3 * UNIT, 3)):
+        memory = mixture(Classes(SIX), space(room), Whole(), 1.0, distil=distil, ordering=None)
+        assert asked.pop() == count
+        assert len(memory) == 2 * count
+    with pytest.raises(UserError, match=r"^memory\.class_bytes: 65 leaves 65 bytes to a class"):
+        mixture(Classes(SIX), space(UNIT - 1), Whole(), 1.0, distil=distil, ordering=None)
 
 
 # --- as JPEG
@@ -195,19 +109,19 @@ def noise(count, seed=0):
 REAL = {4: noise(12, 1), 1: noise(12, 2)}
 
 
-def last_first(images, weights):
+def last_first():
     return lambda label, count: torch.arange(11, 11 - count, -1)
 
 
-def as_jpeg(room, share, ordering=last_first, real=REAL, quality=30, **named):
+def as_jpeg(room, share, ordering=last_first, real=REAL, quality=30):
     """With flat images in place of distilled ones; and how many of each class were asked for."""
     asked = []
 
-    def distil(images, weights, count, start):
+    def distil(classes, count):
         asked.append(count)
-        return ExemplarSet.from_classes({c: flat(*range(count), side=16) for c in images}, {"made": "here"})
+        return ExemplarSet.from_classes({c: flat(*range(count), side=16) for c in classes.images}, {"made": "here"})
 
-    memory = hybrid_jpeg(real, {}, room, share, quality, distil=distil, ordering=ordering, paying=len(real), **named)
+    memory = mixture(Classes(real), space(room, len(real)), Jpeg(quality), share, distil=distil, ordering=ordering)
     return memory, asked
 
 
@@ -253,11 +167,11 @@ def test_real_ones_fill_what_is_left_in_their_order():
 def test_distilled_ones_start_from_the_first_in_the_order_of_real_ones(ordering):
     given = []
 
-    def distil(images, weights, count, start):
-        given.append((count, start))
-        return ExemplarSet.from_classes({c: flat(*range(count), side=16) for c in images})
+    def distil(classes, count):
+        given.append((count, classes.start))
+        return ExemplarSet.from_classes({c: flat(*range(count), side=16) for c in classes.images})
 
-    hybrid_jpeg(REAL, {}, 1200, 1.0, 30, distil=distil, ordering=ordering, paying=2)
+    mixture(Classes(REAL), space(1200, 2), Jpeg(30), 1.0, distil=distil, ordering=ordering)
     ((count, start),) = given
     if ordering is None:
         assert start is None
@@ -272,10 +186,10 @@ def test_a_class_that_fits_twice_is_stored_distilled_and_then_real():
     """Flat images weigh so little that every one is distilled; then real ones have room as well."""
     real = {0: flat(*range(3), side=16)}
     made = flat(100, 110, 120, side=16)
-    memory = hybrid_jpeg(
-        real, {}, 5000, 1.0, 30, paying=1,
-        distil=lambda images, weights, count, start: ExemplarSet.from_classes({0: made[: min(count, 3)]}),
-        ordering=lambda images, weights: lambda label, count: torch.tensor([2, 0, 1])[:count],
+    memory = mixture(
+        Classes(real), space(5000, 1), Jpeg(30), 1.0,
+        distil=lambda classes, count: ExemplarSet.from_classes({0: made[: min(count, 3)]}),
+        ordering=lambda: lambda label, count: torch.tensor([2, 0, 1])[:count],
     )  # fmt: skip
     assert torch.equal(memory.by_class()[0], read(encode(torch.cat([made, real[0][[2, 0, 1]]]), 30)))
 
@@ -289,9 +203,9 @@ def test_a_share_of_none_is_real_and_nothing_is_distilled():
 
 def test_what_weighs_more_than_expected_is_left_out():
     real = {0: flat(*range(30), side=16)}  # a few bytes each
-    heavy = hybrid_jpeg(
-        real, {}, 900, 1.0, 30, ordering=None, paying=1,
-        distil=lambda images, weights, count, start: ExemplarSet.from_classes({0: noise(count, 3)}),
+    heavy = mixture(
+        Classes(real), space(900, 1), Jpeg(30), 1.0, ordering=None,
+        distil=lambda classes, count: ExemplarSet.from_classes({0: noise(count, 3)}),
     )  # fmt: skip
     assert 0 < len(heavy) < 30
     assert heavy.nbytes <= 900
@@ -305,8 +219,3 @@ def test_one_is_distilled_where_none_is_expected_to_fit():
     assert (asked, len(memory)) == ([1], 2)
     with pytest.raises(JpegError, match="no image of class"):
         as_jpeg(fits - 1, 1.0, None)
-
-
-@pytest.mark.parametrize(("count", "expected"), [(0, False), (1, False), (2, True), (4, True), (5, False)])
-def test_condensing_is_worth_a_try_up_to_half_of_the_smallest_class(count, expected):
-    assert condensable(count, {0: flat(*range(9)), 1: flat(*range(8))}) is expected

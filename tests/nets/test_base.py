@@ -97,10 +97,10 @@ def test_norms_of_every_kind_start_as_one_and_zero_and_take_no_draw():
 @pytest.mark.parametrize(
     ("layer", "sentence"),
     [
-        (Scale, r"^1: Scale cannot be drawn afresh.*reset_parameters\(\).*\.$"),
-        (HalfReset, r"^1: HalfReset cannot be drawn afresh"),
-        (lambda: nn.MultiheadAttention(4, 2), r"^1: MultiheadAttention cannot be drawn afresh"),
-        (lambda: weight_norm(nn.Conv2d(1, 1, 1)), r"cannot be drawn afresh"),
+        (Scale, r"^1: Scale cannot be initialised.*reset_parameters\(\).*\.$"),
+        (HalfReset, r"^1: HalfReset cannot be initialised"),
+        (lambda: nn.MultiheadAttention(4, 2), r"^1: MultiheadAttention cannot be initialised"),
+        (lambda: weight_norm(nn.Conv2d(1, 1, 1)), r"cannot be initialised"),
     ],
     ids=["no method", "method leaves one out", "attention", "weight norm"],
 )

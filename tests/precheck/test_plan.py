@@ -11,9 +11,11 @@ from iid_cl.config.experiment import Config
 from iid_cl.data.datasets import load_dataset
 from iid_cl.data.images import ImageDataset, LabelledImages, Normalization
 from iid_cl.data.streams import class_order
-from iid_cl.precheck.plan import Distillation, Step, plan
+from iid_cl.memory.jpeg_format import JpegFormat
+from iid_cl.methods.auto import Auto
+from iid_cl.methods.base import PlannedDistillation as Planned
+from iid_cl.precheck.plan import Step, plan
 from iid_cl.runs.experiment import run_method
-from iid_cl.strategies import AutoBuffer
 from iid_cl.terminal.reporter import Reporter
 from tests.runs.helpers import BYTES_PER_IMAGE, CLASSES, miniature
 
@@ -63,15 +65,15 @@ def test_a_run_does_what_was_planned(changes: dict[str, Any]) -> None:
 @pytest.mark.parametrize("name", ["distilled", "fixed total", "cut", "bytes", "hybrid", "soft labels", "half size"])
 def test_distillations_are_counted(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     config = miniature(**CASES[name])
-    found: Counter[Distillation] = Counter()
+    found: Counter[Planned] = Counter()
 
-    import iid_cl.strategies.distilled as module
+    import iid_cl.methods.distilled as module
 
     original = module.distill_each
 
-    def spy(images: Any, settings: Any, *, ipc: int, **rest: Any) -> Any:
-        found[Distillation(len(images), ipc)] += 1
-        return original(images, settings, ipc=ipc, **rest)
+    def spy(job: Any, watch: Any) -> Any:
+        found[Planned(len(job.classes), job.ipc)] += 1
+        return original(job, watch)
 
     monkeypatch.setattr(module, "distill_each", spy)
     with Reporter(Console(quiet=True)) as reporter:
@@ -87,7 +89,7 @@ def test_counts_by_hand() -> None:
         assert step.train_images == images
         assert step.updates == 2 * -(-images // 64)
         assert step.memory_bytes == bytes_
-        assert step.distillations == (Distillation(2, 2),)
+        assert step.distillations == (Planned(2, 2),)
 
 
 def made(images: torch.Tensor) -> ImageDataset:
@@ -106,32 +108,32 @@ def auto(ipc: int) -> Config:
 
 
 def test_what_auto_tries() -> None:
-    def planned(images: torch.Tensor, ipc: int) -> list[tuple[tuple[Distillation, ...], int]]:
+    def planned(images: torch.Tensor, ipc: int) -> list[tuple[tuple[Planned, ...], int]]:
         steps = plan(auto(ipc), "auto", made(images), [[0, 1], [2, 3]])
         return [(step.distillations, step.judged) for step in steps]
 
     # at full and at half size, half of the images; JPEG holds few of them, and real ones need none
     assert planned(NOISE, 4) == [
-        ((Distillation(2, 4), Distillation(2, 4), Distillation(2, 2)), 5),
-        ((Distillation(2, 4),), 0),
+        ((Planned(2, 4), Planned(2, 4), Planned(2, 2)), 5),
+        ((Planned(2, 4),), 0),
     ]
     # of flat images JPEG holds more than half of a class: it begins with real ones
-    assert planned(FLAT, 2) == [((Distillation(2, 2),), 2), ((), 0)]
+    assert planned(FLAT, 2) == [((Planned(2, 2),), 2), ((), 0)]
     # of smooth ones it holds several in the bytes of one: these, and half of them
     ((many, half, one), judged), ((again,), none) = planned(SMOOTH, 1)
-    assert one == Distillation(2, 1)
+    assert one == Planned(2, 1)
     assert 4 <= many.count <= 12
-    assert half == Distillation(2, round(many.count / 2), jpeg=True)
-    assert many.jpeg
-    assert (again.classes, again.jpeg) == (2, True)
+    assert half == Planned(2, round(many.count / 2), JpegFormat(25))
+    assert many.lossy == JpegFormat(25)
+    assert (again.classes, again.lossy) == (2, JpegFormat(25))
     assert 4 <= again.count <= 12
     assert (judged, none) == (4, 0)
 
 
 def test_a_single_class_tells_auto_nothing() -> None:
     first, second = plan(auto(1), "auto", made(SMOOTH), [[0], [1, 2, 3]])
-    assert (first.distillations, first.judged) == ((Distillation(1, 1),), 0)
-    assert second.distillations == (Distillation(3, 1),)
+    assert (first.distillations, first.judged) == ((Planned(1, 1),), 0)
+    assert second.distillations == (Planned(3, 1),)
 
 
 @pytest.mark.usefixtures("brief_trials")
@@ -142,18 +144,21 @@ def test_auto_tries_in_its_first_experience_what_was_planned(
     """How many images JPEG holds is an estimate."""
     found: list[tuple[int, bool]] = []
 
-    import iid_cl.strategies.distilled as module
+    import iid_cl.methods.distilled as module
 
     original = module.distill_each
 
-    def spy(images: Any, settings: Any, *, as_stored: Any, **rest: Any) -> Any:
-        found.append((len(images), as_stored is not None))
-        return original(images, settings, as_stored=as_stored, **rest)
+    def spy(job: Any, watch: Any) -> Any:
+        found.append((len(job.classes), job.as_stored is not None))
+        return original(job, watch)
 
     monkeypatch.setattr(module, "distill_each", spy)
     first = plan(auto(ipc), "auto", made(images), [[0, 1], [2, 3]])[0]
     with Reporter(Console(quiet=True)) as reporter:
         _, memory = run_method(auto(ipc), "auto", made(images), torch.device("cpu"), reporter)
-    assert isinstance(memory, AutoBuffer)
-    assert len(memory.tried) == first.judged
-    assert Counter(found[: len(first.distillations)]) == Counter((one.classes, one.jpeg) for one in first.distillations)
+    assert memory is not None
+    assert isinstance(memory.method, Auto)
+    assert len(memory.method.tried) == first.judged
+    assert Counter(found[: len(first.distillations)]) == Counter(
+        (one.classes, one.lossy is not None) for one in first.distillations
+    )

@@ -125,16 +125,6 @@ def test_older_classes_condensed_again_are_not_recorded_again(tmp_path: Path) ->
     assert [len(one.images[3][one.classes[0]]) for one in recording.kept] == [4, 2]
 
 
-def test_an_early_stop_is_the_end(tmp_path: Path) -> None:
-    distill = {"iterations": 60, "early_stopping": {"patience": 1, "every": 5}}
-    recording = recording_of(tmp_path / "run", miniature(distill=distill))
-    assert recording is not None
-    memory = load_memory(tmp_path / "run" / "memory.safetensors").by_class()
-    assert len(recording.kept) == 2
-    for one in recording.kept:
-        assert all(torch.equal(images, memory[label]) for label, images in one.images[max(one.images)].items())
-
-
 def made(classes: list[int], value: int, count: int = 3) -> ExemplarSet:
     return ExemplarSet.from_classes({c: torch.full((count, 1, 2, 2), value, dtype=torch.uint8) for c in classes})
 

@@ -12,7 +12,7 @@ from iid_cl.errors import UserError
 from iid_cl.launch.jobs import Launch
 from iid_cl.memory.exemplars import ExemplarSet
 from iid_cl.runs.shards import check_shards, distil_classes, shared_memory
-from iid_cl.runs.whole import make_memory
+from iid_cl.runs.whole import whole_memory
 from iid_cl.terminal.reporter import Reporter
 from tests.runs.helpers import miniature
 
@@ -21,7 +21,7 @@ def test_the_parts_of_two_workers_are_the_whole() -> None:
     config = miniature(memory={"ipc": 2}, distill={"cm": {"weight": 0.1}})
     dataset = load_dataset(config.stream, None)
     with Reporter(Console(file=io.StringIO())) as reporter:
-        whole = make_memory(config, dataset, torch.device("cpu"), reporter)
+        whole = whole_memory(config, dataset, torch.device("cpu"), reporter)
         shared = shared_memory(config, dataset, None, Launch(workers=2, threads=1), reporter)
     assert isinstance(whole, ExemplarSet)
     assert torch.equal(shared.labels, whole.labels)
@@ -40,15 +40,11 @@ def test_a_part_holds_its_classes_alone() -> None:
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"memory": {"method": "herding"}}, "memory.method: 'herding' cannot be shared out by classes"),
-        ({"distill": {"embedders": "queue"}}, "distill.embedders: queue ties the classes together"),
+        ({"memory": {"method": "herding"}}, "memory.method: 'herding' cannot be divided among workers"),
+        ({"distill": {"objective": "idm"}}, "distill.objective: idm ties the classes together"),
         ({"distill": {"cc": {"weight": 0.1}}}, "distill.cc.weight: 0.1 ties the classes together"),
         ({"memory": {"jpeg": 50}}, "memory.jpeg: 50 ties the classes together"),
         ({"memory": {"soft_labels": True}}, "memory.soft_labels: true ties the classes together"),
-        (
-            {"distill": {"early_stopping": {"patience": 3}}},
-            "distill.early_stopping.patience: 3 ties the classes together",
-        ),
     ],
 )
 def test_classes_that_are_tied_are_not_shared_out(changes: dict[str, Any], said: str) -> None:
@@ -61,7 +57,7 @@ def test_a_mistake_in_a_worker_is_the_users(monkeypatch: pytest.MonkeyPatch) -> 
     def diverge(*arguments: object) -> None:
         raise UserError("distill.lr: too much.")
 
-    monkeypatch.setattr("iid_cl.runs.shards.make_memory", diverge)
+    monkeypatch.setattr("iid_cl.runs.shards.whole_memory", diverge)
     config = miniature()
     dataset = load_dataset(config.stream, None)
     with Reporter(Console(quiet=True)) as reporter, pytest.raises(UserError, match=r"^distill\.lr: too much\.$"):

@@ -12,18 +12,12 @@ from sklearn.datasets import load_digits
 from torch.utils.data import Dataset
 from torchvision.transforms import Compose, Lambda, Normalize, ToTensor
 
-from iid_cl.config.distill import CentralizationConfig, CovarianceConfig, DistillConfig, EmbedderConfig, NetworkConfig
-from iid_cl.data.images import Normalization
+from iid_cl.config.distill import NetworkConfig
+from tests.methods.helpers import NORMALIZATION, TINY
 
-MEAN, STD = 0.3, 0.4
-NORMALIZATION = Normalization((MEAN,), (STD,))
-TINY = DistillConfig(
-    iterations=3,
-    real_batch=4,
-    embedder=EmbedderConfig(width=4, depth=1),
-    cc=CentralizationConfig(weight=0, network=NetworkConfig(width=4, depth=1), trainings=1, epochs=2, snapshots=1),
-    cm=CovarianceConfig(weight=0),
-)
+__all__ = ["NORMALIZATION", "TINY", "Digits", "kind", "make_benchmark", "network"]
+
+MEAN, STD = NORMALIZATION.mean[0], NORMALIZATION.std[0]
 
 # What a raw sample may look like, and the transform that turns it into a network's input.
 FORMS: dict[str, tuple[Callable[[np.ndarray], object], Callable[[object], torch.Tensor] | None]] = {

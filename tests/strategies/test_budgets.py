@@ -8,10 +8,12 @@ import pytest
 import torch
 
 from iid_cl.data.images import Normalization
+from iid_cl.distill.job import DistillJob
 from iid_cl.errors import UserError
 from iid_cl.memory.exemplars import ExemplarSet
 from iid_cl.memory.files import load_memory
 from iid_cl.memory.jpeg import JpegSet
+from iid_cl.methods import distilled as distilled_module
 from iid_cl.strategies import (
     AutoBuffer,
     DistilledBuffer,
@@ -25,7 +27,7 @@ from iid_cl.strategies import (
 )
 
 from .conftest import TINY
-from .made_up import AGENT, experience, flatten, noise, real_ones, stream
+from .made_up import AGENT, experience, flatten, noise, stream
 
 UNIT = 64 + 2  # a grey image of 8x8 and its label
 GRID = TINY.model_copy(update={"partition": 2})
@@ -125,7 +127,6 @@ WAYS: dict[str, Any] = {
     "reservoir": lambda **b: ReservoirBuffer(**b),
     "distilled": lambda **b: DistilledBuffer(distill=TINY, **b),
     "cut": lambda **b: DistilledBuffer(distill=TINY, shrink="cut", **b),
-    "nested": lambda **b: DistilledBuffer(distill=GRID, shrink="nested", **b),
     "grid": lambda **b: DistilledBuffer(distill=GRID, **b),
     "distilled jpeg": lambda **b: DistilledBuffer(distill=TINY, jpeg=30, **b),
     "distilled jpeg, cut": lambda **b: DistilledBuffer(distill=TINY, jpeg=30, shrink="cut", **b),
@@ -206,7 +207,7 @@ def test_an_older_class_that_wider_soft_labels_leave_nothing_is_refused() -> Non
     memory.post_adapt(AGENT, first)
     small = memory.exemplars.take(torch.tensor([0]))
     large = torch.cat([small.scans, torch.zeros(1500, dtype=torch.uint8)])  # more than a class may weigh
-    memory.exemplars = dataclasses.replace(small, scans=large, ends=small.ends + 1500)
+    memory.memory.exemplars = dataclasses.replace(small, scans=large, ends=small.ends + 1500)
     with pytest.raises(UserError, match=r"class_bytes: 1500 leaves 1500 bytes to a class, too little for an image wit"):
         memory.post_adapt(AGENT, second)
 
@@ -279,23 +280,17 @@ def test_samples_are_numbered_anew_when_a_memory_is_resized() -> None:
 
 
 def test_redistilled_images_are_made_of_all_there_were(monkeypatch: pytest.MonkeyPatch) -> None:
-    import iid_cl.strategies.distilled as module
-
-    given: list[tuple[dict[int, torch.Tensor], int]] = []
-    real = module.distill_each
-    monkeypatch.setattr(
-        module,
-        "distill_each",
-        lambda images, *rest, **named: (given.append((dict(images), named["ipc"])), real(images, *rest, **named))[1],
-    )
+    given: list[DistillJob] = []
+    real = distilled_module.distill_each
+    monkeypatch.setattr(distilled_module, "distill_each", lambda job, watch: (given.append(job), real(job, watch))[1])
     memory = DistilledBuffer(mem_size=8, distill=GRID)
     first, second, third = stream((0,), (3,), (4,))
     memory.post_adapt(AGENT, first)
     before = memory.exemplars.decoded()
     memory.post_adapt(AGENT, second)
-    images, ipc = given[2]  # after the first class and the new one
-    assert (list(images), ipc) == ([0], 4)
-    assert torch.equal(images[0], before.images)
+    again = given[2]  # after the first class and the new one
+    assert (list(again.classes.images), again.ipc) == ([0], 4)
+    assert torch.equal(again.classes.images[0], before.images)
     assert counts(memory) == {0: 4, 3: 4}
     memory.post_adapt(AGENT, third)
     assert counts(memory) == {0: 2, 3: 2, 4: 2}
@@ -311,33 +306,6 @@ def test_redistilling_changes_images_and_cutting_does_not() -> None:
         memory.post_adapt(AGENT, second)
         stored[shrink] = torch.equal(memory.exemplars.images[:4], before)
     assert stored == {"cut": True, "redistil": False}
-
-
-def test_a_nested_order_is_that_of_herding_and_is_cut() -> None:
-    """The images are those that cut keeps, in another order where the total is fixed."""
-    kept = {}
-    for shrink in ("cut", "nested"):
-        for budget in ({"mem_size": 8}, {"ipc": 4}):
-            memory = DistilledBuffer(**budget, distill=TINY, shrink=shrink)
-            first, second = stream((0,), (3,))
-            memory.post_adapt(AGENT, first)
-            before = memory.exemplars.images
-            memory.post_adapt(AGENT, second)
-            assert torch.equal(memory.exemplars.images[:4], before[:4])
-            kept[shrink, *budget] = before
-    assert torch.equal(kept["cut", "ipc"], kept["nested", "ipc"])  # it grows: nothing is ever cut
-    assert not torch.equal(kept["cut", "mem_size"], kept["nested", "mem_size"])
-    assert all(real_ones(kept["nested", "mem_size"], {0: kept["cut", "mem_size"]}))
-
-
-def test_redistilling_a_handful_of_images_holds_none_out() -> None:
-    from iid_cl.config.distill import EarlyStoppingConfig
-
-    stopping = TINY.model_copy(update={"early_stopping": EarlyStoppingConfig(patience=1, every=1)})
-    memory = DistilledBuffer(mem_size=8, distill=stopping)
-    for one in stream((0,), (3,), count=30):
-        memory.post_adapt(AGENT, one)
-    assert counts(memory) == {0: 4, 3: 4}
 
 
 # --- odds and ends

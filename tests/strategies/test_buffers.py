@@ -8,9 +8,12 @@ from avalanche.training.plugins import ReplayPlugin
 from avalanche.training.supervised import Naive
 from torch import Tensor
 
-import iid_cl.strategies.distilled as distilled_module
+from iid_cl.distill.job import DistillJob
+from iid_cl.distill.watch import Watch
 from iid_cl.errors import UserError
+from iid_cl.memory.exemplars import ExemplarSet
 from iid_cl.memory.files import load_memory
+from iid_cl.methods import distilled as distilled_module
 from iid_cl.nets import NamedLayer
 from iid_cl.strategies import DistilledBuffer, HerdingBuffer, MemoryBuffer, RandomBuffer, RealBuffer
 
@@ -52,9 +55,10 @@ def test_no_image_of_another_experience_reaches_a_memory(
     def spy(images_by_class: Mapping[int, Tensor]) -> None:
         seen.append({c: {x.numpy().tobytes() for x in images} for c, images in images_by_class.items()})
 
-    condense = {"distilled": DistilledBuffer, "herding": HerdingBuffer, "random": RandomBuffer}[method].condense
+    made_by = type(make(method).method)
+    condense = made_by.condense
     monkeypatch.setattr(
-        type(make(method)), "condense", lambda self, images, *rest: (spy(images), condense(self, images, *rest))[1]
+        made_by, "condense", lambda self, arrived, *rest: (spy(arrived.images), condense(self, arrived, *rest))[1]
     )
     fill(make(method), kind)
 
@@ -69,11 +73,12 @@ def test_no_image_of_another_experience_reaches_a_memory(
 def test_what_the_engine_is_given_is_the_current_experience_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     given: list[set[int]] = []
     real = distilled_module.distill_each
-    monkeypatch.setattr(
-        distilled_module,
-        "distill_each",
-        lambda images, *rest, **named: (given.append(set(images)), real(images, *rest, **named))[1],
-    )
+
+    def spied(job: DistillJob, watch: Watch) -> ExemplarSet:
+        given.append(set(job.classes.images))
+        return real(job, watch)
+
+    monkeypatch.setattr(distilled_module, "distill_each", spied)
     fill(make("distilled"))
     assert given == [{0, 1}, {2, 3}]
 

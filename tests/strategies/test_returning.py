@@ -10,9 +10,10 @@ import torch
 from avalanche.benchmarks import nc_benchmark
 from avalanche.benchmarks.utils import as_classification_dataset
 
-import iid_cl.strategies.distilled as distilled_module
+from iid_cl.data.classes import Classes
 from iid_cl.memory.exemplars import ExemplarSet
 from iid_cl.memory.files import load_memory
+from iid_cl.methods import distilled as distilled_module
 from iid_cl.strategies import DistilledBuffer, HerdingBuffer, RandomBuffer, ReservoirBuffer, SoftLabelPlugin
 
 from .conftest import TINY, Digits
@@ -26,25 +27,26 @@ def flat(value: int, count: int) -> torch.Tensor:
 # --- classes that come back
 
 
-def test_old_exemplars_stand_for_all_that_they_were_made_of(monkeypatch: pytest.MonkeyPatch) -> None:
-    given: list[tuple[dict[int, torch.Tensor], dict[int, torch.Tensor]]] = []
+def distilled_classes(monkeypatch: pytest.MonkeyPatch) -> list[Classes]:
+    """What is distilled from here on."""
+    given: list[Classes] = []
     real = distilled_module.distill_each
     monkeypatch.setattr(
-        distilled_module,
-        "distill_each",
-        lambda images, *rest, **named: (
-            given.append((dict(images), dict(named["weights"]))),
-            real(images, *rest, **named),
-        )[1],
+        distilled_module, "distill_each", lambda job, watch: (given.append(job.classes), real(job, watch))[1]
     )
+    return given
+
+
+def test_old_exemplars_stand_for_all_that_they_were_made_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    given = distilled_classes(monkeypatch)
     memory = DistilledBuffer(2, distill=TINY)
     first, again, more = experience({3: noise(7), 4: noise(5)}), {3: noise(9, 1), 8: noise(6)}, {3: noise(4, 2)}
     memory.post_adapt(AGENT, first)
-    assert given[0][1] == {}
+    assert given[0].weights == {}
     for number, (arrived, stood_for) in enumerate([(again, 7), (more, 7 + 9)], start=1):
         before = memory.exemplars.by_class()
         memory.post_adapt(AGENT, experience(arrived))
-        images, weights = given[number]
+        images, weights = given[number].images, given[number].weights
         assert set(images) == set(arrived)
         assert torch.equal(images[3], torch.cat([before[3], arrived[3]]))
         assert list(weights) == [3]
@@ -54,17 +56,12 @@ def test_old_exemplars_stand_for_all_that_they_were_made_of(monkeypatch: pytest.
 
 
 def test_each_part_of_a_grid_stands_for_its_share(monkeypatch: pytest.MonkeyPatch) -> None:
-    seen: list[torch.Tensor] = []
-    real = distilled_module.distill_each
-    monkeypatch.setattr(
-        distilled_module,
-        "distill_each",
-        lambda *rest, **named: (seen.extend(named["weights"].values()), real(*rest, **named))[1],
-    )
+    given = distilled_classes(monkeypatch)
     memory = DistilledBuffer(2, distill=TINY.model_copy(update={"partition": 2}))
     for one in stream((0,), (0,)):
         memory.post_adapt(AGENT, one)
-    assert seen[0].tolist() == [12 / 8] * 8 + [1.0] * 12
+    assert [list(classes.weights) for classes in given] == [[], [0]]
+    assert given[1].weights[0].tolist() == [12 / 8] * 8 + [1.0] * 12
 
 
 def test_a_random_memory_keeps_both_in_their_proportion() -> None:
@@ -91,7 +88,7 @@ def test_herding_aims_at_the_mean_of_all_that_has_come() -> None:
     mean, std = memory.normalization.mean[0], memory.normalization.std[0]
     zero = -mean / std  # black
     memory.post_adapt(AGENT, experience({0: north.repeat(6, 1, 1, 1)}))
-    assert memory._stands_for == {0: 12}
+    assert memory.memory.stands_for == {0: 12}
     # one of the two kept before is east at most and stands for three, against nine of north
     assert (memory.exemplars.images[0] == north[0]).all()
 
@@ -157,7 +154,7 @@ def test_a_task_that_comes_back_finds_its_classes() -> None:
     for one in (second, first, second):
         memory.post_adapt(AGENT, one)
     assert memory.keys == {0: (0, 1), 1: (1, 1), 2: (0, 0), 3: (1, 0)}
-    assert memory._stands_for == {0: 12, 1: 12, 2: 6, 3: 6}
+    assert memory.memory.stands_for == {0: 12, 1: 12, 2: 6, 3: 6}
 
 
 def test_the_largest_index_in_a_second_task_finds_a_free_number() -> None:
@@ -177,10 +174,10 @@ def test_soft_labels_of_a_second_task_are_those_of_its_class_indices() -> None:
     images = torch.zeros(4, 1, 2, 2, dtype=torch.uint8)
     first = ExemplarSet(images[:2], torch.tensor([0, 1], dtype=torch.int16))
     second = ExemplarSet(images[:2], torch.tensor([2, 3], dtype=torch.int16))
-    memory.exemplars = first.with_soft_labels(torch.tensor([[0.75, 0.25], [0.5, 0.5]]), [0, 1]).merge(
+    memory.memory.exemplars = first.with_soft_labels(torch.tensor([[0.75, 0.25], [0.5, 0.5]]), [0, 1]).merge(
         second.with_soft_labels(torch.tensor([[0.125, 0.875], [1.0, 0.0]]), [2, 3])
     )
-    memory.keys = {0: (0, 0), 1: (1, 0), 2: (0, 1), 3: (1, 1)}
+    memory.memory.keys = {0: (0, 0), 1: (1, 0), 2: (0, 1), 3: (1, 1)}
     scores = torch.tensor([[0.3, -1.0], [2.0, 0.5], [0.0, 1.0], [1.0, -2.0]])
     labels = [0, 1, 0, 1]
     strategy = SimpleNamespace(mbatch=[images, torch.tensor([y + 2**15 * (i + 1) for i, y in enumerate(labels)])])

@@ -22,7 +22,7 @@ BASE: dict[str, Any] = {
         "cc": {"weight": 0, "epochs": 1, "network": {**SMALL}},
         "cm": {"weight": 0},
     },
-    "evaluate": {"network": {**SMALL}, "epochs": 3, "networks": 2, "batch_size": 16, "lr": 0.1},
+    "evaluate": {"network": {**SMALL}, "epochs": 3, "networks": 2, "batch_size": 16},
     "device": "cpu",
 }
 TWO = [{"name": "random"}, {"name": "distilled", "set": {"memory.method": "distilled", "memory.ipc": 1}}]

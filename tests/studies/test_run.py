@@ -21,6 +21,7 @@ from iid_cl.memory.exemplars import ExemplarSet
 from iid_cl.memory.files import load_memory
 from iid_cl.memory.selection import select_random
 from iid_cl.runs import whole as memories
+from iid_cl.runs.judge import evaluate_memory
 from iid_cl.seeding import make_generator
 from iid_cl.studies import run as module
 from iid_cl.studies.figures import COLOURS
@@ -258,9 +259,9 @@ def test_a_study_that_fails_keeps_the_rows_it_has(tmp_path: Path, monkeypatch: p
         before.append([row["variant"] for row in table(out / "study.csv")])
         if len(before) == 3:
             raise UserError("the third one is wrong.")
-        return memories.make_memory(*args, **options)
+        return memories.whole_memory(*args, **options)
 
-    monkeypatch.setattr(module, "make_memory", make)
+    monkeypatch.setattr(module, "whole_memory", make)
     with pytest.raises(UserError, match="the third one is wrong"):
         Finished(study(variants=[{"name": name} for name in "abc"]), out)
     assert before == [[], ["a", "a"], ["a", "a", "b", "b"]]  # on disk by the time the next one is made
@@ -430,7 +431,7 @@ def test_a_kept_memory_is_judged_by_evaluate_as_by_the_study(tmp_path: Path, key
     assert len(paths) == len(done.rows) // 4
     config = parse_config(with_overrides(BASE, base.items()), "test")
     for number, path in enumerate(paths):
-        judgements = memories.evaluate_memory(path, config, None, Console(file=io.StringIO()))
+        judgements = evaluate_memory(path, config, None, Console(file=io.StringIO()))
         found = [value for judgement in judgements for value in judgement.accuracies]
         assert found == done.accuracies[4 * number : 4 * number + 4]
         metadata = load_memory(path).metadata

@@ -11,12 +11,12 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks.fuzzing.images import image_folders
-from benchmarks.fuzzing.memories import memory_files, shown_memories
-from benchmarks.fuzzing.mutations import TEXTS, Refused, altered
-from benchmarks.fuzzing.results import listed_runs
-from benchmarks.fuzzing.runs import change_files, finished_run, unfinished_run
-from benchmarks.fuzzing.texts import configurations, overrides, studies
+from tests.hardening.fuzzing.images import image_folders
+from tests.hardening.fuzzing.memories import memory_files, shown_memories
+from tests.hardening.fuzzing.mutations import TEXTS, Refused, altered
+from tests.hardening.fuzzing.results import listed_runs
+from tests.hardening.fuzzing.runs import change_files, finished_run, unfinished_run
+from tests.hardening.fuzzing.texts import configurations, overrides, studies
 
 NO_DEVICE = ["--device", "cuda:99"]  # which ends what is valid before it trains
 SMALLEST = "evaluate={epochs: 1, networks: 1, network: {width: 4, depth: 1}}"

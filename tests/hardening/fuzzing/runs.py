@@ -15,9 +15,6 @@ import torch
 from rich.console import Console
 from safetensors import safe_open
 
-from benchmarks.fuzzing.memories import forged
-from benchmarks.fuzzing.mutations import altered, damaged
-from benchmarks.fuzzing.texts import mutated_yaml
 from iid_cl.config.reading import parse_config
 from iid_cl.errors import UserError
 from iid_cl.files import save_tensors
@@ -26,6 +23,9 @@ from iid_cl.records.checkpoint import Checkpoints
 from iid_cl.report.page import report
 from iid_cl.runs import experiment
 from iid_cl.runs.run import resume, run
+from tests.hardening.fuzzing.memories import forged
+from tests.hardening.fuzzing.mutations import altered, damaged
+from tests.hardening.fuzzing.texts import mutated_yaml
 
 NETWORK = {"width": 4, "depth": 1}
 SMALL = {

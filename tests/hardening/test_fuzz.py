@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from benchmarks import fuzz
 from iid_cl.errors import UserError
+from tests.hardening import fuzz
 
 QUIET = Console(file=io.StringIO())
 

@@ -1,26 +1,26 @@
 """The memory that chooses its way of storing on the first experience that tells something."""
 
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-import iid_cl.strategies.auto as module
-import iid_cl.strategies.buffers as buffers
-import iid_cl.strategies.distilled as distilled
-import iid_cl.strategies.hybrid as hybrid
+from iid_cl.budget import Budget
 from iid_cl.config.distill import DistillConfig
+from iid_cl.data.classes import Classes
 from iid_cl.data.images import LabelledImages
+from iid_cl.distill.job import DistillJob
 from iid_cl.errors import UserError
-from iid_cl.memory.exemplars import Exemplars
-from iid_cl.memory.files import load_memory
+from iid_cl.memory.exemplars import Exemplars, ExemplarSet
 from iid_cl.memory.jpeg import JpegSet
-from iid_cl.strategies import AutoBuffer
-from iid_cl.strategies.auto import Way
+from iid_cl.memory.storage import Jpeg, Whole
+from iid_cl.methods import auto as module
+from iid_cl.methods import distilled
+from iid_cl.methods.auto import Auto, Way, condensable
+from iid_cl.methods.distilled import Distilled
+from iid_cl.methods.memory import Memory
 
-from .conftest import NORMALIZATION, TINY
-from .made_up import AGENT, experience, flatten, noise, real_ones, stream
+from .helpers import NORMALIZATION, TINY, Remembering, noise, real_ones
 
 HALF, WHOLE = Way(1.0, 2), Way(1.0, 1)
 PHOTOS, SQUEEZED, MIXED = Way(0.0, jpeg=True), Way(1.0, jpeg=True), Way(0.5, jpeg=True)
@@ -45,10 +45,34 @@ class Judge:
         return {way: self.means.get(way, 5.0) + spread for way in candidates}
 
 
-def auto(monkeypatch: pytest.MonkeyPatch, judge: Judge, **arguments: Any) -> AutoBuffer:
+class Choosing(Remembering):
+    """One of this method."""
+
+    @property
+    def auto(self) -> Auto:
+        assert isinstance(self.method, Auto)
+        return self.method
+
+
+def choosing(
+    monkeypatch: pytest.MonkeyPatch,
+    judge: Any,
+    *,
+    distill: DistillConfig = TINY,
+    replayed: bool = True,
+    normalization: Any = NORMALIZATION,
+    augmentations: tuple[str, ...] = ("color", "crop", "cutout", "scale", "rotate"),
+    **budget: int,
+) -> Choosing:
     monkeypatch.setattr(module, "held_out_losses", judge)
-    settings = {"class_bytes": 4 * IMAGE, "distill": TINY, "features": flatten, "normalization": NORMALIZATION}
-    return AutoBuffer(**{**settings, **arguments})
+    method = Auto(Distilled(distill), replayed)
+    room = Budget(**(budget or {"class_bytes": 4 * IMAGE}))
+    return Choosing(method, room, normalization=normalization, augmentations=augmentations)
+
+
+def groups_of(*classes: int, count: int = 20, side: int = 24, channels: int = 1) -> dict[int, torch.Tensor]:
+    """Noise of each class."""
+    return {c: noise(count, c, side, channels) for c in classes}
 
 
 def changed(**settings: Any) -> DistillConfig:
@@ -89,63 +113,66 @@ def test_what_is_tried(
     monkeypatch: pytest.MonkeyPatch, side: int, settings: dict[str, Any], best: Way, tried: list[list[Way]]
 ) -> None:
     judge = Judge({best: 4.0})
-    memory = auto(monkeypatch, judge, class_bytes=3 * (side**2 + 2), distill=changed(**settings))
-    memory.post_adapt(AGENT, stream((0, 1), count=20, side=side)[0])
+    memory = choosing(monkeypatch, judge, class_bytes=3 * (side**2 + 2), distill=changed(**settings))
+    memory.meet(groups_of(0, 1, side=side))
     assert [call["ways"] for call in judge.calls] == tried
-    assert memory.choice == best
-    assert memory.tried == pytest.approx({way.label: 4.0 if way == best else 5.0 for ways in tried for way in ways})
+    assert memory.auto.choice == best
+    assert memory.auto.tried == pytest.approx(
+        {way.label: 4.0 if way == best else 5.0 for ways in tried for way in ways}
+    )
 
 
 def test_idm_is_tried_on_its_own_grids(monkeypatch: pytest.MonkeyPatch) -> None:
     judge = Judge()
     made = {}
 
-    def ready(images: Any, config: DistillConfig, *, ipc: int, **named: Any) -> Any:
-        made[config.partition] = config.objective
-        return distilled.ExemplarSet.from_classes({c: x[:ipc] for c, x in images.items()}, partition=config.factor)
+    def ready(job: DistillJob, watch: Any) -> ExemplarSet:
+        made[job.config.partition] = job.config.objective
+        images = {c: x[: job.ipc] for c, x in job.classes.images.items()}
+        return ExemplarSet.from_classes(images, partition=job.config.factor)
 
     monkeypatch.setattr(distilled, "distill_each", ready)
-    auto(monkeypatch, judge, distill=changed(objective="idm")).post_adapt(AGENT, experience(FIRST))
+    choosing(monkeypatch, judge, distill=changed(objective="idm")).meet(FIRST)
     assert [call["ways"] for call in judge.calls] == [[HALF], [Way(0.5, 2), Way(0.0), PHOTOS]]
     assert made == {2: "idm"}
 
 
 def test_half_of_one_image_is_not_tried(monkeypatch: pytest.MonkeyPatch) -> None:
     judge = Judge()
-    auto(monkeypatch, judge, class_bytes=66).post_adapt(AGENT, stream((0, 1), count=20)[0])
+    choosing(monkeypatch, judge, class_bytes=66).meet(groups_of(0, 1, side=8))
     assert [call["ways"] for call in judge.calls] == [[WHOLE], [Way(0.0)]]
 
 
 def test_jpeg_is_left_out_where_it_cannot_hold_the_images(monkeypatch: pytest.MonkeyPatch) -> None:
     judge = Judge({PHOTOS: 1.0})
-    memory = auto(monkeypatch, judge, class_bytes=8 * 2 * IMAGE, normalization=None, augmentations=())
-    memory.post_adapt(AGENT, stream((0, 1), count=20, side=24, channels=2)[0])
+    memory = choosing(monkeypatch, judge, class_bytes=8 * 2 * IMAGE, normalization=None, augmentations=())
+    memory.meet(groups_of(0, 1, channels=2))
     assert PHOTOS not in judge.candidates
-    assert memory.choice == HALF
+    assert memory.auto.choice == HALF
 
 
 @pytest.mark.parametrize("way", [HALF, WHOLE, Way(0.5, 2), Way(0.0), PHOTOS], ids=str)
-@pytest.mark.parametrize("budget", [{}, {"class_bytes": None, "mem_bytes": 12 * IMAGE}], ids=str)
+@pytest.mark.parametrize("budget", [{}, {"mem_bytes": 12 * IMAGE}], ids=str)
 def test_the_best_on_held_out_images_stays_for_later_experiences(
-    monkeypatch: pytest.MonkeyPatch, way: Way, budget: dict[str, Any], tmp_path: Path
+    monkeypatch: pytest.MonkeyPatch, way: Way, budget: dict[str, int]
 ) -> None:
     judge = Judge({way: 1.0})
-    memory = auto(monkeypatch, judge, **budget)
-    memory.post_adapt(AGENT, experience(FIRST))
-    assert memory.choice == way
+    memory = choosing(monkeypatch, judge, **budget)
+    memory.meet(FIRST)
+    assert memory.auto.choice == way
     assert (memory.exemplars is judge.candidates[way]) == (way.share > 0)  # real ones are chosen of all
     parts = (None, SECOND, {0: noise(20, 5, side=24)})
     for part in parts:
         if part is not None:
-            memory.post_adapt(AGENT, experience(part))
+            memory.meet(part)
         assert isinstance(memory.exemplars, JpegSet) == way.jpeg
-        assert memory.exemplars.partition == memory.config.factor == way.partition
-        assert memory.share == way.share
+        assert memory.exemplars.partition == way.partition
+        assert memory.auto.choice == way
     assert len(judge.calls) == 2
     assert memory.exemplars.classes == [0, 3, 5]
-    memory.save(tmp_path / "m.safetensors")
-    told = load_memory(tmp_path / "m.safetensors").metadata
+    told = memory.describe()
     assert (told["method"], told["choice"], told["share"]) == ("auto", way.label, way.share)
+    assert told.get("jpeg") == (25 if way.jpeg else None)
     assert told["distill"]["partition"] == way.partition
     assert told["tried"][way.label] == pytest.approx(1.0)
     assert len(told["tried"]) == 5
@@ -158,28 +185,28 @@ def test_the_distilled_memory_stays_unless_another_is_clearly_better(
     """Gains of ``gain`` +- 0.2 on four images have a standard error of 0.231 / 2: two of them are 0.231."""
     swing = torch.tensor([0.2, -0.2, 0.2, -0.2])
     losses = {HALF: torch.full((4,), 1.1), WHOLE: torch.ones(4), Way(0.0): 1 - gain + swing}
-    memory = auto(monkeypatch, Judge())
+    memory = choosing(monkeypatch, Judge())
     monkeypatch.setattr(
         module, "held_out_losses", lambda ways, *rest, **named: {way: losses.get(way, torch.ones(4)) for way in ways}
     )
-    memory.post_adapt(AGENT, experience(FIRST))
-    assert memory.choice == choice
+    memory.meet(FIRST)
+    assert memory.auto.choice == choice
 
 
 def test_networks_that_diverge_do_not_choose(monkeypatch: pytest.MonkeyPatch) -> None:
     nan = float("nan")
-    memory = auto(monkeypatch, Judge({HALF: nan, WHOLE: nan, Way(0.0): 2.0, Way(0.5, 2): nan}))
-    memory.post_adapt(AGENT, experience(FIRST))
-    assert memory.choice == Way(0.0)
-    assert memory.tried["distilled"] is None
-    assert memory.tried["real"] == pytest.approx(2.0)
+    memory = choosing(monkeypatch, Judge({HALF: nan, WHOLE: nan, Way(0.0): 2.0, Way(0.5, 2): nan}))
+    memory.meet(FIRST)
+    assert memory.auto.choice == Way(0.0)
+    assert memory.auto.tried["distilled"] is None
+    assert memory.auto.tried["real"] == pytest.approx(2.0)
 
 
 def test_all_ways_are_judged_alike(monkeypatch: pytest.MonkeyPatch) -> None:
     """By the same networks on the same images, beside the images that memories were made of or beside none."""
     for replayed in (True, False):
         judge = Judge()
-        auto(monkeypatch, judge, replayed=replayed).post_adapt(AGENT, experience(FIRST))
+        choosing(monkeypatch, judge, replayed=replayed).meet(FIRST)
         one, other = judge.calls
         assert torch.equal(one["state"], other["state"])
         assert torch.equal(one["held_out"].images, other["held_out"].images)
@@ -194,12 +221,13 @@ def test_all_ways_are_judged_alike(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_no_candidate_is_made_of_a_held_out_image(monkeypatch: pytest.MonkeyPatch) -> None:
     sources: list[torch.Tensor] = []
+    real = distilled.mixture
 
-    def spied(real: Any) -> Any:
-        return lambda images, *rest, **named: (sources.extend(images.values()), real(images, *rest, **named))[1]
+    def spied(classes: Classes, *rest: Any, **named: Any) -> Exemplars:
+        sources.extend(classes.images.values())
+        return real(classes, *rest, **named)
 
-    monkeypatch.setattr(hybrid, "hybrid_memory", spied(hybrid.hybrid_memory))
-    monkeypatch.setattr(distilled, "hybrid_jpeg", spied(distilled.hybrid_jpeg))
+    monkeypatch.setattr(distilled, "mixture", spied)
     seen: list[torch.Tensor] = []
 
     def features(images_by_class: Any, *rest: Any) -> Any:
@@ -207,7 +235,7 @@ def test_no_candidate_is_made_of_a_held_out_image(monkeypatch: pytest.MonkeyPatc
         return lambda x: x.flatten(1)
 
     judge = Judge()
-    auto(monkeypatch, judge, features=features).post_adapt(AGENT, experience(FIRST))
+    choosing(monkeypatch, judge).meet(FIRST, features=features)
     held_out = judge.calls[0]["held_out"]
     assert all(real_ones(held_out.images, FIRST))
     assert len(sources) == 5 * 2  # ways and classes
@@ -220,12 +248,12 @@ def test_no_candidate_is_made_of_a_held_out_image(monkeypatch: pytest.MonkeyPatc
 def test_one_class_or_few_images_tell_nothing_apart(monkeypatch: pytest.MonkeyPatch) -> None:
     for first in ({0: noise(20, side=24)}, {0: noise(9, side=24), 1: noise(9, 1, side=24)}):
         judge = Judge()
-        memory = auto(monkeypatch, judge)
-        memory.post_adapt(AGENT, experience(first))
-        assert (judge.calls, memory.choice, memory.share, memory.tried) == ([], HALF, 1.0, {})
+        memory = choosing(monkeypatch, judge)
+        memory.meet(first)
+        assert (judge.calls, memory.auto.choice, memory.auto.tried) == ([], HALF, {})
         assert not any(real_ones(memory.exemplars.decoded().images, first))
         assert memory.describe()["choice"] == "distilled at 1/2 size"
-        memory.post_adapt(AGENT, experience(SECOND))
+        memory.meet(SECOND)
         assert (judge.calls, memory.exemplars.partition) == ([], 2)
 
 
@@ -233,39 +261,40 @@ def test_one_class_or_few_images_tell_nothing_apart(monkeypatch: pytest.MonkeyPa
 def test_the_first_experience_that_tells_something_decides(monkeypatch: pytest.MonkeyPatch, way: Way) -> None:
     """Among the ways that store images as the older classes' are, which stay what they were."""
     judge = Judge({way: 1.0})
-    memory = auto(monkeypatch, judge)
+    memory = choosing(monkeypatch, judge)
     for undecided in (SECOND, {6: noise(9, 3, side=24), 7: noise(9, 4, side=24)}):
-        memory.post_adapt(AGENT, experience(undecided))
+        memory.meet(undecided)
     before = memory.exemplars
-    assert (memory.choice, memory.tried, before.classes) == (HALF, {}, [5, 6, 7])
-    memory.post_adapt(AGENT, experience(FIRST))
+    assert (memory.auto.choice, memory.auto.tried, before.classes) == (HALF, {}, [5, 6, 7])
+    memory.meet(FIRST)
     assert [call["ways"] for call in judge.calls] == [[HALF], [Way(0.5, 2), Way(0.0, 2)]]
-    assert (memory.choice, memory.share) == (way, way.share)
-    assert memory.tried == pytest.approx({one.label: 1.0 if one == way else 5.0 for one in judge.candidates})
+    assert memory.auto.choice == way
+    assert memory.auto.chosen.share == way.share
+    assert memory.auto.tried == pytest.approx({one.label: 1.0 if one == way else 5.0 for one in judge.candidates})
     now = memory.exemplars.by_class()
     assert list(now) == [0, 3, 5, 6, 7]
     tried = judge.candidates[way].by_class() if way.share else {}  # real ones are chosen anew, of all
     for label, images in [*before.by_class().items(), *tried.items()]:
         assert torch.equal(now[label], images)
-    memory.post_adapt(AGENT, experience({8: noise(20, 5, side=24), 9: noise(20, 6, side=24)}))
+    memory.meet({8: noise(20, 5, side=24), 9: noise(20, 6, side=24)})
     assert len(judge.calls) == 2  # decided once
-    assert memory.choice == way
+    assert memory.auto.choice == way
 
 
 def test_exemplars_of_a_class_that_comes_back_judge_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """New classes alone are held out of and tried on; the choice then holds for all, old exemplars and all images."""
     judge = Judge({Way(0.0, 2): 1.0})
-    memory = auto(monkeypatch, judge)
-    memory.post_adapt(AGENT, experience(SECOND))
+    memory = choosing(monkeypatch, judge)
+    memory.meet(SECOND)
     again = {5: noise(20, 7, side=24)}
-    memory.post_adapt(AGENT, experience({**again, 0: FIRST[0]}))
+    memory.meet({**again, 0: FIRST[0]})
     assert judge.calls == []  # one new class
     old = memory.exemplars.by_class()[5]
-    memory.post_adapt(AGENT, experience({**again, 3: FIRST[3], 4: noise(20, 8, side=24)}))
+    memory.meet({**again, 3: FIRST[3], 4: noise(20, 8, side=24)})
     for call in judge.calls:
         assert call["held_out"].labels.tolist() == [3, 3, 4, 4]
         assert {c: len(images) for c, images in call["beside"].items()} == {3: 18, 4: 18}
-    assert memory.choice == Way(0.0, 2)
+    assert memory.auto.choice == Way(0.0, 2)
     assert memory.exemplars.classes == [0, 3, 4, 5]
     assert memory.nbytes == 4 * 4 * IMAGE
     assert not torch.equal(memory.exemplars.by_class()[5], old)
@@ -275,64 +304,57 @@ def stop(*rest: Any, **named: Any) -> Any:
     raise KeyboardInterrupt
 
 
+RENEWED = Memory._renewed
+
+
+def after_it(self: Memory, *rest: Any) -> Any:
+    RENEWED(self, *rest)
+    raise KeyboardInterrupt
+
+
 @pytest.mark.parametrize(
     ("where", "what"),
     [
         (distilled, "distill_each"),
-        (distilled, "hybrid_jpeg"),  # after the distilled memories are there
+        (Jpeg, "store"),  # after the distilled memories are there
         (module, "held_out_losses"),
-        (buffers, "as_avalanche"),  # after the choice
+        (Memory, "_renewed"),  # after the choice
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
 @pytest.mark.parametrize("classes", [1, 2])
 def test_a_choice_that_fails_is_not_made(monkeypatch: pytest.MonkeyPatch, where: Any, what: str, classes: int) -> None:
-    if classes == 1 and what in ("hybrid_jpeg", "held_out_losses"):
+    if classes == 1 and what in ("store", "held_out_losses"):
         return  # not called
     first = {c: FIRST[c] for c in list(FIRST)[:classes]}
     judge = Judge({WHOLE: 1.0})
-    memory = auto(monkeypatch, judge)
-    before = memory.config
+    memory = choosing(monkeypatch, judge)
+    before = memory.describe()
     with monkeypatch.context() as patch:
-        patch.setattr(where, what, stop)
+        patch.setattr(where, what, after_it if what == "_renewed" else stop)
         with pytest.raises(KeyboardInterrupt):
-            memory.post_adapt(AGENT, experience(first))
-    assert (memory.choice, memory.tried, memory.share, memory.exemplars) == (None, {}, 0.5, None)
-    assert memory.config == before
-    memory.post_adapt(AGENT, experience(first))
-    assert memory.choice == (WHOLE if classes == 2 else HALF)
-    untroubled = auto(monkeypatch, Judge({WHOLE: 1.0}))
-    untroubled.post_adapt(AGENT, experience(first))
+            memory.meet(first)
+    assert (memory.auto.choice, memory.auto.tried, memory.exemplars) == (None, {}, None)
+    assert memory.describe() == before
+    memory.meet(first)
+    assert memory.auto.choice == (WHOLE if classes == 2 else HALF)
+    untroubled = choosing(monkeypatch, Judge({WHOLE: 1.0}))
+    untroubled.meet(first)
     assert torch.equal(memory.exemplars.images, untroubled.exemplars.images)
 
 
 def test_a_class_without_room_as_jpeg_has_a_way_out(monkeypatch: pytest.MonkeyPatch) -> None:
     """Flat images are a few bytes of JPEG, black and white noise is many; nobody asked auto for a quality."""
     plain = {c: torch.full((20, 1, 12, 12), 100 * c, dtype=torch.uint8) for c in (0, 1)}
-    memory = auto(monkeypatch, Judge({PHOTOS: 1.0}), class_bytes=None, mem_bytes=3 * 146)
-    memory.post_adapt(AGENT, experience(plain))
-    assert memory.choice == PHOTOS
+    memory = choosing(monkeypatch, Judge({PHOTOS: 1.0}), mem_bytes=3 * 146)
+    memory.meet(plain)
+    assert memory.auto.choice == PHOTOS
     kept = memory.exemplars
     shown = r"memory\.mem_bytes: 438 leaves 146 bytes .* auto chose .* use more, or another memory\.method"
     with pytest.raises(UserError, match=shown) as found:
-        memory.post_adapt(AGENT, experience({2: noise(20, side=12) // 128 * 255}))
+        memory.meet({2: noise(20, side=12) // 128 * 255})
     assert "quality" not in str(found.value)
-    assert (memory.exemplars, memory.choice) == (kept, PHOTOS)
-
-
-def test_a_share_cannot_be_given_to_what_chooses_it() -> None:
-    with pytest.raises(TypeError, match="share"):
-        AutoBuffer(1, share=0.2)
-
-
-def test_nor_can_a_quality() -> None:
-    with pytest.raises(TypeError, match="jpeg"):
-        AutoBuffer(1, jpeg=50)
-
-
-def test_nor_can_soft_labels() -> None:
-    with pytest.raises(UserError, match=r"memory\.soft_labels: true means nothing to auto"):
-        AutoBuffer(1, soft_labels=True)
+    assert (memory.exemplars, memory.auto.choice) == (kept, PHOTOS)
 
 
 # --- where JPEG holds many images: smooth ones
@@ -347,9 +369,7 @@ DENSE = {0: smooth(30), 3: smooth(30, 1)}
 
 
 @pytest.mark.parametrize("means", [{}, {SQUEEZED: 5.0, HALF: 4.9999}], ids=["all alike", "one hardly better"])
-def test_distilled_images_as_jpeg_are_in_possession(
-    monkeypatch: pytest.MonkeyPatch, means: dict[Way, float], tmp_path: Path
-) -> None:
+def test_distilled_images_as_jpeg_are_the_incumbent(monkeypatch: pytest.MonkeyPatch, means: dict[Way, float]) -> None:
     wobble = torch.tensor([-1.0, 1.0] * 3)  # two standard errors of it are 0.9
 
     def judge(candidates: Any, *rest: Any, **named: Any) -> dict[Way, Any]:
@@ -357,37 +377,80 @@ def test_distilled_images_as_jpeg_are_in_possession(
         return {way: means.get(way, 5.0) + (wobble if way == HALF else 0 * wobble) for way in candidates}
 
     tried: list[list[Way]] = []
-    memory = auto(monkeypatch, judge, class_bytes=IMAGE)
-    memory.post_adapt(AGENT, experience(DENSE))
+    memory = choosing(monkeypatch, judge, class_bytes=IMAGE)
+    memory.meet(DENSE)
     assert tried == [[SQUEEZED, MIXED, PHOTOS, HALF]]
-    assert (memory.choice, memory.jpeg) == (SQUEEZED, 25)
+    assert memory.auto.choice == SQUEEZED
     assert 4 <= len(memory.exemplars.by_class()[0]) <= 13
-    memory.post_adapt(AGENT, experience({5: smooth(30, 2)}))
+    memory.meet({5: smooth(30, 2)})
     assert isinstance(memory.exemplars, JpegSet)
     assert not any(real_ones(memory.exemplars.by_class()[5][:4], {5: smooth(30, 2)}))
-    memory.save(tmp_path / "m.safetensors")
-    told = load_memory(tmp_path / "m.safetensors").metadata
+    told = memory.describe()
     assert (told["choice"], told["jpeg"]) == ("distilled as JPEG", 25)
 
 
 def test_the_state_of_a_memory_as_jpeg_is_taken_over(monkeypatch: pytest.MonkeyPatch) -> None:
-    memory = auto(monkeypatch, Judge(), class_bytes=IMAGE)
-    memory.post_adapt(AGENT, experience(DENSE))
-    again = auto(monkeypatch, Judge(), class_bytes=IMAGE)
-    again.load_state_dict(memory.state_dict(), experience(DENSE).dataset)
-    assert (again.choice, again.jpeg) == (SQUEEZED, 25)
+    memory = choosing(monkeypatch, Judge(), class_bytes=IMAGE)
+    memory.meet(DENSE)
+    again = choosing(monkeypatch, Judge(), class_bytes=IMAGE)
+    again.load_state_dict(memory.state_dict())
+    assert (again.auto.choice, again.auto.tried) == (SQUEEZED, memory.auto.tried)
+    assert again.describe() == memory.describe()
     for one in (memory, again):
-        one.post_adapt(AGENT, experience({5: smooth(30, 2)}))
+        one.meet({5: smooth(30, 2)})
     assert again.exemplars.files() == memory.exemplars.files()
 
 
-def test_real_images_as_jpeg_are_in_possession_where_most_of_a_class_fits(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_real_images_as_jpeg_are_the_incumbent_where_most_of_a_class_fits(monkeypatch: pytest.MonkeyPatch) -> None:
     judge = Judge()
-    memory = auto(monkeypatch, judge, class_bytes=2 * IMAGE)
-    memory.post_adapt(AGENT, experience(DENSE))
+    memory = choosing(monkeypatch, judge, class_bytes=2 * IMAGE)
+    memory.meet(DENSE)
     assert [call["ways"] for call in judge.calls] == [[PHOTOS, HALF]]
-    assert memory.choice == PHOTOS
+    assert memory.auto.choice == PHOTOS
     better = Judge({HALF: 4.0})
-    memory = auto(monkeypatch, better, class_bytes=2 * IMAGE)
-    memory.post_adapt(AGENT, experience(DENSE))
-    assert memory.choice == HALF
+    memory = choosing(monkeypatch, better, class_bytes=2 * IMAGE)
+    memory.meet(DENSE)
+    assert memory.auto.choice == HALF
+
+
+# --- what is worth a try
+
+
+@pytest.mark.parametrize(
+    ("settings", "height", "width", "expected"),
+    [
+        ({}, 24, 32, [2, 1]),
+        ({}, 22, 32, [1]),  # parts of eleven pixels
+        ({}, 32, 25, [1]),  # an odd side
+        ({}, 25, 32, [1]),
+        ({}, 8, 8, [1]),
+        ({"partition": 1}, 32, 32, [1]),
+        ({"partition": 4}, 8, 8, [4]),
+        ({"objective": "idm"}, 8, 8, [2]),
+        ({"objective": "ncfm"}, 32, 32, [2]),
+        ({"objective": "idm", "partition": 1}, 32, 32, [1]),
+    ],
+    ids=str,
+)
+def test_partitions_follow_the_images_where_none_is_asked_for(
+    settings: dict[str, Any], height: int, width: int, expected: list[int]
+) -> None:
+    images = Classes({4: torch.zeros(1, 3, height, width, dtype=torch.uint8)})
+    auto = Auto(Distilled(DistillConfig(**settings)))
+    assert auto.partitions(images) == expected
+    auto.choice = Way(0.5, 3)
+    assert auto.partitions(images) == [3]  # what is stored already says how
+
+
+@pytest.mark.parametrize(("count", "expected"), [(0, False), (1, False), (2, True), (4, True), (5, False)])
+def test_condensing_is_worth_a_try_up_to_half_of_the_smallest_class(count: int, expected: bool) -> None:
+    assert condensable(count, {0: 9, 1: 8}) is expected
+
+
+@pytest.mark.parametrize("way", [WHOLE, HALF, Way(0.5, 2), Way(0.0), PHOTOS, SQUEEZED], ids=str)
+def test_a_way_is_a_mixture_in_its_own_storage(way: Way) -> None:
+    method = Auto(Distilled(TINY, shrink_by="cut")).method(way)
+    assert method.share == way.share
+    assert method.distilled.stored == (Jpeg(25) if way.jpeg else Whole(way.partition))
+    assert method.distilled.config == changed(partition=way.partition)
+    assert method.distilled.shrink_by == "cut"

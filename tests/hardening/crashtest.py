@@ -1,11 +1,11 @@
 """Runs of split digits killed with SIGKILL at random moments: each has to go on and end as if nothing had happened.
 
-    python -m benchmarks.crashtest [--runs 100] [--seed 0]
+    python -m tests.hardening.crashtest [--runs 100] [--seed 0]
 
 Every third run is killed once more while it goes on. What it then stores (metrics, memories, results without times) is
 compared byte for byte with an uninterrupted run of the same configuration. Runs are forked from one process that has
 imported everything, and leave the HTML report out, so that the time is spent in runs. Writes
-``results/crashtest.json``; exit code 1 where a run differs or does not go on.
+``benchmarks/results/crashtest.json``; exit code 1 where a run differs or does not go on.
 """
 
 import argparse
@@ -177,7 +177,7 @@ def _command(settings: list[str], path: Path) -> list[str]:
 
 
 def main(runs: int, seed: int) -> list[dict[str, Any]]:
-    """Measures, prints a table and writes ``results/crashtest.json``."""
+    """Measures, prints a table and writes ``benchmarks/results/crashtest.json``."""
     began = time.perf_counter()
     torch.set_num_threads(1)  # a forked process must not have begun to use more
     Checkpoints.write = _watched("saving", Checkpoints.write)  # type: ignore[method-assign]
@@ -223,7 +223,8 @@ def main(runs: int, seed: int) -> list[dict[str, Any]]:
     ]
     rows = [{**row, "seeds": f"seed {seed}"} for row in rows]
     origin, arguments = provenance(resolve_device("cpu")), f"--runs {runs} --seed {seed}"
-    ledger.write("crashtest", rows, origin, time.perf_counter() - began, arguments)
+    seconds = time.perf_counter() - began
+    ledger.write("crashtest", rows, origin, seconds, arguments, module="tests.hardening.crashtest")
     print("\n".join(broken))
     return rows
 

@@ -1,12 +1,12 @@
 """Bad input, ten thousand times: each case is read or refused in a sentence, in bounded time and memory.
 
-python -m benchmarks.fuzz [--cases 10000] [--seed 0]
-python -m benchmarks.fuzz --only "memory files" --case 17     # one case again
+python -m tests.hardening.fuzz [--cases 10000] [--seed 0]
+python -m tests.hardening.fuzz --only "memory files" --case 17     # one case again
 
 Valid files are mutated with a generator seeded by (seed, category, number of the case). Nothing is trained: what reads
 and checks the input is called in this process, and once in a while as a command in a process of its own. A category
-is a function in benchmarks/fuzzing/ and a line in its dictionary. Inputs that crash or hang are kept in fuzz-failures/,
-with their traceback.
+is a function in tests/hardening/fuzzing/ and a line in its dictionary. Inputs that crash or hang are kept in
+fuzz-failures/, with their traceback.
 """
 
 import argparse
@@ -35,11 +35,11 @@ from rich.table import Table
 from rich.text import Text
 
 from benchmarks import ledger
-from benchmarks.fuzzing import CATEGORIES
-from benchmarks.fuzzing.mutations import Refused
 from iid_cl.compute.devices import resolve_device
 from iid_cl.errors import UserError, is_printable, one_line
 from iid_cl.records.provenance import provenance
+from tests.hardening.fuzzing import CATEGORIES
+from tests.hardening.fuzzing.mutations import Refused
 
 CPU_SECONDS = 10  # of a case; the wall clock also counts what other programs do
 WALL_SECONDS = 60
@@ -256,7 +256,8 @@ def main() -> int:
     console.print(f"{seconds:.0f} s" + (f"; the inputs that failed are in {keep.name}/" if failures else ""))
     if given.only is None:
         arguments = f"--cases {given.cases} --commands {given.commands} --seed {given.seed}"
-        ledger.write("fuzz", rows(tallies), provenance(resolve_device("cpu")), seconds, arguments)
+        origin = provenance(resolve_device("cpu"))
+        ledger.write("fuzz", rows(tallies), origin, seconds, arguments, module="tests.hardening.fuzz")
     return int(bool(failures))
 
 

@@ -16,16 +16,16 @@ import torch
 from rich.console import Console
 from safetensors.torch import save
 
-from benchmarks.fuzzing.mutations import TEXTS, altered, damaged
 from iid_cl.config.experiment import Config
 from iid_cl.errors import is_printable
 from iid_cl.memory.exemplars import Exemplars, ExemplarSet
 from iid_cl.memory.export import export_memory
-from iid_cl.memory.files import _digest, _tensors, load_memory, save_memory
+from iid_cl.memory.files import _digest, load_memory, save_memory
 from iid_cl.memory.jpeg import JpegSet, encode
 from iid_cl.report.show import show_memory
-from iid_cl.runs import whole as memories
+from iid_cl.runs import judge as judging
 from iid_cl.terminal.screen import Screen
+from tests.hardening.fuzzing.mutations import TEXTS, altered, damaged
 
 
 @cache
@@ -81,8 +81,8 @@ def memory_files(random_: random.Random, folder: Path) -> Callable[[], object]:
     def read() -> None:
         read, expected = load_memory(file), _memories()[number]
         assert dataclasses.replace(read, metadata={}).__dict__.keys() == expected.__dict__.keys()
-        for name, tensor in _tensors(expected).items():
-            assert torch.equal(_tensors(read)[name], tensor), f"another memory without notice: {name}"
+        for name, tensor in expected.tensors().items():
+            assert torch.equal(read.tensors()[name], tensor), f"another memory without notice: {name}"
         assert {key: read.metadata[key] for key in METADATA} == METADATA, "other metadata without notice"
 
     return read
@@ -111,9 +111,8 @@ def _header_changed(random_: random.Random, data: bytes) -> bytes:
 
 def forged(random_: random.Random, memory: Exemplars) -> bytes:
     """Wrong tensors or metadata under a right checksum."""
-    tensors = {name: tensor.clone() for name, tensor in _tensors(memory).items()}
-    header = {**METADATA, "format": "iid-cl memory", "version": 4, "partition": memory.partition}
-    header |= {"shape": list(memory.shape)} if isinstance(memory, JpegSet) else {}
+    tensors = {name: tensor.clone() for name, tensor in memory.tensors().items()}
+    header = {**METADATA, "format": "iid-cl memory", "version": 4, **memory.layout()}
     if random_.random() < 0.6:
         name = random_.choice(list(tensors))
         tensor = tensors[name]
@@ -193,10 +192,10 @@ def memories_of_data(random_: random.Random, folder: Path) -> Callable[[], objec
     )
 
     def read() -> None:
-        memories.judge, genuine = lambda *rest, **more: [], memories.judge  # nothing is trained here
+        judging.judge, genuine = lambda *rest, **more: [], judging.judge  # nothing is trained here
         try:
-            memories.evaluate_memory(file, Config(), folder / "data", Console(file=io.StringIO()))
+            judging.evaluate_memory(file, Config(), folder / "data", Console(file=io.StringIO()))
         finally:
-            memories.judge = genuine
+            judging.judge = genuine
 
     return read

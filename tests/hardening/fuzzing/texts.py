@@ -9,7 +9,6 @@ from pathlib import Path
 
 import yaml
 
-from benchmarks.fuzzing.mutations import NUMBERS, TEXTS, altered, damaged
 from iid_cl.config.experiment import Config
 from iid_cl.config.grid import cells
 from iid_cl.config.reading import (
@@ -22,6 +21,7 @@ from iid_cl.config.reading import (
     shipped_configs,
 )
 from iid_cl.studies.cases import cases, load_study, shipped_studies
+from tests.hardening.fuzzing.mutations import NUMBERS, TEXTS, altered, damaged
 
 YAML_TEXTS = [
     "[" * 3000, "{a: " * 2000, "- " * 3000, "&a [*a]", "*a", "&a {<<: *a}", "{<<: [1]}", "!!binary gICA", "!!bool x",

@@ -1,20 +1,20 @@
-"""The categories of :mod:`benchmarks.fuzz`.
+"""The categories of :mod:`tests.hardening.fuzz`.
 
 Each is a function of a seeded generator and an empty folder, which writes its input there and returns what reads it.
-That raises a UserError (or :class:`~benchmarks.fuzzing.mutations.Refused`, where refusing is no error) for a refusal,
-and anything else for a bug.
+That raises a UserError (or :class:`~tests.hardening.fuzzing.mutations.Refused`, where refusing is no error) for a
+refusal, and anything else for a bug.
 """
 
 import random
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks.fuzzing.commands import commands
-from benchmarks.fuzzing.images import image_folders
-from benchmarks.fuzzing.memories import memories_of_data, memory_files, shown_memories
-from benchmarks.fuzzing.results import comparison_cells, listed_runs
-from benchmarks.fuzzing.runs import reported_runs, unfinished_runs
-from benchmarks.fuzzing.texts import configurations, overrides, studies
+from tests.hardening.fuzzing.commands import commands
+from tests.hardening.fuzzing.images import image_folders
+from tests.hardening.fuzzing.memories import memories_of_data, memory_files, shown_memories
+from tests.hardening.fuzzing.results import comparison_cells, listed_runs
+from tests.hardening.fuzzing.runs import reported_runs, unfinished_runs
+from tests.hardening.fuzzing.texts import configurations, overrides, studies
 
 Category = Callable[[random.Random, Path], Callable[[], object]]
 

@@ -1,4 +1,4 @@
-"""What the categories of :mod:`benchmarks.fuzz` change their inputs with."""
+"""What the categories of :mod:`tests.hardening.fuzz` change their inputs with."""
 
 import random
 from typing import Any

@@ -13,9 +13,9 @@ from pathlib import Path
 import torch
 from PIL import Image
 
-from benchmarks.fuzzing.mutations import damaged
 from iid_cl.config.experiment import StreamConfig
-from iid_cl.data.datasets import DATASETS
+from iid_cl.data.datasets import load_dataset
+from tests.hardening.fuzzing.mutations import damaged
 
 
 @cache
@@ -69,7 +69,7 @@ def image_folders(random_: random.Random, folder: Path) -> Callable[[], object]:
             _odd(random_, random_.choice(places), folder.parent / "outside")
     size = random_.choice((None, None, 8, 1)) if random_.random() < 0.5 else random_.choice((16,) * 20 + (4096,))
     config = StreamConfig(dataset="image_folder", experiences=2, image_size=size)
-    return lambda: DATASETS["image_folder"](root, config)
+    return lambda: load_dataset(config, root)
 
 
 def _odd(random_: random.Random, place: Path, outside: Path) -> None:
