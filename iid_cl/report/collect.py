@@ -27,7 +27,7 @@ Place = tuple[str, Budget]  # mode and budget
 
 @dataclass(frozen=True)
 class Source:
-    """A directory that a report is made from."""
+    """A directory of a report."""
 
     path: Path
     config: Config
@@ -37,7 +37,7 @@ class Source:
 
 @dataclass(frozen=True)
 class Pictured:
-    """A memory to look at. ``recording`` may hold how its distilled images came to be."""
+    """A memory to show. ``recording``, if there is one, shows how its distilled images changed."""
 
     label: str
     method: str
@@ -52,10 +52,10 @@ class Collected:
     """Everything a report shows.
 
     Attributes:
-        main: label of the method the report is about.
-        measured: every result; its mode and budget are None for bounds.
-        pictured: the memories of one seed, that of ``main`` first.
-        class_names: by class index; empty where no directory says.
+        main: label of the method that the report is about.
+        measured: every result; mode and budget are None for bounds.
+        pictured: the memories of one seed, starting with the memory of ``main``.
+        class_names: by class index; empty if no directory holds them.
     """
 
     name: str
@@ -68,12 +68,12 @@ class Collected:
     @property
     def places(self) -> list[Place]:
         """Modes and budgets of the memories, budgets ascending."""
-        found = {(m.mode, m.budget) for m in self.measured if m.mode is not None and m.budget is not None}
+        places = {(m.mode, m.budget) for m in self.measured if m.mode is not None and m.budget is not None}
         modes = list(dict.fromkeys(m.mode for m in self.measured))
-        return sorted(found, key=lambda place: (modes.index(place[0]), place[1]))
+        return sorted(places, key=lambda place: (modes.index(place[0]), place[1]))
 
     def class_name(self, label: int) -> str:
-        """The class's name; a number alone says that it is a class."""
+        """The class's name, or ``class 3`` if it is a number."""
         name = self.class_names[label] if label < len(self.class_names) else str(label)
         return f"class {name}" if name.isdigit() else name
 
@@ -81,24 +81,25 @@ class Collected:
 def collect(directories: Sequence[Path]) -> Collected:
     """Reads runs, or one comparison.
 
-    Runs that differ in their seed only are seeds of the same methods; others keep their directory's name before the
-    method's.
+    Runs that differ only in their seed count as seeds of the same methods. Otherwise the directory's name stands before
+    the method's.
 
     Raises:
-        UserError: no such directory, neither a run nor a comparison, unfinished, damaged, or a comparison among others.
+        UserError: a directory is missing, unfinished, damaged, or neither a run nor a comparison; or a comparison is
+            not alone.
     """
     for directory in directories:
         if not directory.is_dir():
             raise UserError(f"{directory}: no such directory; name one that `iid-cl run` or `iid-cl compare` made.")
-    compared = [each for each in directories if (each / "cells").is_dir()]
-    if compared and len(directories) > 1:
-        raise UserError(f"{compared[0]}: is a comparison, which is reported alone; name it without the others.")
-    return _comparison(compared[0]) if compared else _runs(list(dict.fromkeys(map(Path.resolve, directories))))
+    comparisons = [directory for directory in directories if (directory / "cells").is_dir()]
+    if comparisons and len(directories) > 1:
+        raise UserError(f"{comparisons[0]}: is a comparison, which is reported alone; name only this directory.")
+    return _comparison(comparisons[0]) if comparisons else _runs(list(dict.fromkeys(map(Path.resolve, directories))))
 
 
 def _runs(directories: Sequence[Path]) -> Collected:
     sources = [_source(directory, "run.json") for directory in directories]
-    groups: dict[str, list[Source]] = {}  # by everything but the seed
+    groups: dict[str, list[Source]] = {}  # by the configuration without its seed
     for source in sources:
         values = source.config.model_dump(mode="json", exclude={"name", "seed", "baselines", "device", "compare"})
         key = json.dumps(values, sort_keys=True)
@@ -111,23 +112,20 @@ def _runs(directories: Sequence[Path]) -> Collected:
     for members in groups.values():
         prefix = f"{members[0].path.name}: " if len(groups) > 1 else ""
         for source in members:
-            place = source.config.train.mode, source.config.memory.budget
             for result in _results(source):
-                bound = not result.memory_images
-                mode, budget = (None, None) if bound else place
+                place = source.config.train.mode, source.config.memory.budget
+                mode, budget = place if result.memory_images else (None, None)
                 measured.append(Measured(prefix + result.method, mode, budget, result))
         first = members[0]
         recording = read_recording(first.path)
         names = names or ([] if recording is None else recording.class_names)
+        seed, place = first.config.seed, (first.config.train.mode, first.config.memory.budget)
         for method in dict.fromkeys(result.method for result in _results(first)):
             stem = "memory" if method == first.config.memory.method else f"memory-{method}"
             file = first.path / f"{stem}.safetensors"
             if file.is_file():
-                place = first.config.train.mode, first.config.memory.budget
-                shown = prefix + method
-                pictured.append(
-                    Pictured(shown, method, first.config.seed, place, load_memory(file), _of(recording, method))
-                )
+                part = _of(recording, method)
+                pictured.append(Pictured(prefix + method, method, seed, place, load_memory(file), part))
     (first, *_), *others = groups.values()
     main = (f"{first.path.name}: " if others else "") + first.config.memory.method
     name = first.config.name if len(sources) == 1 or not others else "several runs"
@@ -142,83 +140,82 @@ def _comparison(directory: Path) -> Collected:
         source.provenance.pop("summary", None)
         measured = [
             Measured(
-                str(one["label"]),
-                None if one["mode"] is None else str(one["mode"]),
-                None if one["budget"] is None else Budget(**{key: int(value) for key, value in one["budget"].items()}),
-                _RESULT.validate_python(one["result"]),
+                str(record["label"]),
+                None if record["mode"] is None else str(record["mode"]),
+                None if record["budget"] is None else Budget(**{k: int(v) for k, v in record["budget"].items()}),
+                _RESULT.validate_python(record["result"]),
             )
-            for one in records
+            for record in records
         ]
     except (KeyError, TypeError, ValueError, AttributeError, UserError) as error:
-        raise UserError(f"{file}: is damaged ({_short(error)}); the same `iid-cl compare --out` mends it.") from None
+        raise UserError(f"{file}: is damaged ({_short(error)}); the same `iid-cl compare --out` repairs it.") from None
     if not measured:
-        raise UserError(f"{directory}: no cell of this comparison has finished; go on with it first.")
-    labels = list(dict.fromkeys(m.label for m in measured if m.budget is not None))
-    wanted = source.config.memory.method
-    main = wanted if wanted in labels else next((name for name in labels if "distilled" in name), None)
-    main = main or (labels or [measured[0].label])[0]
+        raise UserError(f"{directory}: no cell of this comparison has finished; continue the comparison first.")
+    labels = list(dict.fromkeys(m.label for m in measured if m.budget is not None)) or [measured[0].label]
+    method = source.config.memory.method
+    main = method if method in labels else next((label for label in labels if "distilled" in label), labels[0])
     seed = min(m.result.seed for m in measured)
+    mode = next((m.mode for m in measured if m.mode is not None), None)
+    largest = max((m.budget for m in measured if m.mode == mode and m.budget), default=None)
     names: list[str] = []
     pictured = []
-    modes = [m.mode for m in measured if m.mode is not None]
-    place = (
-        max(((m.mode, m.budget) for m in measured if m.mode == modes[0] and m.budget), default=None) if modes else None
-    )
-    for one in measured:
-        if one.result.seed != seed or one.mode is None or one.budget is None or (one.mode, one.budget) != place:
+    for cell in measured:
+        if (
+            cell.mode is None
+            or cell.budget is None
+            or (cell.result.seed, cell.mode, cell.budget) != (seed, mode, largest)
+        ):
             continue
-        name = cell_name(one.label, one.mode, one.budget, seed)
+        name = cell_name(cell.label, cell.mode, cell.budget, seed)
         recording = read_recording(directory / "cells", f"{name}.")
         names = names or ([] if recording is None else recording.class_names)
         memory = directory / "cells" / f"{name}.safetensors"
         if memory.is_file():
-            method = one.result.method
-            pictured.append(
-                Pictured(one.label, method, seed, (one.mode, one.budget), load_memory(memory), _of(recording, method))
-            )
+            part, place = _of(recording, cell.result.method), (cell.mode, cell.budget)
+            pictured.append(Pictured(cell.label, cell.result.method, seed, place, load_memory(memory), part))
     return Collected(source.config.name, [source], main, measured, _first(pictured, main), names)
 
 
 def _source(directory: Path, summary: str) -> Source:
-    """The configuration and the summary of a directory, without its results being looked at."""
+    """The configuration and the summary of a directory; its results are not checked here."""
     config, file = directory / "config.yaml", directory / summary
     if not config.is_file():
         raise UserError(f"{directory}: is no run directory, config.yaml is missing; name one that `iid-cl run` made.")
     if not file.is_file():
-        raise UserError(f"{directory}: has not finished, {summary} is missing; finish it before it is reported.")
+        raise UserError(f"{directory}: has not finished, {summary} is missing; finish it before you report it.")
     settings = load_config(str(config))
     try:
-        told, text = json.loads(read_text(file)), read_text(config)
+        provenance, text = json.loads(read_text(file)), read_text(config)
     except (OSError, ValueError, RecursionError) as error:
-        raise UserError(f"{file}: cannot be read ({_short(error)}); make the run anew.") from None
-    if not isinstance(told, dict):
-        raise UserError(f"{file}: is damaged, it holds no mapping; make the run anew.")
-    return Source(directory, settings, text, told)
+        raise UserError(f"{file}: cannot be read ({_short(error)}); repeat the run.") from None
+    if not isinstance(provenance, dict):
+        raise UserError(f"{file}: is damaged, it holds no mapping; repeat the run.")
+    return Source(directory, settings, text, provenance)
 
 
 def _results(source: Source) -> list[Result]:
+    file = source.path / "run.json"
     try:
-        found = [_RESULT.validate_python(one) for one in source.provenance["results"]]
+        results = [_RESULT.validate_python(record) for record in source.provenance["results"]]
     except (KeyError, TypeError, ValidationError) as error:
-        file = source.path / "run.json"
-        raise UserError(f"{file}: is damaged ({_short(error)}); make the run anew.") from None
-    if not found or not all(one.matrix for one in found):
-        raise UserError(f"{source.path / 'run.json'}: holds no result; make the run anew.")
-    return found
+        raise UserError(f"{file}: is damaged ({_short(error)}); repeat the run.") from None
+    if not results or not all(result.matrix for result in results):
+        raise UserError(f"{file}: holds no result; repeat the run.")
+    return results
 
 
 def _of(recording: Recording | None, method: str) -> Recording | None:
-    """The part of a recording that belongs to a method."""
+    """A method's part of a recording."""
     if recording is None:
         return None
     part = Recording(recording.class_names)
-    part.kept = [one for one in recording.kept if one.method == method]
-    part.features = {name: each for name, each in recording.features.items() if name == method}
+    part.kept = [distillation for distillation in recording.kept if distillation.method == method]
+    part.features = {name: features for name, features in recording.features.items() if name == method}
     return part if part.kept or part.features else None
 
 
 def _first(pictured: list[Pictured], main: str) -> list[Pictured]:
-    return sorted(pictured, key=lambda one: one.label != main)
+    return sorted(pictured, key=lambda memory: memory.label != main)
 
 
 def _short(error: Exception) -> str:
