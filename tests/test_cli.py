@@ -1006,7 +1006,7 @@ def test_show_draws_a_memory(cli: Callable[[Sequence[str]], Answer]) -> None:
 
 def test_export_writes_a_folder(cli: Callable[[Sequence[str]], Answer]) -> None:
     answer = cli(["export", stored_digits(), "folder", "--decoded"])
-    assert answer == (0, "folder: 1 images; memory.json says where they are from\n", "")
+    assert answer == (0, "folder: 1 images; memory.json names their origin\n", "")
     assert Path("folder/0/000.png").is_file()
 
 

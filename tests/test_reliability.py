@@ -79,11 +79,11 @@ def test_sigterm_saves_and_stops_and_meanwhile_nobody_else_may_write(tmp_path: P
     process.communicate()
 
     process = start(out)
-    wait_for(lambda: "goes on" in (process.stdout.readline() if process.stdout else ""), process)
+    wait_for(lambda: "resumed (" in (process.stdout.readline() if process.stdout else ""), process)
     process.send_signal(signal.SIGTERM)
     printed, errors = process.communicate(timeout=PATIENCE)  # how long it takes: benchmarks/saving.py
     assert process.returncode == 143, errors
-    assert f"stopped; iid-cl resume {out} goes on" in printed
+    assert f"stopped; resume with: iid-cl resume {out}" in printed
     done = finish("resume", str(out))
     assert done.returncode == 0, done.stderr
     assert stored(out) == whole

@@ -1,4 +1,4 @@
-"""The command line; thin. What trains is imported when it is called, so that help answers at once."""
+"""The command line. Commands import what trains only when they run, so that ``--help`` answers at once."""
 
 import sys
 import warnings
@@ -39,8 +39,8 @@ for command in (
     app.command(command.__name__.rstrip("_"))(command)
 
 
-def _version(wanted: bool) -> None:
-    if wanted:
+def _version(is_set: bool) -> None:
+    if is_set:
         print(f"iid-cl {__version__}")
         raise typer.Exit
 
@@ -55,8 +55,8 @@ def _options(
 
 
 def main() -> None:
-    """Entry point: mistakes of the user end in one sentence and exit code 2."""
-    if not sys.warnoptions:  # a user's terminal is no place for other libraries' deprecations
+    """Entry point: a mistake of the user ends in one sentence and exit code 2."""
+    if not sys.warnoptions:  # deprecations of other libraries do not concern users
         warnings.simplefilter("ignore")
     try:
         odd = next((argument for argument in sys.argv[1:] if not is_printable(argument)), None)

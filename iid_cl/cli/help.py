@@ -1,4 +1,4 @@
-"""The commands that say what there is, and what would be."""
+"""The commands that inspect the installation and configurations."""
 
 from typing import Annotated
 
@@ -36,7 +36,7 @@ def check(
     probe: Annotated[bool, typer.Option(help="Try a few iterations to estimate the time.")] = True,
     json: JsonOption = False,
 ) -> None:
-    """Say what a run would do, and about how long it would take, without doing it."""
+    """Show what a run would do, and about how long it would take."""
     resolved = resolve(config, set_, seed, device)
     from iid_cl.precheck.check import check_config
 
@@ -44,14 +44,14 @@ def check(
 
 
 def schema(
-    study: Annotated[bool, typer.Option("--study", help="Of studies, in place of configurations.")] = False,
+    study: Annotated[bool, typer.Option("--study", help="Print the schema of studies instead.")] = False,
 ) -> None:
-    """Print the JSON schema of configurations, by which editors complete and check them."""
+    """Print the JSON schema of configurations, with which editors complete and check them."""
     print(to_text(study_schema() if study else config_schema()), end="")
 
 
 def doctor(data_root: DataRootOption = None, json: JsonOption = False) -> None:
-    """Say what is installed, which devices work, and which data sets are there; exit code 1 if a run would fail."""
+    """Show what is installed, which devices work, and which data sets are there; exit code 1 if a run would fail."""
     from iid_cl.precheck.doctor import examine
 
     if not examine(data_root, screen(False, json)):

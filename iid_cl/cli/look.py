@@ -1,4 +1,4 @@
-"""The commands that look at what others have made."""
+"""The commands that show memories and runs."""
 
 from pathlib import Path
 from typing import Annotated
@@ -12,13 +12,13 @@ MemoryArgument = Annotated[Path, typer.Argument(metavar="FILE", help="A memory w
 
 def show(
     memory: MemoryArgument,
-    out: Annotated[Path | None, typer.Option("--out", "-o", help="PNG to write, in place of the terminal.")] = None,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="PNG to write, instead of the terminal.")] = None,
     class_: Annotated[
         list[str] | None, typer.Option("--class", metavar="NAME", help="Draw this class only. Repeatable.")
     ] = None,
     json: JsonOption = False,
 ) -> None:
-    """Show a memory: what it is, where it is from, and its images."""
+    """Show a memory: its size and method, its origin, and its images."""
     from iid_cl.report.show import show_memory
 
     show_memory(memory, out, class_, screen(False, json))
@@ -28,14 +28,14 @@ def export(
     memory: MemoryArgument,
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder to make: DIR/CLASS/NUMBER.png.")],
     decoded: Annotated[
-        bool, typer.Option("--decoded", help="Write what is trained on: the parts of each stored image at full size.")
+        bool, typer.Option("--decoded", help="Write the images to train on: parts of stored images at full size.")
     ] = False,
 ) -> None:
     """Write a memory as an image folder that any framework reads."""
     from iid_cl.memory.export import export_memory
 
     count = export_memory(memory, folder, decoded=decoded)
-    print(f"{folder}: {count:,} images; memory.json says where they are from")
+    print(f"{folder}: {count:,} images; memory.json names their origin")
 
 
 def list_(
@@ -51,11 +51,11 @@ def list_(
 def report(
     directories: Annotated[list[Path], typer.Argument(metavar="DIR...", help="Runs, or one comparison.")],
     out: Annotated[
-        Path | None, typer.Option(help="Folder to write into. Default: DIR; of several runs, runs/report.")
+        Path | None, typer.Option(help="Folder to write to. Default: DIR; for several runs, runs/report.")
     ] = None,
     open_: Annotated[bool, typer.Option("--open", help="Open the page in a browser.")] = False,
 ) -> None:
-    """Make one HTML page of runs or a comparison: report.html, with its figures as PNG and SVG beside."""
+    """Make one HTML page of runs or a comparison: report.html, and its figures as PNG and SVG."""
     from iid_cl.report.page import report as write_report
 
     page = write_report(directories, out)

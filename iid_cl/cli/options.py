@@ -1,4 +1,4 @@
-"""Arguments and options that commands share."""
+"""Arguments and options of several commands."""
 
 from collections.abc import Iterable
 from enum import StrEnum
@@ -18,12 +18,12 @@ from iid_cl.terminal.screen import Mode, Screen
 
 def complete_config(incomplete: str) -> list[str]:
     """Shipped configurations, and YAML files."""
-    return _beginning(incomplete, shipped_configs())
+    return _names_and_files(incomplete, shipped_configs())
 
 
 def complete_study(incomplete: str) -> list[str]:
     """Shipped studies, and YAML files."""
-    return _beginning(incomplete, shipped_studies())
+    return _names_and_files(incomplete, shipped_studies())
 
 
 def complete_key(incomplete: str) -> list[str]:
@@ -54,14 +54,14 @@ def complete_device(incomplete: str) -> list[str]:
     return [name for name in ("auto", "cpu", "cuda") if name.startswith(incomplete)]
 
 
-def _beginning(incomplete: str, shipped: Iterable[str]) -> list[str]:
+def _names_and_files(incomplete: str, shipped: Iterable[str]) -> list[str]:
     path = Path(incomplete)
     folder = path if incomplete.endswith("/") else path.parent
     try:
-        near = sorted(entry for entry in folder.iterdir() if entry.is_dir() or entry.suffix in (".yaml", ".yml"))
+        entries = sorted(entry for entry in folder.iterdir() if entry.is_dir() or entry.suffix in (".yaml", ".yml"))
     except OSError:
-        near = []
-    files = [f"{entry}/" if entry.is_dir() else str(entry) for entry in near if not entry.name.startswith(".")]
+        entries = []
+    files = [f"{entry}/" if entry.is_dir() else str(entry) for entry in entries if not entry.name.startswith(".")]
     return [name for name in dict.fromkeys([*shipped, *files]) if name.startswith(incomplete)]
 
 
@@ -84,9 +84,7 @@ SeedOption = Annotated[int | None, typer.Option(help="Seed of every random draw.
 DeviceOption = Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N.", autocompletion=complete_device)]
 DataRootOption = Annotated[
     Path | None,
-    typer.Option(
-        help="Folder of the data sets; of the images for image_folder. Default: $IID_CL_DATA, ~/.cache/iid-cl."
-    ),
+    typer.Option(help="Folder of the data sets, or of image_folder's images. Default: $IID_CL_DATA, ~/.cache/iid-cl."),
 ]
 
 
@@ -98,22 +96,22 @@ class Launcher(StrEnum):
 
 
 LauncherOption = Annotated[
-    Launcher, typer.Option(metavar="WHERE", help="local: processes of this machine; ray: a cluster.")
+    Launcher, typer.Option(metavar="WHERE", help="local: processes on this machine; ray: a cluster.")
 ]
 WorkersOption = Annotated[
     int | None, typer.Option(min=1, max=1024, help="Jobs at a time. Default: 1; on Ray all that fit.")
 ]
 ThreadsOption = Annotated[
-    int | None, typer.Option(min=1, max=1024, help="Threads of a job. Default: the cores shared among the workers.")
+    int | None, typer.Option(min=1, max=1024, help="Threads of each job. Default: the cores divided by the workers.")
 ]
 AddressOption = Annotated[str | None, typer.Option(help="Address of a running Ray cluster. Default: start one here.")]
-QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but results.")]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print events as JSON, one a line, in place of text.")]
+QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Print only results.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print events as JSON, one per line, instead of text.")]
 OutOption = Annotated[Path | None, typer.Option(help="Run directory to make. Default: runs/NAME.")]
 
 
 def resolve(source: str | None, overrides: list[str] | None, seed: int | None, device: str | None) -> Config:
-    """The configuration with the command's options applied; without a source, the defaults."""
+    """The configuration, or the defaults without a source, with the command's options applied."""
     options = [*(overrides or [])]
     options += [] if seed is None else [f"seed={seed}"]
     options += [] if device is None else [f"device={device}"]
@@ -121,10 +119,10 @@ def resolve(source: str | None, overrides: list[str] | None, seed: int | None, d
 
 
 def screen(quiet: bool, json: bool) -> Screen:
-    """Where the command prints.
+    """The screen that the command prints on.
 
     Raises:
-        UserError: two modes at once.
+        UserError: both modes are chosen.
     """
     if quiet and json:
         raise UserError("--quiet and --json exclude each other; choose one.")

@@ -45,7 +45,7 @@ def run(
     quiet: QuietOption = False,
     json: JsonOption = False,
 ) -> None:
-    """Train class by class with a memory and show what it won."""
+    """Train class by class with a memory, and show the results."""
     resolved = resolve(config, set_, seed, device)
     from iid_cl.runs.run import run as run_config
 
@@ -57,7 +57,7 @@ def resume(
     quiet: QuietOption = False,
     json: JsonOption = False,
 ) -> None:
-    """Let an interrupted run go on where its last checkpoint is."""
+    """Resume an interrupted run from its last checkpoint."""
     from iid_cl.runs.run import resume as resume_run
 
     resume_run(directory, screen(quiet, json))
@@ -67,7 +67,7 @@ def compare(
     config: ConfigArgument,
     memories: Annotated[
         str | None,
-        typer.Option(help="Comma-separated methods, in place of compare.methods.", autocompletion=complete_methods),
+        typer.Option(help="Comma-separated methods, instead of compare.methods.", autocompletion=complete_methods),
     ] = None,
     modes: Annotated[str | None, typer.Option(help="Comma-separated: replay, memory_only.")] = None,
     ipc: Annotated[str | None, typer.Option(help="Comma-separated budgets: images per class.")] = None,
@@ -75,20 +75,20 @@ def compare(
     mem_bytes: Annotated[str | None, typer.Option(help="Comma-separated budgets: bytes in total.")] = None,
     class_bytes: Annotated[str | None, typer.Option(help="Comma-separated budgets: bytes per class.")] = None,
     seeds: Annotated[int | None, typer.Option(min=1, help="Number of seeds, counted up from `seed`.")] = None,
-    baseline: Annotated[str | None, typer.Option(help="Method the others are compared with.")] = None,
+    baseline: Annotated[str | None, typer.Option(help="Method that the rest is compared with.")] = None,
     workers: WorkersOption = None,
     threads: ThreadsOption = None,
     launcher: LauncherOption = Launcher.local,
     address: AddressOption = None,
     gpus_per_cell: Annotated[
-        float | None, typer.Option(min=0.0, max=1024.0, help="On Ray: GPUs of a cell, 0.25 for four at a time on one.")
+        float | None, typer.Option(min=0.0, max=1024.0, help="On Ray: GPUs of each cell; 0.25 runs four on one GPU.")
     ] = None,
     set_: SetOption = None,
     seed: SeedOption = None,
     device: DeviceOption = None,
     data_root: DataRootOption = None,
     out: Annotated[
-        Path | None, typer.Option(help="Directory to make, or of a comparison to go on with. Default: runs/NAME.")
+        Path | None, typer.Option(help="Directory to make, or of a comparison to continue. Default: runs/NAME.")
     ] = None,
     quiet: QuietOption = False,
     json: JsonOption = False,
@@ -97,15 +97,15 @@ def compare(
     resolved = resolve(config, set_, seed, device)
     budgets = {"ipc": ipc, "mem_size": mem_size, "mem_bytes": mem_bytes, "class_bytes": class_bytes}
     methods = resolved.compare.methods if memories is None else _chosen(resolved.compare, memories)
-    kept = resolved.compare.baseline
-    if kept in [_name(method) for method in resolved.compare.methods] and kept not in [_name(each) for each in methods]:
-        kept = None  # it left with its method
+    default = resolved.compare.baseline
+    if default in [_name(m) for m in resolved.compare.methods] and default not in [_name(m) for m in methods]:
+        default = None  # its method is left out
     options = {
         "methods": methods,
         "modes": None if modes is None else _listed(modes),
         "budgets": {key: _numbers(key, text) for key, text in budgets.items() if text is not None} or None,
         "seeds": seeds,
-        "baseline": kept if baseline is None else baseline,
+        "baseline": default if baseline is None else baseline,
     }
     changed = {key: value for key, value in options.items() if value is not None}
     section = parse_section(CompareConfig, {**resolved.compare.model_dump(), "baseline": None, **changed}, "compare")
@@ -145,7 +145,7 @@ def distill(
     quiet: QuietOption = False,
     json: JsonOption = False,
 ) -> None:
-    """Condense a whole data set into a memory file, and draw it beside."""
+    """Condense a whole data set into a memory file, and draw it in a PNG."""
     shortcuts = [f"stream.dataset={dataset}", f"memory.method={method}"]
     shortcuts += [] if ipc is None else [f"memory.ipc={ipc}"]
     resolved = resolve(config, [*shortcuts, *(set_ or [])], seed, device)
@@ -170,7 +170,7 @@ def evaluate(
     quiet: QuietOption = False,
     json: JsonOption = False,
 ) -> None:
-    """Judge a memory: train fresh networks on it alone, test them on real images."""
+    """Judge a memory: train new networks on it alone, and test them on real images."""
     resolved = resolve(config, set_, seed, device)
     from iid_cl.runs.judge import evaluate_memory
 
@@ -189,19 +189,19 @@ def study(
     device: DeviceOption = None,
     data_root: DataRootOption = None,
     out: OutOption = None,
-    keep: Annotated[bool, typer.Option("--keep", help="Store the first seed's memories and pictures, too.")] = False,
+    keep: Annotated[bool, typer.Option("--keep", help="Also store the first seed's memories and pictures.")] = False,
 ) -> None:
-    """Answer one question about the method: memories compared, as a CSV and a figure."""
+    """Run a study: compare memories on one question, and write a CSV and a figure."""
     overrides = [*(set_ or []), *([] if device is None else [f"device={device}"])]
-    chosen = load_study(study, map(read_override, overrides), seeds)
-    if chosen.scatter is not None:
+    resolved = load_study(study, map(read_override, overrides), seeds)
+    if resolved.scatter is not None:
         from iid_cl.studies.scatter import run_scatter
 
-        run_scatter(chosen, chosen.scatter, data_root, out, Console())
+        run_scatter(resolved, resolved.scatter, data_root, out, Console())
     else:
         from iid_cl.studies.run import run_study
 
-        run_study(chosen, data_root, out, Console(), keep_memories=keep)
+        run_study(resolved, data_root, out, Console(), keep_memories=keep)
 
 
 def _listed(text: str) -> list[str]:
@@ -222,6 +222,6 @@ def _name(method: str | CompareMethod) -> str:
 
 
 def _chosen(section: CompareConfig, text: str) -> list[str | CompareMethod]:
-    """The named methods, those of the configuration's own by their names."""
-    own = {method.name: method for method in section.methods if isinstance(method, CompareMethod)}
-    return [own.get(name, name) for name in _listed(text)]
+    """The methods with these names, among them methods that the configuration defines."""
+    defined = {method.name: method for method in section.methods if isinstance(method, CompareMethod)}
+    return [defined.get(name, name) for name in _listed(text)]

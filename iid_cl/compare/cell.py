@@ -29,7 +29,7 @@ class Outcome:
 
     Attributes:
         files: the contents of the memory's files, by their suffixes.
-        checks: what was found of the memory, see :meth:`iid_cl.runs.audit.Audit.checked`; None without one.
+        checks: what was found of the memory, see :meth:`iid_cl.runs.audit.Audit.verify`; None without one.
         remarks: lines for a person.
     """
 
@@ -67,7 +67,7 @@ def run_cell(config: str, data_root: Path | None, record: bool) -> Outcome:
     if memory is not None and memory.exemplars is not None:
         with tempfile.TemporaryDirectory() as folder:
             memory.save(Path(folder) / "m.safetensors", origin_of(resolved, dataset))
-            checks = audit.checked(method, Path(folder) / "m.safetensors", result.memory_bytes, resolved.memory.budget)
+            checks = audit.verify(method, Path(folder) / "m.safetensors", result.memory_bytes, resolved.memory.budget)
             save_memory_picture(Path(folder) / "m.png", memory.exemplars, dataset.class_names)
             if recording is not None:
                 recording.write(Path(folder), "m.")

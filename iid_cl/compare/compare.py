@@ -1,47 +1,32 @@
 """``iid-cl compare``: a grid of methods, modes, budgets and seeds, kept cell by cell, with one table of it all."""
 
-import csv
-import io
-import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import asdict, fields, replace
-from math import prod
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import torch
-from pydantic import TypeAdapter, ValidationError
 from rich.console import Console
 from rich.text import Text
 
 from iid_cl.budget import KEYS
-from iid_cl.compare.cell import Outcome, run_cell
+from iid_cl.compare.cell import run_cell
+from iid_cl.compare.cell_files import read_cell, write_cell
+from iid_cl.compare.results import remarks, show_results, summary_of, write_results
 from iid_cl.compute.devices import resolve_device
 from iid_cl.config.experiment import Config
 from iid_cl.config.grid import Cell, baseline_of, cells
 from iid_cl.config.reading import flat, load_config
+from iid_cl.data.images import ImageDataset
 from iid_cl.data.loaded import dataset_of, forget_datasets
 from iid_cl.data.streams import class_order
 from iid_cl.errors import UserError
-from iid_cl.files import read_text, write_bytes
+from iid_cl.files import write_bytes
 from iid_cl.launch.jobs import Failure, Launch
 from iid_cl.launch.launch import launch
 from iid_cl.precheck.fits import check_methods, check_network
 from iid_cl.records.directory import RunDirectory, free_directory
-from iid_cl.records.provenance import provenance
-from iid_cl.records.result import Result
-from iid_cl.report.comparison import (
-    Measured,
-    Row,
-    comparison_table,
-    place,
-    summarise,
-    unequal_bytes,
-    unequal_updates,
-)
-from iid_cl.report.comparison_figure import save_comparison_figure
 from iid_cl.report.page import report
 from iid_cl.terminal.headline import headline
 from iid_cl.terminal.reporter import Reporter
@@ -58,11 +43,18 @@ IN_CELLS = {
     *(f"memory.{key}" for key in KEYS),
 }
 
-NESTED = {"mode", "seed", "class_order", "matrix", "class_accuracies", "network_matrices", "test_sizes"}
 
-LARGEST_CELL = 2**25  # bytes; one of a hundred experiences of a thousand classes has three million
+@dataclass(frozen=True)
+class _Comparison:
+    """What is to be run, with everything checked that can be before anything is written."""
 
-_RESULT = TypeAdapter(Result)
+    config: Config
+    how: Launch
+    device: torch.device
+    dataset: ImageDataset
+    classes: int  # of the stream
+    grid: list[Cell]
+    baseline: str | None
 
 
 def compare(
@@ -85,7 +77,34 @@ def compare(
     Raises:
         UserError: something the user can mend; found before anything is written wherever possible.
     """
-    how = how if how is not None else Launch()
+    todo = _checked(config, data_root, how if how is not None else Launch())
+    path = out if out is not None else free_directory(f"{config.name}-compare")
+    again = _is_begun(path, config)
+    with RunDirectory(path, again=again) as directory:
+        directory.write_config(config)
+        (path / "cells").mkdir(exist_ok=True)
+        failed = _run(todo, directory, data_root, console)
+        records = [(cell, record) for cell in todo.grid if (record := read_cell(path / "cells", cell)) is not None]
+        summary = summary_of(config, todo.baseline, records, todo.dataset, todo.classes)
+        write_results(directory, summary, todo.device)
+        show_results(directory, summary, console)
+        with Reporter(console, directory.log) as reporter:
+            for line in remarks(summary, failed):
+                reporter.result(line)
+            if summary.rows:
+                reporter.line(f"The report is {report([path])}")
+    console.print(Text(f"Everything is in {path}"), soft_wrap=True)
+    rows = [row.plain() for row in summary.rows]
+    emit(console, "finished", directory=str(path), baseline=todo.baseline, rows=rows, failed=failed)
+    return path, list(failed)
+
+
+def _checked(config: Config, data_root: Path | None, how: Launch) -> _Comparison:
+    """The cells, if they are possible.
+
+    Raises:
+        UserError: something the user can mend.
+    """
     device = torch.device("cpu") if how.launcher == "ray" else resolve_device(config.device)
     if how.launcher == "ray" and config.device == "cpu" and how.gpus is None:
         how = replace(how, gpus=0.0)
@@ -100,70 +119,33 @@ def compare(
     for cell in grid:
         if cell.seed == config.seed:
             check_methods(cell.config, [cell.config.memory.method], dataset, classes)
-    path = out if out is not None else free_directory(f"{config.name}-compare")
-    again = (path / "config.yaml").is_file() and (path / "cells").is_dir()
-    if again:
-        if (path / "cells").is_symlink():
-            raise UserError(f"{path / 'cells'}: is a link, and cells would be written elsewhere; choose another --out.")
-        _check_same(path, config)
-    with RunDirectory(path, again=again) as directory:
-        directory.write_config(config)
-        (path / "cells").mkdir(exist_ok=True)
-        with Reporter(console, directory.log) as reporter:
-            where = "Ray" if how.launcher == "ray" else f"{device}, {how.workers or 1} at a time"
-            reporter.line(headline(config, dataset, where))
-            try:
-                failed = _run_missing(grid, path / "cells", data_root, how, reporter)
-            except (KeyboardInterrupt, Stopped):
-                reporter.line(f"stopped; the same command with --out {path} goes on")
-                raise
-        kept = [(cell, found) for cell in grid if (found := read_cell(path / "cells", cell)) is not None]
-        measured = [Measured(c.label, c.mode, c.budget, _RESULT.validate_python(f["result"])) for c, f in kept]
-        rows = summarise(measured, baseline)
-        flagged = unequal_bytes(rows, lambda budget: budget.allowed(len(classes), prod(dataset.shape)))
-        _write_results(directory, config, kept, rows, baseline, device)
-        seeds = f"{config.compare.seeds} seed{'s' if config.compare.seeds > 1 else ''}"
-        title = f"{config.name}: {seeds}, mean ± 95 % confidence interval"
-        if rows:
-            save_comparison_figure(path / "comparison.png", rows, title)
-            console.print(comparison_table(rows, baseline, flagged, title, width=console.width))
-            log = Console(file=directory.log, width=160, color_system=None)
-            log.print(comparison_table(rows, baseline, flagged, title))
-        with Reporter(console, directory.log) as reporter:
-            for line in [*_remarks(rows, flagged), *_failures(failed)]:
-                reporter.result(line)
-            if rows:
-                reporter.line(f"The report is {report([path])}")
-    console.print(Text(f"Everything is in {path}"), soft_wrap=True)
-    emit(console, "finished", directory=str(path), baseline=baseline, rows=[row.plain() for row in rows], failed=failed)
-    return path, list(failed)
+    return _Comparison(config, how, device, dataset, len(classes), grid, baseline)
 
 
-def read_cell(folder: Path, cell: Cell) -> dict[str, Any] | None:
-    """What ``folder`` holds of a finished cell; None where it has not run with exactly these settings.
+def _is_begun(path: Path, config: Config) -> bool:
+    """Whether the folder holds this comparison already.
 
-    A damaged file counts as none: the cell runs again.
+    Raises:
+        UserError: it holds another one, or a link in place of its cells.
     """
-    path = folder / f"{cell.name}.json"
-    try:
-        found = json.loads(read_text(path, LARGEST_CELL))
-        kept = {key: found[key] for key in ("label", "mode", "budget", "seed", "digest", "host", "threads", "seconds")}
-        kept["result"] = asdict(_RESULT.validate_python(found["result"]))
-        if kept["digest"] != cell.digest or type(kept["host"]) is not str or not _countable(kept):
-            return None
-        kept["seconds"] = float(kept["seconds"])
-    except (OSError, ValueError, KeyError, TypeError, RecursionError, ValidationError):
-        return None
-    return kept
+    if not ((path / "config.yaml").is_file() and (path / "cells").is_dir()):
+        return False
+    if (path / "cells").is_symlink():
+        raise UserError(f"{path / 'cells'}: is a link, and cells would be written elsewhere; choose another --out.")
+    _check_same(path, config)
+    return True
 
 
-def _countable(value: Any) -> bool:
-    """Whether all numbers in plain data are finite and of a size that can be averaged."""
-    if isinstance(value, Mapping):
-        return all(_countable(each) for each in value.values())
-    if isinstance(value, list):
-        return all(_countable(each) for each in value)
-    return not isinstance(value, int | float) or abs(value) < 2**63
+def _run(todo: _Comparison, directory: RunDirectory, data_root: Path | None, console: Console) -> dict[str, str]:
+    """Runs the cells that are missing; returns the errors of those that failed."""
+    with Reporter(console, directory.log) as reporter:
+        where = "Ray" if todo.how.launcher == "ray" else f"{todo.device}, {todo.how.workers or 1} at a time"
+        reporter.line(headline(todo.config, todo.dataset, where))
+        try:
+            return _run_missing(todo.grid, directory.path / "cells", data_root, todo.how, reporter)
+        except (KeyboardInterrupt, Stopped):
+            reporter.line(f"stopped; the same command with --out {directory.path} goes on")
+            raise
 
 
 def _run_missing(
@@ -190,7 +172,7 @@ def _run_missing(
                 if reporter.log is not None:
                     reporter.log.write(outcome.traceback)
             else:
-                _keep(missing[name], outcome, folder, how.threads_each)
+                write_cell(folder, missing[name], outcome, how.threads_each)
                 for remark in outcome.remarks:
                     if remark not in remarked:
                         reporter.line(remark)
@@ -206,26 +188,6 @@ def _run_missing(
     return failed
 
 
-def _keep(cell: Cell, outcome: Outcome, folder: Path, threads: int) -> None:
-    """Writes the memory first: what has its JSON is complete."""
-    for suffix, data in outcome.files.items():
-        write_bytes(folder / f"{cell.name}{suffix}", data)
-    record = {
-        "label": cell.label,
-        "mode": cell.mode,
-        "budget": None if cell.budget is None else dict([cell.budget.pair]),
-        "seed": cell.seed,
-        "digest": cell.digest,
-        "host": outcome.host,
-        "threads": threads,
-        "seconds": round(outcome.seconds, 3),
-        "result": asdict(outcome.result),
-        "checks": outcome.checks,
-    }
-    write_bytes(folder / f"{cell.name}.json", (json.dumps(record, indent=2) + "\n").encode())
-    (folder / f"{cell.name}.error.txt").unlink(missing_ok=True)
-
-
 def _check_same(path: Path, config: Config) -> None:
     """A directory of another comparison is refused; seeds, methods, modes and budgets may differ."""
     there = load_config(str(path / "config.yaml"))
@@ -236,43 +198,3 @@ def _check_same(path: Path, config: Config) -> None:
                 f"{path}: holds another comparison ({key}: {before.get(key)!r} there, {now[key]!r} here); choose "
                 "another --out."
             )
-
-
-def _write_results(
-    directory: RunDirectory,
-    config: Config,
-    kept: Sequence[tuple[Cell, dict[str, Any]]],
-    rows: Sequence[Row],
-    baseline: str | None,
-    device: torch.device,
-) -> None:
-    summary = {
-        **provenance(device),
-        "compare": config.compare.model_dump(mode="json"),
-        "baseline": baseline,
-        "cells": [found for _, found in kept],
-        "summary": [row.plain() for row in rows],
-    }
-    directory.write_summary("results.json", summary)
-    measured = [field.name for field in fields(Result) if field.name not in NESTED]
-    text = io.StringIO(newline="")
-    writer = csv.writer(text)
-    writer.writerow(["label", "mode", "budget_kind", "budget", "seed", *measured, "seconds", "host"])
-    for cell, found in kept:
-        kind, value = cell.budget.pair if cell.budget is not None else ("", "")
-        result = [found["result"][name] for name in measured]
-        writer.writerow([cell.label, cell.mode or "", kind, value, cell.seed, *result, found["seconds"], found["host"]])
-    write_bytes(directory.path / "results.csv", text.getvalue().encode())
-
-
-def _remarks(rows: Sequence[Row], flagged: Mapping[Row, str]) -> list[str]:
-    unequal = [f"* not equal bytes ({place(row.mode, row.budget)}): {row.label} {why}" for row, why in flagged.items()]
-    return [*unequal, *unequal_updates(rows)]
-
-
-def _failures(failed: Mapping[str, str]) -> list[str]:
-    if not failed:
-        return []
-    count = f"{len(failed)} cell{'s' if len(failed) > 1 else ''}"
-    lines = [f"{name} failed: {error}" for name, error in failed.items()]
-    return [*lines, f"{count} failed; the same command with this --out runs what failed again."]

@@ -1,7 +1,5 @@
 """Keys and values that are gone: an older configuration that names one is told why, and what to do."""
 
-from typing import Any
-
 LEAVE_OUT = "leave it out"
 
 REMOVED: dict[str, tuple[str, str]] = {
@@ -34,10 +32,10 @@ REMOVED: dict[str, tuple[str, str]] = {
 }
 """Why each key is gone, and the way out. One without a section stood in several."""
 
-
-REMOVED_VALUES: dict[tuple[str, Any], tuple[str, str]] = {
-    ("memory.shrink", "nested"): ("redistil keeps more (docs/results.md)", "use redistil or cut"),
+REMOVED_VALUES: dict[tuple[str, str], tuple[str, str]] = {
+    ("memory.shrink", "nested"): ("redistil was ahead of it (docs/results.md)", "use redistil, or cut"),
 }
+"""The same for values of keys that are still there."""
 
 
 def removal(key: str) -> str | None:
@@ -49,9 +47,9 @@ def removal(key: str) -> str | None:
     return f"{key}: is gone: {why}; {way_out}."
 
 
-def value_removal(key: str, value: object) -> str | None:
-    """The sentence on a value that a key does not accept; None unless it is one that is gone."""
-    for (known, gone), (why, way_out) in REMOVED_VALUES.items():
-        if key == known and value == gone:
-            return f"{key}: {gone!r} is gone: {why}; {way_out}."
-    return None
+def removed_value(key: str, value: object) -> str | None:
+    """The sentence on a value that its key does not accept; None unless it is one that is gone."""
+    if not isinstance(value, str) or (key, value) not in REMOVED_VALUES:
+        return None
+    why, way_out = REMOVED_VALUES[key, value]
+    return f"{key}: {value!r} is gone: {why}; {way_out}."

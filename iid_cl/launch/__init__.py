@@ -1,1 +1,1 @@
-"""Independent jobs: here, in local processes, or on a Ray cluster."""
+"""Independent jobs: in this process, in local processes, or on a Ray cluster."""

@@ -1,4 +1,4 @@
-"""What a launch is made of: independent jobs, how they run, and what comes back from each."""
+"""Independent jobs: the settings of a launch, and the outcome of a job."""
 
 import traceback
 from collections.abc import Callable, Mapping
@@ -12,7 +12,7 @@ from iid_cl.errors import UserError
 T = TypeVar("T")
 Jobs = Mapping[str, tuple[Any, ...]]
 
-RETRIES = 2  # of a job whose worker was lost
+RETRIES = 2  # further attempts at a job whose worker was lost
 
 
 @dataclass(frozen=True)
@@ -21,11 +21,11 @@ class Launch:
 
     Attributes:
         launcher: local processes, or a Ray cluster.
-        workers: jobs at a time; None: one locally, on Ray as many as fit.
-        threads: of PyTorch in each job, wherever it runs: results depend on them in the last bits. None: this
-            process's own, divided among ``workers``; on Ray without ``workers`` one.
+        workers: jobs at a time; None: one locally, as many as fit on Ray.
+        threads: PyTorch threads of each job, on which the last bits of results depend. None: the threads of this
+            process, divided among ``workers``; one on Ray without ``workers``.
         address: of a running Ray cluster; None starts one on this machine.
-        gpus: of each job on Ray, 0.25 puts four on one GPU; None: 1 where the cluster has any.
+        gpus: GPUs of each job on Ray, 0.25 for four jobs on one GPU; None: 1 if the cluster has GPUs.
     """
 
     launcher: Literal["local", "ray"] = "local"
@@ -41,7 +41,7 @@ class Launch:
 
     @property
     def threads_each(self) -> int:
-        """Threads of a job."""
+        """PyTorch threads of a job."""
         if self.threads is not None:
             return self.threads
         if self.launcher == "ray" and self.workers is None:
@@ -51,7 +51,7 @@ class Launch:
 
 @dataclass(frozen=True)
 class Failure:
-    """What went wrong in a job: one line, the whole traceback (empty where a worker was lost), whose mistake it was."""
+    """A job's error: one line, the traceback (empty if the worker was lost), and whether it is a user's mistake."""
 
     error: str
     traceback: str = ""
@@ -59,19 +59,19 @@ class Failure:
 
 
 def attempt(function: Callable[..., T], threads: int, arguments: tuple[Any, ...]) -> T | Failure:
-    """One job with its number of threads; an error becomes a value."""
+    """Runs one job with its number of threads; returns its error as a :class:`Failure`."""
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
         return function(*arguments)
     except Exception as error:
-        said, mistake = " ".join(str(error).split()), isinstance(error, UserError)
-        named = said if mistake else f"{type(error).__name__}: {said}".removesuffix(": ")
-        return Failure(named, traceback.format_exc(), mistake)
+        message, mistake = " ".join(str(error).split()), isinstance(error, UserError)
+        line = message if mistake else f"{type(error).__name__}: {message}".removesuffix(": ")
+        return Failure(line, traceback.format_exc(), mistake)
     finally:
         torch.set_num_threads(before)
 
 
 def lost() -> Failure:
-    """A job that took too many workers with it."""
+    """A job whose worker was lost in every attempt."""
     return Failure(f"its worker was lost {RETRIES + 1} times; it may have run out of memory.")

@@ -1,4 +1,4 @@
-"""Running independent jobs: one after the other here, in local processes, or on a Ray cluster."""
+"""Runs independent jobs: in this process, in local processes, or on a Ray cluster."""
 
 from collections.abc import Callable, Generator
 from typing import TypeVar
@@ -10,18 +10,18 @@ T = TypeVar("T")
 
 
 def launch(function: Callable[..., T], jobs: Jobs, how: Launch) -> Generator[tuple[str, T | Failure], None, None]:
-    """Yields each job's key once, with what ``function(*arguments)`` returned or why it failed, as they finish.
+    """Yields each job's key and the return value of ``function(*arguments)`` or its error, in the order they finish.
 
-    A job whose worker is lost (killed, out of memory) is given to another one, up to two times. Leaving the
-    iteration early, as an interrupt does, stops all workers.
+    If a worker is lost (killed, out of memory), another one repeats its job, up to two times. Leaving the iteration
+    early, e.g. by an interrupt, stops all workers.
 
     Args:
-        function: of a module that workers can import.
-        jobs: positional arguments by key, which can be pickled.
-        how: where they run.
+        function: importable by workers.
+        jobs: positional arguments by key; they can be pickled.
+        how: where the jobs run.
 
     Raises:
-        UserError: Ray is not installed, not there, or too small.
+        UserError: Ray is not installed, not reachable, or too small.
     """
     if how.launcher == "ray":
         from iid_cl.launch.on_ray import launch_on_ray

@@ -1,4 +1,4 @@
-"""Jobs on this machine: one after the other in this process, or in processes beside it."""
+"""Jobs on this machine: in this process, or in worker processes."""
 
 import contextlib
 import multiprocessing
@@ -18,7 +18,7 @@ T = TypeVar("T")
 def launch_one_by_one(
     function: Callable[..., T], jobs: Jobs, threads: int
 ) -> Generator[tuple[str, T | Failure], None, None]:
-    """Runs the jobs in this process."""
+    """Runs the jobs in this process, in turn."""
     for key, arguments in jobs.items():
         yield key, attempt(function, threads, arguments)
 
@@ -26,7 +26,7 @@ def launch_one_by_one(
 def launch_in_processes(
     function: Callable[..., T], jobs: Jobs, workers: int, threads: int
 ) -> Generator[tuple[str, T | Failure], None, None]:
-    """Runs the jobs in ``workers`` processes, one at a time each: a process that is lost was lost by its job."""
+    """Runs the jobs in ``workers`` processes. Each runs one job at a time, so its job is to blame if it is lost."""
     waiting = list(jobs)
     attempts = dict.fromkeys(jobs, 0)
     busy: dict[Connection, tuple[SpawnProcess, str]] = {}
@@ -37,7 +37,7 @@ def launch_in_processes(
                 process, connection = idle.pop() if idle else _start()
                 key = waiting.pop(0)
                 busy[connection] = (process, key)
-                with contextlib.suppress(OSError):  # of a worker lost meanwhile, which is seen below
+                with contextlib.suppress(OSError):  # the worker is lost, which shows below
                     connection.send((function, threads, jobs[key]))
             for ready in wait(list(busy)):
                 assert isinstance(ready, Connection)
@@ -63,11 +63,11 @@ def launch_in_processes(
 
 def _start() -> tuple[SpawnProcess, Connection]:
     context = multiprocessing.get_context("spawn")  # forked processes cannot use a GPU
-    here, there = context.Pipe()
-    process = context.Process(target=_work, args=(there,))
+    connection, other_end = context.Pipe()
+    process = context.Process(target=_work, args=(other_end,))
     process.start()
-    there.close()  # so that the worker's end alone keeps the pipe open, and its death is seen
-    return process, here
+    other_end.close()  # now only the worker keeps the pipe open, so its death shows
+    return process, connection
 
 
 def _stop(process: SpawnProcess, connection: Connection) -> None:
@@ -78,7 +78,7 @@ def _stop(process: SpawnProcess, connection: Connection) -> None:
 
 
 def _work(connection: Connection) -> None:
-    """A worker's life: jobs until the pipe closes. Interrupts are the parent's business."""
+    """Runs jobs in a worker until the pipe closes. The parent handles interrupts."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if not sys.warnoptions:
         warnings.simplefilter("ignore")  # as the command line does

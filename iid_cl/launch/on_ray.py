@@ -1,4 +1,4 @@
-"""Jobs on a Ray cluster. Ray is imported here and nowhere else."""
+"""Jobs on a Ray cluster. Only this module imports Ray."""
 
 import logging
 import os
@@ -17,10 +17,10 @@ T = TypeVar("T")
 def launch_on_ray(
     function: Callable[..., T], jobs: Jobs, how: Launch
 ) -> Generator[tuple[str, T | Failure], None, None]:
-    """See :func:`iid_cl.launch.launch.launch`: each job is a remote task, results come back to this process.
+    """Runs each job as a remote task, see :func:`iid_cl.launch.launch.launch`.
 
     Raises:
-        UserError: Ray is not installed or not there, or no machine of the cluster has room for a job.
+        UserError: Ray is not installed or not reachable, or no machine of the cluster has room for a job.
     """
     try:
         import ray
@@ -54,8 +54,8 @@ def launch_on_ray(
 
 @contextmanager
 def _cluster(ray: Any, how: Launch, threads: int) -> Iterator[None]:
-    """The running cluster that ``how`` names, or one of this machine for as long as the context lasts."""
-    if ray.is_initialized():  # by the caller, whose it remains
+    """Connects to the cluster that ``how`` names, or starts one on this machine while the context lasts."""
+    if ray.is_initialized():  # by the caller, who also shuts it down
         yield
         return
     settings: dict[str, Any] = {"include_dashboard": False}
@@ -63,10 +63,10 @@ def _cluster(ray: Any, how: Launch, threads: int) -> Iterator[None]:
         settings["num_cpus"] = how.workers * threads
     if how.address is not None:
         _check_reachable(how.address)
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nobody asked for a report to Ray's makers
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # no reports to Ray's makers unless asked for
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of settings that future versions will change
+            warnings.simplefilter("ignore")  # about settings that future versions will change
             ray.init(
                 **({"address": how.address} if how.address is not None else {"address": "local", **settings}),
                 log_to_driver=False,
@@ -74,7 +74,7 @@ def _cluster(ray: Any, how: Launch, threads: int) -> Iterator[None]:
             )
     except (ConnectionError, ValueError, RuntimeError) as error:
         raise UserError(
-            f"--address {how.address}: the Ray cluster there does not take us ({' '.join(str(error).split())}); "
+            f"--address {how.address}: the Ray cluster there refuses the connection ({' '.join(str(error).split())}); "
             "if it asks for a token, set RAY_AUTH_MODE=token and see docs/compare.md."
             if how.address is not None
             else f"--launcher ray: Ray does not start on this machine ({' '.join(str(error).split())})."
@@ -86,10 +86,10 @@ def _cluster(ray: Any, how: Launch, threads: int) -> Iterator[None]:
 
 
 def _check_reachable(address: str) -> None:
-    """Ray itself tries for minutes."""
+    """Refuses a cluster that does not answer; Ray itself would try for minutes."""
     host, colon, port = address.removeprefix("ray://").rpartition(":")
     if not colon or not port.isdecimal():
-        return  # auto, which Ray finds by itself
+        return  # auto, for which Ray has its own search
     try:
         socket.create_connection((host, int(port)), timeout=10).close()
     except (OSError, OverflowError) as error:
@@ -99,10 +99,10 @@ def _check_reachable(address: str) -> None:
 
 
 def _check_room(ray: Any, threads: int, gpus: float) -> None:
-    """A task that fits no machine would wait for ever."""
+    """Refuses jobs that fit no machine, as they would wait for ever."""
     machines = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    if not any(each.get("CPU", 0) >= threads and each.get("GPU", 0) >= gpus for each in machines):
+    if not any(machine.get("CPU", 0) >= threads and machine.get("GPU", 0) >= gpus for machine in machines):
         raise UserError(
-            f"--launcher ray: no machine of the cluster has the {threads} CPUs and {gpus:g} GPUs that a cell asks "
-            "for; lower --threads or --gpus-per-cell."
+            f"--launcher ray: no machine of the cluster has the {threads} CPUs and {gpus:g} GPUs that a cell needs; "
+            "lower --threads or --gpus-per-cell."
         )

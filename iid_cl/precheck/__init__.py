@@ -1,1 +1,1 @@
-"""What can be said before a run starts: whether it fits, what it would do, how long it would take."""
+"""Before a run: does it fit the data, what would it do, and how long would it take."""

@@ -1,4 +1,4 @@
-"""``iid-cl check``: what a run would do and about how long it would take, without doing it."""
+"""``iid-cl check``: what a run would do, and about how long it would take."""
 
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -21,7 +21,7 @@ from iid_cl.data.streams import class_order
 from iid_cl.errors import printable
 from iid_cl.precheck.fits import check_methods, check_network
 from iid_cl.precheck.plan import Step, plan
-from iid_cl.precheck.probe import Estimate, Speed, estimate
+from iid_cl.precheck.probe import Speed, estimate
 from iid_cl.terminal.headline import headline
 from iid_cl.terminal.screen import emit, print_table, width_of
 
@@ -31,10 +31,10 @@ SHOWN_CLASSES = 6
 def check_config(config: Config, data_root: Path | None, console: Console, *, probe: bool) -> None:
     """Prints what ``iid-cl run`` would do with a configuration; nothing is written or downloaded.
 
-    With ``probe`` a few updates and iterations are tried to estimate the time.
+    With ``probe``, a few updates and iterations are timed to estimate the duration.
 
     Raises:
-        UserError: what would stop a run before it begins, or a data set that is not there.
+        UserError: the run would fail before it starts, or its data set is missing.
     """
     require(config.stream.dataset, data_root)
     device = resolve_device(config.device)
@@ -46,18 +46,18 @@ def check_config(config: Config, data_root: Path | None, console: Console, *, pr
     check_methods(config, methods, dataset, classes)
     plans = {method: plan(config, method, dataset, order) for method in methods}
     steps = plans[config.memory.method]
-    _say(console, headline(config, dataset, device))
-    _say(console, "Networks, partition and memory fit the data.")
+    _print(console, headline(config, dataset, device))
+    _print(console, "Networks, partition and memory fit the data.")
     print_table(console, _table(config, steps, dataset, width_of(console)))
     budget = config.memory.budget
-    _say(console, f"Memory: {config.memory.method}, {budget.key} {budget.amount:,}; {steps[-1].memory_bytes:,} bytes "
-                  f"of {len(classes)} classes in the end.")  # fmt: skip
-    _say(console, _work(config, steps))
+    _print(console, f"Memory: {config.memory.method}, {budget.key} {budget.amount:,}; {steps[-1].memory_bytes:,} bytes "
+                    f"of {len(classes)} classes in the end.")  # fmt: skip
+    _print(console, _work(config, steps))
     emit(console, "plan", method=config.memory.method, device=str(device), steps=[asdict(step) for step in steps])
     if config.baselines:
-        _say(console, f"Beside it, with the same seed and bytes: {', '.join(methods[1:])}.")
+        _print(console, f"Baselines, with the same seed and bytes: {', '.join(methods[1:])}.")
     count = len(cells(config, dataset.shape, len(classes)))
-    _say(console, f"iid-cl compare would run {count} such cells.")
+    _print(console, f"iid-cl compare would run {count} such cells.")
     if probe:
         _estimate(config, methods, dataset, plans, device, console)
 
@@ -72,38 +72,39 @@ def _estimate(
 ) -> None:
     total = 0.0
     for method in methods:
-        found, speeds = estimate(config, method, dataset, plans[method], device)
-        total += found.total
-        _say(console, f"Estimate for {method}: {duration(found.total)} ({_parts(found)}).")
-        emit(console, "estimate", method=method, total_seconds=found.total, **asdict(found),
+        result, speeds = estimate(config, method, dataset, plans[method], device)
+        total += result.total
+        parts = ", ".join(f"{name} {duration(seconds)}" for name, seconds in asdict(result).items())
+        _print(console, f"Estimate for {method}: {duration(result.total)} ({parts}).")
+        emit(console, "estimate", method=method, total_seconds=result.total, **asdict(result),
              speeds={name: asdict(speed) for name, speed in speeds.items()})  # fmt: skip
-        _say(console, f"  From {_tried(speeds)} on {device}, tried just now.")
+        _print(console, f"  From {_timings(speeds)} on {device}, timed just now.")
         if len(plans[method]) > 1 and any(step.judged for step in plans[method]):
-            _say(console, f"  If it keeps {begun(plans[method])}, with which it begins.")
+            _print(console, f"  If it keeps {first_way(plans[method])}, its first choice.")
     if len(methods) > 1:
-        _say(console, f"Estimate for all: {duration(total)}.")
-    _say(console, "Estimates multiply what was tried by the counts above; what else the machine does changes them.")
+        _print(console, f"Estimate for all: {duration(total)}.")
+    _print(console, "Estimates multiply these timings by the counts above; other load on the machine changes them.")
 
 
-def begun(steps: Sequence[Step]) -> str:
-    """What `auto` is taken to keep after the experience in which it tries several ways."""
-    later = [one for step in steps for one in step.distillations if not step.judged]
+def first_way(steps: Sequence[Step]) -> str:
+    """The way of storing that the plan of `auto` assumes after the experience in which it compares several."""
+    later = [distillation for step in steps for distillation in step.distillations if not step.judged]
     if not later:
         return "real images as JPEG"
-    return "distilled images as JPEG" if any(one.lossy is not None for one in later) else "distilled images"
+    return "distilled images as JPEG" if any(part.lossy is not None for part in later) else "distilled images"
 
 
 def _table(config: Config, steps: Sequence[Step], dataset: ImageDataset, width: int) -> Table:
     table = Table(box=box.SIMPLE, pad_edge=False, padding=(0, 1, 0, 0))
     columns = ["experience", "classes", "images", "memory bytes", "updates", "iterations", "test images"]
-    narrow = {"images": 60, "updates": 50, "iterations": 70, "test images": 80}
-    shown = [column for column in columns if width >= narrow.get(column, 0)]
-    for column in shown:
+    least_width = {"images": 60, "updates": 50, "iterations": 70, "test images": 80}
+    columns = [column for column in columns if width >= least_width.get(column, 0)]
+    for column in columns:
         table.add_column(column, justify="left" if column == "classes" else "right", overflow="fold")
     for number, step in enumerate(steps, start=1):
         names = [printable(dataset.class_names[c]) for c in step.classes]
         more = f" and {len(names) - SHOWN_CLASSES} more" if len(names) > SHOWN_CLASSES else ""
-        cells = {
+        texts = {
             "experience": f"{number}",
             "classes": ", ".join(names[:SHOWN_CLASSES]) + more,
             "images": f"{step.train_images:,}",
@@ -112,7 +113,7 @@ def _table(config: Config, steps: Sequence[Step], dataset: ImageDataset, width: 
             "iterations": f"{len(step.distillations) * config.distill.iterations:,}",
             "test images": f"{step.test_images:,}",
         }
-        table.add_row(*(Text(cells[column]) for column in shown))
+        table.add_row(*(Text(texts[column]) for column in columns))
     return table
 
 
@@ -125,11 +126,7 @@ def _work(config: Config, steps: Sequence[Step]) -> str:
     return f"Work: {trained} in {config.train.mode.replace('_', ' ')} mode{distilled if count else ''}."
 
 
-def _parts(found: Estimate) -> str:
-    return ", ".join(f"{name} {duration(seconds)}" for name, seconds in asdict(found).items())
-
-
-def _tried(speeds: dict[str, Speed]) -> str:
+def _timings(speeds: dict[str, Speed]) -> str:
     return ", ".join(
         f"{speed.steps} {name}{'s' if speed.steps > 1 else ''} of {_milliseconds(speed.step)} ms"
         for name, speed in speeds.items()
@@ -141,11 +138,11 @@ def _milliseconds(seconds: float) -> str:
 
 
 def duration(seconds: float) -> str:
-    """In words: ``40 s``, ``12 min``, ``3.5 h``."""
+    """A duration for a person: ``40 s``, ``12 min``, ``3.5 h``."""
     if seconds < 90:
         return f"{seconds:.0f} s" if seconds >= 1 else "under 1 s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
-def _say(console: Console, text: str) -> None:
+def _print(console: Console, text: str) -> None:
     console.print(Text(text), soft_wrap=not console.is_terminal)

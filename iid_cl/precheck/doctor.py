@@ -33,7 +33,7 @@ STATES = {"ok": "green", "note": "yellow", "failed": "bold red"}
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing looked at: ``failed`` stops runs, a ``note`` does not."""
+    """Result of one check: ``failed`` stops runs, a ``note`` does not."""
 
     state: Literal["ok", "note", "failed"]
     what: str
@@ -41,14 +41,14 @@ class Finding:
 
 
 def examine(data_root: Path | None, console: Console) -> bool:
-    """Prints what is found, as it is found; returns whether runs can be expected to work."""
+    """Prints each finding at once; returns whether runs can be expected to work."""
     well = True
     for finding in _findings(data_root):
         well = well and finding.state != "failed"
         text = Text.assemble((f"{finding.state:6}", STATES[finding.state]), " ", (finding.what, "bold"), ": ")
         console.print(text.append(printable(finding.said)), soft_wrap=not console.is_terminal)
         emit(console, "finding", **asdict(finding))
-    console.print("Everything that a run needs works." if well else "Runs will fail: see what is marked as failed.")
+    console.print("Everything that a run needs works." if well else "Runs will fail: see the lines marked as failed.")
     emit(console, "finished", well=well)
     return well
 
@@ -63,16 +63,16 @@ def _findings(data_root: Path | None) -> Iterator[Finding]:
             broken = True
             yield Finding("failed", f"import {name}", problem)
     for name, use in OPTIONAL.items():
-        found = _version(name)
-        yield Finding("ok" if found else "note", name, found or f"not installed; {use}")
+        installed = _version(name)
+        yield Finding("ok" if installed else "note", name, installed or f"not installed; {use}")
     if not broken:
         yield from _devices()
     yield from _data(data_root)
 
 
 def _package(name: str) -> Finding:
-    found = _version(name)
-    return Finding("ok" if found else "failed", name, found or f"not installed; pip install {name}")
+    installed = _version(name)
+    return Finding("ok" if installed else "failed", name, installed or f"not installed; pip install {name}")
 
 
 def _version(name: str) -> str | None:
@@ -83,7 +83,7 @@ def _version(name: str) -> str | None:
 
 
 def _devices() -> Iterator[Finding]:
-    """A small computation on each device, and the compiler on the kind that runs would use."""
+    """Tries a small computation on each device, and the compiler on the kind of device that runs would use."""
     import torch
 
     from iid_cl.compute.arithmetic import compiler_problem
@@ -91,28 +91,28 @@ def _devices() -> Iterator[Finding]:
     yield _device("cpu", f"{os.cpu_count()} cores, {torch.get_num_threads()} threads")
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
     for index in range(count):
-        about = torch.cuda.get_device_properties(index)
-        yield _device(f"cuda:{index}", f"{about.name}, {about.total_memory / 2**30:.0f} GiB")
+        gpu = torch.cuda.get_device_properties(index)
+        yield _device(f"cuda:{index}", f"{gpu.name}, {gpu.total_memory / 2**30:.0f} GiB")
     if not count:
         built = f"PyTorch is built for CUDA {torch.version.cuda}" if torch.version.cuda else "PyTorch is built for CPUs"
         yield Finding("note", "cuda", f"no GPU is usable; {built}")
     kind = "cuda" if count else "cpu"
     start = time.perf_counter()
     problem = compiler_problem(kind)
-    said = problem or f"works on {kind}, {time.perf_counter() - start:.0f} s for a first function"
-    yield Finding("note" if problem else "ok", "compiler", f"{said}{'; runs go on without it' if problem else ''}")
+    text = problem or f"works on {kind}, {time.perf_counter() - start:.0f} s for a first function"
+    yield Finding("note" if problem else "ok", "compiler", f"{text}{'; runs go on without it' if problem else ''}")
 
 
-def _device(name: str, about: str) -> Finding:
+def _device(name: str, description: str) -> Finding:
     problem = _attempt(lambda: _compute(name))
-    return Finding("failed" if problem else "ok", name, problem or f"{about}; computes as it should")
+    return Finding("failed" if problem else "ok", name, problem or f"{description}; computes correctly")
 
 
 def _compute(device: str) -> None:
-    """A convolution of ones and its gradient, whose values are known.
+    """Convolves ones and differentiates, which has a known result.
 
     Raises:
-        ArithmeticError: they are others.
+        ArithmeticError: the result differs.
     """
     import torch
 
@@ -133,20 +133,20 @@ def _data(data_root: Path | None) -> Iterator[Finding]:
     from iid_cl.data.datasets import default_data_root
 
     root = data_root if data_root is not None else default_data_root()
-    there = next(path for path in (root, *root.resolve().parents) if path.exists())
-    free = shutil.disk_usage(there).free / 2**30
+    existing = next(path for path in (root, *root.resolve().parents) if path.exists())
+    free = shutil.disk_usage(existing).free / 2**30
     yield Finding("ok" if free >= 1 else "note", "data root", f"{root}{'' if root.is_dir() else ' (not there yet)'}, "
                   f"{free:.1f} GiB free")  # fmt: skip
-    for name in DATASETS:
+    for name, info in DATASETS.items():
         missing = missing_files(name, data_root)
-        said = DATASETS[name].how if not DATASETS[name].files else "there"
-        yield Finding("note" if missing else "ok", name, f"not there; {DATASETS[name].how}" if missing else said)
+        text = f"not there; {info.how}" if missing else "there" if info.files else info.how
+        yield Finding("note" if missing else "ok", name, text)
 
 
 def _attempt(action: Callable[[], object]) -> str | None:
-    """What went wrong, in a line, or None."""
+    """The error in one line, or None."""
     try:
         action()
-    except Exception as error:  # whatever is broken on this machine is to be reported
+    except Exception as error:  # report whatever is broken on this machine
         return " ".join(f"{type(error).__name__}: {error}".split())
     return None

@@ -1,4 +1,4 @@
-"""What can be said before a run starts: whether memory and networks fit the data."""
+"""Before a run: do memory and networks fit the data."""
 
 import math
 from collections.abc import Iterable

@@ -1,4 +1,4 @@
-"""What a run would do, counted without doing it."""
+"""Counts the work of a run in advance."""
 
 import math
 from collections.abc import Sequence
@@ -14,21 +14,21 @@ from iid_cl.memory.space import Space
 from iid_cl.methods.base import Arrival, Method, PlannedDistillation, Work
 from iid_cl.methods.build import make_method
 
-SAMPLED = 10  # images of a class that are encoded to see how many fit
+SAMPLED = 10  # images of a class that are encoded to estimate the number that fits
 
 
 @dataclass(frozen=True)
 class Step:
-    """One experience of a method. Counts are those of one network where several share a memory.
+    """One experience of a method. If several networks share a memory, counts are for one network.
 
     Attributes:
         classes: that arrive.
         train_images: of these classes.
-        test_images: evaluated on afterwards, all classes seen.
+        test_images: of all classes seen.
         memory_bytes: that the budget allows afterwards.
-        updates: mini-batches trained on; of JPEG memories, whose number of images only the run tells, an estimate.
-        distillations: made when it ends; `auto`, where it has chosen, is taken to distil in the way it begins with.
-        judged: memories that `auto` compares.
+        updates: mini-batches trained on; an estimate for JPEG memories, whose size in images only the run shows.
+        distillations: at the end of the experience. `auto` is assumed to keep its first way of storing.
+        judged: number of memories that `auto` compares.
     """
 
     classes: tuple[int, ...]
@@ -41,7 +41,7 @@ class Step:
 
 
 def plan(config: Config, method: MethodName, dataset: ImageDataset, order: Sequence[Sequence[int]]) -> list[Step]:
-    """The steps of a method through the stream, whose classes arrive in ``order``; for joint training a single one.
+    """The steps of a method through a stream whose classes arrive in ``order``; joint training has one step.
 
     Raises:
         UserError: the budget has no room for the classes.
@@ -52,10 +52,10 @@ def plan(config: Config, method: MethodName, dataset: ImageDataset, order: Seque
     planner = None if info.bound else _Planner(make_method(config, method), config, dataset)
     train, test = (part.labels.bincount(minlength=len(dataset.class_names)) for part in (dataset.train, dataset.test))
     steps: list[Step] = []
-    seen: list[int] = []
+    seen_classes: list[int] = []
     for classes in order:
-        seen = [*seen, *classes]
-        counts = {c: int(train[c]) for c in seen}
+        seen_classes += classes
+        counts = {c: int(train[c]) for c in seen_classes}
         arrived = sum(counts[c] for c in classes)
         work, room = (Work(0), 0) if planner is None else planner.next({c: counts[c] for c in classes})
         memory = sum(work.trained_on(count) for count in counts.values())
@@ -64,8 +64,8 @@ def plan(config: Config, method: MethodName, dataset: ImageDataset, order: Seque
             Step(
                 classes=tuple(classes),
                 train_images=arrived,
-                test_images=int(test[seen].sum()),
-                memory_bytes=room * len(seen),
+                test_images=int(test[seen_classes].sum()),
+                memory_bytes=room * len(seen_classes),
                 updates=_updates(config, data, None if planner is None else memory),
                 distillations=work.distillations,
                 judged=work.judged,
@@ -75,7 +75,7 @@ def plan(config: Config, method: MethodName, dataset: ImageDataset, order: Seque
 
 
 class _Planner:
-    """A memory on its way through the stream, without images."""
+    """A memory's work through the stream, from the numbers of images."""
 
     def __init__(self, method: Method, config: Config, dataset: ImageDataset) -> None:
         self._method, self._budget, self._dataset = method, config.memory.budget, dataset
@@ -84,7 +84,7 @@ class _Planner:
         self._sample: dict[int, torch.Tensor] = {}
 
     def next(self, counts: dict[int, int]) -> tuple[Work, int]:
-        """What an experience of so many images of each class takes, and the bytes of a class after it."""
+        """The work of an experience, from its number of images per class, and the bytes per class afterwards."""
         images = self._dataset.train.of_classes(list(counts)).by_class()
         self._sample |= {label: images[label][:SAMPLED] for label in counts}
         self._widest = max(self._widest, len(counts))
@@ -98,13 +98,13 @@ class _Planner:
 
 
 def _updates(config: Config, data: int, memory: int | None) -> int:
-    """Mini-batches trained on, from so many images of the data and, if there is one, of the memory."""
+    """Mini-batches trained on, from the number of images in the data and in the memory, if any."""
     train = config.train
     if train.mode == "memory_only" and memory is not None:
         if train.memory_updates is not None:
             return train.memory_updates
         return train.memory_epochs * _batches(memory, train.batch_size)
-    return train.epochs * _batches(data, train.batch_size)  # the memory is replayed beside them
+    return train.epochs * _batches(data, train.batch_size)  # replayed images are in the same mini-batches
 
 
 def _batches(images: int, size: int) -> int:

@@ -1,4 +1,4 @@
-"""How long things take here: a few steps of each kind with a run's own shapes, timed."""
+"""Estimates the duration of a run: times a few steps of each kind, with the run's shapes."""
 
 import time
 from collections.abc import Callable
@@ -19,11 +19,11 @@ from iid_cl.distill.engine import distill
 from iid_cl.distill.trained import TrainedNetwork
 from iid_cl.methods.base import PlannedDistillation
 from iid_cl.methods.judging import BATCH, TRIALS, UPDATES, trial_network
-from iid_cl.nets import Network, build_network
+from iid_cl.nets import build_network
 from iid_cl.precheck.plan import Step
 from iid_cl.seeding import make_generator
 
-SECONDS = 2.0  # of each kind of step, if that is enough for LEAST of them
+SECONDS = 2.0  # time for each kind of step, if it suffices for LEAST steps
 LEAST = 3
 MOST = 50
 EVAL_BATCH = 500
@@ -32,7 +32,7 @@ CC_BATCH = 64
 
 @dataclass(frozen=True)
 class Speed:
-    """Seconds of a step, after ``first`` more for what happens once (compiling, say); ``steps`` were timed."""
+    """Seconds of a step, and ``first`` further seconds for what happens once, e.g. compiling; ``steps`` were timed."""
 
     step: float
     first: float
@@ -41,7 +41,7 @@ class Speed:
 
 @dataclass(frozen=True)
 class Estimate:
-    """Seconds of a method's whole run, by what they go into; data loading and pictures are left out."""
+    """Seconds of a method's whole run by kind of work; without loading data and drawing pictures."""
 
     training: float
     evaluation: float
@@ -49,12 +49,12 @@ class Estimate:
 
     @property
     def total(self) -> float:
-        """Of everything."""
+        """Their sum."""
         return self.training + self.evaluation + self.condensing
 
 
 class _Enough(Exception):
-    """Ends a distillation that was only tried."""
+    """Ends a distillation that has been timed."""
 
 
 def estimate(
@@ -67,17 +67,17 @@ def estimate(
     batches = sum(-(-step.test_images // EVAL_BATCH) for step in steps) * networks
     condensing = 0.0
     for lossy, name in ((False, "iteration"), (True, "JPEG iteration")):
-        each = [(step, one) for step in steps for one in step.distillations if (one.lossy is not None) == lossy]
-        if each:
-            speeds[name] = speed = _iteration(config, dataset, *each[0], device)
-            per_class = speed.step / each[0][1].classes
-            condensing += config.distill.iterations * per_class * sum(one.classes for _, one in each)
-            condensing += speed.first * len(each)
-    judged = sum(step.judged for step in steps)
-    if judged:
+        planned = [(step, part) for step in steps for part in step.distillations if (part.lossy is not None) == lossy]
+        if planned:
+            speeds[name] = speed = _iteration(config, dataset, *planned[0], device)
+            per_class = speed.step / planned[0][1].classes
+            condensing += config.distill.iterations * per_class * sum(part.classes for _, part in planned)
+            condensing += speed.first * len(planned)
+    candidates = sum(step.judged for step in steps)
+    if candidates:
         judge = trial_network(config.distill.embedder)
         speeds["trial update"] = speed = _network_update(judge, dataset, device, BATCH)
-        condensing += judged * TRIALS * UPDATES * speed.step
+        condensing += candidates * TRIALS * UPDATES * speed.step
     trainings = _trainings(config, method)
     if trainings:
         network = config.distill.cc.network if METHODS[method].distils else config.model
@@ -92,23 +92,26 @@ def estimate(
 
 
 def _trainings(config: Config, method: MethodName) -> int:
-    """Networks trained for each experience's memory."""
+    """Number of networks trained for each experience's memory."""
     if METHODS[method].distils and (config.distill.cc.weight > 0 or config.memory.soft_labels):
         return config.distill.cc.trainings
     return int(METHODS[method].needs_features and config.train.mode == "memory_only")
 
 
 def _timed(step: Callable[[], object], device: torch.device) -> Speed:
-    """Repeats a step until that tells something."""
+    """Repeats a step until the median is reliable."""
     times: list[float] = []
     while len(times) <= LEAST or (sum(times[1:]) < SECONDS and len(times) <= MOST):
         start = time.perf_counter()
         step()
         _wait(device)
         times.append(time.perf_counter() - start)
-    rest = sorted(times[1:])
-    usual = rest[len(rest) // 2]
-    return Speed(usual, max(0.0, times[0] - usual), len(rest))
+    return _speed(times[0], times[1:])
+
+
+def _speed(first: float, later: list[float]) -> Speed:
+    median = sorted(later)[len(later) // 2]
+    return Speed(median, max(0.0, first - median), len(later))
 
 
 def _wait(device: torch.device) -> None:
@@ -117,7 +120,7 @@ def _wait(device: torch.device) -> None:
 
 
 def _update(config: Config, dataset: ImageDataset, device: torch.device) -> Speed:
-    """An update of the learner: current images and replayed ones, or the memory's."""
+    """An update of the learner, replayed images included."""
     size = config.train.batch_size
     if config.train.mode == "replay":
         size += config.train.memory_batch_size or size
@@ -159,23 +162,22 @@ def _prediction(config: Config, dataset: ImageDataset, device: torch.device) -> 
 def _iteration(
     config: Config, dataset: ImageDataset, step: Step, distillation: PlannedDistillation, device: torch.device
 ) -> Speed:
-    """One of the run's own distillations, left after a few iterations; networks trained for it are made up."""
+    """One of the run's distillations, ended after a few iterations; its networks are not really trained."""
     by_class = dataset.train.by_class()
     images = {c: by_class[c] for c in step.classes}
-    count = min(distillation.count, *(len(each) for each in images.values()), 2**31)
+    count = min(distillation.count, *map(len, images.values()), 2**31)
     pool: list[TrainedNetwork] = []
-    if config.distill.cc.weight > 0:
-        network: Network = build_network(
-            config.distill.cc.network, dataset.shape, len(images), make_generator(0), device
-        )
+    cc = config.distill.cc
+    if cc.weight > 0:
+        network = build_network(cc.network, dataset.shape, len(images), make_generator(0), device)
         pool = [TrainedNetwork(network.eval().requires_grad_(False), torch.ones(len(images), device=device))]
     times: list[float] = []
 
-    def look(iteration: int, _: object) -> None:
+    def on_snapshot(iteration: int, _: object) -> None:
         _wait(device)
         times.append(time.perf_counter())
-        done = len(times) - 1
-        if done > LEAST and (times[-1] - times[1] > SECONDS or done > MOST):
+        steps = len(times) - 1
+        if steps > LEAST and (times[-1] - times[1] > SECONDS or steps > MOST):
             raise _Enough
 
     start = time.perf_counter()
@@ -185,10 +187,8 @@ def _iteration(
             normalization=dataset.normalization, augmentations=dataset.augmentations, trained=pool or None,
             precision=config.precision, compile=config.compile,
             as_stored=distillation.lossy,
-            on_snapshot=look, snapshots=range(config.distill.iterations + 1),
+            on_snapshot=on_snapshot, snapshots=range(config.distill.iterations + 1),
         )  # fmt: skip
-    if len(times) < 3:  # of two iterations or fewer
+    if len(times) < 3:  # at most one iteration
         return Speed((times[-1] - start) / max(1, len(times) - 1), 0.0, len(times) - 1)
-    between = sorted(later - before for before, later in pairwise(times[1:]))
-    usual = between[len(between) // 2]
-    return Speed(usual, max(0.0, times[1] - start - usual), len(between))
+    return _speed(times[1] - start, [end - begin for begin, end in pairwise(times[1:])])

@@ -1,1 +1,1 @@
-"""What runs leave behind: results, recordings, directories, provenance, checkpoints."""
+"""What a run stores: results, recordings, directories, provenance, checkpoints."""

@@ -1,8 +1,8 @@
-"""Checkpoints: nested state as safetensors, with a manifest each, written whole or not at all.
+"""Checkpoints: nested state as safetensors with a manifest, written whole or not at all.
 
-``state/000007.safetensors`` holds the tensors and, in its metadata, everything else as JSON; ``state/000007.json`` its
-bytes and SHA-256. The manifest is written last, so a checkpoint that has one is complete; the last two are kept, and a
-damaged newest one gives way to the one before.
+``state/000007.safetensors`` holds the tensors and, in its metadata, everything else as JSON. ``state/000007.json``, the
+manifest, holds the file's size and SHA-256. It is written last, so a checkpoint with a manifest is complete. The last
+two checkpoints are kept: if the newest is damaged, the one before is read.
 """
 
 import contextlib
@@ -20,7 +20,7 @@ from torch import Tensor
 from iid_cl.errors import UserError
 from iid_cl.files import State, read_text, write_bytes
 
-STATE = "state"  # the folder's name in a run directory
+STATE = "state"  # name of the folder in a run directory
 FORMAT = "iid-cl checkpoint"
 VERSION = 1
 KEPT = 2
@@ -28,11 +28,7 @@ MOST_MANIFEST = 2**12  # bytes
 
 
 class Checkpoints:
-    """The numbered checkpoints of a folder.
-
-    Args:
-        folder: made when the first one is written.
-    """
+    """The numbered checkpoints of a folder, which is made with the first of them."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -41,7 +37,7 @@ class Checkpoints:
         """Adds a checkpoint and removes all but the last two.
 
         Raises:
-            UserError: it cannot be written; those before are untouched.
+            UserError: it cannot be written; earlier checkpoints are untouched.
         """
         tensors: dict[str, Tensor] = {}
         plain = json.dumps({"format": FORMAT, "version": VERSION, "state": _part(state, tensors)})
@@ -51,18 +47,18 @@ class Checkpoints:
         write_bytes(self._path(number), data)
         write_bytes(self._path(number).with_suffix(".json"), (json.dumps(manifest) + "\n").encode())
         for old in self._numbers()[:-KEPT]:
-            for suffix in (".json", ".safetensors"):  # without a manifest it is none
+            for suffix in (".json", ".safetensors"):  # the manifest first: a file without it is no checkpoint
                 with contextlib.suppress(OSError):
                     self._path(old).with_suffix(suffix).unlink(missing_ok=True)
 
     def newest(self, warn: Callable[[str], None]) -> State | None:
-        """The newest checkpoint that is whole; None where there has been none.
+        """The newest complete checkpoint; None if there is no checkpoint.
 
         Args:
-            warn: told of each damaged one that is passed over.
+            warn: called with a line about each damaged checkpoint that is skipped.
 
         Raises:
-            UserError: all are damaged, or one was written by a newer iid-cl.
+            UserError: all are damaged, or a newer iid-cl wrote one.
         """
         numbers = self._numbers()
         for number in reversed(numbers):
@@ -70,8 +66,8 @@ class Checkpoints:
             try:
                 return _read(path)
             except (SafetensorError, OSError, KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
-                said = " ".join(str(error).split()) or type(error).__name__
-                warn(f"{path}: is damaged ({said}); going back to the checkpoint before it")
+                reason = " ".join(str(error).split()) or type(error).__name__
+                warn(f"{path}: is damaged ({reason}); going back to the checkpoint before it")
         if numbers:
             raise UserError(f"{self._folder}: all checkpoints are damaged; remove the run directory and run it again.")
         return None
@@ -80,24 +76,24 @@ class Checkpoints:
         return self._folder / f"{number:06d}.safetensors"
 
     def _numbers(self) -> list[int]:
-        """Of checkpoints with a manifest, in ascending order."""
+        """Numbers of the checkpoints with a manifest, ascending."""
         names = {file.stem for file in self._folder.glob("*.json")} if self._folder.is_dir() else set()
         return sorted(int(name) for name in names if re.fullmatch(r"\d{6,}", name))
 
 
 @contextlib.contextmanager
 def fits_the_run() -> Iterator[None]:
-    """Around what takes a state over. One that passed its checksum and yet does not fit was written by another program.
+    """Wraps the loading of a state. A state with the right checksum that does not fit is from another program.
 
     Raises:
-        UserError: it does not fit.
+        UserError: the state does not fit.
     """
     try:
         yield
     except (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
-        said = " ".join(str(error).split())[:200] or type(error).__name__
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise UserError(
-            f"{STATE}: the checkpoint does not fit this run ({said}); remove the run directory and run it again."
+            f"{STATE}: the checkpoint does not fit this run ({reason}); remove the run directory and run it again."
         ) from None
 
 
@@ -115,18 +111,17 @@ def _read(path: Path) -> State:
             raise ValueError("no checkpoint of iid-cl")
         if header["version"] > VERSION:
             raise UserError(
-                f"{path}: is a checkpoint of format {header['version']}, newer than the {VERSION} read here; update "
-                "iid-cl."
+                f"{path}: has format {header['version']}, but this iid-cl reads up to format {VERSION}; update iid-cl."
             )
         state: State = _whole(header["state"], file.get_tensor)
     return state
 
 
 def _part(value: Any, tensors: dict[str, Tensor]) -> Any:
-    """``value`` as JSON; its tensors move to ``tensors`` under numbers."""
+    """``value`` as JSON; its tensors go to ``tensors``, numbered."""
     if isinstance(value, Tensor):
         name = str(len(tensors))
-        # a copy: what shares its storage with another tensor cannot be written
+        # a copy, as safetensors writes no tensors that share their storage
         tensors[name] = value.detach().to("cpu", copy=True).contiguous()
         return {"tensor": name}
     if isinstance(value, Mapping):
@@ -135,11 +130,11 @@ def _part(value: Any, tensors: dict[str, Tensor]) -> Any:
         return [_part(item, tensors) for item in value]
     if value is None or isinstance(value, bool | int | float | str):
         return value
-    raise TypeError(f"a checkpoint holds no {type(value).__name__}")
+    raise TypeError(f"a checkpoint cannot hold a value of type {type(value).__name__}")
 
 
 def _whole(value: Any, tensor: Callable[[str], Tensor]) -> Any:
-    """The opposite of :func:`_part`; tuples have become lists."""
+    """Inverts :func:`_part`, except that tuples are lists."""
     if isinstance(value, list):
         return [_whole(item, tensor) for item in value]
     if isinstance(value, dict):

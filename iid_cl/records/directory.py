@@ -1,11 +1,10 @@
-"""The run directory: everything a run leaves behind, written by one process at a time."""
+"""The run directory: all files of a run, written by one process at a time."""
 
 import contextlib
 import json
 import os
 import platform
 from pathlib import Path
-from types import TracebackType
 from typing import Any, TextIO
 
 from filelock import FileLock, Timeout
@@ -22,17 +21,16 @@ GROWING = ("log.txt", "metrics.jsonl")  # files that are appended to
 class RunDirectory:
     """Holds ``config.yaml``, ``metrics.jsonl``, ``run.json``, ``log.txt``, ``memory.safetensors``, ``memory.png``.
 
-    And ``report.html`` with its ``figures/``; of runs that distil ``losses.jsonl`` and ``history.safetensors``, too.
-
-    A context manager: leaving it closes the log and lets other processes in. A process that died holds nothing.
+    Also ``report.html`` with ``figures/``, and ``losses.jsonl`` and ``history.safetensors`` of methods that distil.
+    A context manager: leaving it closes the log and unlocks the folder. The lock of a process that died is void.
 
     Args:
         path: a folder that is missing or empty.
-        again: it may hold files already: of the same command, which goes on.
+        again: the folder may hold files of the same command, which is resumed.
 
     Raises:
-        UserError: the folder holds something already, or a link that leads out of it, cannot be made, or another
-            process writes to it.
+        UserError: the folder is not empty, holds a link that leads out of it, cannot be made, or another process
+            writes to it.
     """
 
     def __init__(self, path: Path, *, again: bool = False) -> None:
@@ -56,10 +54,8 @@ class RunDirectory:
     def __enter__(self) -> "RunDirectory":
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        with contextlib.suppress(OSError):  # a full disk has been told of before
+    def __exit__(self, *error: object) -> None:
+        with contextlib.suppress(OSError):  # a full disk has been reported before
             self.log.close()
         self._unlock()
 
@@ -81,51 +77,51 @@ class RunDirectory:
         write_bytes(self.path / name, (json.dumps(summary, indent=2) + "\n").encode())
 
     def sizes(self) -> dict[str, int]:
-        """Bytes of the files that grow, all of them on the disk."""
+        """Sizes in bytes of the files that grow, once they are on the disk."""
         self.log.flush()
-        found = {}
+        sizes = {}
         for name in GROWING:
             with contextlib.suppress(FileNotFoundError), (self.path / name).open("rb") as file:
                 os.fsync(file.fileno())
-                found[name] = os.fstat(file.fileno()).st_size
-        return found
+                sizes[name] = os.fstat(file.fileno()).st_size
+        return sizes
 
     def rewind(self, sizes: dict[str, int]) -> None:
-        """Takes the files that grow back to earlier sizes.
+        """Cuts the files that grow to earlier sizes.
 
         Raises:
-            UserError: one is smaller than that.
-            ValueError: a size is none.
+            UserError: a file is smaller than that.
+            ValueError: a size is no size.
         """
         for name in GROWING:
             path, size = self.path / name, sizes.get(name, 0)
-            found = path.stat().st_size if path.exists() else 0
+            actual = path.stat().st_size if path.exists() else 0
             if type(size) is not int or size < 0:
                 raise ValueError(f"{name} cannot have {size!r} bytes")
-            if found < size:
+            if actual < size:
                 raise UserError(
-                    f"{path}: has {found} bytes where the last checkpoint found {size}; it was changed, so remove the "
+                    f"{path}: has {actual} bytes, but the last checkpoint says {size}, so it was changed; remove the "
                     "run directory and run it again."
                 )
-            if found > size:
+            if actual > size:
                 os.truncate(path, size)
 
 
 def is_used(path: Path) -> bool:
-    """Whether a folder holds anything but a lock."""
+    """Whether a folder holds more than a lock."""
     return any(entry.name not in (LOCK, HOLDER) for entry in path.iterdir())
 
 
 def _check_links(path: Path) -> None:
-    """What a run appends to, it would append to the file that a link leads to.
+    """Refuses links through which a run would write to files elsewhere.
 
     Raises:
         UserError: a link leads out of the folder.
     """
     home = os.path.realpath(path)
     for entry in path.rglob("*"):
-        own = path / "wandb" in entry.parents  # where Weights & Biases links a log of its own
-        if entry.is_symlink() and not own and not Path(os.path.realpath(entry)).is_relative_to(home):
+        in_wandb = path / "wandb" in entry.parents  # Weights & Biases makes links to its logs there
+        if entry.is_symlink() and not in_wandb and not Path(os.path.realpath(entry)).is_relative_to(home):
             raise UserError(f"{entry}: is a link that leads out of the run directory; put a copy there, or remove it.")
 
 
@@ -133,7 +129,7 @@ def _locked(path: Path) -> FileLock:
     """Locks a folder for this process.
 
     Raises:
-        UserError: another process has it; it is named.
+        UserError: another process has locked it; the error names that process.
     """
     lock = FileLock(path / LOCK)
     try:
@@ -147,9 +143,9 @@ def _locked(path: Path) -> FileLock:
 
 def _holder(path: Path) -> str:
     try:
-        found = json.loads(read_text(path / HOLDER, 2**12))
-        return f"process {int(found['process'])} on {json.dumps(found['host'])[1:-1]}"
-    except (OSError, ValueError, KeyError, TypeError):  # it is just being written
+        holder = json.loads(read_text(path / HOLDER, 2**12))
+        return f"process {int(holder['process'])} on {json.dumps(holder['host'])[1:-1]}"
+    except (OSError, ValueError, KeyError, TypeError):  # the file is just being written
         return "another process"
 
 

@@ -1,4 +1,4 @@
-"""Where a figure comes from: versions, commit, machine, command."""
+"""The origin of a result: versions, commit, machine, command."""
 
 import hashlib
 import os
@@ -24,13 +24,13 @@ PACKAGES = (
     "safetensors",
     "pydantic",
 )
-ONLY_READ_AND_WRITE = ("safetensors", "pydantic")  # no figure hangs on their version
+ONLY_READ_AND_WRITE = ("safetensors", "pydantic")  # results do not depend on their version
 
 
 def provenance(device: torch.device) -> dict[str, Any]:
-    """Plain JSON that says what produced a result; it names neither the host nor the user.
+    """What produced a result, as plain JSON, without names of the host or the user.
 
-    ``changes`` is a digest of what the checkout differs in from its commit; None where it does not.
+    ``changes`` is a digest of the checkout's uncommitted changes, or None.
     """
     commit, changes = _checkout()
     return {
@@ -50,23 +50,23 @@ def provenance(device: torch.device) -> dict[str, Any]:
 
 
 def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """What has changed between two provenances that could change a figure, a sentence each.
+    """A sentence for each change between two provenances that could change a result.
 
-    What either does not tell, as one of an older version, is passed over.
+    Facts that either record lacks, e.g. that of an older version, are skipped.
 
     Args:
-        before: of what there is.
-        now: of what would go on with it.
+        before: of the unfinished run.
+        now: of the process that resumes it.
     """
     first, second = _facts(before), _facts(now)
     changed = [(name, first[name], second[name]) for name in first if name in second and first[name] != second[name]]
-    return [f"{name} was {_said(old)} and is {_said(new)}." for name, old, new in changed]
+    return [f"{name} was {_text(old)} and is {_text(new)}." for name, old, new in changed]
 
 
 def _facts(record: Mapping[str, Any]) -> dict[str, Any]:
-    """What figures hang on, by what a person calls it."""
+    """The facts that results depend on, by their names for a person."""
     versions, system = _section(record, "versions"), _section(record, "system")
-    facts = {name: found for name, found in versions.items() if name not in ONLY_READ_AND_WRITE}
+    facts = {name: release for name, release in versions.items() if name not in ONLY_READ_AND_WRITE}
     names = {
         "the device": "device",
         "the number of threads": "threads",
@@ -79,17 +79,17 @@ def _facts(record: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _section(record: Mapping[str, Any], key: str) -> Mapping[str, Any]:
-    """An older version's file may not have it, and a damaged one something else."""
-    found = record.get(key)
-    return found if isinstance(found, Mapping) else {}
+    """A section of the record; empty if it is missing, as in an older file, or damaged."""
+    section = record.get(key)
+    return section if isinstance(section, Mapping) else {}
 
 
-def _said(value: Any) -> str:
+def _text(value: Any) -> str:
     return "none" if value is None else str(value)
 
 
 def _system(device: torch.device) -> dict[str, Any]:
-    """What else of the machine speed and last digits depend on."""
+    """Further facts about the machine that speed and last digits depend on."""
     facts: dict[str, Any] = {
         "os": f"{platform.system()} {platform.release()}",
         "architecture": platform.machine(),
@@ -111,20 +111,20 @@ def _system(device: torch.device) -> dict[str, Any]:
 def _version(package: str) -> str | None:
     try:
         return version(package)
-    except PackageNotFoundError:  # put there without its metadata
+    except PackageNotFoundError:  # installed without metadata
         return None
 
 
 def _checkout() -> tuple[str | None, str | None]:
-    """The checkout's commit, with a plus sign when it has uncommitted changes, and their digest; None outside one."""
+    """The checkout's commit, with a plus sign if there are uncommitted changes, and their digest; None outside git."""
     file = Path(__file__).resolve()
-    here = file.parent
+    folder = file.parent
     try:
-        _git(here, "ls-files", "--error-unmatch", file.name)  # installed inside another project's checkout: not ours
-        commit = _git(here, "rev-parse", "--short=12", "HEAD").decode().strip()
-        if not _git(here, "status", "--porcelain", "--untracked-files=no").strip():
+        _git(folder, "ls-files", "--error-unmatch", file.name)  # fails if installed inside another project's checkout
+        commit = _git(folder, "rev-parse", "--short=12", "HEAD").decode().strip()
+        if not _git(folder, "status", "--porcelain", "--untracked-files=no").strip():
             return commit, None
-        changes = _git(here, "diff", "HEAD", "--no-ext-diff", "--no-textconv", "--binary")
+        changes = _git(folder, "diff", "HEAD", "--no-ext-diff", "--no-textconv", "--binary")
         return f"{commit}+", hashlib.sha256(changes).hexdigest()[:12]
     except (OSError, subprocess.CalledProcessError):
         return None, None

@@ -203,39 +203,50 @@ def read_recording(directory: Path, prefix: str = "") -> Recording | None:
     if not history.is_file():
         return None
     try:
-        with safe_open(history, framework="pt") as file:
-            header = json.loads((file.metadata() or {})["iid_cl"])
-            if header["format"] != FORMAT or header["version"] > VERSION:
-                raise UserError(f"{history}: is no recording of a format read here; update iid-cl, or remove the file.")
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, not a mapping
-        recording = Recording([str(name) for name in header["class_names"]])
-        recording.kept = [
-            RecordedDistillation(str(one["method"]), int(one["experience"]), [int(c) for c in one["classes"]])
-            for one in header["distillations"]
-        ]
-        for name, tensor in tensors.items():
-            kind, *rest = name.split("/")
-            if kind == "images":
-                number, iteration, label = map(int, rest)
-                if tensor.dtype != torch.uint8 or tensor.ndim != 4 or not len(tensor):
-                    raise ValueError(f"{name} holds no pictures")
-                recording.kept[number].images.setdefault(iteration, {})[label] = tensor
-        for method in header["features"]:
-            points, labels, stored = (tensors[f"features/{method}/{part}"] for part in ("points", "labels", "stored"))
-            if points.ndim != 2 or not len(points) == len(labels) == len(stored):
-                raise ValueError(f"features of {method} contradict each other")
-            recording.features[method] = Features(points, labels, stored)
-        by_key = {(one.method, one.experience, tuple(one.classes)): one for one in recording.kept}
-        for line in read_text(losses).splitlines():
-            found = json.loads(line)
-            terms = {str(term): float(value) for term, value in found["losses"].items()}
-            one = by_key[found["method"], found["experience"], tuple(found["classes"])]
-            one.losses.append((int(found["iteration"]), terms))
+        recording = _read_history(history)
+        _read_losses(losses, recording)
     except (SafetensorError, OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise UserError(
             f"{history}: is damaged, or {losses.name} beside it is ({error}); remove both to do without them."
         ) from None
     return recording
+
+
+def _read_history(history: Path) -> Recording:
+    """A recording but for its losses."""
+    with safe_open(history, framework="pt") as file:
+        header = json.loads((file.metadata() or {})["iid_cl"])
+        if header["format"] != FORMAT or header["version"] > VERSION:
+            raise UserError(f"{history}: is no recording of a format read here; update iid-cl, or remove the file.")
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, not a mapping
+    recording = Recording([str(name) for name in header["class_names"]])
+    recording.kept = [
+        RecordedDistillation(str(one["method"]), int(one["experience"]), [int(c) for c in one["classes"]])
+        for one in header["distillations"]
+    ]
+    for name, tensor in tensors.items():
+        kind, *rest = name.split("/")
+        if kind == "images":
+            number, iteration, label = map(int, rest)
+            if tensor.dtype != torch.uint8 or tensor.ndim != 4 or not len(tensor):
+                raise ValueError(f"{name} holds no pictures")
+            recording.kept[number].images.setdefault(iteration, {})[label] = tensor
+    for method in header["features"]:
+        points, labels, stored = (tensors[f"features/{method}/{part}"] for part in ("points", "labels", "stored"))
+        if points.ndim != 2 or not len(points) == len(labels) == len(stored):
+            raise ValueError(f"features of {method} contradict each other")
+        recording.features[method] = Features(points, labels, stored)
+    return recording
+
+
+def _read_losses(losses: Path, recording: Recording) -> None:
+    """Adds each line of losses to the distillation that it belongs to."""
+    by_key = {(one.method, one.experience, tuple(one.classes)): one for one in recording.kept}
+    for line in read_text(losses).splitlines():
+        found = json.loads(line)
+        terms = {str(term): float(value) for term, value in found["losses"].items()}
+        one = by_key[found["method"], found["experience"], tuple(found["classes"])]
+        one.losses.append((int(found["iteration"]), terms))
 
 
 def _bytes(images: Tensor) -> list[bytes]:

@@ -1,4 +1,4 @@
-"""What one run measured: the record that tables, comparisons and reports read."""
+"""The metrics of one run, which tables, comparisons and reports read."""
 
 from dataclasses import dataclass, field
 
@@ -7,16 +7,16 @@ from iid_cl.config.methods import MethodName
 
 @dataclass(frozen=True)
 class Result:
-    """What a run measured. Accuracies are in [0, 1]; see :mod:`iid_cl.evaluate.metrics` for definitions.
+    """The metrics of a run. Accuracies are in [0, 1]; see :mod:`iid_cl.evaluate.metrics` for definitions.
 
-    ``average_accuracy``, ``forgetting`` and ``backward_transfer`` are None where there is no sequence: for joint
-    training, the last two also for a single experience. With several networks, every figure is their mean.
+    ``average_accuracy``, ``forgetting`` and ``backward_transfer`` are None for joint training, the last two also for a
+    single experience. With several networks, every value is their mean.
 
     Attributes:
         class_accuracies: after each experience, the accuracy of each class seen (in JSON, its index is text).
-        network_matrices: each network's own matrix.
-        test_sizes: test images of each experience, which ``final_accuracy`` and ``average_accuracy`` weigh by.
-        train_seconds: of all networks together.
+        network_matrices: the matrix of each network.
+        test_sizes: test images of each experience, the weights of ``final_accuracy`` and ``average_accuracy``.
+        train_seconds: sum over networks.
         updates: mini-batches trained on, over all experiences and networks.
         choice: what `auto` keeps, e.g. ``distilled as JPEG``; None for other methods.
     """

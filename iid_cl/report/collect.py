@@ -136,11 +136,20 @@ def _runs(directories: Sequence[Path]) -> Collected:
 
 def _comparison(directory: Path) -> Collected:
     source = _source(directory, "results.json")
-    file = directory / "results.json"
+    measured = _measured(source)
+    if not measured:
+        raise UserError(f"{directory}: no cell of this comparison has finished; go on with it first.")
+    main = _main(source.config, measured)
+    pictured, names = _pictured(directory, measured)
+    return Collected(source.config.name, [source], main, measured, _first(pictured, main), names)
+
+
+def _measured(source: Source) -> list[Measured]:
+    """The cells of a comparison's ``results.json``; what remains in the source's provenance is where they come from."""
     try:
         records = source.provenance.pop("cells")
         source.provenance.pop("summary", None)
-        measured = [
+        return [
             Measured(
                 str(one["label"]),
                 None if one["mode"] is None else str(one["mode"]),
@@ -150,33 +159,37 @@ def _comparison(directory: Path) -> Collected:
             for one in records
         ]
     except (KeyError, TypeError, ValueError, AttributeError, UserError) as error:
+        file = source.path / "results.json"
         raise UserError(f"{file}: is damaged ({_short(error)}); the same `iid-cl compare --out` mends it.") from None
-    if not measured:
-        raise UserError(f"{directory}: no cell of this comparison has finished; go on with it first.")
+
+
+def _main(config: Config, measured: Sequence[Measured]) -> str:
+    """The method that a comparison's report is about."""
     labels = list(dict.fromkeys(m.label for m in measured if m.budget is not None))
-    wanted = source.config.memory.method
-    main = wanted if wanted in labels else next((name for name in labels if "distilled" in name), None)
-    main = main or (labels or [measured[0].label])[0]
+    if config.memory.method in labels:
+        return config.memory.method
+    distilled = next((name for name in labels if "distilled" in name), None)
+    return distilled or (labels or [measured[0].label])[0]
+
+
+def _pictured(directory: Path, measured: Sequence[Measured]) -> tuple[list[Pictured], list[str]]:
+    """A comparison's memories of the first seed at the first mode's largest budget, and the names of the classes."""
     seed = min(m.result.seed for m in measured)
+    places = [(m.mode, m.budget) for m in measured if m.mode is not None and m.budget is not None]
+    place = max((each for each in places if each[0] == places[0][0]), default=None)
     names: list[str] = []
     pictured = []
-    modes = [m.mode for m in measured if m.mode is not None]
-    place = (
-        max(((m.mode, m.budget) for m in measured if m.mode == modes[0] and m.budget), default=None) if modes else None
-    )
     for one in measured:
         if one.result.seed != seed or one.mode is None or one.budget is None or (one.mode, one.budget) != place:
             continue
         name = cell_name(one.label, one.mode, one.budget, seed)
         recording = read_recording(directory / "cells", f"{name}.")
         names = names or ([] if recording is None else recording.class_names)
-        memory = directory / "cells" / f"{name}.safetensors"
-        if memory.is_file():
-            method = one.result.method
-            pictured.append(
-                Pictured(one.label, method, seed, (one.mode, one.budget), load_memory(memory), _of(recording, method))
-            )
-    return Collected(source.config.name, [source], main, measured, _first(pictured, main), names)
+        file = directory / "cells" / f"{name}.safetensors"
+        if file.is_file():
+            method, own = one.result.method, _of(recording, one.result.method)
+            pictured.append(Pictured(one.label, method, seed, (one.mode, one.budget), load_memory(file), own))
+    return pictured, names
 
 
 def _source(directory: Path, summary: str) -> Source:

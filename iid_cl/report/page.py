@@ -59,7 +59,7 @@ def report(directories: Sequence[Path], out: Path | None = None) -> Path:
     plane = _plane(collected)
     # foreign names may hold halves of letters, which have no encoding
     write_bytes(page, render(collected, found, plane).encode(errors="backslashreplace"))
-    save_figures(out / "figures", collected, found, plane)
+    save_figures(out / "figures", collected, found[_shown(collected)], plane)
     return page
 
 
@@ -73,18 +73,15 @@ def render(collected: Collected, found: Sequence[Setting], plane: Mapping[str, A
         lstrip_blocks=True,
     )
     environment.filters |= {"bytes": in_bytes, "seconds": in_seconds, "interval": percent_interval, "listed": listed}
-    folder = resources.files("iid_cl.report")
-    library = _text(folder, "vendor", CHART_JS).rpartition("//# sourceMappingURL")[0].strip()  # its map is not here
-    script = _text(folder, "templates", "report.js").strip()
-    galleries_ = galleries(collected.pictured)
     recording = collected.pictured[0].recording if collected.pictured else None
     losses = losses_of(collected, recording)
+    memories = galleries(collected.pictured)
     data = {
         "settings": [_setting_data(collected, setting) for setting in found],
         "losses": losses,
         "plane": plane,
         "curves": budget_curves(collected),
-        "moments": galleries_[0].moments if galleries_ else [],
+        "moments": memories[0].moments if memories else [],
     }
     return environment.get_template("report.html.j2").render(
         name=collected.name,
@@ -93,24 +90,36 @@ def render(collected: Collected, found: Sequence[Setting], plane: Mapping[str, A
         subtitle=_subtitle(collected),
         settings=found,
         shown=_shown(collected),
-        galleries=galleries_,
+        galleries=memories,
         losses=losses,
-        terms=[
-            f"{term} is {TERMS[term]}"
-            for term in dict.fromkeys(t for one in losses for t in one["terms"])
-            if term in TERMS
-        ],
+        terms=_terms(losses),
         many=any(len(one.row.seeds) > 1 for setting in found for one in setting.series),
         plane=plane,
         curves=data["curves"],
         data=data,
         sources=[_told(source) for source in collected.sources],
-        css=_text(folder, "templates", "report.css"),
-        library=library,
-        script=script,
-        policy=" ".join(f"'sha256-{_digest(each)}'" for each in (library, script)),
-        licence=_text(folder, "vendor", "chart-LICENSE.md"),
+        **_files(),
     )
+
+
+def _terms(losses: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What the terms of the losses are, a clause each."""
+    terms = dict.fromkeys(term for one in losses for term in one["terms"])
+    return [f"{term} is {TERMS[term]}" for term in terms if term in TERMS]
+
+
+def _files() -> dict[str, str]:
+    """What the page carries inside itself: style, scripts with the policy that lets them run, and a licence."""
+    folder = resources.files("iid_cl.report")
+    library = _text(folder, "vendor", CHART_JS).rpartition("//# sourceMappingURL")[0].strip()  # its map is not here
+    script = _text(folder, "templates", "report.js").strip()
+    return {
+        "css": _text(folder, "templates", "report.css"),
+        "library": library,
+        "script": script,
+        "policy": " ".join(f"'sha256-{_digest(each)}'" for each in (library, script)),
+        "licence": _text(folder, "vendor", "chart-LICENSE.md"),
+    }
 
 
 def _setting_data(collected: Collected, setting: Setting) -> dict[str, Any]:

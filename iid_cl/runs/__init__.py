@@ -1,1 +1,1 @@
-"""Running experiments: one run, a comparison of several, their directories and where figures come from."""
+"""One run: training, evaluation, checkpoints and the audit of memories."""

@@ -23,17 +23,17 @@ from iid_cl.terminal.reporter import Reporter
 def condense_dataset(
     config: Config, data_root: Path | None, out: Path, console: Console, how: Launch | None = None
 ) -> None:
-    """Condenses all classes of a data set, as one experience, into the memory file ``out``.
+    """Condenses all classes of a data set, as one experience, into the memory file ``out``, and draws it in a PNG.
 
-    A picture of the memory is written beside it. With ``how``, workers share the classes out.
+    With ``how``, workers divide the classes among themselves.
 
     Raises:
         UserError: the data set, the budget or the file is unusable.
     """
     device = resolve_device(config.device)
     if METHODS[config.memory.method].stream_only:
-        known = ", ".join(for_whole_data())
-        raise UserError(f"memory.method: {config.memory.method!r} belongs to a stream of experiences; use {known}.")
+        choices = ", ".join(for_whole_data())
+        raise UserError(f"memory.method: {config.memory.method!r} belongs to a stream of experiences; use {choices}.")
     if out.suffix != ".safetensors":
         raise UserError(f"--out: {str(out)!r} must end in .safetensors.")
     if how is not None:

@@ -1,14 +1,12 @@
-"""One run: a learner goes through the stream with one method, evaluated after each experience."""
+"""One method of a run: trains through the stream, and evaluates after each experience."""
 
 import math
 import re
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from typing import Any, TypedDict, Unpack
 
 import torch
-from avalanche.training.determinism.rng_manager import RNGManager
 
 from iid_cl.config.experiment import Config
 from iid_cl.config.methods import METHODS, MethodName
@@ -24,6 +22,7 @@ from iid_cl.runs.learners import ProgressPlugin, make_memory_buffer, make_strate
 from iid_cl.runs.loggers import Loggers
 from iid_cl.runs.position import (
     PositionPlugin,
+    global_randomness,
     global_state,
     load_global_state,
     load_strategy,
@@ -40,13 +39,23 @@ OnExperience = Callable[[Mapping[str, Any]], None]
 
 
 class Hooks(TypedDict, total=False):
-    """Who takes part in a run, see :func:`run_method`."""
+    """Optional arguments of :func:`run_method`.
+
+    Attributes:
+        prefix: stands before each phase's name.
+        on_experience: called with the record of each evaluation.
+        on_images: called with the images that reach the memory.
+        saver: saves the run's state, this method's included, after each experience and during training.
+        state: this method's part of a saved state, to resume from.
+        loggers: log the first network and the memory.
+        recording: records the distillations; the caller saves its state.
+    """
 
     prefix: str
     on_experience: OnExperience | None
     on_images: OnImages | None
     saver: Saver | None
-    kept: Mapping[str, Any] | None
+    state: Mapping[str, Any] | None
     loggers: Loggers | None
     recording: Recording | None
 
@@ -59,9 +68,9 @@ def run_method(
     reporter: Reporter,
     **hooks: Unpack[Hooks],
 ) -> tuple[Result, MemoryBuffer | None]:
-    """Trains and evaluates one learner over the whole stream; ``train.networks`` of them on one memory.
+    """Trains and evaluates one learner over the whole stream, or ``train.networks`` learners that share a memory.
 
-    Class order and initial weights depend on the configuration and seed only, so methods compare.
+    Class order and initial weights depend on the configuration and the seed only, so methods can be compared.
 
     Args:
         config: everything but the method.
@@ -69,25 +78,17 @@ def run_method(
         dataset: the data, as loaded for ``config.stream``.
         device: where to train and distil.
         reporter: shows progress.
-        hooks: ``prefix`` stands before each phase's name; ``on_experience`` is called after each evaluation with its
-            record, ``on_images`` with the images that reach the memory; ``saver`` saves the state of the run, this
-            method's included, after each experience and in its training; ``kept`` is this method's part of a saved
-            state, to go on from; ``loggers`` log the first network and the memory; ``recording`` takes in what is
-            distilled, and the caller keeps its state.
+        hooks: see :class:`Hooks`.
 
     Raises:
         UserError: the stream, the network or the memory's size does not fit the data, or training diverges.
     """
-    saver, loggers, kept = hooks.get("saver"), hooks.get("loggers"), hooks.get("kept")
-    with _global_randomness(config.seed):
+    saver, state = hooks.get("saver"), hooks.get("state")
+    with global_randomness(config.seed):
         course = _Course(config, method, dataset, device, reporter, hooks)
-        if course.memory is not None:
-            course.memory.on_images = hooks.get("on_images")
-        if loggers is not None:
-            course.log_to(loggers)
-        if kept is not None:
+        if state is not None:
             with fits_the_run():
-                course.load_state_dict(kept)
+                course.load_state_dict(state)
         if saver is not None:
             saver.of_method = course.state_dict
         try:
@@ -100,7 +101,7 @@ def run_method(
 
 
 class _Course:
-    """The way of a method's networks through the stream; ``index`` and ``number`` say which experience and network."""
+    """The course of a method's networks through the stream: experience ``index`` and network ``number`` come next."""
 
     def __init__(
         self,
@@ -113,49 +114,47 @@ class _Course:
     ) -> None:
         self._started = time.perf_counter()
         self._config, self._method, self._reporter = config, method, reporter
-        prefix, saver, recording = hooks.get("prefix", ""), hooks.get("saver"), hooks.get("recording")
-        self._prefix, self._saver = prefix, saver
+        self._prefix, self._saver, self._recording = hooks.get("prefix", ""), hooks.get("saver"), hooks.get("recording")
         self.order = class_order(config.stream, len(dataset.class_names), config.seed)
         self._counts = ClassAccuracyPlugin()
-        self._progress = ProgressPlugin(reporter, prefix)
-        self.memory = make_memory_buffer(config, method, dataset, self._progress, reporter)
-        self._recording = recording
-        if recording is not None and self.memory is not None:
-            self.memory.on_losses, self.memory.on_snapshot = recording.on_step, recording.on_snapshot
-            self.memory.snapshots = moments(config.distill.iterations)
+        self._progress = ProgressPlugin(reporter, self._prefix)
+        self._journal = None if self._saver is None else Journal(self._saver.due, self._saver.save)
+        self.memory = memory = make_memory_buffer(config, method, dataset, self._progress, reporter)
+        if memory is not None:
+            memory.on_images, memory.journal = hooks.get("on_images"), self._journal
+            if self._recording is not None:
+                memory.on_losses, memory.on_snapshot = self._recording.on_step, self._recording.on_snapshot
+                memory.snapshots = moments(config.distill.iterations)
         last = [self._counts, self._progress]
         self._strategies = [
-            make_strategy(config, method, dataset, device, self.memory, last, number)
+            make_strategy(config, method, dataset, device, memory, last, number)
             for number in range(config.train.networks)
         ]
-        self._positions = [PositionPlugin(saver) for _ in self._strategies]
+        self._positions = [PositionPlugin(self._saver) for _ in self._strategies]
         for strategy, position in zip(self._strategies, self._positions, strict=True):
             strategy.plugins.append(position)
-        self._journal = None
-        if saver is not None:
-            self._journal = Journal(saver.due, saver.save)
-            if self.memory is not None:
-                self.memory.journal = self._journal
+        loggers = hooks.get("loggers")
+        if loggers is not None:
+            loggers.attach(self._strategies[0], memory)
         self._benchmark = make_benchmark(dataset, self.order)
         self._sizes = [len(experience.dataset) for experience in self._benchmark.test_stream]
         self._joint = METHODS[method].sees == "all"
         self._index = self._number = 0
         self._matrices: list[list[list[float]]] = [[] for _ in self._strategies]
-        self._class_accuracies: list[dict[int, float]] = []
-        self._of_classes: list[dict[int, float]] = []  # of the networks that are done with the experience at hand
-        self._train_seconds = self._seconds_before = 0.0
-        self._said_choice = False
+        self._class_accuracies: list[dict[int, float]] = []  # by experience, mean over networks
+        self._of_classes: list[dict[int, float]] = []  # by network, after the current experience
+        self._train_seconds = 0.0
+        self._choice_shown = False
 
-    def log_to(self, loggers: Loggers) -> None:
-        """Has the first network and the memory logged."""
-        loggers.attach(self._strategies[0], self.memory)
+    @property
+    def _memory_bytes(self) -> int:
+        return 0 if self.memory is None else self.memory.nbytes
 
     def run(self, on_experience: OnExperience | None) -> None:
-        """Trains on what is left of the stream, and evaluates."""
+        """Trains on the rest of the stream, and evaluates."""
         total = 1 if self._joint else len(self._sizes)
         while self._index < total:
-            memory_bytes = None if self.memory is None else self.memory.nbytes
-            self._reporter.stage(self._index, total, memory_bytes=memory_bytes)
+            self._reporter.stage(self._index, total, memory_bytes=self._memory_bytes)
             if self._recording is not None:
                 self._recording.begin(self._method, self._index)
             while self._number < len(self._strategies):
@@ -164,7 +163,7 @@ class _Course:
             if self._recording is not None:
                 self._recording.keep(None if self.memory is None else self.memory.exemplars)
             record = self._record()
-            self._say_choice()
+            self._show_choice()
             self._index, self._number, self._of_classes = self._index + 1, 0, []
             if on_experience is not None:
                 on_experience(record)
@@ -172,71 +171,68 @@ class _Course:
                 self._saver.save()
 
     def embed(self, dataset: ImageDataset) -> None:
-        """Records the first network's features of the memory's images, where they are distilled, and of real ones."""
-        memory = self.memory
-        if self._recording is None or memory is None or memory.exemplars is None:
+        """Records the first network's features of distilled and real images, if the method distils."""
+        if self._recording is None or self.memory is None or self.memory.exemplars is None:
             return
         if METHODS[self._method].distils:
-            self._recording.embed(self._method, self._strategies[0].model, dataset, memory.exemplars)
+            self._recording.embed(self._method, self._strategies[0].model, dataset, self.memory.exemplars)
 
     def _train_and_evaluate(self) -> None:
-        """One network's experience."""
+        """Trains one network on the current experience, and tests it on all classes seen."""
         index, number = self._index, self._number
-        strategy, last = self._strategies[number], len(self._sizes) - 1 if self._joint else index
-        where, count = self._where(), len(self._strategies)
-        self._progress.experience = where if count == 1 else f"{where}, network {number + 1}/{count}"
+        strategy, count = self._strategies[number], len(self._sizes) if self._joint else index + 1
+        networks = len(self._strategies)
+        self._progress.experience = self._where() + (f", network {number + 1}/{networks}" if networks > 1 else "")
         for plugin in strategy.plugins:
-            if isinstance(plugin, MemoryOnlyPlugin):  # a run that goes on may have filled it before
-                assert self.memory is not None  # that of the plugin
+            if isinstance(plugin, MemoryOnlyPlugin):  # before an interruption, the memory may have been filled
+                assert self.memory is not None  # the plugin's memory
                 plugin.fill = number == 0 and self.memory.updates <= index
         start = time.perf_counter()
         stream = self._benchmark.train_stream
         strategy.train(stream if self._joint else stream[index])
         self._train_seconds += time.perf_counter() - start
-        accuracies = _accuracies(strategy.eval(self._benchmark.test_stream[: last + 1]), last + 1)
-        self._matrices[number].append(accuracies)
+        self._matrices[number].append(_accuracies(strategy.eval(self._benchmark.test_stream[:count]), count))
         self._of_classes.append(self._counts.accuracies)
 
     def _where(self) -> str:
-        whole = f"experience {self._index + 1}/{len(self._sizes)}"
-        return self._prefix + ("all experiences" if self._joint else whole)
+        experience = f"experience {self._index + 1}/{len(self._sizes)}"
+        return self._prefix + ("all experiences" if self._joint else experience)
 
     def _record(self) -> dict[str, Any]:
-        """What the experience at hand has come to; also shown."""
+        """The current experience's metrics, which are also shown."""
         self._class_accuracies.append(mean_by_class(self._of_classes))
         row = mean_row([matrix[-1] for matrix in self._matrices])
-        seen = seen_accuracy(row, self._sizes)
+        overall = seen_accuracy(row, self._sizes)
         cells = " ".join(f"{accuracy:.3f}" for accuracy in row)
-        self._reporter.line(f"{self._where()}  seen classes {seen:.3f}  each experience {cells}")
+        self._reporter.line(f"{self._where()}  seen classes {overall:.3f}  each experience {cells}")
         scores = summary(self._matrices, self._sizes)
         return {
             "experience": len(row) - 1,
             "classes": [c for group in self.order for c in group] if self._joint else self.order[self._index],
             "accuracy_each": row,
-            "accuracy_seen": seen,
+            "accuracy_seen": overall,
             "accuracy_tasks": scores["final_task_accuracy"],
             "accuracy_classes": self._class_accuracies[-1],
             "average_accuracy": scores["average_accuracy"],
             "forgetting": scores["forgetting"],
             "backward_transfer": scores["backward_transfer"],
-            "memory_bytes": 0 if self.memory is None else self.memory.nbytes,
+            "memory_bytes": self._memory_bytes,
         }
 
-    def _say_choice(self) -> None:
-        """Shows what a method has chosen, and what it tried, once."""
-        made = {} if self.memory is None else self.memory.describe()
-        if self._said_choice or not made.get("tried"):
+    def _show_choice(self) -> None:
+        """Shows once which way of storing a method has chosen, and the losses of those it tried."""
+        description = {} if self.memory is None else self.memory.describe()
+        if self._choice_shown or not description.get("tried"):
             return
-        self._said_choice = True
-        losses = sorted(made["tried"].items(), key=lambda way: math.inf if way[1] is None else way[1])
+        self._choice_shown = True
+        choice = description["choice"]
+        losses = sorted(description["tried"].items(), key=lambda way: math.inf if way[1] is None else way[1])
         tried = ", ".join(f"{label} {'diverged' if loss is None else f'{loss:.3f}'}" for label, loss in losses)
-        noise = "" if losses[0][0] == made["choice"] else "; no difference beyond two standard errors"
-        self._reporter.line(
-            f"{self._prefix}{self._method} keeps: {made['choice']} (held-out cross-entropy: {tried}{noise})"
-        )
+        noise = "" if losses[0][0] == choice else "; no difference beyond two standard errors"
+        self._reporter.line(f"{self._prefix}{self._method} keeps: {choice} (held-out cross-entropy: {tried}{noise})")
 
     def result(self) -> Result:
-        """What the whole stream has come to."""
+        """The metrics of the whole stream."""
         memory = self.memory
         condense_seconds = 0.0 if memory is None else memory.seconds
         return Result(
@@ -246,10 +242,10 @@ class _Course:
             class_order=self.order,
             matrix=[mean_row(rows) for rows in zip(*self._matrices, strict=True)],
             memory_images=0 if memory is None else len(memory.buffer),
-            memory_bytes=0 if memory is None else memory.nbytes,
+            memory_bytes=self._memory_bytes,
             condense_seconds=condense_seconds,
             train_seconds=self._train_seconds - condense_seconds,
-            total_seconds=self._seconds(),
+            total_seconds=time.perf_counter() - self._started,
             class_accuracies=self._class_accuracies,
             network_matrices=self._matrices,
             test_sizes=self._sizes,
@@ -257,9 +253,6 @@ class _Course:
             updates=self._progress.updates,
             choice=None if memory is None else memory.describe().get("choice"),
         )
-
-    def _seconds(self) -> float:
-        return self._seconds_before + time.perf_counter() - self._started
 
     def state_dict(self) -> State:
         """Everything that the rest of the stream depends on."""
@@ -274,60 +267,46 @@ class _Course:
             "class_accuracies": self._class_accuracies,
             "of_classes": self._of_classes,
             "train_seconds": self._train_seconds,
-            "seconds": self._seconds(),
+            "seconds": time.perf_counter() - self._started,
             "global": global_state(),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Goes on from there.
+        """Restores :meth:`state_dict`.
 
         Raises:
-            ValueError: it is that of another stream; other errors where it is none at all.
+            ValueError: the state is of another stream. A state that is damaged raises other errors, too.
         """
         places = (state["index"], len(self._sizes) + 1), (state["number"], len(self._strategies))
         if any(type(place) is not int or not 0 <= place < end for place, end in places):
-            raise ValueError(f"experience {state['index']!r} or network {state['number']!r} is none of the run's")
+            raise ValueError(f"the run has no experience {state['index']!r} or no network {state['number']!r}")
         self._index, self._number = state["index"], state["number"]
         self._matrices, self._class_accuracies = state["matrices"], state["class_accuracies"]
-        self._of_classes = state["of_classes"]
-        self._train_seconds, self._seconds_before = state["train_seconds"], state["seconds"]
+        self._of_classes, self._train_seconds = state["of_classes"], state["train_seconds"]
+        self._started -= state["seconds"]
         stream = self._benchmark.train_stream
         if self.memory is not None:
             updates = state["memory"]["updates"]
             self.memory.load_state_dict(state["memory"], stream[updates - 1].dataset if updates else None)
         if self._journal is not None:
             self._journal.load_state_dict(state["journal"])
-        for number, (strategy, kept) in enumerate(zip(self._strategies, state["strategies"], strict=True)):
-            begun = self._index + (number < self._number)
-            prepare_strategy(strategy, stream[:begun])
-            load_strategy(strategy, kept)
-        current, kept = self._strategies[self._number], state["strategies"][self._number]
+        for number, (strategy, saved) in enumerate(zip(self._strategies, state["strategies"], strict=True)):
+            prepare_strategy(strategy, stream[: self._index + (number < self._number)])
+            load_strategy(strategy, saved)
+        current, saved = self._strategies[self._number], state["strategies"][self._number]
 
-        def put_back() -> None:
-            load_strategy(current, kept)
+        def restore() -> None:
+            load_strategy(current, saved)
             load_global_state(state["global"])
 
         if state["epochs"] is not None:
-            self._positions[self._number].go_on(state["epochs"], kept["loader"], put_back)
+            self._positions[self._number].resume(state["epochs"], saved["loader"], restore)
         load_global_state(state["global"])
 
 
 def _accuracies(metrics: Mapping[str, float], count: int) -> list[float]:
     """Accuracy on each of the first ``count`` test experiences, read from Avalanche's metric names."""
-    found = {}
-    for name, value in metrics.items():
-        match = re.fullmatch(r"Top1_Acc_Exp/eval_phase/test_stream/(?:Task\d+/)?Exp(\d+)", name)
-        if match:
-            found[int(match[1])] = float(value)
-    return [found[j] for j in range(count)]
-
-
-@contextmanager
-def _global_randomness(seed: int) -> Iterator[None]:
-    """Networks may draw from the global generators (dropout), and Avalanche too: seeds them, and restores them."""
-    before = global_state()
-    try:
-        RNGManager.set_random_seeds(seed)
-        yield
-    finally:
-        load_global_state(before)
+    name = re.compile(r"Top1_Acc_Exp/eval_phase/test_stream/(?:Task\d+/)?Exp(\d+)")
+    matches = ((name.fullmatch(key), value) for key, value in metrics.items())
+    by_experience = {int(match[1]): float(value) for match, value in matches if match}
+    return [by_experience[index] for index in range(count)]

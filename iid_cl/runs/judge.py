@@ -22,7 +22,7 @@ from iid_cl.terminal.reporter import Reporter
 def evaluate_memory(path: Path, config: Config, data_root: Path | None, console: Console) -> list[Judgement]:
     """Trains networks of each architecture on the memory alone and prints their accuracy on real test images.
 
-    The data set and its split are those the memory was made from.
+    The memory file names the data set and its split.
 
     Raises:
         UserError: the file or the data set is unusable, or they contradict each other.
@@ -32,39 +32,39 @@ def evaluate_memory(path: Path, config: Config, data_root: Path | None, console:
     try:
         stream = StreamConfig.model_validate(memory.metadata["stream"])
         seed = TypeAdapter(Seed).validate_python(memory.metadata["seed"])
-        made_of = [str(name) for name in memory.metadata["class_names"]]
+        class_names = [str(name) for name in memory.metadata["class_names"]]
     except (KeyError, TypeError, ValueError, ValidationError):
         raise UserError(
             f"{path}: does not say which data set it was made from; `iid-cl distill` writes that."
         ) from None
     dataset = load_dataset(stream, data_root, seed)
-    fits = memory.shape == dataset.shape and memory.classes[-1] < len(made_of)
-    if made_of != list(dataset.class_names) or not fits:
+    fits = memory.shape == dataset.shape and memory.classes[-1] < len(class_names)
+    if class_names != list(dataset.class_names) or not fits:
         raise UserError(
             f"{path}: was made from other classes or image sizes than {stream.dataset!r} has here; "
             "name its own data set with --data-root."
         )
     soft = memory.soft_labels
     if soft is not None and int(soft.columns.max()) > memory.classes[-1]:
-        raise UserError(f"{path}: its soft labels name a class that it does not hold; make the memory anew.")
-    seen_as = [list(dataset.normalization.mean), list(dataset.normalization.std)]
-    if [memory.metadata.get("mean"), memory.metadata.get("std")] not in (seen_as, [None, None]):
+        raise UserError(f"{path}: its soft labels name a class that it does not hold; make the memory again.")
+    normalization = [list(dataset.normalization.mean), list(dataset.normalization.std)]
+    if [memory.metadata.get("mean"), memory.metadata.get("std")] not in (normalization, [None, None]):
         raise UserError(
-            f"{path}: was made for another normalisation than {stream.dataset!r} has here; make the memory anew."
+            f"{path}: was made for another normalisation than {stream.dataset!r} has here; make the memory again."
         )
-    judged = config.evaluate
-    check_network("evaluate.network", judged.network, dataset)
-    for index, network in enumerate(judged.transfer):
+    protocol = config.evaluate
+    check_network("evaluate.network", protocol.network, dataset)
+    for index, network in enumerate(protocol.transfer):
         check_network(f"evaluate.transfer.{index}", network, dataset)
     with Reporter(console) as reporter, deterministic(config.deterministic, reporter.line):
-        networks = f"{judged.networks} network{'s' if judged.networks > 1 else ''}"
-        names = ", ".join(network.label for network in (judged.network, *judged.transfer))
+        networks = f"{protocol.networks} network{'s' if protocol.networks > 1 else ''}"
+        names = ", ".join(network.label for network in (protocol.network, *protocol.transfer))
         images = f"{len(dataset.test):,} {'held-out training' if stream.validation else 'test'} images"
-        stored = f"{len(memory):,} images, {memory.nbytes:,} bytes"
-        reporter.line(f"{path}: {stored}; {networks} ({names}), {judged.epochs} epochs each, {images}")
+        size = f"{len(memory):,} images, {memory.nbytes:,} bytes"
+        reporter.line(f"{path}: {size}; {networks} ({names}), {protocol.epochs} epochs each, {images}")
 
         trained = 0
-        total = judged.networks * (1 + len(judged.transfer))
+        total = protocol.networks * (1 + len(protocol.transfer))
         reporter.stage(trained, total, "networks", memory.nbytes)
 
         def on_network(network: NetworkConfig, number: int, accuracy: float) -> None:
@@ -77,7 +77,7 @@ def evaluate_memory(path: Path, config: Config, data_root: Path | None, console:
         judgements = judge(
             memory,
             dataset.test,
-            judged,
+            protocol,
             normalization=dataset.normalization,
             augmentations=dataset.augmentations,
             seed=config.seed,
@@ -86,10 +86,11 @@ def evaluate_memory(path: Path, config: Config, data_root: Path | None, console:
             precision=config.precision,
             compile=config.compile,
         )
-        for one in judgements:
-            drop = 100 * (judgements[0].mean - one.mean)
-            side = "below" if drop >= 0 else "above"
-            against = "" if one is judgements[0] else f", {abs(drop):.1f} points {side} {judged.network.label}"
-            reporter.result(f"{one.network.label}: accuracy {percent(one.accuracies)} %{against}")
-            reporter.event("result", network=one.network.label, accuracies=one.accuracies, mean=one.mean)
+        first = judgements[0]
+        for judgement in judgements:
+            label, points = judgement.network.label, 100 * (first.mean - judgement.mean)
+            side = "below" if points >= 0 else "above"
+            against = "" if judgement is first else f", {abs(points):.1f} points {side} {first.network.label}"
+            reporter.result(f"{label}: accuracy {percent(judgement.accuracies)} %{against}")
+            reporter.event("result", network=label, accuracies=judgement.accuracies, mean=judgement.mean)
     return judgements

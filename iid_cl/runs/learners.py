@@ -1,4 +1,4 @@
-"""The learners of a run as Avalanche strategies."""
+"""A run's learners, as Avalanche strategies."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -32,10 +32,10 @@ LEARNERS: dict[str, type[SupervisedTemplate]] = {
 
 
 class ProgressPlugin(SupervisedPlugin):
-    """Tells the reporter how far training is. Belongs behind all plugins that set the dataloader.
+    """Reports the progress of training. Belongs behind all plugins that set the dataloader.
 
     Attributes:
-        experience: what the experience and the network at hand are called.
+        experience: name of the current experience and network.
         updates: mini-batches trained on so far.
     """
 
@@ -48,16 +48,14 @@ class ProgressPlugin(SupervisedPlugin):
         self._total = 0
 
     def label(self, phase: str) -> str:
-        """What a phase of the current experience is called."""
+        """Name of a phase of the current experience."""
         return f"{self.experience} {phase}"
 
     def before_training_exp(self, strategy: Any, **kwargs: Any) -> None:
-        """Counts from the beginning."""
         self._done = 0
         self._total = strategy.train_epochs * len(strategy.dataloader)
 
     def after_training_iteration(self, strategy: Any, **kwargs: Any) -> None:
-        """Counts a mini-batch."""
         self._done += 1
         self.updates += 1
         self._reporter.progress(
@@ -69,18 +67,18 @@ class ProgressPlugin(SupervisedPlugin):
         )
 
     def state_dict(self) -> dict[str, Any]:
-        """The counts."""
+        """Mini-batches of the run and of the current experience."""
         return {"updates": self.updates, "done": self._done}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Goes on from there."""
+        """Restores :meth:`state_dict`."""
         self.updates, self._done = state["updates"], state["done"]
 
 
 def make_memory_buffer(
     config: Config, method: MethodName, dataset: ImageDataset, progress: ProgressPlugin, reporter: Reporter
 ) -> MemoryBuffer | None:
-    """The memory of ``method`` that the networks share, if it has one."""
+    """The memory that the networks share; None for a bound, which has none."""
     if METHODS[method].bound:
         return None
 
@@ -97,7 +95,7 @@ def make_memory_buffer(
         precision=config.precision,
         compile=config.compile,
     )
-    if config.train.mode == "memory_only":  # no learner has seen the experience by then
+    if config.train.mode == "memory_only":  # the learner trains on the experience only after the memory is filled
         memory.own_features = trained_features(config.model, config.distill.cc)
     return memory
 
@@ -111,10 +109,10 @@ def make_strategy(
     last: Sequence[SupervisedPlugin],
     number: int,
 ) -> SupervisedTemplate:
-    """The strategy of network ``number``, which draws from streams of its own; number 0 fills the memory.
+    """The strategy of network ``number``, which has its own seed; network 0 fills the memory.
 
     Args:
-        last: plugins that come behind all others.
+        last: plugins that go behind the rest.
     """
     train = config.train
     seed = derive_seed(config.seed, "network", number) if number else config.seed

@@ -1,6 +1,6 @@
-"""Avalanche's loggers by configuration, with what Avalanche does not know: losses of distilling, pictures of memories.
+"""Avalanche's loggers, which also log distillation losses and pictures of memories.
 
-Nothing here leaves the machine but by Weights & Biases, which runs only where ``loggers`` names it.
+Nothing leaves the machine except through Weights & Biases, which runs only if ``loggers`` names it.
 """
 
 import csv
@@ -10,7 +10,6 @@ import os
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 from urllib.parse import urlparse
 
@@ -26,12 +25,12 @@ from iid_cl.files import write_bytes
 from iid_cl.report.pictures import memory_picture
 from iid_cl.strategies import MemoryBuffer
 
-CSV_KEYS = {"training_results.csv": 2, "eval_results.csv": 2, "distillation.csv": 3}  # columns that a row is known by
+CSV_KEYS = {"training_results.csv": 2, "eval_results.csv": 2, "distillation.csv": 3}  # first columns: a row's key
 PROJECT = "iid-cl"
 
 
 def check_loggers(config: Config) -> None:
-    """Refuses a logger that would ask questions in the middle of a run.
+    """Refuses a logger that would ask for input in the middle of a run.
 
     Raises:
         UserError: Weights & Biases without a login.
@@ -42,7 +41,7 @@ def check_loggers(config: Config) -> None:
 
 
 def _logged_in() -> bool:
-    """Whether Weights & Biases will find its key where it keeps it."""
+    """Whether Weights & Biases will find its API key."""
     host = urlparse(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")).netloc
     try:
         return "WANDB_API_KEY" in os.environ or netrc.netrc().authenticators(host) is not None
@@ -53,13 +52,12 @@ def _logged_in() -> bool:
 class Loggers:
     """The configured loggers of one method of a run; use it as a context manager, and :meth:`attach` it.
 
-    TensorBoard's files go to ``tensorboard/METHOD``, CSV files to ``csv/METHOD``, and those of Weights & Biases to
-    ``wandb``, a run per method. A run that goes on in the same folder adds to them; of a row that it measures again the
-    later one stays.
+    TensorBoard's files go to ``tensorboard/METHOD``, CSV files to ``csv/METHOD``. Weights & Biases writes to ``wandb``,
+    a run per method. A resumed run adds to these files; a row that it measures again replaces the earlier one.
 
     Args:
         config: names the loggers; none by default.
-        method: the method logged.
+        method: to log.
         folder: the run directory.
         class_names: of the data set, for pictures.
     """
@@ -83,9 +81,7 @@ class Loggers:
             self._wandb = self._wandb_logger()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if self._tensorboard is not None:
             self._tensorboard.writer.close()
         if self._files is not None:
@@ -96,31 +92,29 @@ class Loggers:
             self._wandb.wandb.finish(exit_code=0 if error is None else 1)
 
     def attach(self, strategy: Any, memory: MemoryBuffer | None) -> None:
-        """Logs this strategy's training and evaluation, and the making of its memory.
+        """Logs this strategy's training and evaluation, and its memory. Attach to the first of several networks.
 
-        Further metrics are measured for it; they draw no random numbers, so that results stay as they are. Of several
-        networks that share a memory, the first one's strategy is the one to attach to.
+        The strategy measures further metrics for it. They draw no random numbers, so results do not change.
         """
         loggers = [logger for logger in (self._tensorboard, self._files, self._wandb) if logger is not None]
         if not loggers:
             return
-        measured = (
-            accuracy_metrics(epoch=True, stream=True),
-            loss_metrics(epoch=True, experience=True, stream=True),
-            forgetting_metrics(experience=True, stream=True),
-        )
-        strategy.evaluator.metrics += [metric for some in measured for metric in some]
+        strategy.evaluator.metrics += [
+            *accuracy_metrics(epoch=True, stream=True),
+            *loss_metrics(epoch=True, experience=True, stream=True),
+            *forgetting_metrics(experience=True, stream=True),
+        ]
         strategy.evaluator.loggers = [*strategy.evaluator.loggers, *loggers]
         strategy.plugins.append(_MemoryLog(self, memory))
         if memory is not None and memory.on_step is not None:
             memory.on_step = self._also_losses(memory.on_step)
 
     def begin(self, experience: int) -> None:
-        """Losses from here on are those of distilling this experience."""
+        """Attributes the losses that follow to this experience."""
         self._experience = experience
 
     def memory(self, memory: MemoryBuffer, step: int) -> None:
-        """The memory after an experience, and the curves of the losses that it was distilled by."""
+        """Logs the memory after an experience, and its distillation losses."""
         if memory.exemplars is None:
             return
         picture = Image.open(io.BytesIO(memory_picture(memory.exemplars, self._class_names))).convert("RGB")
@@ -150,7 +144,7 @@ class Loggers:
                 csv.writer(file).writerows(rows)
 
     def _csv_logger(self) -> CSVLogger:
-        """Avalanche's, which empties its files: a run that goes on gets its rows back."""
+        """Avalanche's logger empties its files; here a resumed run gets its rows back."""
         paths = [self._csv / name for name in CSV_KEYS]
         rows = {path: path.read_text(encoding="utf-8").partition("\n")[2] for path in paths if path.is_file()}
         logger = CSVLogger(str(self._csv))
@@ -164,7 +158,7 @@ class Loggers:
     def _wandb_logger(self) -> WandBLogger:
         import wandb
 
-        identity = self._folder / "wandb" / f"{self._method}.id"  # by which a run that goes on finds its own
+        identity = self._folder / "wandb" / f"{self._method}.id"  # by which a resumed run finds its log
         if not identity.is_file():
             write_bytes(identity, uuid.uuid4().hex[:8].encode())
         return _WandB(
@@ -182,9 +176,9 @@ class Loggers:
         )
 
     def _wandb_curves(self, step: int) -> None:
-        """A chart per experience: its steps only grow, and a distillation's would stand in the way of training's."""
+        """A chart per experience: steps may only grow here, and those of a distillation would block training's."""
         assert self._wandb is not None
-        curves = [(iteration, losses) for of, iteration, losses in self._distillation if of == self._experience]
+        curves = [(i, losses) for experience, i, losses in self._distillation if experience == self._experience]
         if curves:
             names = list(curves[0][1])
             chart = self._wandb.wandb.plot.line_series(
@@ -198,34 +192,32 @@ class Loggers:
 
 
 class _WandB(WandBLogger):
-    """Avalanche's, whose handling of values uses parts of Weights & Biases that are no longer there."""
+    """Avalanche's logger handles values with parts of Weights & Biases that no longer exist."""
 
     def log_single_metric(self, name: str, value: Any, x_plot: int) -> None:
-        """A number, a picture or a chart at step ``x_plot``."""
+        """Logs a number, a picture or a chart at step ``x_plot``."""
         self.step = x_plot
-        shown = self.wandb.Image(value) if isinstance(value, Image.Image) else value
-        self.wandb.log({name: shown}, step=x_plot)
+        self.wandb.log({name: self.wandb.Image(value) if isinstance(value, Image.Image) else value}, step=x_plot)
 
 
 class _MemoryLog(SupervisedPlugin):
-    """Hands the memory over when an experience ends. Belongs after the plugins that fill it."""
+    """Logs the memory when an experience ends. Belongs after the plugins that fill the memory."""
 
     def __init__(self, loggers: Loggers, memory: MemoryBuffer | None) -> None:
         super().__init__()
         self._loggers, self._memory = loggers, memory
 
     def before_train_dataset_adaptation(self, strategy: Any, **kwargs: Any) -> None:
-        """The first hook of an experience; a memory may be filled in the next one."""
+        """The first hook of an experience; the next one may fill the memory."""
         self._loggers.begin(strategy.experience.current_experience)
 
     def after_training_exp(self, strategy: Any, **kwargs: Any) -> None:
-        """By now the memory is filled."""
         if self._memory is not None:
             self._loggers.memory(self._memory, strategy.clock.train_iterations)
 
 
 def _keep_last(path: Path, columns: int) -> None:
-    """Of rows whose first ``columns`` are alike, the last one."""
+    """Keeps the last of the rows that agree in their first ``columns``."""
     if not path.is_file():
         return
     head, *rows = path.read_text(encoding="utf-8").splitlines()

@@ -1,18 +1,20 @@
-"""Where in its training an Avalanche strategy is, and how it is put back there.
+"""Saves and restores the position of an Avalanche strategy in its training.
 
-Avalanche's own checkpoints pickle whole strategies, which fails on this torch. Here a strategy is built anew from the
-configuration; its weights, momenta, counters and generators are then loaded into it, and the experience it was in the
-middle of is begun again with the mini-batches done left out.
+Avalanche's own checkpoints pickle whole strategies, which fails on this torch. Here a strategy is built again from the
+configuration, and its weights, momenta, counters and generators are loaded. The interrupted experience then starts
+again, without the mini-batches that are finished.
 """
 
 import copy
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 import torch
 from avalanche.core import SupervisedPlugin
+from avalanche.training.determinism.rng_manager import RNGManager
 from avalanche.training.plugins import GDumbPlugin, LRSchedulerPlugin
 from avalanche.training.supervised import Cumulative
 from avalanche.training.templates import SupervisedTemplate
@@ -25,16 +27,16 @@ from iid_cl.strategies.loading import TensorLoader
 
 
 class PositionPlugin(SupervisedPlugin):
-    """Counts finished passes of an experience, offers the run's state to be saved, and stops at a loss that is none.
+    """Counts epochs, saves the run's state when it is due, and stops when the loss is NaN or infinite.
 
-    Belongs last among the plugins, behind Avalanche's own: what it saves must be what all others have done their part
-    in. Append it to ``strategy.plugins``.
+    Belongs last among the plugins, behind Avalanche's, so that all have finished the mini-batch when it saves. Append
+    it to ``strategy.plugins``.
 
     Args:
-        saver: of the run's state; None: it is never saved.
+        saver: of the run's state; None: never save.
 
     Attributes:
-        epochs: finished passes in the experience at hand; None outside of training.
+        epochs: finished epochs of the current experience; None outside of training.
     """
 
     def __init__(self, saver: Saver | None) -> None:
@@ -43,68 +45,65 @@ class PositionPlugin(SupervisedPlugin):
         self._saver = saver
         self._planned = 0
         self._finite: torch.Tensor | None = None
-        self._kept: State | None = None
-        self._put_back: Callable[[], None] = lambda: None
+        self._start: tuple[int, State | None, Callable[[], None]] | None = None
 
-    def go_on(self, epochs: int, loader: State | None, put_back: Callable[[], None]) -> None:
-        """Lets the next training begin in the middle.
+    def resume(self, epochs: int, loader: State | None, restore: Callable[[], None]) -> None:
+        """Lets the next training start in the middle.
 
         Args:
-            epochs: passes that are done.
-            loader: where in the next pass the loader was; None: at its beginning, or behind the last one.
-            put_back: loads the strategy's state again, once Avalanche has set the training up.
+            epochs: finished epochs.
+            loader: the loader's state in the next epoch; None: at its start, or behind the last epoch.
+            restore: loads the strategy's state again, once Avalanche has set up the training.
         """
-        self._kept, self._put_back = {"epochs": epochs, "loader": loader}, put_back
+        self._start = epochs, loader, restore
 
     def before_training_exp(self, strategy: Any, **kwargs: Any) -> None:
-        """Leaves out the passes that are done."""
+        """Leaves out the finished epochs."""
         self._planned, self.epochs = strategy.train_epochs, 0
-        if self._kept is not None:
-            self._put_back()
-            self.epochs = self._kept["epochs"]
+        if self._start is not None:
+            self.epochs, _, restore = self._start
+            restore()
             strategy.train_epochs = self._planned - self.epochs
 
     def before_training_epoch(self, strategy: Any, **kwargs: Any) -> None:
-        """Leaves out the mini-batches that are done."""
-        if self._kept is not None and self._kept["loader"] is not None:
-            strategy.dataloader.load_state_dict(self._kept["loader"])
-            strategy.clock.train_epoch_iterations = self._kept["loader"]["served"]
-        self._kept = None
+        """Leaves out the finished mini-batches."""
+        if self._start is not None and self._start[1] is not None:
+            strategy.dataloader.load_state_dict(self._start[1])
+            strategy.clock.train_epoch_iterations = self._start[1]["served"]
+        self._start = None
 
     def after_training_iteration(self, strategy: Any, **kwargs: Any) -> None:
-        """Looks at the loss, and saves where it is time.
+        """Checks the loss, and saves when it is due.
 
         Raises:
-            UserError: the loss is not finite.
+            UserError: the loss is NaN or infinite.
         """
         finite = strategy.loss.detach().isfinite()
         self._finite = finite if self._finite is None else self._finite & finite
-        on_cpu = finite.device.type == "cpu"  # elsewhere a look waits for the device
+        on_cpu = finite.device.type == "cpu"  # elsewhere, reading the value waits for the device
         due = self._saver is not None and self._saver.due() and not strategy._stop_training
         if on_cpu or due:
-            self._check(strategy)
+            self._check_loss(strategy)
         if due and self._saver is not None:
             self._saver.save()
 
     def after_training_epoch(self, strategy: Any, **kwargs: Any) -> None:
-        """Counts."""
         assert self.epochs is not None  # within training
-        self._check(strategy)
+        self._check_loss(strategy)
         self.epochs += 1
 
     def after_training_exp(self, strategy: Any, **kwargs: Any) -> None:
-        """The next experience has all its passes."""
         strategy.train_epochs = self._planned
-        self.epochs = self._kept = None
+        self.epochs = self._start = None
 
-    def _check(self, strategy: Any) -> None:
+    def _check_loss(self, strategy: Any) -> None:
         finite, self._finite = self._finite, None
         if finite is None or bool(finite):
             return
         clock, group = strategy.clock, strategy.optimizer.param_groups[0]
         raise UserError(
-            f"train.lr: {group.get('initial_lr', group['lr'])} makes the loss infinite or no number "
-            f"(experience {clock.train_exp_counter + 1}, pass {(self.epochs or 0) + 1}, mini-batch "
+            f"train.lr: {group.get('initial_lr', group['lr'])} makes the loss NaN or infinite "
+            f"(experience {clock.train_exp_counter + 1}, epoch {(self.epochs or 0) + 1}, mini-batch "
             f"{clock.train_epoch_iterations}); use a smaller rate or another train.momentum."
         )
 
@@ -123,28 +122,28 @@ def strategy_state(strategy: SupervisedTemplate) -> State:
 
 
 def load_strategy(strategy: SupervisedTemplate, state: Mapping[str, Any]) -> None:
-    """Loads it into a strategy that was built in the same way."""
+    """Restores :func:`strategy_state` in a strategy that was built in the same way."""
     strategy.model.load_state_dict(state["model"])
     strategy.optimizer.load_state_dict(state["optimizer"])
-    strategy.optimizer._opt_called = True  # before; a schedule that steps first would warn
+    strategy.optimizer._opt_called = True  # it has stepped; otherwise the schedule warns that it steps first
     vars(strategy.clock).update(state["clock"])
-    for plugin, kept in zip(_with_state(strategy), state["plugins"], strict=True):
-        plugin.load_state_dict(kept)
-    for schedule, kept in zip(_schedules(strategy), state["schedules"], strict=True):
-        schedule.scheduler.load_state_dict(kept)
+    for plugin, saved in zip(_with_state(strategy), state["plugins"], strict=True):
+        plugin.load_state_dict(saved)
+    for schedule, saved in zip(_schedules(strategy), state["schedules"], strict=True):
+        schedule.scheduler.load_state_dict(saved)
 
 
 def prepare_strategy(strategy: SupervisedTemplate, past: Sequence[Any]) -> None:
-    """What Avalanche does in a strategy's first training, before a state is loaded into it.
+    """Does what Avalanche does in a strategy's first training; call it before :func:`load_strategy`.
 
     Args:
-        strategy: newly built, with its first weights.
-        past: experiences that it has been trained on.
+        strategy: newly built, with its initial weights.
+        past: experiences that it was trained on.
     """
     for plugin in strategy.plugins:
         if isinstance(plugin, GDumbPlugin):
-            plugin.init_model = copy.deepcopy(strategy.model)  # which each experience begins with
-    strategy.make_optimizer(reset_optimizer_state=True)  # done again, it would forget the momenta
+            plugin.init_model = copy.deepcopy(strategy.model)  # each experience starts from these weights
+    strategy.make_optimizer(reset_optimizer_state=True)  # now, as it forgets the momenta
     if isinstance(strategy, Cumulative):
         for strategy.experience in past:
             strategy.train_dataset_adaptation()
@@ -163,7 +162,7 @@ def global_state() -> State:
 
 
 def load_global_state(state: Mapping[str, Any]) -> None:
-    """Goes on from there; generators of devices that are not there any more are left out."""
+    """Restores :func:`global_state`, without the CUDA generators if the number of GPUs has changed."""
     version, words, gauss = state["python"]
     random.setstate((version, tuple(words), gauss))
     name, keys, position, has_gauss, cached = state["numpy"]
@@ -171,6 +170,17 @@ def load_global_state(state: Mapping[str, Any]) -> None:
     torch.set_rng_state(state["torch"])
     if torch.cuda.is_available() and len(state["cuda"]) == torch.cuda.device_count():
         torch.cuda.set_rng_state_all(state["cuda"])
+
+
+@contextmanager
+def global_randomness(seed: int) -> Iterator[None]:
+    """Seeds the global generators, from which networks (dropout) and Avalanche may draw; restores them afterwards."""
+    before = global_state()
+    try:
+        RNGManager.set_random_seeds(seed)
+        yield
+    finally:
+        load_global_state(before)
 
 
 def _with_state(strategy: SupervisedTemplate) -> list[Any]:

@@ -1,4 +1,4 @@
-"""``iid-cl run`` and ``iid-cl resume``: methods trained one after the other, results kept in a directory."""
+"""``iid-cl run`` and ``iid-cl resume``: train the methods in turn and store the results in a directory."""
 
 import errno
 import json
@@ -44,7 +44,7 @@ from iid_cl.terminal.screen import emit
 from iid_cl.terminal.signals import Stopped, stop_request
 
 BEGUN = "begun.json"
-WIDE = 76  # columns of a terminal that has room for the full table
+WIDE = 76  # columns that the full table needs
 
 _RESULT = TypeAdapter(Result)
 
@@ -52,11 +52,11 @@ _RESULT = TypeAdapter(Result)
 def run(config: Config, data_root: Path | None, out: Path | None, console: Console) -> Path:
     """Runs the configured memory and its ``baselines`` with one seed; returns the run directory.
 
-    Where ``out`` holds an unfinished run of the same configuration, that goes on: what it stores in the end equals
-    what it would have stored without the interruption, times aside.
+    An unfinished run of the same configuration in ``out`` is resumed. Its results equal those of an uninterrupted run,
+    except for times.
 
     Raises:
-        UserError: something the user can mend; found before the directory is made wherever possible.
+        UserError: a mistake of the user, detected before the directory is made wherever possible.
         Stopped: a signal asked the run to stop; its state is saved.
     """
     path = out if out is not None else free_directory(config.name)
@@ -67,18 +67,19 @@ def run(config: Config, data_root: Path | None, out: Path | None, console: Conso
         if different is not None:
             raise UserError(
                 f"{path}: holds an unfinished run of another configuration ({different}); choose another --out, or "
-                f"let it go on with iid-cl resume {path}."
+                f"finish it with iid-cl resume {path}."
             )
-    with _Run(config, data_root, path, unfinished, console) as job:
+    job = _Run(config, data_root, path, unfinished, console)
+    with job.directory:
         job.all_methods()
     return path
 
 
 def resume(path: Path, console: Console) -> Path:
-    """Lets the unfinished run in ``path`` go on, with the data it was begun with.
+    """Finishes the unfinished run in ``path``, with the data it started with.
 
     Raises:
-        UserError: there is none, or something else the user can mend.
+        UserError: there is no unfinished run, or another mistake of the user.
         Stopped: a signal asked the run to stop; its state is saved.
     """
     config = _unfinished(path)
@@ -90,7 +91,7 @@ def _unfinished(path: Path) -> Config:
     """The configuration of the unfinished run in a directory.
 
     Raises:
-        UserError: it holds none.
+        UserError: the directory holds no unfinished run.
     """
     if (path / "run.json").is_file():
         raise UserError(f"{path}: holds a finished run; choose another --out, or remove it.")
@@ -102,70 +103,64 @@ def _unfinished(path: Path) -> Config:
 
 
 def _begun(path: Path) -> dict[str, Any]:
-    """What was written when the run began.
+    """The record that was written when the run started: provenance and data.
 
     Raises:
-        UserError: it is damaged.
+        UserError: the file is damaged.
     """
     try:
-        found = json.loads(read_text(path / BEGUN))
+        record = json.loads(read_text(path / BEGUN))
         kinds = {"provenance": dict, "data": str, "data_root": str | None}
-        if not all(isinstance(found[key], kind) for key, kind in kinds.items()):
+        if not all(isinstance(record[key], kind) for key, kind in kinds.items()):
             raise TypeError
-        return dict(found)
+        return dict(record)
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         raise UserError(f"{path / BEGUN}: is damaged; remove the run directory and run it again.") from None
 
 
 class _Run:
-    """A run in its directory. Everything that can be checked is checked before anything is written."""
+    """A run in its directory. Every check that is possible comes before the first file is written."""
 
     def __init__(self, config: Config, data_root: Path | None, path: Path, unfinished: bool, console: Console) -> None:
         self._config, self._console, self._path = config, console, path
         self._methods = list(dict.fromkeys([config.memory.method, *config.baselines]))
         self._device, self._dataset = _prepare(config, self._methods, data_root)
-        print_of_data = fingerprint(self._dataset)
+        data = fingerprint(self._dataset)
         before = _begun(path) if unfinished else None
-        if before is not None and before["data"] != print_of_data:
+        if before is not None and before["data"] != data:
             raise UserError(
-                f"stream.dataset: the files of {config.stream.dataset!r} are not those that the run in {path} was "
-                "begun with; put them back, or choose another --out."
+                f"stream.dataset: the files of {config.stream.dataset!r} have changed since the run in {path} was "
+                "started; restore them, or choose another --out."
             )
         self._before = None if before is None else before["provenance"]
         self._results: list[Result] = []
         self._audit = Audit(self._dataset, class_order(config.stream, len(self._dataset.class_names), config.seed))
         self._recording = Recording(self._dataset.class_names)
-        self._checks: dict[MethodName, Any] = {}  # what was found of each method's memory
-        self._directory = RunDirectory(path, again=unfinished)
+        self._checks: dict[MethodName, Any] = {}  # results of the audit
+        self.directory = RunDirectory(path, again=unfinished)
         self._checkpoints = Checkpoints(path / STATE)
         if not unfinished:
             root = None if data_root is None else str(data_root.resolve())
-            begun = {"provenance": provenance(self._device), "data_root": root, "data": print_of_data}
-            self._directory.write_config(config)
-            self._directory.write_summary(BEGUN, begun)
-
-    def __enter__(self) -> "_Run":
-        return self
-
-    def __exit__(self, *arguments: Any) -> None:
-        self._directory.__exit__(*arguments)
+            record = {"provenance": provenance(self._device), "data_root": root, "data": data}
+            self.directory.write_config(config)
+            self.directory.write_summary(BEGUN, record)
 
     def all_methods(self) -> None:
-        """Runs what has not been run, and reports on all."""
+        """Runs the methods that are not finished, and reports on all."""
         config = self._config
         try:
             with (
                 stop_request() as stop,
-                Reporter(self._console, self._directory.log) as reporter,
+                Reporter(self._console, self.directory.log) as reporter,
                 deterministic(config.deterministic, reporter.line),
             ):
-                kept = self._kept(reporter) if self._before is not None else None
+                state = self._load_checkpoint(reporter) if self._before is not None else None
                 saver = Saver(self._checkpoints, config.checkpoint.every, stop, self._state)
-                if kept is None:
+                if state is None:
                     reporter.line(headline(config, self._dataset, self._device))
                 for method in self._methods[len(self._results) :]:
-                    self._results.append(self._one_method(method, reporter, saver, kept))
-                    kept = None
+                    self._results.append(self._one_method(method, reporter, saver, state))
+                    state = None
                     saver.save()
                 self._finish(saver, reporter)
         except OSError as error:
@@ -175,15 +170,15 @@ class _Run:
                 f"{self._path}: the disk is full; free some space, then iid-cl resume {self._path}."
             ) from None
         except Stopped:
-            self._console.print(Text(f"stopped; iid-cl resume {self._path} goes on"), soft_wrap=True)
+            self._console.print(Text(f"stopped; resume with: iid-cl resume {self._path}"), soft_wrap=True)
             emit(self._console, "stopped", directory=str(self._path))
             raise
 
-    def _kept(self, reporter: Reporter) -> Mapping[str, Any] | None:
-        """Loads the last checkpoint; returns the part of the method that was at work."""
+    def _load_checkpoint(self, reporter: Reporter) -> Mapping[str, Any] | None:
+        """Loads the last checkpoint; returns the state of the interrupted method."""
         state = self._checkpoints.newest(reporter.line)
         with fits_the_run():
-            self._directory.rewind({} if state is None else state["sizes"])
+            self.directory.rewind({} if state is None else state["sizes"])
         for change in differences(self._before or {}, provenance(self._device)):
             reporter.line(f"note: {change}")
         if state is None:
@@ -194,26 +189,28 @@ class _Run:
             self._checks = state["checks"]
             self._recording.load_state_dict(state["recording"])
             method: Mapping[str, Any] | None = state["method"]
-            done = f"{len(self._results)} of {len(self._methods)} methods done"
+            progress = f"{len(self._results)} of {len(self._methods)} methods done"
             where = "" if method is None else f", experience {method['index'] + 1}"
-        self._console.print(Text(f"{self._config.name}: goes on ({done}{where})"), soft_wrap=True)
+        self._console.print(Text(f"{self._config.name}: resumed ({progress}{where})"), soft_wrap=True)
         return method
 
     def _state(self, of_method: State | None) -> State:
-        results = [asdict(result) for result in self._results]
-        audit = self._audit.state_dict()
-        sizes = self._directory.sizes()
-        recording = self._recording.state_dict()
-        told = {"results": results, "checks": self._checks, "audit": audit, "recording": recording}
-        return {"sizes": sizes, **told, "method": of_method}
+        return {
+            "sizes": self.directory.sizes(),
+            "results": [asdict(result) for result in self._results],
+            "checks": self._checks,
+            "audit": self._audit.state_dict(),
+            "recording": self._recording.state_dict(),
+            "method": of_method,
+        }
 
     def _one_method(
-        self, method: MethodName, reporter: Reporter, saver: Saver, kept: Mapping[str, Any] | None
+        self, method: MethodName, reporter: Reporter, saver: Saver, state: Mapping[str, Any] | None
     ) -> Result:
         """Runs one method; its metrics, memory and picture go to the directory."""
-        config, dataset, directory = self._config, self._dataset, self._directory
+        config, dataset, directory = self._config, self._dataset, self.directory
 
-        def keep(record: Mapping[str, Any]) -> None:
+        def on_experience(record: Mapping[str, Any]) -> None:
             directory.add_metrics({"method": method, "seed": config.seed, **record})
             reporter.event("experience", method=method, seed=config.seed, **record)
 
@@ -226,10 +223,10 @@ class _Run:
                 self._device,
                 reporter,
                 prefix=prefix,
-                on_experience=keep,
+                on_experience=on_experience,
                 on_images=self._audit.watch(method),
                 saver=saver,
-                kept=kept,
+                state=state,
                 loggers=loggers,
                 recording=self._recording,
             )
@@ -238,13 +235,13 @@ class _Run:
             path = directory.path / f"{stem}.safetensors"
             memory.save(path, origin_of(config, dataset))
             save_memory_picture(path.with_suffix(".png"), memory.exemplars, dataset.class_names)
-            self._checks[method] = self._audit.checked(method, path, result.memory_bytes, config.memory.budget)
+            self._checks[method] = self._audit.verify(method, path, result.memory_bytes, config.memory.budget)
             reporter.line(f"{prefix}{remark(self._checks[method])}")
         return result
 
     def _finish(self, saver: Saver, reporter: Reporter) -> None:
-        """Writes ``run.json``, with which the run is finished and its checkpoints are of no more use."""
-        config, directory = self._config, self._directory
+        """Writes ``run.json``, which marks the run as finished; removes the checkpoints; prints the results."""
+        config, directory = self._config, self.directory
         self._recording.write(directory.path)
         if self._checks:
             self._audit.save_sources(directory.path / "sources.json")
@@ -272,7 +269,7 @@ class _Run:
 def _prepare(
     config: Config, methods: Sequence[MethodName], data_root: Path | None
 ) -> tuple[torch.device, ImageDataset]:
-    """Device and data, and everything checked that can be before anything is written."""
+    """Device and data, checked as far as possible before anything is written."""
     check_loggers(config)
     device = resolve_device(config.device)
     dataset = load_dataset(config.stream, data_root, config.seed)

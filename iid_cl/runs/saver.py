@@ -1,4 +1,4 @@
-"""When the state of a run is saved."""
+"""Decides when the state of a run is saved."""
 
 import time
 from collections.abc import Callable
@@ -7,22 +7,22 @@ from iid_cl.files import State
 from iid_cl.records.checkpoint import Checkpoints
 from iid_cl.terminal.signals import Stopped, StopRequest
 
-SHARE = 0.02  # of a run's time that saving may take
+SHARE = 0.02  # maximum share of a run's time for saving
 
 
 class Saver:
-    """Saves a run's state now and then, and for the last time where a signal asks the run to stop.
+    """Saves a run's state regularly, and once more when a signal asks the run to stop.
 
     Args:
-        checkpoints: where to.
-        every: seconds from one save to the next; more where saving would take over 2 % of the time.
-        stop: says whether the run is to stop.
-        collect: the run's state, given that of the method at work.
+        checkpoints: where to save.
+        every: seconds between two saves; longer if saving would take over 2 % of the time.
+        stop: whether the run should stop.
+        collect: returns the run's state, given the state of the running method.
 
     Attributes:
-        of_method: the state of the method at work, or None between two methods.
-        saves: how often it has saved.
-        seconds: how long that took in all.
+        of_method: returns the state of the running method; None between two methods.
+        saves: number of saves.
+        seconds: total time of the saves, in seconds.
     """
 
     def __init__(
@@ -39,16 +39,14 @@ class Saver:
         self.seconds = 0.0
 
     def due(self) -> bool:
-        """Whether to save now, at a place where it can be done."""
-        if self._stop:
-            return True
-        return time.monotonic() - self._last >= max(self._every, self._cost / SHARE)
+        """Whether to save at the next opportunity."""
+        return bool(self._stop) or time.monotonic() - self._last >= max(self._every, self._cost / SHARE)
 
     def save(self) -> None:
-        """Saves.
+        """Saves now.
 
         Raises:
-            Stopped: a signal has asked for it.
+            Stopped: after saving, if a signal has asked the run to stop.
             UserError: the state cannot be written.
         """
         started = time.monotonic()

@@ -1,7 +1,7 @@
-"""One distillation shared out by classes: each worker condenses some, and the memories are joined.
+"""One distillation divided among workers: each condenses some classes, and the memories are joined.
 
-With fresh embedders and neither class centralization nor soft labels no class depends on another, see
-:func:`iid_cl.distill.distill`: sharing out changes a stored pixel by a rounding at most.
+With fresh embedders, and without class centralization and soft labels, the classes are independent, see
+:func:`iid_cl.distill.distill`. Dividing them changes a stored pixel by a rounding error at most.
 """
 
 import dataclasses
@@ -28,14 +28,14 @@ from iid_cl.terminal.reporter import Reporter
 
 
 def check_shards(config: Config) -> None:
-    """Refuses what ties classes together.
+    """Refuses settings that make classes depend on each other.
 
     Raises:
-        UserError: the method is not distilled, or its networks or its budget see all classes.
+        UserError: the method does not distil, or its networks or its budget depend on all classes.
     """
     distill, budget, way_out = config.distill, config.memory.budget, "use one local worker."
     if not METHODS[config.memory.method].distils:
-        raise UserError(f"memory.method: {config.memory.method!r} cannot be shared out by classes; {way_out}")
+        raise UserError(f"memory.method: {config.memory.method!r} cannot be divided among workers; {way_out}")
     ties = {
         f"distill.objective: {distill.objective}": distill.embedder_source != "fresh",
         f"distill.cc.weight: {distill.cc.weight}": distill.cc.weight > 0,
@@ -43,27 +43,25 @@ def check_shards(config: Config) -> None:
         f"memory.jpeg: {config.memory.jpeg}": config.memory.jpeg is not None,
         f"memory.{budget.key}: {budget.amount}": budget.fixed,
     }
-    tie = next((key for key, tied in ties.items() if tied), None)
+    tie = next((key for key, is_set in ties.items() if is_set), None)
     if tie is not None:
-        raise UserError(
-            f"{tie} ties the classes together, so workers cannot share them out; switch it off or {way_out}"
-        )
+        raise UserError(f"{tie} ties the classes together, so workers cannot divide them; switch it off or {way_out}")
 
 
 def shared_memory(
     config: Config, dataset: ImageDataset, data_root: Path | None, how: Launch, reporter: Reporter
 ) -> Exemplars:
-    """The memory of :func:`iid_cl.runs.whole.whole_memory`, its classes condensed by several workers.
+    """The memory of :func:`iid_cl.runs.whole.whole_memory`, condensed by several workers.
 
     Args:
-        config: which passes :func:`check_shards`.
-        dataset: as loaded for it.
+        config: passes :func:`check_shards`.
+        dataset: as loaded for ``config.stream``.
         data_root: folder of the data sets, on every machine.
-        how: where; classes are dealt out to ``workers``, or each alone where that is None.
+        how: where the workers run; each class is its own job if ``workers`` is None.
         reporter: shows progress.
 
     Raises:
-        UserError: a worker says so.
+        UserError: a worker raised it.
         RuntimeError: a worker failed otherwise, or was lost.
     """
     classes = sorted(dataset.train.by_class())
@@ -71,21 +69,21 @@ def shared_memory(
     jobs = {str(i): (config.model_dump_json(), data_root, classes[i::count]) for i in range(count)}
     parts: dict[int, Exemplars] = {}
     with tempfile.TemporaryDirectory() as folder, closing(launch(distil_classes, jobs, how)) as outcomes:
-        for done, (key, outcome) in enumerate(outcomes, start=1):
+        for finished, (key, outcome) in enumerate(outcomes, start=1):
             if isinstance(outcome, Failure):
                 raise UserError(outcome.error) if outcome.user else RuntimeError(outcome.traceback or outcome.error)
             file = Path(folder) / f"{key}.safetensors"
             file.write_bytes(outcome)
             parts[int(key)] = load_memory(file)
-            reporter.line(f"{done} of {count} parts distilled")
+            reporter.line(f"{finished} of {count} parts distilled")
     return reduce(lambda joined, part: joined.merge(part), (parts[i] for i in range(count)))
 
 
 def distil_classes(config: str, data_root: Path | None, classes: list[int]) -> bytes:
-    """A worker's part: the memory of some classes, as the contents of a memory file."""
+    """A worker's job: the memory of some classes, as the bytes of a memory file."""
     resolved = Config.model_validate_json(config)
     dataset = dataset_of(resolved, data_root)
-    mine = dataclasses.replace(dataset, train=dataset.train.of_classes(classes))
+    part = dataclasses.replace(dataset, train=dataset.train.of_classes(classes))
     device = resolve_device(resolved.device)
     with (
         Reporter(Console(quiet=True)) as reporter,
@@ -93,6 +91,5 @@ def distil_classes(config: str, data_root: Path | None, classes: list[int]) -> b
         deterministic(resolved.deterministic, reporter.line),
     ):
         file = Path(folder) / "m.safetensors"
-        memory = whole_memory(resolved, mine, device, reporter)
-        save_memory(file, memory)
+        save_memory(file, whole_memory(resolved, part, device, reporter))
         return file.read_bytes()

@@ -21,7 +21,7 @@ from iid_cl.terminal.reporter import Reporter
 
 
 def memory_metadata(config: Config, dataset: ImageDataset, device: torch.device, seconds: float) -> dict[str, Any]:
-    """What a memory file says of its making; `iid-cl evaluate` finds the data set by it."""
+    """Metadata of a memory file: origin, settings and provenance."""
     return {
         **origin_of(config, dataset),
         "mean": list(dataset.normalization.mean),
@@ -35,7 +35,7 @@ def memory_metadata(config: Config, dataset: ImageDataset, device: torch.device,
 
 
 def origin_of(config: Config, dataset: ImageDataset) -> dict[str, Any]:
-    """The data set that a memory is made from: what `iid-cl evaluate` and people know it by."""
+    """The data set that a memory was made from, by which `iid-cl evaluate` loads it again."""
     return {"stream": config.stream.model_dump(mode="json"), "class_names": list(dataset.class_names)}
 
 
@@ -52,14 +52,14 @@ def whole_memory(
 
     Args:
         config: the memory, the distillation and the seed.
-        dataset: its training images.
+        dataset: provides the training images.
         device: where to compute.
         reporter: shows progress.
-        on_snapshot: called with the iteration and the images so far at each iteration of ``snapshots``.
+        on_snapshot: called with the iteration and the current images at each iteration of ``snapshots``.
         snapshots: see :class:`iid_cl.distill.watch.Watch`.
 
     Raises:
-        UserError: the budget has no room for the classes, or snapshots are asked of classes of unequal size.
+        UserError: the budget has no room for the classes, or is too large for a snapshot of the smallest class.
     """
     name = config.memory.method
     train = trained_features(config.model, config.distill.cc)
@@ -69,11 +69,10 @@ def whole_memory(
         return train(images, lens, generator)
 
     classes = dataset.train.by_class()
-    fewest = min(map(len, classes.values()))
 
     def snapshot(iteration: int, part: ExemplarSet) -> None:
         if len(part.classes) < len(classes):
-            budget = config.memory.budget
+            fewest, budget = min(map(len, classes.values())), config.memory.budget
             raise UserError(
                 f"memory.{budget.key}: {budget.amount} is too much for a class of {fewest} images; use less."
             )
@@ -90,10 +89,10 @@ def whole_memory(
         compile=config.compile,
     )
     watch = Watch(
-        lambda done, losses: reporter.progress("distilling", done, config.distill.iterations, lambda: losses),
+        lambda step, losses: reporter.progress("distilling", step, config.distill.iterations, lambda: losses),
         snapshot,
         snapshots,
     )
     memory.update(dataset.train, device=device, features=features, watch=watch)
-    assert memory.exemplars is not None  # it has been updated
+    assert memory.exemplars is not None  # after the update
     return memory.exemplars

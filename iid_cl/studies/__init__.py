@@ -1,1 +1,1 @@
-"""Studies: one question about the method each, as a file of variants; one command gives a CSV and a figure."""
+"""Studies: a file of variants answers one question about the method; one command writes a CSV and a figure."""

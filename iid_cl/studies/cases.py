@@ -1,4 +1,4 @@
-"""Reading a study and spelling out what it compares."""
+"""Reads a study and lists its cases."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from iid_cl.errors import UserError
 
 @dataclass(frozen=True)
 class Case:
-    """One configuration of a study. ``x`` is the value swept, if there is one."""
+    """One configuration of a study. ``x`` is the swept value, if any."""
 
     variant: str
     x: float | None
@@ -26,14 +26,14 @@ def load_study(source: str, base: Iterable[tuple[str, Any]] = (), seeds: int | N
 
     Args:
         source: path or shipped name.
-        base: dotted keys and values set in the study's base configuration, one after the other.
-        seeds: another number of seeds.
+        base: dotted keys and values to set in the study's base configuration, in order.
+        seeds: number of seeds, instead of the study's.
 
     Raises:
         UserError: no such file, an unknown key, or a value of the wrong type.
     """
     values = read_yaml(source, "study", shipped_studies(), "iid_cl.configs.studies")
-    if isinstance(values.get("base", {}), dict):  # anything else is refused below
+    if isinstance(values.get("base", {}), dict):  # `parse_section` refuses other types
         values["base"] = with_overrides(values.get("base", {}), base)
     if seeds is not None:
         values["seeds"] = seeds
@@ -41,7 +41,7 @@ def load_study(source: str, base: Iterable[tuple[str, Any]] = (), seeds: int | N
 
 
 def shipped_studies() -> list[str]:
-    """Names of the studies that ship with the package."""
+    """Names of the shipped studies."""
     return sorted(f.name for f in resources.files("iid_cl.configs.studies").iterdir() if f.name.endswith(".yaml"))
 
 
@@ -49,11 +49,11 @@ def cases(study: StudyConfig) -> list[Case]:
     """Each variant at each swept value.
 
     Raises:
-        UserError: a variant is no valid configuration or its method needs a stream, seeds run out of range, variants
-            differ in the architectures they are judged on, or an iteration to judge never comes.
+        UserError: a variant is no valid configuration, its method needs a stream, a seed is out of range, variants are
+            judged on different architectures, or an iteration to judge exceeds the distillation's.
     """
-    found = list(_cases(study))
-    for case in found:
+    first, *others = _cases(study)
+    for case in (first, *others):
         where, config = f"study {study.name}, variant {case.variant!r}", case.config
         if METHODS[config.memory.method].stream_only:
             raise UserError(
@@ -61,15 +61,15 @@ def cases(study: StudyConfig) -> list[Case]:
                 f"use {', '.join(for_whole_data())}."
             )
         if config.seed + study.seeds > 2**32:
-            raise UserError(f"{where}: {study.seeds} seeds from {config.seed} on leave the range below 2**32.")
-        if _architectures(config) != _architectures(found[0].config):
-            raise UserError(f"{where}: is judged on other architectures than {found[0].variant!r}; give all the same.")
+            raise UserError(f"{where}: {study.seeds} seeds from {config.seed} on exceed 2**32 - 1; use a smaller seed.")
+        if _architectures(config) != _architectures(first.config):
+            raise UserError(f"{where}: is judged on other architectures than {first.variant!r}; give all the same.")
         if len(set(_architectures(config))) < len(_architectures(config)):
             raise UserError(f"{where}: evaluate.transfer names an architecture twice.")
         last = max(study.iterations or [0])
         if study.iterations and (config.memory.method != "distilled" or last > config.distill.iterations):
-            raise UserError(f"{where}: has no iteration {last}; leave it out, or distil for so many iterations.")
-    return found
+            raise UserError(f"{where}: has no iteration {last}; leave it out, or distil for {last} iterations.")
+    return [first, *others]
 
 
 def _architectures(config: Config) -> list[str]:
@@ -82,7 +82,7 @@ def _cases(study: StudyConfig) -> Iterator[Case]:
         for x in values:
             swept = [] if study.sweep is None else [(study.sweep.key, x)]
             memory = study.base.get("memory", {})
-            if isinstance(memory, dict):  # anything else is refused below
-                memory = {"method": "distilled", **memory}  # a stream's default belongs to a stream
+            if isinstance(memory, dict):  # `parse_config` refuses other types
+                memory = {"method": "distilled", **memory}  # the default, `auto`, needs a stream
             keys = with_overrides(study.base, [("memory", memory), *variant.set.items(), *swept])
             yield Case(variant.name, x, parse_config(keys, f"study {study.name}, variant {variant.name!r}"))

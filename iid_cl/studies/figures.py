@@ -20,55 +20,56 @@ def save_accuracy_figure(path: Path, rows: Sequence[Row], title: str, axis: str 
     architectures = list(dict.fromkeys(row.architecture for row in rows))
     figure, (axes,) = blank_figure(7.0, 4.2)
     if axis is not None:
-        first = architectures[0]
-        for number, variant in enumerate(variants):
-            xs = sorted({row.x for row in rows if row.variant == variant and row.x is not None})
-            points = [_spread([r for r in rows if (r.variant, r.x, r.architecture) == (variant, x, first)]) for x in xs]
-            middle, around = [m for m, _ in points], [s for _, s in points]
-            colour = COLOURS[number % len(COLOURS)]
-            axes.plot(xs, middle, marker="o", color=colour, label=legend_name(variant))
-            low, high = ([m + sign * s for m, s in points] for sign in (-1, 1))
-            if any(around):
-                axes.fill_between(xs, low, high, color=colour, alpha=0.15, linewidth=0)
-        places = sorted({row.x for row in rows if row.x is not None})
-        positive = [x for x in places if x > 0]
-        if positive and positive[-1] >= 20 * positive[0]:
-            axes.set_xscale("symlog", linthresh=positive[0])
-        axes.set_xticks(places, [f"{x:g}" for x in places])
-        axes.minorticks_off()
+        _lines(axes, [row for row in rows if row.architecture == architectures[0]], variants)
         axes.set_xlabel(axis)
     else:
-        width = 0.6 / len(architectures)
-        for number, architecture in enumerate(architectures):
-            points = [
-                _spread([r for r in rows if (r.variant, r.architecture) == (variant, architecture)])
-                for variant in variants
-            ]
-            places = [i + (number - (len(architectures) - 1) / 2) * width for i in range(len(variants))]
-            axes.errorbar(
-                places,
-                [m for m, _ in points],
-                yerr=[s for _, s in points],
-                fmt="o",
-                capsize=4,
-                color=COLOURS[number % len(COLOURS)],
-                label=legend_name(architecture),
-            )
-            for place, (middle_value, _) in zip(places, points, strict=True):
-                axes.annotate(
-                    f"{middle_value:.1f}", (place, middle_value), (7, 0),
-                    textcoords="offset points", va="center", fontsize=8,
-                )  # fmt: skip
-        slanted = sum(len(variant) for variant in variants) > 60
-        axes.set_xticks(
-            range(len(variants)), variants, rotation=20 if slanted else 0, ha="right" if slanted else "center"
-        )
-        axes.set_xlim(-0.5, len(variants) - 0.3)
+        _marks(axes, rows, variants, architectures)
     axes.set_ylabel("accuracy, %")
     axes.set_title(textwrap.fill(title, 80), loc="left", fontsize=10)
     if axis is not None or len(architectures) > 1:
         axes.legend(frameon=False, fontsize=8)
     save_figure(figure, path)
+
+
+def _lines(axes: Any, rows: Sequence[Row], variants: Sequence[str]) -> None:
+    """A line per variant over the swept values."""
+    places = sorted({row.x for row in rows if row.x is not None})
+    for number, variant in enumerate(variants):
+        xs = [x for x in places if any((row.variant, row.x) == (variant, x) for row in rows)]
+        points = [_spread([row for row in rows if (row.variant, row.x) == (variant, x)]) for x in xs]
+        colour = COLOURS[number % len(COLOURS)]
+        axes.plot(xs, [m for m, _ in points], marker="o", color=colour, label=legend_name(variant))
+        low, high = ([m + sign * s for m, s in points] for sign in (-1, 1))
+        if any(s for _, s in points):
+            axes.fill_between(xs, low, high, color=colour, alpha=0.15, linewidth=0)
+    positive = [x for x in places if x > 0]
+    if positive and positive[-1] >= 20 * positive[0]:
+        axes.set_xscale("symlog", linthresh=positive[0])
+    axes.set_xticks(places, [f"{x:g}" for x in places])
+    axes.minorticks_off()
+
+
+def _marks(axes: Any, rows: Sequence[Row], variants: Sequence[str], architectures: Sequence[str]) -> None:
+    """A mark per variant and architecture, those of a variant side by side."""
+    width = 0.6 / len(architectures)
+    for number, architecture in enumerate(architectures):
+        here = [row for row in rows if row.architecture == architecture]
+        points = [_spread([row for row in here if row.variant == variant]) for variant in variants]
+        places = [i + (number - (len(architectures) - 1) / 2) * width for i in range(len(variants))]
+        axes.errorbar(
+            places,
+            [m for m, _ in points],
+            yerr=[s for _, s in points],
+            fmt="o",
+            capsize=4,
+            color=COLOURS[number % len(COLOURS)],
+            label=legend_name(architecture),
+        )
+        for place, (middle, _) in zip(places, points, strict=True):
+            axes.annotate(f"{middle:.1f}", (place, middle), (7, 0), textcoords="offset points", va="center", fontsize=8)
+    slanted = sum(len(variant) for variant in variants) > 60
+    axes.set_xticks(range(len(variants)), variants, rotation=20 if slanted else 0, ha="right" if slanted else "center")
+    axes.set_xlim(-0.5, len(variants) - 0.3)
 
 
 def save_scatter_figure(path: Path, points: Sequence[Point], class_names: Sequence[str], title: str) -> None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Row:
-    """One trained network: a line of the study's CSV. ``x`` is the swept value or the iteration, if there is one."""
+    """One trained network: a line of the study's CSV. ``x`` is the swept value or the iteration, if any."""
 
     variant: str
     x: float | None
@@ -21,7 +21,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Point:
-    """An image in the plane: a line of the study's CSV. ``stored`` tells the memory's images from real ones."""
+    """An image in the plane: a line of the study's CSV. ``stored`` is true for the memory's images, false for real."""
 
     variant: str
     label: int

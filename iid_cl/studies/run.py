@@ -2,8 +2,8 @@
 
 import csv
 import time
-from collections.abc import Iterator
-from dataclasses import asdict, fields
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 import torch
@@ -53,34 +53,45 @@ def run_study(
         _check(case, dataset_of(case.config, data_root))
     rows: list[Row] = []
     with RunDirectory(out if out is not None else free_directory(study.name)) as directory:
-        table = directory.path / "study.csv"
         with (
             Reporter(console, directory.log) as reporter,
             deterministic(todo[0].config.deterministic, reporter.line),
-            table.open("w", encoding="utf-8", newline="") as file,
+            (directory.path / "study.csv").open("w", encoding="utf-8", newline="") as file,
         ):
             writer = csv.DictWriter(file, [field.name for field in fields(Row)])
             writer.writeheader()
-            for offset in range(study.seeds):
-                for case in todo:
-                    config = case.config.model_copy(update={"seed": case.config.seed + offset})
-                    dataset = dataset_of(config, data_root)
-                    for x, memory, seconds in _made(case.x, config, study.iterations, dataset, device, reporter):
-                        for row in _judged(case.variant, x, memory, seconds, config, dataset, device, reporter):
-                            rows.append(row)
-                            writer.writerow(asdict(row))
-                            file.flush()
-                        if keep_memories and offset == 0:
-                            path = directory.path / f"memory-{len(rows)}-{_slug(case.variant, x)}.safetensors"
-                            save_memory(path, memory, memory_metadata(config, dataset, device, seconds))
-                            save_memory_picture(path.with_suffix(".png"), memory, dataset.class_names)
-        summary = {"study": study.model_dump(mode="json"), **provenance(device), "rows": [asdict(row) for row in rows]}
-        directory.write_summary("study.json", summary)
-        axis = study.sweep.key if study.sweep else "iterations" if study.iterations else None
-        save_accuracy_figure(directory.path / "study.png", rows, study.title, axis)
+            for trial in _trials(study.seeds, todo, data_root, device, reporter):
+                for outcome in _memories(trial, study.iterations):
+                    for row in _rows(trial, outcome):
+                        rows.append(row)
+                        writer.writerow(asdict(row))
+                        file.flush()
+                    if keep_memories and trial.config.seed == trial.case.config.seed:
+                        _store(directory.path / f"memory-{len(rows)}", trial, outcome)
+        _summarise(directory, study, rows, device)
         console.print(study_table(rows, study.title))
         console.print(Text(f"Everything is in {directory.path}"), soft_wrap=True)
     return rows
+
+
+@dataclass(frozen=True)
+class _Trial:
+    """A case at one seed. ``config`` is the case's with that seed."""
+
+    case: Case
+    config: Config
+    dataset: ImageDataset
+    device: torch.device
+    reporter: Reporter
+
+
+@dataclass(frozen=True)
+class _Outcome:
+    """A memory, its place on the x-axis, and the seconds that it took."""
+
+    x: float | None
+    memory: Exemplars
+    seconds: float
 
 
 def _check(case: Case, dataset: ImageDataset) -> None:
@@ -90,68 +101,85 @@ def _check(case: Case, dataset: ImageDataset) -> None:
         check_network(f"evaluate.transfer.{index}", network, dataset)
 
 
-def _made(
-    x: float | None,
-    config: Config,
-    iterations: list[int] | None,
-    dataset: ImageDataset,
-    device: torch.device,
-    reporter: Reporter,
-) -> list[tuple[float | None, Exemplars, float]]:
-    """The memories of one variant, value and seed, with their place on the x-axis and the seconds they took."""
+def _trials(
+    seeds: int, todo: Sequence[Case], data_root: Path | None, device: torch.device, reporter: Reporter
+) -> Iterator[_Trial]:
+    """All cases of a seed before the next seed's."""
+    for offset in range(seeds):
+        for case in todo:
+            config = case.config.model_copy(update={"seed": case.config.seed + offset})
+            yield _Trial(case, config, dataset_of(config, data_root), device, reporter)
+
+
+def _memories(trial: _Trial, iterations: list[int] | None) -> list[_Outcome]:
+    """The memory of a trial, or the one at each of ``iterations``."""
     start = time.perf_counter()
-    snapshots: list[tuple[float | None, Exemplars, float]] = []
+    snapshots: list[_Outcome] = []
 
     def on_snapshot(iteration: int, memory: Exemplars) -> None:
-        snapshots.append((float(iteration), memory, time.perf_counter() - start))
+        snapshots.append(_Outcome(float(iteration), memory, time.perf_counter() - start))
 
-    memory = whole_memory(config, dataset, device, reporter, on_snapshot=on_snapshot, snapshots=iterations or ())
-    return snapshots if iterations is not None else [(x, memory, time.perf_counter() - start)]
+    memory = whole_memory(
+        trial.config,
+        trial.dataset,
+        trial.device,
+        trial.reporter,
+        on_snapshot=on_snapshot,
+        snapshots=iterations or (),
+    )
+    return snapshots if iterations is not None else [_Outcome(trial.case.x, memory, time.perf_counter() - start)]
 
 
-def _judged(
-    variant: str,
-    x: float | None,
-    memory: Exemplars,
-    seconds: float,
-    config: Config,
-    dataset: ImageDataset,
-    device: torch.device,
-    reporter: Reporter,
-) -> Iterator[Row]:
+def _rows(trial: _Trial, outcome: _Outcome) -> Iterator[Row]:
     """A row per trained network."""
     start = time.perf_counter()
     judgements = judge(
-        memory,
-        dataset.test,
-        config.evaluate,
-        normalization=dataset.normalization,
-        augmentations=dataset.augmentations,
-        seed=config.seed,
-        device=device,
-        precision=config.precision,
-        compile=config.compile,
+        outcome.memory,
+        trial.dataset.test,
+        trial.config.evaluate,
+        normalization=trial.dataset.normalization,
+        augmentations=trial.dataset.augmentations,
+        seed=trial.config.seed,
+        device=trial.device,
+        precision=trial.config.precision,
+        compile=trial.config.compile,
     )
     taken = time.perf_counter() - start
-    where = "" if x is None else f" at {x:g}"
+    variant, seed = trial.case.variant, trial.config.seed
+    where = "" if outcome.x is None else f" at {outcome.x:g}"
     for judgement in judgements:
-        reporter.line(
-            f"{variant}{where}, seed {config.seed}, {judgement.network.label}: {100 * judgement.mean:.1f} % "
-            f"({seconds:.0f} s + {taken:.0f} s)"
+        trial.reporter.line(
+            f"{variant}{where}, seed {seed}, {judgement.network.label}: {100 * judgement.mean:.1f} % "
+            f"({outcome.seconds:.0f} s + {taken:.0f} s)"
         )
         for number, accuracy in enumerate(judgement.accuracies, start=1):
             yield Row(
                 variant=variant,
-                x=x,
-                seed=config.seed,
+                x=outcome.x,
+                seed=seed,
                 architecture=judgement.network.label,
                 network=number,
                 accuracy=accuracy,
-                images=len(memory),
-                bytes=memory.nbytes,
-                condense_seconds=round(seconds, 2),
+                images=len(outcome.memory),
+                bytes=outcome.memory.nbytes,
+                condense_seconds=round(outcome.seconds, 2),
                 evaluate_seconds=round(taken, 2),
             )
+
+
+def _store(stem: Path, trial: _Trial, outcome: _Outcome) -> None:
+    """Writes the memory and its picture; their names begin with ``stem``."""
+    path = stem.with_name(f"{stem.name}-{_slug(trial.case.variant, outcome.x)}.safetensors")
+    save_memory(path, outcome.memory, memory_metadata(trial.config, trial.dataset, trial.device, outcome.seconds))
+    save_memory_picture(path.with_suffix(".png"), outcome.memory, trial.dataset.class_names)
+
+
+def _summarise(directory: RunDirectory, study: StudyConfig, rows: Sequence[Row], device: torch.device) -> None:
+    """Writes ``study.json`` and draws ``study.png``."""
+    summary = {"study": study.model_dump(mode="json"), **provenance(device), "rows": [asdict(row) for row in rows]}
+    directory.write_summary("study.json", summary)
+    axis = study.sweep.key if study.sweep else "iterations" if study.iterations else None
+    save_accuracy_figure(directory.path / "study.png", rows, study.title, axis)
 
 
 def _slug(variant: str, x: float | None) -> str:

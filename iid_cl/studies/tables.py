@@ -12,7 +12,7 @@ from iid_cl.studies.rows import Row
 
 
 def study_table(rows: Sequence[Row], title: str) -> Table:
-    """One row per variant and value of a study, a column per architecture with the drop against the first one."""
+    """A row per variant and value, a column per architecture with its difference to the first architecture."""
     architectures = list(dict.fromkeys(row.architecture for row in rows))
     swept = any(row.x is not None for row in rows)
     table = Table(title=Text(title), title_justify="left", title_style="bold", box=box.SIMPLE, pad_edge=False)
@@ -20,11 +20,10 @@ def study_table(rows: Sequence[Row], title: str) -> Table:
     for heading in (*(["at"] if swept else []), *(f"{name} %" for name in architectures), "bytes", "memory s"):
         table.add_column(heading, justify="right", no_wrap=True)
     for variant, x in dict.fromkeys((row.variant, row.x) for row in rows):
-        here = [row for row in rows if (row.variant, row.x) == (variant, x)]
-        accuracies = [[row.accuracy for row in here if row.architecture == name] for name in architectures]
-        cells = [percent(accuracies[0])]
-        cells += [f"{percent(each)} ({100 * (mean(each) - mean(accuracies[0])):+.1f})" for each in accuracies[1:]]
+        group = [row for row in rows if (row.variant, row.x) == (variant, x)]
+        first, *others = ([row.accuracy for row in group if row.architecture == name] for name in architectures)
+        cells = [f"{percent(values)} ({100 * (mean(values) - mean(first)):+.1f})" for values in others]
         at = [f"{x:g}" if x is not None else "-"] if swept else []
-        seconds = f"{mean(row.condense_seconds for row in here):.1f}"
-        table.add_row(Text(variant), *at, *cells, f"{here[0].bytes:,}", seconds)
+        seconds = f"{mean(row.condense_seconds for row in group):.1f}"
+        table.add_row(Text(variant), *at, percent(first), *cells, f"{group[0].bytes:,}", seconds)
     return table

@@ -1,1 +1,1 @@
-"""What a person sees while a command works: lines, a live view, events; and signals."""
+"""The terminal: lines, a live view, events; and signals."""

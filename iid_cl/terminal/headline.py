@@ -7,10 +7,10 @@ from iid_cl.data.images import ImageDataset
 
 
 def headline(config: Config, dataset: ImageDataset, device: torch.device | str) -> str:
-    """What runs on which data, in a line."""
+    """Name, data set and device of a run, in one line."""
     channels, height, width = dataset.shape
-    judged = "held-out training images" if config.stream.validation else "test images"
+    kind = "held-out training images" if config.stream.validation else "test images"
     return (
-        f"{config.name}: {dataset.name}, {len(dataset.train):,} training and {len(dataset.test):,} {judged} of "
+        f"{config.name}: {dataset.name}, {len(dataset.train):,} training and {len(dataset.test):,} {kind} of "
         f"{height}x{width}x{channels}, on {device}"
     )

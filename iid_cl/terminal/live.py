@@ -1,4 +1,4 @@
-"""The live view of a terminal: what runs, how far it is, how fast, and what it takes."""
+"""The live view on a terminal: current phase, progress, speed, losses, memory and GPU."""
 
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -9,15 +9,15 @@ from rich.progress_bar import ProgressBar
 from rich.segment import Segment
 from rich.text import Text
 
-WIDEST = 100  # columns used of a wide terminal
+WIDEST = 100  # maximum columns of the view
 BAR = 40
-_MEASURE = Console(width=WIDEST)  # text is wrapped by one
-RECENT = 30  # updates that a phase's speed is measured over
+_MEASURE = Console(width=WIDEST)  # for wrapping text
+RECENT = 30  # calls of `Phase.update` over which the speed is measured
 
 
 @dataclass
 class Phase:
-    """One phase: training or distilling an experience, say. ``images`` of each step, where it has any."""
+    """One phase, e.g. training or distilling an experience. ``images`` is the number of images in each step, if any."""
 
     label: str
     total: int
@@ -28,7 +28,7 @@ class Phase:
     recent: deque[tuple[float, int]] = field(default_factory=lambda: deque(maxlen=RECENT))
 
     def update(self, done: int, total: int, now: float, losses: Mapping[str, float]) -> None:
-        """Notes how far it is at ``now``."""
+        """Records the progress at the time ``now``."""
         self.done, self.total, self.losses = done, total, losses
         if self.recent and self.recent[-1][0] == now:
             self.recent.pop()
@@ -36,7 +36,7 @@ class Phase:
 
     @property
     def rate(self) -> float | None:
-        """Steps per second, lately; None before there are two looks at it."""
+        """Recent steps per second; None before the second update."""
         if len(self.recent) < 2 or self.recent[-1][0] <= self.recent[0][0]:
             return None
         (since, before), (until, after) = self.recent[0], self.recent[-1]
@@ -45,7 +45,7 @@ class Phase:
 
 @dataclass
 class Stage:
-    """How many experiences, or cells, are done; ``first`` of them were before this view began."""
+    """Number of finished experiences or cells; ``first`` of them were finished before this view started."""
 
     total: int
     unit: str
@@ -55,7 +55,7 @@ class Stage:
     done_at: float = 0.0
 
     def left(self, now: float) -> float | None:
-        """Seconds left, if the next ones take as long as those done; None before the first."""
+        """Seconds left, if the rest is as fast as what is finished; None before the first one."""
         fresh = self.done - self.first
         if fresh <= 0:
             return None
@@ -63,11 +63,11 @@ class Stage:
 
 
 class View:
-    """A rich renderable of a few lines, none of which is wider than the terminal: parts that don't fit move on.
+    """A rich renderable of a few lines. Parts that do not fit the terminal's width move to the next line.
 
     Args:
-        console: it is drawn on.
-        clock: seconds.
+        console: where it is drawn.
+        clock: returns seconds.
     """
 
     def __init__(self, console: Console, clock: Callable[[], float]) -> None:
@@ -80,7 +80,7 @@ class View:
         self._started = clock()
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        """The lines; nothing between runs."""
+        """Draws the lines; none between runs."""
         phase, stage = self.phase, self.stage
         if phase is None and stage is None:
             return
@@ -97,11 +97,10 @@ class View:
         parts = [(f"{phase.done}/{phase.total}", "")]
         if phase.rate:
             speed = phase.rate * (phase.images or 1)
-            shown = f"{speed:,.0f}" if speed >= 10 else f"{speed:.1f}"
-            parts.append((f"{shown} {'images' if phase.images else 'iterations'}/s", "cyan"))
-            since = now - phase.recent[-1][0]
-            left = max(0.0, (phase.total - phase.done) / phase.rate - since)
-            parts.append((f"{clock_time(left)} left", "green"))
+            number = f"{speed:,.0f}" if speed >= 10 else f"{speed:.1f}"
+            parts.append((f"{number} {'images' if phase.images else 'iterations'}/s", "cyan"))
+            seconds = max(0.0, (phase.total - phase.done) / phase.rate - (now - phase.recent[-1][0]))
+            parts.append((f"{clock_time(seconds)} left", "green"))
         bar = ProgressBar(total=max(1, phase.total), completed=phase.done, width=min(width, BAR))
         lines = list(_flow(parts, width, plain))
         yield bar
@@ -118,21 +117,21 @@ class View:
         parts = []
         if stage is not None:
             parts.append((f"{stage.done} of {stage.total} {stage.unit} done", "bold"))
-            left = stage.left(now)
-            if left is not None and stage.done < stage.total:
-                parts.append((f"about {clock_time(left)} left in all", "green"))
+            seconds = stage.left(now)
+            if seconds is not None and stage.done < stage.total:
+                parts.append((f"about {clock_time(seconds)} left in all", "green"))
         if self.memory_bytes:
             parts.append((f"memory {self.memory_bytes:,} bytes", "magenta"))
         return [*parts, *([(self.gpu, "yellow")] if self.gpu else [])]
 
 
 def _flow(parts: Sequence[tuple[str, str]], width: int, plain: bool) -> Iterator[Text]:
-    """The parts in as few lines as hold them, separated by dots; one too wide for a line is broken between words."""
+    """Fills lines with the parts, separated by dots; a part that is wider than a line is broken between words."""
     gap = " | " if plain else " · "
     line = Text()
     for text, style in parts:
-        shown = text.encode("ascii", "replace").decode() if plain else text
-        for piece in Text(shown, style).wrap(_MEASURE, width):
+        printable = text.encode("ascii", "replace").decode() if plain else text
+        for piece in Text(printable, style).wrap(_MEASURE, width):
             piece.rstrip()
             if line and line.cell_len + len(gap) + piece.cell_len > width:
                 yield line
@@ -146,6 +145,6 @@ def _flow(parts: Sequence[tuple[str, str]], width: int, plain: bool) -> Iterator
 
 def clock_time(seconds: float) -> str:
     """``0:07``, ``12:30`` or ``3:05:00``."""
-    minutes, rest = divmod(int(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+    minutes, second = divmod(int(seconds), 60)
+    hours, minute = divmod(minutes, 60)
+    return f"{hours}:{minute:02}:{second:02}" if hours else f"{minute}:{second:02}"

@@ -1,11 +1,10 @@
-"""What a person sees of a run: a live view on a terminal, plain lines elsewhere, and the log file.
+"""Shows a run to a person: a live view on a terminal, plain lines elsewhere, and the log file.
 
-In quiet mode only results are printed, in JSON mode events, see :mod:`iid_cl.terminal.screen`.
+Quiet mode prints results only, JSON mode events, see :mod:`iid_cl.terminal.screen`.
 """
 
 import time
 from collections.abc import Callable, Mapping
-from types import TracebackType
 from typing import TextIO
 
 from rich.console import Console
@@ -17,10 +16,10 @@ from iid_cl.errors import printable
 from iid_cl.terminal.live import Phase, Stage, View
 from iid_cl.terminal.screen import Mode, emit, mode_of
 
-PLAIN_INTERVAL = 10.0  # seconds between progress lines where there is no terminal
+PLAIN_INTERVAL = 10.0  # seconds between progress lines, if there is no terminal
 LIVE_INTERVAL = 0.1
 JSON_INTERVAL = 1.0
-GPU_INTERVAL = 1.0  # seconds between two looks at the GPU
+GPU_INTERVAL = 1.0  # seconds between two readings of the GPU's state
 
 Losses = Callable[[], Mapping[str, float]]
 
@@ -30,7 +29,7 @@ class Reporter:
 
     Args:
         console: where to print.
-        log: every line is written here, too.
+        log: file to which every line is also written.
     """
 
     def __init__(self, console: Console, log: TextIO | None = None) -> None:
@@ -39,7 +38,7 @@ class Reporter:
         self._mode = mode_of(console)
         live = self._mode is Mode.full and console.is_terminal and not console.is_dumb_terminal and not console.quiet
         self._view = View(console, time.monotonic)
-        # lines go through the reporter; what others print goes above the view, too
+        # lines go through the reporter; other output also appears above the view
         self._live = Live(self._view, console=console, refresh_per_second=8, transient=True) if live else None
         self._interval = {Mode.json: JSON_INTERVAL}.get(self._mode, LIVE_INTERVAL if live else PLAIN_INTERVAL)
         self._label = ""
@@ -52,15 +51,13 @@ class Reporter:
             self._live.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         if self._live is not None:
             self._view.phase = self._view.stage = None
             self._live.stop()
 
     def line(self, text: str = "") -> None:
-        """One line for the person and the log."""
+        """Prints a line and logs it."""
         text = printable(text)
         if self._mode is Mode.full:
             self._print(text)
@@ -69,7 +66,7 @@ class Reporter:
         self._write_log(text)
 
     def result(self, text: str) -> None:
-        """A line that quiet mode prints, too."""
+        """Prints a line in quiet mode, too, and logs it."""
         if self._mode is Mode.quiet:
             self._print(text)
             self._write_log(text)
@@ -77,11 +74,11 @@ class Reporter:
             self.line(text)
 
     def event(self, name: str, /, **values: object) -> None:
-        """What JSON mode prints, and no other."""
+        """Prints an event, in JSON mode only."""
         emit(self._console, name, **values)
 
     def stage(self, done: int, total: int, unit: str = "experiences", memory_bytes: int | None = None) -> None:
-        """Reports that ``done`` of ``total`` experiences (or what ``unit`` says) are done, and the memory's size."""
+        """Reports that ``done`` of ``total`` experiences (or another ``unit``) are done, and the memory's size."""
         view, now = self._view, time.monotonic()
         if view.stage is None or (view.stage.total, view.stage.unit) != (total, unit) or done < view.stage.done:
             view.stage = Stage(total, unit, now, first=done)
@@ -92,11 +89,11 @@ class Reporter:
         """Reports that ``done`` of ``total`` steps of phase ``label`` are done.
 
         Args:
-            label: which phase; another one, or fewer steps than before, begins a phase anew.
+            label: name of the phase; another name, or fewer steps than before, starts a new phase.
             done: steps so far, from 1.
             total: steps of the phase.
-            losses: called only when something is shown, so that a device is not waited for in each step.
-            images: of a step; the speed is shown in images where they are given.
+            losses: called only when something is shown, so that not every step waits for the device.
+            images: number of images in a step; if given, the speed is shown in images.
         """
         now = time.monotonic()
         if label != self._label or done < self._done or self._view.phase is None:
@@ -107,7 +104,7 @@ class Reporter:
         self._done = done
         if now - self._shown_at < self._interval and done < total:
             return
-        # a short phase leaves no line behind, but JSON says that each has ended
+        # a short phase prints no line, but in JSON every phase has its end
         if self._live is not None or self._mode is Mode.json or now - self._shown_at >= self._interval:
             self._show(self._view.phase, done, total, losses, now)
         self._shown_at = now
@@ -119,7 +116,7 @@ class Reporter:
     def _show(self, phase: Phase, done: int, total: int, losses: Losses, now: float) -> None:
         phase.update(done, total, now, losses() if self._mode is not Mode.quiet else {})
         if self._live is not None and now - self._gpu_at >= GPU_INTERVAL:
-            # here and not as the view is drawn, which another thread does: CUDA may be recording a graph meanwhile
+            # not while the view is drawn: another thread does that, and CUDA may be recording a graph at the time
             self._view.gpu, self._gpu_at = gpu_state(), now
         if self._mode is Mode.json:
             rate = None if phase.rate is None else round(phase.rate * (phase.images or 1), 3)
@@ -129,11 +126,11 @@ class Reporter:
                 **{f"{unit}_per_second": rate},
             )  # fmt: skip
         elif self._live is None and self._mode is Mode.full:
-            shown = "  ".join(f"{name} {value:.4g}" for name, value in phase.losses.items())
-            self.line(f"  {phase.label}: {done}/{total}  {shown}")
+            terms = "  ".join(f"{name} {value:.4g}" for name, value in phase.losses.items())
+            self.line(f"  {phase.label}: {done}/{total}  {terms}")
 
     def _print(self, text: str) -> None:
-        """A terminal breaks the line between words; a file or pipe has it whole."""
+        """On a terminal, breaks the line between words; in a file or pipe, leaves it whole."""
         self._console.print(Text(text), soft_wrap=not self._console.is_terminal)
 
     def _write_log(self, text: str) -> None:

@@ -1,4 +1,4 @@
-"""Where a command prints: a console with a mode, and JSON events in place of text."""
+"""A console with a mode: text, results only, or JSON events."""
 
 import json
 import sys
@@ -9,11 +9,11 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-PAGE = 160  # columns of a file or pipe
+PAGE = 160  # columns in a file or pipe
 
 
 class Mode(StrEnum):
-    """How much a command says."""
+    """What a command prints."""
 
     full = "full"
     quiet = "quiet"  # results and errors
@@ -21,7 +21,7 @@ class Mode(StrEnum):
 
 
 class Screen(Console):
-    """A rich console of a mode; in ``json`` it prints events only, see :func:`emit`."""
+    """A rich console with a mode; in ``json`` it prints events only, see :func:`emit`."""
 
     def __init__(self, mode: Mode = Mode.full) -> None:
         super().__init__(quiet=mode is Mode.json)
@@ -35,9 +35,9 @@ def mode_of(console: Console) -> Mode:
 
 
 def emit(console: Console, event: str, /, **values: Any) -> None:
-    """Prints a line of JSON, ``{"event": ..., "seconds": since the start, ...}``, where JSON is asked for.
+    """In JSON mode, prints a line ``{"event": ..., "seconds": since the start, ...}``.
 
-    Numbers that JSON does not know (NaN, infinities) become null.
+    NaN and infinities, which JSON does not know, become null.
     """
     if isinstance(console, Screen) and console.mode is Mode.json:
         record = {"event": event, "seconds": round(time.monotonic() - console.started, 3), **values}
@@ -46,14 +46,14 @@ def emit(console: Console, event: str, /, **values: Any) -> None:
 
 
 def width_of(console: Console) -> int:
-    """Columns to print in: the terminal's, or those of a page where there is none."""
+    """Columns of the terminal; ``PAGE`` if there is none."""
     return console.width if console.is_terminal else PAGE
 
 
 def print_table(console: Console, table: Table) -> None:
     """Prints a table within :func:`width_of`."""
     if not console.is_terminal:
-        console.width = PAGE  # what is printed cannot be wider than the console
+        console.width = PAGE  # a table cannot be wider than its console
     console.print(table)
 
 
@@ -61,5 +61,5 @@ def _finite(value: Any) -> Any:
     if isinstance(value, float):
         return value if value - value == 0 else None
     if isinstance(value, dict):
-        return {str(key): _finite(each) for key, each in value.items()}
-    return [_finite(each) for each in value] if isinstance(value, list | tuple) else value
+        return {str(key): _finite(item) for key, item in value.items()}
+    return [_finite(item) for item in value] if isinstance(value, list | tuple) else value

@@ -1,20 +1,20 @@
-"""SIGINT and SIGTERM: a run saves and stops, a second signal stops at once. Imports nothing slow."""
+"""SIGINT and SIGTERM: a run saves and stops; a second signal stops it at once. Imports nothing slow."""
 
 import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 
 Handler = Callable[[int, FrameType | None], None]
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
-PATIENCE = 4.0  # seconds to come to a place where everything can be saved
+PATIENCE = 4.0  # seconds to reach a step at which everything can be saved
 
 
 class Stopped(BaseException):
-    """A signal asked the process to stop; not an error, so ``except Exception`` lets it pass.
+    """A signal asked the process to stop. It is no error, so ``except Exception`` lets it pass.
 
     Attributes:
         exit_code: 130 for SIGINT, 143 for SIGTERM.
@@ -26,10 +26,10 @@ class Stopped(BaseException):
 
 
 class StopRequest:
-    """Whether a signal has asked to stop, and which.
+    """Whether a signal has asked the process to stop.
 
     Attributes:
-        number: of the signal; None while there was none.
+        number: of the signal, or None.
     """
 
     def __init__(self) -> None:
@@ -41,7 +41,7 @@ class StopRequest:
 
 @contextmanager
 def stops_at_signals() -> Iterator[None]:
-    """Within it, a signal raises :class:`Stopped` at once."""
+    """Inside, a signal raises :class:`Stopped` at once."""
 
     def stop(number: int, frame: FrameType | None) -> None:
         raise Stopped(number)
@@ -52,10 +52,10 @@ def stops_at_signals() -> Iterator[None]:
 
 @contextmanager
 def stop_request() -> Iterator[StopRequest]:
-    """Within it, the first signal is noted, for the program to save and raise :class:`Stopped`.
+    """Inside, the first signal sets the request; the program then saves and raises :class:`Stopped`.
 
-    Where it has not done so within four seconds, being in a step that cannot be saved, it is raised in its stead: what
-    was saved last counts. A second signal ends the process on the spot.
+    If it has not done so after four seconds, :class:`Stopped` is raised anyway, and the last checkpoint stays. This
+    happens in steps that cannot be saved. A second signal ends the process at once.
     """
     request = StopRequest()
 
@@ -67,7 +67,7 @@ def stop_request() -> Iterator[StopRequest]:
             signal.setitimer(signal.ITIMER_REAL, PATIENCE)
 
     def give_up(number: int, frame: FrameType | None) -> None:
-        assert request.number is not None  # the timer runs after a signal only
+        assert request.number is not None  # a signal starts the timer
         raise Stopped(request.number)
 
     handlers: dict[signal.Signals, Handler] = dict.fromkeys(SIGNALS, note)
@@ -83,13 +83,11 @@ def stop_request() -> Iterator[StopRequest]:
 
 @contextmanager
 def _handling(handlers: dict[signal.Signals, Handler]) -> Iterator[None]:
-    """Handlers in force for a while; none in a thread other than the main one, where signals never arrive."""
+    """Installs handlers for a while; none outside the main thread, where signals never arrive."""
     before = {}
-    try:
+    with suppress(ValueError):
         for number, handler in handlers.items():
             before[number] = signal.signal(number, handler)
-    except ValueError:
-        pass
     try:
         yield
     finally:
@@ -98,7 +96,7 @@ def _handling(handlers: dict[signal.Signals, Handler]) -> Iterator[None]:
 
 
 def _end(number: int) -> None:
-    """Without another step; a live view may have hidden the cursor."""
+    """Ends the process at once; shows the cursor, which a live view may have hidden."""
     show_cursor = "\x1b[?25h" if sys.stdout.isatty() else ""
     os.write(2, f"{show_cursor}\niid-cl: stopped at once\n".encode())
     os._exit(128 + number)

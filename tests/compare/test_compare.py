@@ -16,8 +16,10 @@ from PIL import Image
 from rich.console import Console
 
 from iid_cl.compare import compare as module
+from iid_cl.compare import results
 from iid_cl.compare.cell import Outcome, run_cell
-from iid_cl.compare.compare import compare, read_cell
+from iid_cl.compare.cell_files import read_cell
+from iid_cl.compare.compare import compare
 from iid_cl.config.experiment import Config
 from iid_cl.config.grid import Cell, cells
 from iid_cl.config.reading import load_config
@@ -269,7 +271,7 @@ def test_the_directory_of_another_comparison_is_refused(tmp_path: Path) -> None:
 
 
 def test_too_few_bytes_are_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "unequal_bytes", lambda rows, _: unequal_bytes(rows, lambda budget: 100))
+    monkeypatch.setattr(results, "unequal_bytes", lambda rows, _: unequal_bytes(rows, lambda budget: 100))
     printed = Compared(tmp_path / "run", quick()).printed
     assert "* not equal bytes (replay, ipc 1): random 264 bytes where the budget allows 100\n" in printed
     assert re.search(r"random .* 264\* ", printed)

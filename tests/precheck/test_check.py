@@ -17,7 +17,7 @@ from iid_cl.errors import UserError
 from iid_cl.memory.jpeg_format import JpegFormat
 from iid_cl.methods.base import PlannedDistillation
 from iid_cl.precheck import probe
-from iid_cl.precheck.check import begun, check_config, duration
+from iid_cl.precheck.check import check_config, duration, first_way
 from iid_cl.precheck.plan import Step, plan
 from iid_cl.terminal.screen import Mode, Screen
 from tests.runs.helpers import miniature
@@ -60,7 +60,7 @@ def test_a_short_probe_estimates_the_time(monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_an_estimate_of_auto_says_what_it_takes_it_to_keep(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(probe, "SECONDS", 0.01)
-    assert "If it keeps distilled images, with which it begins." in said(try_it=True, memory={"method": "auto"})
+    assert "If it keeps distilled images, its first choice." in said(try_it=True, memory={"method": "auto"})
     assert "If it keeps" not in said(try_it=True)
 
 
@@ -76,7 +76,7 @@ def test_an_estimate_of_auto_says_what_it_takes_it_to_keep(monkeypatch: pytest.M
 def test_what_auto_begins_with(kept: list[PlannedDistillation], shown: str) -> None:
     """In its first experience it tries several; the later ones tell."""
     tried = Step((0, 1), 10, 10, 100, 5, (PlannedDistillation(2, 9, JPEG), PlannedDistillation(2, 1)), judged=4)
-    assert begun([tried, Step((2, 3), 10, 10, 100, 5, tuple(kept))]) == shown
+    assert first_way([tried, Step((2, 3), 10, 10, 100, 5, tuple(kept))]) == shown
 
 
 def test_an_estimate_of_auto_counts_its_trials(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -130,5 +130,5 @@ def test_files_that_grow_go_back_to_where_they_were(tmp_path: Path) -> None:
     with RunDirectory(tmp_path / "run", again=True) as directory:
         directory.rewind({})
         assert directory.sizes() == {"metrics.jsonl": 0, "log.txt": 0}
-        with pytest.raises(UserError, match=r"metrics\.jsonl: has 0 bytes where the last checkpoint found 5"):
+        with pytest.raises(UserError, match=r"metrics\.jsonl: has 0 bytes, but the last checkpoint says 5"):
             directory.rewind({"metrics.jsonl": 5})

@@ -54,45 +54,45 @@ def save(path: Path, *labels: int) -> ExemplarSet:
 
 def test_images_are_found_by_content_whatever_their_order() -> None:
     audit = Audit(DATASET, ORDER)
-    audit.check("random", 0, {0: stacked(12, 10), 2: stacked(21)})
-    audit.check("random", 1, {1: stacked(11)})
+    audit.trace("random", 0, {0: stacked(12, 10), 2: stacked(21)})
+    audit.trace("random", 1, {1: stacked(11)})
     assert indices(audit) == {"random/0/0": [3, 0], "random/0/2": [5], "random/1/1": [1]}
 
 
 def test_equal_images_are_told_apart_by_their_number() -> None:
     audit = Audit(DATASET, ORDER)
-    audit.check("random", 0, {0: stacked(10, 10)})
+    audit.trace("random", 0, {0: stacked(10, 10)})
     assert indices(audit) == {"random/0/0": [0, 4]}
-    with pytest.raises(RuntimeError, match=r"image 2 of 3 .* came more often than training image 0"):
-        audit.check("random", 0, {0: stacked(10, 10, 10)})
+    with pytest.raises(RuntimeError, match="image 2 of 3 equals training image 0, but came more often than the data"):
+        audit.trace("random", 0, {0: stacked(10, 10, 10)})
 
 
 def test_a_test_image_ends_the_run() -> None:
-    with pytest.raises(RuntimeError, match=r"random, experience 1, class 'zero': image 1 of 2 .* is test image 0;"):
-        Audit(DATASET, ORDER).check("random", 0, {0: stacked(10, 30)})
+    with pytest.raises(RuntimeError, match=r"random, experience 1, class 'zero': image 1 of 2 is test image 0;"):
+        Audit(DATASET, ORDER).trace("random", 0, {0: stacked(10, 30)})
 
 
 @pytest.mark.parametrize(("number", "index", "name"), [(11, 1, "one"), (20, 2, "two")])
 def test_an_image_of_another_class_ends_the_run(number: int, index: int, name: str) -> None:
     with pytest.raises(RuntimeError, match=f"is training image {index}, of class '{name}'"):
-        Audit(DATASET, ORDER).check("random", 0, {0: stacked(number)})
+        Audit(DATASET, ORDER).trace("random", 0, {0: stacked(number)})
 
 
 @pytest.mark.parametrize(("experience", "label"), [(0, 1), (1, 0), (2, 1), (-1, 1), (0, 3)])
 def test_a_class_of_another_experience_ends_the_run(experience: int, label: int) -> None:
-    with pytest.raises(RuntimeError, match="none of this experience's"):
-        Audit(DATASET, ORDER).check("random", experience, {label: stacked(11)})
+    with pytest.raises(RuntimeError, match="given a class of another experience"):
+        Audit(DATASET, ORDER).trace("random", experience, {label: stacked(11)})
 
 
 def test_an_image_that_is_nowhere_ends_the_run() -> None:
     with pytest.raises(RuntimeError, match="is in neither part of the data set"):
-        Audit(DATASET, ORDER).check("random", 0, {0: stacked(99)})
+        Audit(DATASET, ORDER).trace("random", 0, {0: stacked(99)})
 
 
 def test_what_ends_a_run_leaves_no_trace() -> None:
     audit = Audit(DATASET, ORDER)
     with pytest.raises(RuntimeError):
-        audit.check("random", 0, {2: stacked(20), 0: stacked(30)})
+        audit.trace("random", 0, {2: stacked(20), 0: stacked(30)})
     assert audit.state_dict() == {}
 
 
@@ -105,11 +105,11 @@ def test_an_experience_that_comes_again_counts_once() -> None:
 
 def test_a_checkpoint_carries_it_on(tmp_path: Path) -> None:
     first = Audit(DATASET, ORDER)
-    first.check("random", 0, {0: stacked(10, 12), 2: stacked(20)})
+    first.trace("random", 0, {0: stacked(10, 12), 2: stacked(20)})
     second = Audit(DATASET, ORDER)
     second.load_state_dict({key: found.clone() for key, found in first.state_dict().items()})
     for audit in (first, second):
-        audit.check("random", 1, {1: stacked(11)})
+        audit.trace("random", 1, {1: stacked(11)})
         audit.save_sources(tmp_path / f"{len(list(tmp_path.iterdir()))}.json")
     assert indices(first) == indices(second)
     assert (tmp_path / "0.json").read_bytes() == (tmp_path / "1.json").read_bytes()
@@ -117,8 +117,8 @@ def test_a_checkpoint_carries_it_on(tmp_path: Path) -> None:
 
 def test_sources_name_indices_by_method_experience_and_class(tmp_path: Path) -> None:
     audit = Audit(DATASET, ORDER)
-    audit.check("random", 0, {0: stacked(12, 10), 2: stacked(20)})
-    audit.check("distilled", 1, {1: stacked(11)})
+    audit.trace("random", 0, {0: stacked(12, 10), 2: stacked(20)})
+    audit.trace("distilled", 1, {1: stacked(11)})
     audit.save_sources(tmp_path / "sources.json")
     assert json.loads((tmp_path / "sources.json").read_text()) == {
         "format": "iid-cl sources",
@@ -133,10 +133,10 @@ def test_copies_within_the_data_set_are_counted_and_no_leak(tmp_path: Path) -> N
     #                0        1        2        3        4
     dataset = made([(10, 0), (11, 1), (10, 1), (20, 2), (20, 0)], [(11, 0), (10, 1), (40, 2)])
     audit = Audit(dataset, ORDER)
-    audit.check("random", 0, {0: stacked(10, 20), 2: stacked(20)})
-    audit.check("random", 1, {1: stacked(10, 11)})
+    audit.trace("random", 0, {0: stacked(10, 20), 2: stacked(20)})
+    audit.trace("random", 1, {1: stacked(10, 11)})
     memory = save(tmp_path / "m.safetensors", 0, 1, 2)
-    checks = audit.checked("random", tmp_path / "m.safetensors", memory.nbytes, Budget(ipc=1))
+    checks = audit.verify("random", tmp_path / "m.safetensors", memory.nbytes, Budget(ipc=1))
     # both tens and the eleven are in the test set; the tens lie in both experiences, the twenties both in the first
     assert checks["sources"] == {"images": 5, "experiences": 2, "also_in_test": 3, "also_in_other_experiences": 2}
     line = remark(checks)
@@ -144,31 +144,36 @@ def test_copies_within_the_data_set_are_counted_and_no_leak(tmp_path: Path) -> N
     assert "2 of them equal an image of another experience" in line
 
 
-@pytest.mark.parametrize(("held", "said"), [((0, 1, 2), "holds class 'one'"), ((0,), "lacks class 'two'")])
+@pytest.mark.parametrize(
+    ("held", "said"),
+    [((0, 1, 2), "holds class 'one', which never reached"), ((0,), "lacks class 'two', which reached")],
+)
 def test_a_memory_of_classes_that_were_not_watched_ends_the_run(
     tmp_path: Path, held: tuple[int, ...], said: str
 ) -> None:
     audit = Audit(DATASET, ORDER)
-    audit.check("random", 0, {0: stacked(10), 2: stacked(20)})
+    audit.trace("random", 0, {0: stacked(10), 2: stacked(20)})
     memory = save(tmp_path / "m.safetensors", *held)
     with pytest.raises(RuntimeError, match=said):
-        audit.checked("random", tmp_path / "m.safetensors", memory.nbytes, Budget(ipc=1))
+        audit.verify("random", tmp_path / "m.safetensors", memory.nbytes, Budget(ipc=1))
 
 
 def test_methods_are_told_apart(tmp_path: Path) -> None:
     audit = Audit(DATASET, ORDER)
-    audit.check("random", 0, {0: stacked(10), 2: stacked(20, 21)})
-    audit.check("herding", 0, {0: stacked(10), 2: stacked(20)})
+    audit.trace("random", 0, {0: stacked(10), 2: stacked(20, 21)})
+    audit.trace("herding", 0, {0: stacked(10), 2: stacked(20)})
     memory = save(tmp_path / "m.safetensors", 0, 2)
-    checks = audit.checked("herding", tmp_path / "m.safetensors", memory.nbytes, Budget(ipc=1))
+    checks = audit.verify("herding", tmp_path / "m.safetensors", memory.nbytes, Budget(ipc=1))
     assert checks == {
         "sources": {"images": 2, "experiences": 1, "also_in_test": 0, "also_in_other_experiences": 0},
         "bytes": {"bytes": 12, "charged": 12, "allowed": 12},
     }
     assert remark(checks) == (
-        "checked: made from 2 images, each a training image of its own experience; the file holds 12 bytes as claimed, "
-        "12 of 12 charged"
+        "checked: made from 2 images, each a training image of its own experience; memory size 12 bytes: matches the "
+        "budget"
     )
+    checks["bytes"] = {"bytes": 1028, "charged": 1012, "allowed": 1015}
+    assert remark(checks).endswith("; memory size 1,028 bytes, 1,012 of them charged: within the budget of 1,015 bytes")
 
 
 # --- bytes

@@ -156,13 +156,13 @@ def test_another_configuration_is_refused_by_its_first_difference(killer: Killer
         run(always(train={"lr": 0.5}), None, tmp_path / "run", Console())
     printed = io.StringIO()
     assert resume(tmp_path / "run", Console(file=printed)) == tmp_path / "run"
-    assert "goes on (0 of 1 methods done, experience 1)" in printed.getvalue()
+    assert "resumed (0 of 1 methods done, experience 1)" in printed.getvalue()
 
 
 def test_other_data_are_refused(killer: Killer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert killer(always(), tmp_path / "run", 3)
     monkeypatch.setattr("iid_cl.runs.run.fingerprint", lambda _: "another")
-    with pytest.raises(UserError, match=r"the files of 'digits' are not those that the run in .* was begun with"):
+    with pytest.raises(UserError, match=r"the files of 'digits' have changed since the run in .* was started"):
         resume(tmp_path / "run", Console())
 
 
@@ -192,7 +192,7 @@ def test_a_directory_without_a_run_has_nothing_to_resume(name: str, killer: Kill
 
 
 def test_a_loss_that_is_no_number_stops_the_run_at_the_last_good_state(killer: Killer, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"train\.lr: 1e\+20 makes the loss .*\(experience 1, pass 1, mini-batch \d\)"):
+    with pytest.raises(UserError, match=r"train\.lr: 1e\+20 makes the loss .*\(experience 1, epoch 1, mini-batch \d\)"):
         run(always(train={"lr": 1e20, "augment": False}), None, tmp_path / "run", Console(file=io.StringIO()))
     state = Checkpoints(tmp_path / "run" / "state").newest(pytest.fail)
     assert state is None or all(

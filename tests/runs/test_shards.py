@@ -40,7 +40,7 @@ def test_a_part_holds_its_classes_alone() -> None:
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"memory": {"method": "herding"}}, "memory.method: 'herding' cannot be shared out by classes"),
+        ({"memory": {"method": "herding"}}, "memory.method: 'herding' cannot be divided among workers"),
         ({"distill": {"objective": "idm"}}, "distill.objective: idm ties the classes together"),
         ({"distill": {"cc": {"weight": 0.1}}}, "distill.cc.weight: 0.1 ties the classes together"),
         ({"memory": {"jpeg": 50}}, "memory.jpeg: 50 ties the classes together"),

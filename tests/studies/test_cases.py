@@ -251,7 +251,7 @@ WIDER = {"name": "convnet", "width": 8, "depth": 1}
         ({}, {"memory.method": "joint"}, "memory.method 'joint' belongs to a stream"),
         ({}, {"memory.method": "auto"}, "memory.method 'auto' belongs to a stream"),
         ({}, {"memory.method": "hybrid"}, "memory.method 'hybrid' belongs to a stream"),
-        ({}, {"seed": 2**32 - 2}, f"3 seeds from {2**32 - 2} on leave the range below 2**32"),
+        ({}, {"seed": 2**32 - 2}, f"3 seeds from {2**32 - 2} on exceed 2**32 - 1; use a smaller seed"),
         ({}, {"evaluate.network": {"name": "mlp"}}, "is judged on other architectures than 'a'"),
         ({}, {"evaluate.network.width": 8}, "is judged on other architectures than 'a'"),
         ({}, {"evaluate.transfer": [{"name": "mlp"}]}, "is judged on other architectures than 'a'"),

@@ -13,7 +13,7 @@ from typing import Any
 from rich.console import Console
 
 from iid_cl.budget import Budget
-from iid_cl.compare.compare import _RESULT, read_cell
+from iid_cl.compare.cell_files import read_cell, result_of
 from iid_cl.config.experiment import Config
 from iid_cl.config.grid import Cell, cells
 from iid_cl.config.reading import dump_config, parse_config
@@ -65,7 +65,7 @@ def comparison_cells(random_: random.Random, folder: Path) -> Callable[[], objec
         found = read_cell(folder, cell)
         if found is None:
             raise Refused
-        result = _RESULT.validate_python(found["result"])
+        result = result_of(found)
         rows = summarise([Measured(cell.label, cell.mode, cell.budget, result)], None)
         Console(file=io.StringIO()).print(comparison_table(rows, None, {}, "cells"))
         json.dumps(found)

@@ -1,0 +1,71 @@
+"""The file of a finished cell: JSON beside its memory, checked when it is read again."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from iid_cl.compare.cell import Outcome
+from iid_cl.config.grid import Cell
+from iid_cl.files import read_text, write_bytes
+from iid_cl.records.result import Result
+
+KEPT = ("label", "mode", "budget", "seed", "digest", "host", "threads", "seconds")  # of a cell's file, with its result
+LARGEST_CELL = 2**25  # bytes; one of a hundred experiences of a thousand classes has three million
+
+_RESULT = TypeAdapter(Result)
+
+
+def read_cell(folder: Path, cell: Cell) -> dict[str, Any] | None:
+    """What ``folder`` holds of a finished cell; None where it has not run with exactly these settings.
+
+    A damaged file counts as none: the cell runs again.
+    """
+    path = folder / f"{cell.name}.json"
+    try:
+        values = json.loads(read_text(path, LARGEST_CELL))
+        record = {key: values[key] for key in KEPT}
+        record["result"] = asdict(_RESULT.validate_python(values["result"]))
+        if record["digest"] != cell.digest or type(record["host"]) is not str or not _countable(record):
+            return None
+        record["seconds"] = float(record["seconds"])
+    except (OSError, ValueError, KeyError, TypeError, RecursionError, ValidationError):
+        return None
+    return record
+
+
+def write_cell(folder: Path, cell: Cell, outcome: Outcome, threads: int) -> None:
+    """Writes the memory first: a cell that has its JSON is complete."""
+    for suffix, data in outcome.files.items():
+        write_bytes(folder / f"{cell.name}{suffix}", data)
+    record = {
+        "label": cell.label,
+        "mode": cell.mode,
+        "budget": None if cell.budget is None else dict([cell.budget.pair]),
+        "seed": cell.seed,
+        "digest": cell.digest,
+        "host": outcome.host,
+        "threads": threads,
+        "seconds": round(outcome.seconds, 3),
+        "result": asdict(outcome.result),
+        "checks": outcome.checks,
+    }
+    write_bytes(folder / f"{cell.name}.json", (json.dumps(record, indent=2) + "\n").encode())
+    (folder / f"{cell.name}.error.txt").unlink(missing_ok=True)
+
+
+def result_of(record: Mapping[str, Any]) -> Result:
+    """The result in what :func:`read_cell` returns."""
+    return _RESULT.validate_python(record["result"])
+
+
+def _countable(value: Any) -> bool:
+    """Whether all numbers in plain data are finite and of a size that can be averaged."""
+    if isinstance(value, Mapping):
+        return all(_countable(each) for each in value.values())
+    if isinstance(value, list):
+        return all(_countable(each) for each in value)
+    return not isinstance(value, int | float) or abs(value) < 2**63
