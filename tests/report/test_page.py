@@ -205,7 +205,7 @@ def test_a_comparison_has_a_setting_for_each_budget(tmp_path: Path) -> None:
 
 def test_a_run_without_a_recording_has_its_memory_and_its_numbers(tmp_path: Path) -> None:
     page = drawn([make_run(tmp_path / "run", record=False)])
-    assert "How they came to be was not recorded" in page.words
+    assert "Their distillation was not recorded" in page.words
     assert "Final accuracy of distilled, % 75.0" in page.words
     assert page.charts["settings"][0]["classes"] == ["class 3", "class 1", "class 0", "class 7"]
     ids = [attributes.get("id") for _, attributes in page.elements]
