@@ -38,8 +38,10 @@ def without_waiting_for_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def always(**changes: Any) -> Config:
-    """Saved at every opportunity."""
-    return miniature(checkpoint={"every": 0.0}, **changes)
+    """Saved at every opportunity, among them the middle of an epoch, which has two mini-batches."""
+    few = {"train_limit": 20, "test_limit": 10, **changes.pop("stream", {})}  # images of a class
+    train = {"batch_size": 32, **changes.pop("train", {})}
+    return miniature(checkpoint={"every": 0.0}, stream=few, train=train, **changes)
 
 
 class Killer:
