@@ -5,6 +5,7 @@ from dataclasses import replace
 
 from iid_cl.config.experiment import Config
 from iid_cl.config.methods import METHODS
+from iid_cl.errors import UserError
 from iid_cl.memory.storage import Jpeg, Whole
 from iid_cl.methods.auto import Auto
 from iid_cl.methods.base import Method
@@ -22,12 +23,12 @@ def make_method(config: Config, name: str) -> Method:
         name: of :data:`iid_cl.config.methods.METHODS`, except for bounds, which keep no memory.
 
     Raises:
-        UserError: settings that exclude each other.
+        UserError: another name, or settings that exclude each other.
     """
-    info = METHODS[name]
-    if info.bound:
-        raise ValueError(f"{name!r} keeps no memory")
-    if not info.real:
+    if name not in METHODS or METHODS[name].bound:
+        known = ", ".join(info.name for info in METHODS.values() if not info.bound)
+        raise UserError(f"memory.method: {name!r} is not a memory; use one of {known}.")
+    if not METHODS[name].real:
         return BUILDERS[name](config)
     return Real(name, Whole(config.memory.downscale) if config.memory.jpeg is None else Jpeg(config.memory.jpeg))
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from iid_cl.config.distill import DistillConfig
 from iid_cl.data.classes import Classes
@@ -16,7 +16,7 @@ from iid_cl.errors import UserError
 from iid_cl.memory.exemplars import Exemplars, ExemplarSet
 from iid_cl.memory.selection import Order
 from iid_cl.memory.space import Space
-from iid_cl.memory.storage import Storage, Whole
+from iid_cl.memory.storage import Jpeg, Storage, Whole
 from iid_cl.methods.base import Arrival, Method, PlannedDistillation, Scene, Work, first_fitting
 from iid_cl.methods.mixing import mixture
 from iid_cl.nets import Network
@@ -41,7 +41,7 @@ class Distilled(Method):
         objective: your own matching loss in place of the configured one.
 
     Raises:
-        UserError: a storage that cannot hold the partition.
+        UserError: an unknown way to shrink, or a storage that cannot hold the partition.
     """
 
     config: DistillConfig = field(default_factory=DistillConfig)
@@ -52,9 +52,14 @@ class Distilled(Method):
     objective: MatchingLoss | None = None
 
     def __post_init__(self) -> None:
-        if self.storage is not None and self.storage.partition != self.config.factor:
-            quality = self.storage.describe().get("jpeg")
+        if self.shrink_by not in get_args(Shrink):
+            raise UserError(f"memory.shrink: {self.shrink_by!r} is unknown; use {' or '.join(get_args(Shrink))}.")
+        factor = self.config.factor
+        if isinstance(self.storage, Jpeg) and factor != 1:
+            quality = self.storage.quality
             raise UserError(f"memory.jpeg: {quality} stores images at full size; use distill.partition 1, or no jpeg.")
+        if self.storage is not None and self.storage.partition != factor:
+            raise UserError(f"storage: {self.storage} cannot hold images of distill.partition {factor}; use the same.")
 
     @property
     def stored(self) -> Storage:

@@ -123,8 +123,10 @@ class Memory:
             on_images: called with the images of each class before they are condensed. An exception stops the update.
 
         Raises:
-            UserError: a budget without room for one image of each class, or a class index beyond 16 bits.
+            UserError: no images, a budget without room for one image of each class, or a class index beyond 16 bits.
         """
+        if not len(images):
+            raise UserError("the experience holds no images.")
         tasks = torch.zeros_like(images.labels) if tasks is None else tasks
         keys, ids = self._identify(images.labels, tasks)
         arrived = {int(c): images.images[ids == c] for c in ids.unique()}
@@ -242,9 +244,8 @@ class Memory:
         self.keys = {number: (key[0], key[1]) for number, key in state["keys"].items()}
         self.stands_for, self.updates = dict(state["stands_for"]), state["updates"]
         self.budget = Budget(**{self.budget.key: state["budget"]})
-        if state["normalization"] is not None:
-            mean, std = state["normalization"]
-            self.normalization = Normalization(tuple(mean), tuple(std))
+        seen_as = state["normalization"]
+        self.normalization = None if seen_as is None else Normalization(tuple(seen_as[0]), tuple(seen_as[1]))
         self.exemplars = None if state["exemplars"] is None else memory_of_state(state["exemplars"])
         self.method.load_state_dict(state["method"])
 

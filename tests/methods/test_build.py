@@ -1,58 +1,88 @@
-"""Which method is which buffer, and what the run tells it."""
+"""From a configuration to its memory method."""
 
-import io
+from typing import Any
 
 import pytest
-import torch
-from rich.console import Console
 
-from iid_cl.data.datasets import load_dataset
+from iid_cl.config.experiment import Config
+from iid_cl.config.methods import METHODS
+from iid_cl.config.reading import parse_config
+from iid_cl.errors import UserError
+from iid_cl.memory.storage import Jpeg, Whole
 from iid_cl.methods.auto import Auto
-from iid_cl.methods.build import make_method
-from iid_cl.runs.experiment import run_method
-from iid_cl.runs.learners import ProgressPlugin, make_memory_buffer
-from iid_cl.terminal.reporter import Reporter
-from tests.runs.helpers import miniature
+from iid_cl.methods.build import BUILDERS, make_method
+from iid_cl.methods.distilled import Distilled
+from iid_cl.methods.mixed import Mixed
+from iid_cl.methods.real import Real
+from iid_cl.methods.reservoir import Reservoir
+
+REAL = [name for name, info in METHODS.items() if info.real]
+
+
+def configured(memory: dict[str, Any], **sections: Any) -> Config:
+    return parse_config({"memory": memory, **sections}, "a test")
+
+
+@pytest.mark.parametrize("name", [name for name, info in METHODS.items() if not info.bound])
+def test_every_name_that_is_no_bound_builds_a_method(name: str) -> None:
+    method = make_method(Config(), name)
+    told = method.describe()
+    assert told["method"] == name
+    assert method.by_class == (name != "reservoir")  # which draws from all classes alike
+    method.load_state_dict(method.state_dict())
+    assert method.describe() == told
+
+
+@pytest.mark.parametrize("name", [*(name for name, info in METHODS.items() if info.bound), "herdng"])
+def test_a_bound_or_another_name_has_none(name: str) -> None:
+    with pytest.raises(UserError, match=rf"^memory\.method: '{name}' is not a memory; use one of reservoir, random, "):
+        make_method(Config(), name)
+
+
+def test_a_method_is_real_or_has_a_builder() -> None:
+    assert {*REAL, *BUILDERS} == {name for name, info in METHODS.items() if not info.bound}
+    assert not {*REAL} & {*BUILDERS}
+
+
+@pytest.mark.parametrize("name", REAL)
+@pytest.mark.parametrize(
+    ("settings", "storage"), [({}, Whole(1)), ({"downscale": 2}, Whole(2)), ({"jpeg": 30}, Jpeg(30))], ids=str
+)
+def test_real_images_are_stored_as_configured(name: str, settings: dict[str, Any], storage: Whole | Jpeg) -> None:
+    assert make_method(configured({"method": name, **settings}), name) == Real(name, storage)
+
+
+def test_settings_of_distilled_images_reach_their_method() -> None:
+    memory = {"method": "distilled", "soft_labels": True, "shrink": "cut", "jpeg": 40}
+    config = configured(memory, distill={"iterations": 7, "partition": 1})
+    expected = Distilled(config.distill, Jpeg(40), soft_labels=True, shrink_by="cut")
+    assert make_method(config, "distilled") == expected
+    assert make_method(configured({"method": "distilled"}), "distilled") == Distilled()
+
+
+def test_a_hybrid_is_a_share_of_distilled_images() -> None:
+    config = configured({"method": "hybrid", "share": 0.25, "shrink": "cut"}, distill={"partition": 2})
+    assert make_method(config, "hybrid") == Mixed(0.25, Distilled(config.distill, shrink_by="cut"))
 
 
 @pytest.mark.parametrize(("mode", "replayed"), [("replay", True), ("memory_only", False)])
 def test_auto_is_judged_in_the_way_its_memory_will_be_used(mode: str, replayed: bool) -> None:
-    config = miniature(train={"mode": mode}, memory={"method": "auto"})
-    method = make_method(config, "auto")
-    assert isinstance(method, Auto)
-    assert method.replayed == replayed
-    dataset = load_dataset(config.stream, None, config.seed)
-    with Reporter(Console(quiet=True)) as reporter:
-        buffer = make_memory_buffer(config, "auto", dataset, ProgressPlugin(reporter, ""), reporter)
-    assert buffer is not None
-    # the learner's own features, which has seen what it replays beside; without one a network is trained for them
-    assert (buffer.own_features is None) == replayed
+    config = configured({"method": "auto", "shrink": "cut"}, train={"mode": mode})
+    assert make_method(config, "auto") == Auto(Distilled(config.distill, shrink_by="cut"), replayed)
 
 
-@pytest.mark.usefixtures("brief_trials")
-def test_a_run_says_once_what_auto_keeps_and_what_it_tried() -> None:
-    config = miniature(memory={"method": "auto", "ipc": 2})
-    dataset = load_dataset(config.stream, None, config.seed)
-    shown = io.StringIO()
-    result, memory = run_method(config, "auto", dataset, torch.device("cpu"), Reporter(Console(file=shown, width=500)))
-    assert memory is not None
-    method = memory.method
-    assert isinstance(method, Auto)
-    assert method.choice is not None
-    assert result.choice == method.choice.label
-    (line,) = (line for line in shown.getvalue().splitlines() if line.startswith("auto keeps: "))
-    assert line.startswith(f"auto keeps: {result.choice} (held-out cross-entropy: ")
-    tried, _, remark = line.removesuffix(")").partition("cross-entropy: ")[2].partition("; ")
-    losses = dict(part.rsplit(" ", 1) for part in tried.split(", "))
-    assert losses == {label: f"{loss:.3f}" for label, loss in method.tried.items() if loss is not None}
-    assert list(losses.values()) == sorted(losses.values(), key=float)
-    assert remark == ("" if next(iter(losses)) == result.choice else "no difference beyond two standard errors")
+def test_auto_as_a_baseline_chooses_its_storage_itself() -> None:
+    """Other keys of the memory section are those of the configured method."""
+    memory = {"method": "distilled", "soft_labels": True, "jpeg": 40}
+    config = configured(memory, distill={"partition": 1}, baselines=["auto"])
+    assert make_method(config, "auto") == Auto(Distilled(config.distill))
 
 
-def test_other_methods_choose_nothing() -> None:
-    config = miniature(memory={"method": "random"})
-    dataset = load_dataset(config.stream, None, config.seed)
-    shown = io.StringIO()
-    result, _ = run_method(config, "random", dataset, torch.device("cpu"), Reporter(Console(file=shown)))
-    assert result.choice is None
-    assert "keeps" not in shown.getvalue()
+def test_a_reservoir_has_no_settings() -> None:
+    assert make_method(configured({"method": "reservoir"}), "reservoir") == Reservoir()
+
+
+def test_jpeg_beside_a_partition_is_refused() -> None:
+    config = configured({"method": "random", "jpeg": 40}, distill={"partition": 2})
+    with pytest.raises(UserError, match=r"memory\.jpeg: 40 stores images at full size; use distill\.partition 1"):
+        make_method(config, "distilled")

@@ -5,21 +5,15 @@ from pathlib import Path
 import pytest
 import torch
 from PIL import Image
-from rich.console import Console
 
 from iid_cl.config.experiment import Config
 from iid_cl.data.datasets import load_dataset
-from iid_cl.distill.job import DistillJob
-from iid_cl.distill.watch import Watch
 from iid_cl.errors import UserError
-from iid_cl.memory.exemplars import ExemplarSet
 from iid_cl.memory.files import load_memory
 from iid_cl.memory.jpeg import JpegSet
 from iid_cl.memory.jpeg_format import JpegFormat
-from iid_cl.methods import distilled
-from iid_cl.runs.judge import evaluate_memory
-
-from .memories import METHODS, condense, miniature
+from iid_cl.methods import distilled as module
+from tests.runs.memories import METHODS, condense, evaluate, miniature
 
 
 @pytest.fixture
@@ -131,13 +125,10 @@ def test_a_distilled_memory_is_made_for_jpeg_and_stored_so(out: Path, monkeypatc
         distill = config.distill.model_copy(update={"iterations": iterations})
         return config.model_copy(update={"memory": memory, "distill": distill})
 
-    formats, distil = [], distilled.distill_each
-
-    def spied(job: DistillJob, watch: Watch) -> ExemplarSet:
-        formats.append(job.as_stored)
-        return distil(job, watch)
-
-    monkeypatch.setattr(distilled, "distill_each", spied)
+    formats, distil = [], module.distill_each
+    monkeypatch.setattr(
+        module, "distill_each", lambda job, watch: (formats.append(job.as_stored), distil(job, watch))[1]
+    )
     real = load_dataset(jpeg(0).stream, None, 0).train.by_class()
     for iterations in (0, 3):
         condense(out, jpeg(iterations))
@@ -152,4 +143,5 @@ def test_a_distilled_memory_is_made_for_jpeg_and_stored_so(out: Path, monkeypatc
         ]
         assert (max(off) < 6) == (iterations == 0)  # the real images they start as, but for what JPEG loses
     assert formats == [JpegFormat(95)] * 2
-    assert len(evaluate_memory(out, jpeg(3), None, Console(quiet=True))[0].accuracies) == 2
+    accuracies, _ = evaluate(out, jpeg(3))
+    assert len(accuracies) == 2

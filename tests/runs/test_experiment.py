@@ -36,7 +36,7 @@ def test_features_are_the_learners_where_it_has_seen_the_experience(mode: str) -
     assert (memory.own_features is None) == (mode == "replay")
 
 
-@pytest.mark.usefixtures("short_trials")
+@pytest.mark.usefixtures("brief_trials")
 def test_a_run_says_once_what_auto_keeps_and_what_it_tried() -> None:
     result, memory, shown = ran(miniature(memory={"method": "auto", "ipc": 2}))
     assert memory is not None

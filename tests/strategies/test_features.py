@@ -1,4 +1,5 @@
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -6,7 +7,11 @@ from avalanche.models import NCMClassifier, TrainEvalModel, as_multitask
 from torch import nn
 
 from iid_cl.errors import UserError
+from iid_cl.strategies import HybridBuffer
 from iid_cl.strategies.features import features_of_strategy
+
+from .conftest import TINY
+from .made_up import experience, noise
 
 IMAGES = torch.rand(3, 1, 2, 2, generator=torch.Generator().manual_seed(0))
 
@@ -54,3 +59,16 @@ def test_a_model_with_heads_needs_no_task_label() -> None:
 def test_a_model_without_linear_layers_is_refused() -> None:
     with pytest.raises(UserError, match="linear layer; pass `features`"):
         features(nn.Flatten())
+
+
+def test_features_are_those_of_the_strategys_device() -> None:
+    """Distilling elsewhere leaves the learner where it is."""
+    seen = []
+
+    def features(*rest: Any) -> Any:
+        return lambda x: (seen.append(x.device.type), torch.zeros(len(x), 3))[1]
+
+    memory = HybridBuffer(4, share=0.0, distill=TINY, features=features, device="cpu")
+    memory.post_adapt(SimpleNamespace(device="meta"), experience({0: noise(12), 3: noise(12, 1)}))
+    assert set(seen) == {"meta"}
+    assert len(memory.buffer) == 8

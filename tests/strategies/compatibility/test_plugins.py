@@ -13,7 +13,6 @@ from avalanche.training.plugins import bic
 from torch import Tensor
 
 from iid_cl.errors import UserError
-from iid_cl.methods import mixing as hybrid
 from iid_cl.strategies import (
     AutoBuffer,
     DistilledBuffer,
@@ -144,12 +143,10 @@ def train(
 
 @pytest.mark.filterwarnings("ignore:To copy construct from a tensor:UserWarning")  # FeCAM
 @pytest.mark.filterwarnings("ignore:Avalanche is transitioning")  # LaMAML
+@pytest.mark.usefixtures("brief_trials")
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize(("host", "kind"), cases(SERVED))
-def test_a_host_trains_and_replays_from_our_memory(
-    host: str, kind: str, method: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(hybrid, "UPDATES", 2)  # of the networks that auto chooses by
+def test_a_host_trains_and_replays_from_our_memory(host: str, kind: str, method: str) -> None:
     torch.manual_seed(0)
     memory = METHODS[method]
     policy = memory.make()
