@@ -42,8 +42,8 @@ class RealBuffer(MemoryBuffer):
     """A memory of real images, chosen class by class.
 
     Args:
-        ipc: images per class, or one of ``mem_size``, ``mem_bytes``, ``class_bytes``, see :class:`MemoryBuffer`. Counts
-            full-size images: in the same bytes there are more small ones.
+        ipc: images per class, or one of ``mem_size``, ``mem_bytes``, ``class_bytes``, see :class:`MemoryBuffer`. It
+            counts full-size images, so that more small images fit.
         rule: the choice by name, or your own function, see :mod:`iid_cl.memory.selection`.
         downscale: stores images at 1 / downscale of their side.
         jpeg: stores images as JPEG of this quality, 1 to 95.
@@ -116,8 +116,7 @@ class DistilledBuffer(MemoryBuffer):
         ipc: images per class, or one of ``mem_size``, ``mem_bytes``, ``class_bytes``, see :class:`MemoryBuffer`.
         distill: settings of the distillation; the default suits 32x32 images.
         soft_labels: store class probabilities with each image, see :class:`iid_cl.methods.distilled.Distilled`.
-        shrink: what happens to older classes when a fixed total has to hold more classes, ``cut`` or ``redistil``: as
-            above.
+        shrink: what happens to older classes under a fixed total, ``cut`` or ``redistil``, see the same class.
         jpeg: stores images as JPEG of this quality, 1 to 95, which leaves room for several times as many.
         embedder: your own network in place of the configured one, see :func:`iid_cl.distill.distill`.
         objective: your own matching loss in place of the configured one, see :func:`iid_cl.distill.distill`.

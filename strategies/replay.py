@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from math import lcm
-from typing import Any, Unpack, cast
+from typing import Any, Unpack
 
 import torch
 from avalanche.benchmarks.utils.data_loader import ReplayDataLoader
@@ -11,6 +11,7 @@ from avalanche.training.templates import SupervisedTemplate
 from torch import nn
 
 from iid_cl.config.distill import DistillConfig
+from iid_cl.data.images import Normalization
 
 from .arguments import StrategyArguments
 from .buffers import BudgetArguments, MemoryArguments, MemoryBuffer
@@ -92,10 +93,6 @@ class DistilledReplayPlugin(MemoryReplayPlugin):
         super().__init__(buffer, batch_size, batch_size_mem)
 
 
-class ReplayArguments(MemoryArguments, StrategyArguments, total=False):
-    """Further arguments of :class:`DistilledReplay`, for the memory and for the strategy."""
-
-
 class DistilledReplay(SupervisedTemplate):
     """Experience replay whose memory is distilled; a drop-in for ``avalanche.training.Replay``.
 
@@ -108,8 +105,8 @@ class DistilledReplay(SupervisedTemplate):
         soft_labels: store class probabilities with each image and train on them.
         plugins: further plugins.
 
-    Further arguments: ``mem_size``, ``mem_bytes``, ``class_bytes``, ``seed`` and ``normalization`` of
-    :class:`MemoryBuffer`; see also Avalanche's ``SupervisedTemplate``.
+    ``mem_size``, ``mem_bytes``, ``class_bytes``, ``seed`` and ``normalization``: see :class:`MemoryBuffer`. Further
+    arguments: see Avalanche's ``SupervisedTemplate``.
 
     Attributes:
         memory: the distilled memory; ``memory.exemplars`` and ``memory.save(path)``.
@@ -127,15 +124,20 @@ class DistilledReplay(SupervisedTemplate):
         optimizer: torch.optim.Optimizer,
         criterion: Callable[..., Any],
         ipc: int | None = None,
+        mem_size: int | None = None,
+        mem_bytes: int | None = None,
+        class_bytes: int | None = None,
         distill: DistillConfig | None = None,
         soft_labels: bool = False,
+        seed: int = 0,
+        normalization: Normalization | None = None,
         plugins: Sequence[SupervisedPlugin] | None = None,
-        **arguments: Unpack[ReplayArguments],
-    ) -> None:
-        of_memory = {key: value for key, value in arguments.items() if key in MemoryArguments.__optional_keys__}
-        of_strategy = {key: value for key, value in arguments.items() if key not in of_memory}
-        memory_arguments = cast(MemoryArguments, of_memory)
-        replay = DistilledReplayPlugin(ipc, distill=distill, soft_labels=soft_labels, **memory_arguments)
+        **arguments: Unpack[StrategyArguments],
+    ) -> None:  # all named, as Avalanche refuses keywords that are not in a strategy's signature
+        replay = DistilledReplayPlugin(
+            ipc, mem_size=mem_size, mem_bytes=mem_bytes, class_bytes=class_bytes, distill=distill,
+            soft_labels=soft_labels, seed=seed, normalization=normalization,
+        )  # fmt: skip
         self.memory: MemoryBuffer = replay.storage_policy
         soft = [SoftLabelPlugin(self.memory)] if soft_labels else []
         super().__init__(
@@ -143,5 +145,5 @@ class DistilledReplay(SupervisedTemplate):
             optimizer=optimizer,
             criterion=criterion,
             plugins=[*(plugins or []), replay, *soft],
-            **{"eval_mb_size": None, **of_strategy},  # as in Avalanche's strategies
+            **{"eval_mb_size": None, **arguments},  # as in Avalanche's strategies
         )

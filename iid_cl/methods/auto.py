@@ -45,7 +45,7 @@ class Auto(Method):
     """The way to spend the bytes that serves an early experience best.
 
     A tenth of the first experience's images is held out, and a memory is made of the rest in each way. Small networks
-    (like the embedder, at most 32 channels wide) are trained on each memory. Where it will be replayed beside real
+    (like the embedder, at most 32 channels wide) are trained on each memory. If the memory will be replayed beside real
     images of other classes, half of the classes come from the memory and half are real images, and then the other way
     round. Later experiences are stored in the same way.
 
