@@ -1,4 +1,4 @@
-"""Running a study: memories made and judged per variant, value and seed; every row is kept as soon as it is there."""
+"""Runs a study: makes and judges a memory per variant, value and seed, and writes each row at once."""
 
 import csv
 import time
@@ -40,10 +40,10 @@ def run_study(
         study: what to compare.
         data_root: folder of the data sets.
         out: folder to make; None takes a free one under ``runs/``.
-        keep_memories: store the first seed's memories and their pictures, too.
+        keep_memories: also store the first seed's memories and their pictures.
 
     Raises:
-        UserError: a variant is no valid configuration, or something does not fit the data; found before anything
+        UserError: a variant is no valid configuration, or a setting does not fit the data; detected before anything
             is written wherever possible.
     """
     todo = cases(study)
@@ -76,7 +76,7 @@ def run_study(
 
 @dataclass(frozen=True)
 class _Trial:
-    """A case at one seed. ``config`` is the case's with that seed."""
+    """A case with one seed, which ``config`` holds."""
 
     case: Case
     config: Config
@@ -87,7 +87,7 @@ class _Trial:
 
 @dataclass(frozen=True)
 class _Outcome:
-    """A memory, its place on the x-axis, and the seconds that it took."""
+    """A memory, its place on the x-axis, and the seconds it took."""
 
     x: float | None
     memory: Exemplars
@@ -104,7 +104,7 @@ def _check(case: Case, dataset: ImageDataset) -> None:
 def _trials(
     seeds: int, todo: Sequence[Case], data_root: Path | None, device: torch.device, reporter: Reporter
 ) -> Iterator[_Trial]:
-    """All cases of a seed before the next seed's."""
+    """All cases with the first seed, then with the next."""
     for offset in range(seeds):
         for case in todo:
             config = case.config.model_copy(update={"seed": case.config.seed + offset})
@@ -112,7 +112,7 @@ def _trials(
 
 
 def _memories(trial: _Trial, iterations: list[int] | None) -> list[_Outcome]:
-    """The memory of a trial, or the one at each of ``iterations``."""
+    """The memory of a trial, or its memories at each of ``iterations``."""
     start = time.perf_counter()
     snapshots: list[_Outcome] = []
 
@@ -120,13 +120,9 @@ def _memories(trial: _Trial, iterations: list[int] | None) -> list[_Outcome]:
         snapshots.append(_Outcome(float(iteration), memory, time.perf_counter() - start))
 
     memory = whole_memory(
-        trial.config,
-        trial.dataset,
-        trial.device,
-        trial.reporter,
-        on_snapshot=on_snapshot,
-        snapshots=iterations or (),
-    )
+        trial.config, trial.dataset, trial.device, trial.reporter,
+        on_snapshot=on_snapshot, snapshots=iterations or (),
+    )  # fmt: skip
     return snapshots if iterations is not None else [_Outcome(trial.case.x, memory, time.perf_counter() - start)]
 
 
@@ -142,13 +138,13 @@ def _rows(trial: _Trial, outcome: _Outcome) -> Iterator[Row]:
         seed=trial.config.seed,
         device=trial.device,
     )
-    taken = time.perf_counter() - start
+    seconds = time.perf_counter() - start
     variant, seed = trial.case.variant, trial.config.seed
     where = "" if outcome.x is None else f" at {outcome.x:g}"
     for judgement in judgements:
         trial.reporter.line(
             f"{variant}{where}, seed {seed}, {judgement.network.label}: {100 * judgement.mean:.1f} % "
-            f"({outcome.seconds:.0f} s + {taken:.0f} s)"
+            f"({outcome.seconds:.0f} s + {seconds:.0f} s)"
         )
         for number, accuracy in enumerate(judgement.accuracies, start=1):
             yield Row(
@@ -161,12 +157,12 @@ def _rows(trial: _Trial, outcome: _Outcome) -> Iterator[Row]:
                 images=len(outcome.memory),
                 bytes=outcome.memory.nbytes,
                 condense_seconds=round(outcome.seconds, 2),
-                evaluate_seconds=round(taken, 2),
+                evaluate_seconds=round(seconds, 2),
             )
 
 
 def _store(stem: Path, trial: _Trial, outcome: _Outcome) -> None:
-    """Writes the memory and its picture; their names begin with ``stem``."""
+    """Writes the memory and its picture, with names that start with ``stem``."""
     path = stem.with_name(f"{stem.name}-{_slug(trial.case.variant, outcome.x)}.safetensors")
     save_memory(path, outcome.memory, memory_metadata(trial.config, trial.dataset, trial.device, outcome.seconds))
     save_memory_picture(path.with_suffix(".png"), outcome.memory, trial.dataset.class_names)
