@@ -158,7 +158,7 @@ def _run_missing(
     before = len(grid) - len(missing)
     reporter.line(f"{len(grid)} cells" + (f", {before} of them finished before" if before else ""))
     failed: dict[str, str] = {}
-    remarks: set[str] = set()
+    printed_remarks: set[str] = set()
     if not missing:
         return failed
     first = min(cell.seed for cell in grid)  # the report shows the distillations of this seed
@@ -177,9 +177,9 @@ def _run_missing(
             else:
                 write_cell(folder, missing[name], outcome, how.threads_each)
                 for remark in outcome.remarks:
-                    if remark not in remarks:
+                    if remark not in printed_remarks:
                         reporter.line(remark)
-                remarks.update(outcome.remarks)
+                printed_remarks.update(outcome.remarks)
                 accuracy = outcome.result.final_accuracy
                 text = f"{100 * accuracy:.1f} %, {outcome.seconds:.1f} s"
             reporter.event("cell", name=name, final_accuracy=accuracy, failure=failed.get(name))
