@@ -22,7 +22,7 @@ from sklearn.model_selection import train_test_split
 from torch.utils.data import Dataset
 from torchvision.transforms import Compose, Normalize, RandomAffine, ToTensor
 
-from iid_cl.config.distill import DistillConfig, EmbedderConfig
+from iid_cl.config import DistillConfig, EmbedderConfig
 from iid_cl.strategies import DistilledReplay
 
 

@@ -10,8 +10,7 @@ import argparse
 
 import torch
 
-from iid_cl.config.distill import DistillConfig, EmbedderConfig, NetworkConfig
-from iid_cl.config.experiment import EvaluateConfig, StreamConfig
+from iid_cl.config import DistillConfig, EmbedderConfig, EvaluateConfig, NetworkConfig, StreamConfig
 from iid_cl.data.datasets import load_dataset
 from iid_cl.distill import distill
 from iid_cl.distill.objectives import in_units, spread

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ValidationError
 from iid_cl.config.base import Section
 from iid_cl.config.experiment import Config
 from iid_cl.config.plain_yaml import MOST_BYTES, parse_yaml
-from iid_cl.config.removed import removal
+from iid_cl.config.removed import removal, removed_value
 from iid_cl.errors import UserError, shown
 from iid_cl.files import read_text
 
@@ -151,10 +151,11 @@ def _sentence(error: ValidationError, kind: type[BaseModel]) -> str:
     """Pydantic's first error as one sentence with the full key and the value."""
     finding = error.errors()[0]
     key = ".".join(str(part) for part in finding["loc"])[:200]  # long ones would take long to compare
-    if finding["type"] == "extra_forbidden":
-        gone = removal(key)
-        if gone is not None:
-            return gone
+    unknown = finding["type"] == "extra_forbidden"
+    gone = removal(key) if unknown else removed_value(key, finding["input"])
+    if gone is not None:
+        return gone
+    if unknown:
         same_name = [k for k in dotted_keys(kind) if k.split(".")[-1] == key.split(".")[-1]]
         nearest = difflib.get_close_matches(key, same_name or list(dotted_keys(kind)), n=1, cutoff=0.0)[0]
         return f"unknown key {key!r}; did you mean {nearest!r}?"

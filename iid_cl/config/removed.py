@@ -1,4 +1,4 @@
-"""Keys that are gone: an older configuration that names one is told why, and what to do."""
+"""Keys and values that are gone: an older configuration that names one is told why, and what to do."""
 
 LEAVE_OUT = "leave it out"
 
@@ -27,6 +27,11 @@ REMOVED: dict[str, tuple[str, str]] = {
 }
 """Why each key is gone, and the way out. One without a section stood in several."""
 
+REMOVED_VALUES: dict[tuple[str, str], tuple[str, str]] = {
+    ("memory.shrink", "nested"): ("redistil was ahead of it (docs/results.md)", "use redistil, or cut"),
+}
+"""The same for values of keys that are still there."""
+
 
 def removal(key: str) -> str | None:
     """The sentence on an unknown dotted key; None unless it is one that is gone."""
@@ -35,3 +40,11 @@ def removal(key: str) -> str | None:
         return None
     why, way_out = REMOVED[found]
     return f"{key}: is gone: {why}; {way_out}."
+
+
+def removed_value(key: str, value: object) -> str | None:
+    """The sentence on a value that its key does not accept; None unless it is one that is gone."""
+    if not isinstance(value, str) or (key, value) not in REMOVED_VALUES:
+        return None
+    why, way_out = REMOVED_VALUES[key, value]
+    return f"{key}: {value!r} is gone: {why}; {way_out}."

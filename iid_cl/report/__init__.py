@@ -1,1 +1,1 @@
-"""What people look at: tables in the terminal and pictures of memories."""
+"""Reports of finished runs: tables in the terminal, pictures of memories, figures and the HTML page."""

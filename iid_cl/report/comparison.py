@@ -1,4 +1,4 @@
-"""What a comparison found: a row per method, mode and budget, whether it was fair, and a table of it."""
+"""Results of a comparison: a row per method, mode and budget, checks of fairness, and the table."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -13,8 +13,8 @@ from iid_cl.budget import Budget
 from iid_cl.records.result import Result
 from iid_cl.report.statistics import interval, paired_difference, percent_interval
 
-FULL, MIDDLING = 110, 76  # columns that the tables of all figures, and of fewer, need
-TOLERANCE = 0.05  # of bytes below the others'
+FULL, MIDDLING = 110, 76  # columns of the terminal that the full and the medium table need
+TOLERANCE = 0.05  # relative difference of bytes that counts as equal
 
 Spread = tuple[float, float | None]
 
@@ -34,7 +34,8 @@ class Row:
     """A method at one mode and budget, over its seeds.
 
     Accuracies, forgetting and differences are means of fractions with the half width of their 95 % interval.
-    ``difference`` is to the baseline, seed by seed. ``bytes`` and ``updates`` hold the least and the most of a seed.
+    ``difference`` is the difference to the baseline, seed by seed. ``bytes`` and ``updates`` hold the minimum and the
+    maximum over seeds.
     """
 
     label: str
@@ -52,23 +53,23 @@ class Row:
 
     @property
     def seconds(self) -> float:
-        """Of condensing and training."""
+        """Seconds of condensing and training together."""
         return self.condense_seconds + self.train_seconds
 
     def plain(self) -> dict[str, Any]:
-        """The row as plain JSON, its budget as key and amount."""
+        """The row as plain JSON, with the budget as key and amount."""
         return {**asdict(self), "budget": None if self.budget is None else self.budget.pair}
 
 
 def summarise(cells: Sequence[Measured], baseline: str | None) -> list[Row]:
-    """A row per method, mode and budget, in the order of the cells but with the bounds last."""
+    """A row per method, mode and budget, in the order of the cells, but with the bounds last."""
     groups: dict[tuple[str, str | None, Budget | None], list[Result]] = {}
     for cell in cells:
         groups.setdefault((cell.label, cell.mode, cell.budget), []).append(cell.result)
     rows = []
     for (label, mode, budget), results in groups.items():
-        against = groups.get((baseline or "", mode, budget), [])
         finals = {result.seed: result.final_accuracy for result in results}
+        others = {result.seed: result.final_accuracy for result in groups.get((baseline or "", mode, budget), [])}
         rows.append(
             Row(
                 label=label,
@@ -76,9 +77,7 @@ def summarise(cells: Sequence[Measured], baseline: str | None) -> list[Row]:
                 budget=budget,
                 seeds=tuple(finals),
                 final=interval(list(finals.values())),
-                difference=paired_difference(finals, {r.seed: r.final_accuracy for r in against})
-                if label != baseline
-                else None,
+                difference=None if label == baseline else paired_difference(finals, others),
                 average=_over(results, lambda r: r.average_accuracy),
                 forgetting=_over(results, lambda r: r.forgetting),
                 bytes=_ends([r.memory_bytes for r in results]),
@@ -88,18 +87,15 @@ def summarise(cells: Sequence[Measured], baseline: str | None) -> list[Row]:
             )
         )
     modes = list(dict.fromkeys(row.mode for row in rows))
-    # the bounds, without a budget, last
     return sorted(rows, key=lambda row: (row.budget is None, modes.index(row.mode), row.budget))
 
 
 def unequal_bytes(rows: Sequence[Row], allowed: Callable[[Budget], int]) -> dict[Row, str]:
-    """Memories above what their budget allows, or more than 5 % below the largest of the others, and why.
+    """Memories larger than their budget, or over 5 % smaller than the largest other memory of it, with the reason.
 
-    Args:
-        rows: of :func:`summarise`.
-        allowed: bytes of a budget.
+    ``allowed`` gives the bytes of a budget.
     """
-    found = {}
+    reasons = {}
     for row in rows:
         if row.budget is None:
             continue
@@ -108,47 +104,45 @@ def unequal_bytes(rows: Sequence[Row], allowed: Callable[[Budget], int]) -> dict
             other.bytes[1] for other in rows if (other.mode, other.budget) == (row.mode, row.budget) and other != row
         ]
         if most > limit:
-            found[row] = f"{most:,} bytes where the budget allows {limit:,}"
+            reasons[row] = f"{most:,} bytes where the budget allows {limit:,}"
         elif others and least < (1 - TOLERANCE) * min(limit, max(others)):
-            found[row] = f"{least:,} bytes, {100 * (1 - least / max(others)):.0f} % below {max(others):,}"
-    return found
+            reasons[row] = f"{least:,} bytes, {100 * (1 - least / max(others)):.0f} % below {max(others):,}"
+    return reasons
 
 
 def unequal_updates(rows: Sequence[Row]) -> list[str]:
-    """A line for each mode and budget whose memories did not train for the same number of updates."""
+    """A line for each mode and budget at which the numbers of updates differ."""
     lines = []
     for mode, budget in dict.fromkeys((row.mode, row.budget) for row in rows if row.budget is not None):
-        here = [row for row in rows if (row.mode, row.budget) == (mode, budget)]
-        if len({row.updates for row in here}) > 1:
-            each = ", ".join(f"{row.label} {_range(row.updates)}" for row in here)
-            lines.append(f"not equal updates ({place(mode, budget)}): {each}")
+        memories = [row for row in rows if (row.mode, row.budget) == (mode, budget)]
+        if len({row.updates for row in memories}) > 1:
+            updates = ", ".join(f"{row.label} {_range(row.updates)}" for row in memories)
+            lines.append(f"not equal updates ({place(mode, budget)}): {updates}")
     return lines
 
 
 def comparison_table(
     rows: Sequence[Row], baseline: str | None, flagged: Mapping[Row, str], title: str, *, width: int = 160
 ) -> Table:
-    """A section per mode and budget, the bounds last; ``*`` marks bytes that are not equal, ``n`` fewer seeds.
+    """A section per mode and budget, the bounds last; ``*`` marks unequal bytes, ``n`` a smaller number of seeds.
 
-    Without room for them in ``width`` columns, average accuracy and forgetting are left out (below 110), and all but
-    final accuracy and bytes (below 76).
+    Below 110 columns there is no average accuracy and forgetting; below 76, only final accuracy and bytes.
     """
     look: dict[str, Any] = {"title_justify": "left", "title_style": "bold", "box": box.SIMPLE, "pad_edge": False}
     table = Table(title=Text(title), padding=(0, 1 if width >= MIDDLING else 0), **look)
     table.add_column("memory", no_wrap=True)
     headings = ["final %", f"vs {baseline}", "average %", "forgetting", "bytes", "updates", "seconds"]
-    left_out = set() if baseline is not None else {1}
-    left_out |= set() if width >= FULL else {2, 3} if width >= MIDDLING else {1, 2, 3, 5, 6}
-    for heading in (heading for i, heading in enumerate(headings) if i not in left_out):
-        table.add_column(heading, justify="right", no_wrap=True)
-    shown: tuple[str | None, Budget | None] | None = None
+    widths = (0, MIDDLING, FULL, FULL, 0, MIDDLING, MIDDLING)  # columns of the terminal that a heading needs
+    columns = [i for i, needed in enumerate(widths) if width >= needed and (i != 1 or baseline is not None)]
+    for column in columns:
+        table.add_column(headings[column], justify="right", no_wrap=True)
+    section: tuple[str | None, Budget | None] | None = None
     most = max((len(row.seeds) for row in rows), default=0)
     for row in rows:
-        if shown != (row.mode, row.budget):
-            shown = (row.mode, row.budget)
+        if section != (row.mode, row.budget):
+            section = (row.mode, row.budget)
             table.add_section()
-            table.add_row(Text(place(*shown), style="bold"))
-        fewer = "" if len(row.seeds) == most else f" (n={len(row.seeds)})"
+            table.add_row(Text(place(*section), style="bold"))
         cells = [
             percent_interval(row.final),
             percent_interval(row.difference, signed=True),
@@ -158,20 +152,20 @@ def comparison_table(
             _range(row.updates),
             f"{row.seconds:.1f}",
         ]
-        shown_cells = (cell for i, cell in enumerate(cells) if i not in left_out)
-        table.add_row(Text(f"  {row.label}{fewer}"), *shown_cells)
+        seeds = "" if len(row.seeds) == most else f" (n={len(row.seeds)})"
+        table.add_row(Text(f"  {row.label}{seeds}"), *(cells[column] for column in columns))
     return table
 
 
 def place(mode: str | None, budget: Budget | None) -> str:
-    """Where in the comparison, in words: ``replay, ipc 5``."""
+    """Mode and budget in words: ``replay, ipc 5``."""
     if mode is None or budget is None:
         return "bounds"
     return f"{mode.replace('_', ' ')}, {budget.key} {budget.amount:,}"
 
 
 def _over(results: Sequence[Result], value: Callable[[Result], float | None]) -> Spread | None:
-    values = [found for found in map(value, results) if found is not None]
+    values = [number for number in map(value, results) if number is not None]
     return interval(values) if values else None
 
 

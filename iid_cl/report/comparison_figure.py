@@ -1,4 +1,4 @@
-"""The figure of a comparison: accuracy over budget, a panel per mode."""
+"""The figure of a comparison: accuracy over budget, one panel per mode."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,7 +17,7 @@ BUDGET_NAMES = {
 
 
 def save_comparison_figure(path: Path, rows: Sequence[Row], title: str) -> None:
-    """Mean final accuracy with its 95 % interval: lines over budgets, or a mark per method where there is one budget.
+    """Draws mean final accuracy with its 95 % interval: lines over budgets, or a mark per method for one budget.
 
     The bounds are dashed lines across all panels.
 
@@ -27,21 +27,17 @@ def save_comparison_figure(path: Path, rows: Sequence[Row], title: str) -> None:
     memories = [row for row in rows if row.budget is not None]
     modes = list(dict.fromkeys(row.mode for row in memories)) or [None]
     labels = list(dict.fromkeys(row.label for row in memories))
-    several = len({row.budget for row in memories}) > 1
+    draw = _lines if len({row.budget for row in memories}) > 1 else _marks
     figure, panels = blank_figure(2.2 + 4.4 * len(modes), 4.2, len(modes))
     for axes, mode in zip(panels, modes, strict=True):
-        here = [row for row in memories if row.mode == mode]
-        if several:
-            _lines(axes, here, labels)
-        else:
-            _marks(axes, here, labels)
+        draw(axes, [row for row in memories if row.mode == mode], labels)
         axes.set_title("" if mode is None else mode.replace("_", " "), fontsize=10)
-        greys = zip((row for row in rows if row.budget is None), ("0.2", "0.45", "0.6"), strict=False)
-        for row, grey in greys:
+        bounds = (row for row in rows if row.budget is None)
+        for row, grey in zip(bounds, ("0.2", "0.45", "0.6"), strict=False):
             axes.axhline(100 * row.final[0], color=grey, linestyle="--", linewidth=1, label=legend_name(row.label))
     panels[0].set_ylabel("final accuracy, %")
     low, high = panels[0].get_ylim()  # of all panels
-    panels[0].set_ylim(max(low, -2.0), min(high, 102.0))  # two seeds have intervals far outside of what can be
+    panels[0].set_ylim(max(low, -2.0), min(high, 102.0))  # intervals of two seeds can reach far outside 0 to 100 %
     handles, names = panels[0].get_legend_handles_labels()
     if names:
         panels[-1].legend(handles, names, frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1.02, 0.5))
@@ -52,18 +48,18 @@ def save_comparison_figure(path: Path, rows: Sequence[Row], title: str) -> None:
 def _lines(axes: Any, rows: Sequence[Row], labels: Sequence[str]) -> None:
     budgets = sorted({row.budget for row in rows if row.budget is not None})
     for number, label in enumerate(labels):
-        mine = sorted((row for row in rows if row.label == label), key=lambda row: (row.budget is None, row.budget))
-        xs = [row.budget.amount for row in mine if row.budget is not None]
-        middle, half = [100 * row.final[0] for row in mine], [100 * (row.final[1] or 0.0) for row in mine]
+        points = sorted((row.budget, row.final) for row in rows if row.label == label and row.budget is not None)
+        xs = [budget.amount for budget, _ in points]
+        middle, half = [100 * final[0] for _, final in points], [100 * (final[1] or 0.0) for _, final in points]
         style = {"color": COLOURS[number % len(COLOURS)], "marker": MARKS[number % len(MARKS)]}
         axes.plot(xs, middle, label=legend_name(label), markersize=5, **style)
         if any(half):
             low, high = ([m + sign * h for m, h in zip(middle, half, strict=True)] for sign in (-1, 1))
             axes.fill_between(xs, low, high, color=style["color"], alpha=0.15, linewidth=0)
-    places = [budget.amount for budget in budgets]
-    if places[-1] >= 4 * places[0]:
+    amounts = [budget.amount for budget in budgets]
+    if amounts[-1] >= 4 * amounts[0]:
         axes.set_xscale("log")
-    axes.set_xticks(places, [f"{value:,}" for value in places])
+    axes.set_xticks(amounts, [f"{amount:,}" for amount in amounts])
     axes.minorticks_off()
     axes.set_xlabel(BUDGET_NAMES[budgets[0].key])
 

@@ -1,4 +1,4 @@
-"""The numbers of a report: what its tables, charts and figures show, as plain data."""
+"""The numbers in a report's tables, charts and figures, as plain data."""
 
 import math
 from collections.abc import Sequence
@@ -18,16 +18,16 @@ REFERENCES = ("herding", "random")  # memories that the headline compares with
 
 @dataclass(frozen=True)
 class Series:
-    """A method at one place. Accuracies and forgetting are in percent, means over seeds.
+    """A method at one mode and budget. Accuracies and forgetting are in percent, means over seeds.
 
     Attributes:
-        number: of its colour and mark, the same at every place.
-        seen: after each experience, accuracy over the classes seen: mean, least and greatest of the seeds; None where a
-            bound has no figure.
-        matrix: accuracy on each experience (columns) after each one (rows).
-        drops: forgetting of each experience but the last.
+        number: number of its colour and mark, the same in every setting.
+        seen: accuracy over the classes seen, after each experience: mean, minimum and maximum over seeds; None if a
+            bound has no value there.
+        matrix: accuracy on each experience (columns) after each experience (rows).
+        drops: forgetting of each experience except the last.
         classes: final accuracy of each class index.
-        seconds: of condensing, of training, and of the rest, evaluation for the most part.
+        seconds: seconds of condensing, of training, and of the rest, which is mostly evaluation.
     """
 
     label: str
@@ -41,15 +41,14 @@ class Series:
 
     @property
     def figures(self) -> dict[str, str]:
-        """For a table's cells, by column."""
+        """Cells of the results table, by column."""
         row = self.row
-        bytes_ = row.bytes
         return {
             "seeds": str(len(row.seeds)),
             "final, %": percent_interval(row.final),
             "average, %": percent_interval(row.average),
             "forgetting, points": percent_interval(row.forgetting),
-            "memory": "-" if row.budget is None else in_bytes(*bytes_),
+            "memory": "-" if row.budget is None else in_bytes(*row.bytes),
             "condensing": in_seconds(self.seconds[0]),
             "training": in_seconds(self.seconds[1]),
         }
@@ -57,7 +56,7 @@ class Series:
 
 @dataclass(frozen=True)
 class Gain:
-    """Of the report's method over another one, in points."""
+    """The lead of the report's method over another method, in points."""
 
     over: str
     points: str
@@ -67,7 +66,7 @@ class Gain:
 
 @dataclass(frozen=True)
 class Setting:
-    """All methods at one mode and budget; the bounds stand in each."""
+    """All methods at one mode and budget, and the bounds."""
 
     title: str
     series: list[Series]
@@ -78,16 +77,17 @@ class Setting:
 
     @property
     def floor(self) -> int:
-        """Where the colours of the matrices begin: the tens below the least accuracy, 90 at most."""
-        return min(90, *(int(value // 10) * 10 for one in self.series for row in one.matrix for value in row))
+        """The accuracy at which the matrices' colours begin: the lowest accuracy rounded down to tens, at most 90."""
+        values = (value for method in self.series for row in method.matrix for value in row)
+        return min(90, int(min(values) // 10) * 10)
 
     def shade(self, value: float) -> int:
-        """Which of eleven colours an accuracy has."""
+        """Number of an accuracy's colour, from 0 to 10."""
         return round(10 * (value - self.floor) / (100 - self.floor))
 
 
 def settings(collected: Collected) -> list[Setting]:
-    """One for each place of the memories, or one of the bounds where there is no memory."""
+    """A setting for each mode and budget, or one with the bounds if there is no memory."""
     labels = list(dict.fromkeys([collected.main, *(m.label for m in collected.measured)]))
     rows = summarise(collected.measured, None)
     places: list[Place | None] = [*collected.places] or [None]
@@ -95,23 +95,23 @@ def settings(collected: Collected) -> list[Setting]:
 
 
 def _setting(collected: Collected, rows: Sequence[Row], labels: list[str], at: Place | None) -> Setting:
-    here = [row for row in rows if row.budget is None or (row.mode, row.budget) == at]
-    here.sort(key=lambda row: (row.budget is None, labels.index(row.label)))
-    found = [_series(row, collected.measured, labels.index(row.label)) for row in here]
-    main = next((one for one in found if one.label == collected.main), found[0])
+    rows = [row for row in rows if row.budget is None or (row.mode, row.budget) == at]
+    rows = sorted(rows, key=lambda row: (row.budget is None, labels.index(row.label)))
+    series = [_series(row, collected.measured, labels.index(row.label)) for row in rows]
+    by_label = {method.label: method for method in reversed(series)}  # the first method of a label
+    main = by_label.get(collected.main, series[0])
     prefix = main.label.rpartition(": ")[0]
     gains, missing = [], []
     for name in REFERENCES:
-        label = f"{prefix}: {name}" if prefix else name
-        other = next((one for one in found if one.label == label), None)
+        other = by_label.get(f"{prefix}: {name}" if prefix else name)
         if other is None:
             missing.append(name)
         elif other is not main:
             gains.append(_gain(main, other, collected.measured))
-    longest = max(len(one.seen) for one in found)
+    longest = max(len(method.seen) for method in series)
     return Setting(
         "without a memory" if at is None else place(*at),
-        found,
+        series,
         main,
         gains,
         missing if main.row.budget is not None else [],
@@ -134,73 +134,69 @@ def _series(row: Row, measured: Sequence[Measured], number: int) -> Series:
         seen.append((mean(values), min(values), max(values)))
     last = len(matrix) - 1
     sequence = len(matrix[0]) == 1
-    each = [
+    drops = [
         [100 * (max(r.matrix[t][j] for t in range(j, last)) - r.matrix[last][j]) for j in range(last)] for r in same
     ]
-    of_classes = [r.class_accuracies[-1] for r in same if r.class_accuracies]
-    shared = [one for one in of_classes if one.keys() == of_classes[0].keys()]
+    classes = [r.class_accuracies[-1] for r in same if r.class_accuracies]
+    shared = [accuracies for accuracies in classes if accuracies.keys() == classes[0].keys()]
+    rest = mean(r.total_seconds - r.condense_seconds - r.train_seconds for r in results)
     return Series(
         row.label,
         number,
         row,
         seen,
         matrix,
-        mean_row(each) if sequence and last else [],
+        mean_row(drops) if sequence and last else [],
         {label: 100 * value for label, value in mean_by_class(shared).items()} if shared else {},
-        (
-            row.condense_seconds,
-            row.train_seconds,
-            max(0.0, mean(r.total_seconds - r.condense_seconds - r.train_seconds for r in results)),
-        ),
+        (row.condense_seconds, row.train_seconds, max(0.0, rest)),
     )
 
 
 def _gain(main: Series, other: Series, measured: Sequence[Measured]) -> Gain:
-    finals, others = ({r.seed: r.final_accuracy for r in _results(one.row, measured)} for one in (main, other))
-    found = paired_difference(finals, others)
+    finals, others = ({r.seed: r.final_accuracy for r in _results(method.row, measured)} for method in (main, other))
+    difference = paired_difference(finals, others)
     mine, theirs = main.row.bytes[1], other.row.bytes[1]
     equal = abs(mine - theirs) <= TOLERANCE * max(mine, theirs)
     note = "at equal bytes" if equal else f"not at equal bytes: {mine:,} against {theirs:,}"
-    if found is None:
+    if difference is None:
         return Gain(other.label, "-", "no common seed", False)
-    if found[1] is None:
+    if difference[1] is None:
         note += "; one seed, so no interval"
-    return Gain(other.label, percent_interval(found, signed=True), note, found[0] > 0)
+    return Gain(other.label, percent_interval(difference, signed=True), note, difference[0] > 0)
 
 
 def losses_of(collected: Collected, recording: Recording | None) -> list[dict[str, Any]]:
-    """Loss terms over iterations of each distillation, by experience; values that are no numbers are None."""
+    """Loss terms over iterations of each distillation; NaN and infinite values are None."""
     if recording is None:
         return []
     return [
         {
-            "title": f"experience {one.experience + 1}: " + listed([collected.class_name(c) for c in one.classes]),
-            "x": [iteration for iteration, _ in one.losses],
+            "title": f"experience {part.experience + 1}: " + listed([collected.class_name(c) for c in part.classes]),
+            "x": [iteration for iteration, _ in part.losses],
             "terms": {
-                term: [finite(terms.get(term)) for _, terms in one.losses]
-                for term in dict.fromkeys(name for _, terms in one.losses for name in terms)
+                term: [finite(terms.get(term)) for _, terms in part.losses]
+                for term in dict.fromkeys(name for _, terms in part.losses for name in terms)
             },
         }
-        for one in recording.kept
-        if one.losses
+        for part in recording.kept
+        if part.losses
     ]
 
 
 def plane_of(features: Features) -> list[tuple[float, float]]:
-    """t-SNE of the features, a point (x, y) each; the same features give the same points."""
+    """Points (x, y) of a t-SNE of the features, reproducible."""
     from sklearn.manifold import TSNE
 
     count = len(features.points)
     if count < 5:
         return []
-    tsne = TSNE(
-        perplexity=min(30.0, (count - 1) / 3), init="pca" if features.points.shape[1] > 1 else "random", random_state=0
-    )
+    init = "pca" if features.points.shape[1] > 1 else "random"
+    tsne = TSNE(perplexity=min(30.0, (count - 1) / 3), init=init, random_state=0)
     return [(round(float(x), 2), round(float(y), 2)) for x, y in tsne.fit_transform(features.points.numpy())]
 
 
 def budget_curves(collected: Collected) -> list[dict[str, Any]]:
-    """For each mode with several budgets of one kind: each method's final accuracy over the budget."""
+    """Each method's final accuracy over the budget, for each mode with several budgets of one kind."""
     curves = []
     rows = summarise(collected.measured, None)
     labels = list(dict.fromkeys([collected.main, *(m.label for m in collected.measured)]))
@@ -210,13 +206,13 @@ def budget_curves(collected: Collected) -> list[dict[str, Any]]:
             continue
         methods = []
         for number, label in enumerate(labels):
-            mine = {
+            finals = {
                 row.budget.amount: row.final
                 for row in rows
                 if row.budget and (row.label, row.mode, row.budget.key) == (label, mode, kind)
             }
-            if mine:
-                points = [None if b not in mine else (100 * mine[b][0], 100 * (mine[b][1] or 0.0)) for b in budgets]
+            if finals:
+                points = [(100 * finals[b][0], 100 * (finals[b][1] or 0.0)) if b in finals else None for b in budgets]
                 methods.append({"label": label, "number": number, "points": points})
         bounds = [{"label": row.label, "final": 100 * row.final[0]} for row in rows if row.budget is None]
         title = mode.replace("_", " ")
@@ -225,18 +221,18 @@ def budget_curves(collected: Collected) -> list[dict[str, Any]]:
 
 
 def listed(names: Sequence[str], most: int = 6) -> str:
-    """Names in a row, the later ones counted only."""
+    """The first ``most`` names, and the number of further names."""
     more = len(names) - most
     return ", ".join(names[:most]) + (f" and {more} more" if more > 0 else "")
 
 
 def finite(value: float | None) -> float | None:
-    """JSON has no infinities."""
+    """A number with six digits for JSON; None for NaN and infinity, which JSON lacks."""
     return None if value is None or not math.isfinite(value) else float(f"{value:.6g}")
 
 
 def in_bytes(least: int, most: int) -> str:
-    """``12.3 kB``; a range where they differ."""
+    """``12.3 kB``, or a range if the two numbers differ."""
     return _bytes(least) if least == most else f"{_bytes(least)} to {_bytes(most)}"
 
 

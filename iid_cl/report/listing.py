@@ -1,4 +1,4 @@
-"""``iid-cl list``: the runs, comparisons and studies of a folder, read from their own files."""
+"""``iid-cl list``: the runs, comparisons and studies in a folder, read from their files."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,17 +18,17 @@ from iid_cl.errors import UserError, printable
 from iid_cl.files import read_text
 from iid_cl.terminal.screen import emit, print_table, width_of
 
-MOST_ROWS = 6  # shown of one comparison among others
+MOST_ROWS = 6  # rows of one comparison in a list of several runs
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One method of a run, or of a comparison at one mode and budget. ``final_accuracy`` is in [0, 1].
+    """A method of a run, or of a comparison at one mode and budget. ``final_accuracy`` is in [0, 1].
 
     Attributes:
-        state: ``finished``, ``unfinished`` (running, or stopped), or ``damaged`` (a file that cannot be read).
-        date: when its files were last written, ISO format, local time.
-        seeds: empty where a stopped run does not say.
+        state: ``finished``, ``unfinished`` (running or stopped), or ``damaged`` (a file cannot be read).
+        date: last change of its files, in ISO format and local time.
+        seeds: empty if a stopped run does not record its seed.
     """
 
     directory: str
@@ -48,25 +48,25 @@ _ENTRY = TypeAdapter(Entry)
 
 
 def list_runs(folder: Path, console: Console) -> None:
-    """Prints a table of the runs in ``folder`` (or of ``folder`` itself, if it is one), the latest last.
+    """Prints a table of the runs in ``folder``, the latest last; or of ``folder`` itself, if it is a run.
 
     Raises:
         UserError: there is no such folder.
     """
     if not folder.is_dir():
-        raise UserError(f"{folder}: no such folder; `iid-cl run` makes runs/, or name another one.")
-    found = find_runs(folder)
-    for entry in found:
+        raise UserError(f"{folder}: no such folder; `iid-cl run` makes runs/, or name another folder.")
+    entries = find_runs(folder)
+    for entry in entries:
         emit(console, "entry", **asdict(entry))
-    if not found:
+    if not entries:
         console.print(Text(f"{folder}: no runs; `iid-cl run split_digits.yaml` makes one."), soft_wrap=True)
         return
-    alone = found[0].directory == str(folder)
-    print_table(console, _table(found if alone else _shortened(found), width_of(console)))
+    alone = entries[0].directory == str(folder)
+    print_table(console, _table(entries if alone else _shortened(entries), width_of(console)))
 
 
 def find_runs(folder: Path) -> list[Entry]:
-    """The entries of ``folder``, if it is a run, else of the runs in it, in the order of their dates."""
+    """The entries of ``folder`` if it is a run, else of the runs in it, by date."""
     if _kind(folder) is not None:
         return list(_entries(folder))
     inner = [path for path in sorted(folder.iterdir()) if path.is_dir() and _kind(path) is not None]
@@ -75,7 +75,7 @@ def find_runs(folder: Path) -> list[Entry]:
 
 
 def _kind(folder: Path) -> str | None:
-    """What a folder holds, by its files' names."""
+    """The kind of a folder, by the names of its files; None if it is not a run."""
     if (folder / "study.csv").is_file():
         return "study"
     if not (folder / "config.yaml").is_file():
@@ -85,7 +85,7 @@ def _kind(folder: Path) -> str | None:
 
 def _entries(folder: Path) -> Iterator[Entry]:
     kind = _kind(folder)
-    assert kind is not None  # its callers ask first
+    assert kind is not None  # the callers check
     summary = folder / {"run": "run.json", "comparison": "results.json", "study": "study.json"}[kind]
     newest = max(path.stat().st_mtime for path in folder.iterdir() if path.is_file())
     common: dict[str, Any] = {
@@ -99,7 +99,7 @@ def _entries(folder: Path) -> Iterator[Entry]:
         rows = read(folder, _object(summary) if summary.is_file() else None)
         entries = [_ENTRY.validate_python({**common, **row}) for row in rows]
     except (OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError, UserError):
-        entries = []  # pydantic's errors are ValueErrors, too
+        entries = []  # a pydantic error is a ValueError
     yield from entries or [Entry(**common, state="damaged")]
 
 
@@ -116,17 +116,15 @@ def _run(folder: Path, summary: Any) -> Iterator[dict[str, Any]]:
             }
         return
     config = _config(folder)
-    records = folder / "metrics.jsonl"
-    lines = read_text(records).splitlines() if records.is_file() else []
+    file = folder / "metrics.jsonl"
     latest: dict[str, Any] = {}
-    for line in lines:
+    for line in read_text(file).splitlines() if file.is_file() else []:
         try:
             record = json.loads(line)
         except json.JSONDecodeError:
             break  # being written
         latest[str(record["method"])] = record
-    own = str(config.get("memory", {}).get("method"))
-    for method, record in (latest or {own: {}}).items():
+    for method, record in (latest or {str(config.get("memory", {}).get("method")): {}}).items():
         yield {
             "state": "unfinished",
             "method": method,
@@ -142,9 +140,9 @@ def _comparison(folder: Path, summary: Any) -> Iterator[dict[str, Any]]:
     cells = folder / "cells"
     failed = any(cells.glob("*.error.txt"))
     if summary is None:
-        done = len(list(cells.glob("*.json")))
-        methods = [each["name"] if isinstance(each, dict) else each for each in config["compare"]["methods"]]
-        yield {"state": "unfinished", "method": f"{', '.join(map(str, methods))} ({done} cells done)"}
+        count = len(list(cells.glob("*.json")))
+        methods = [method["name"] if isinstance(method, dict) else method for method in config["compare"]["methods"]]
+        yield {"state": "unfinished", "method": f"{', '.join(map(str, methods))} ({count} cells done)"}
         return
     for row in summary["summary"]:
         yield {
@@ -163,10 +161,10 @@ def _study(folder: Path, summary: Any) -> Iterator[dict[str, Any]]:
 
 
 def _object(path: Path) -> dict[str, Any]:
-    found = json.loads(read_text(path))
-    if not isinstance(found, dict):
+    values = json.loads(read_text(path))
+    if not isinstance(values, dict):
         raise ValueError("a summary holds keys")
-    return found
+    return values
 
 
 def _config(folder: Path) -> Mapping[str, Any]:
@@ -177,28 +175,27 @@ def _config(folder: Path) -> Mapping[str, Any]:
 
 
 def _shortened(entries: list[Entry]) -> list[Entry | int]:
-    """Of each comparison the best few; a number stands for how many are left out."""
-    shown: list[Entry | int] = []
+    """The best rows of each comparison, with the number of further rows after them."""
+    short: list[Entry | int] = []
     for directory in dict.fromkeys(entry.directory for entry in entries):
         rows = [entry for entry in entries if entry.directory == directory]
         best = sorted(rows, key=lambda row: -(row.final_accuracy or 0.0))[:MOST_ROWS]
-        shown += [row for row in rows if row in best]
-        shown += [len(rows) - len(best)] if len(rows) > len(best) else []
-    return shown
+        short += [row for row in rows if row in best]
+        short += [len(rows) - len(best)] if len(rows) > len(best) else []
+    return short
 
 
 def _table(entries: Sequence[Entry | int], width: int) -> Table:
-    """A row per entry; columns leave from the right of this list where the terminal is narrow."""
+    """A row per entry; a narrow terminal of ``width`` columns shows fewer columns."""
     table = Table(box=box.SIMPLE, pad_edge=False, padding=(0, 1, 0, 0))
-    columns = ["name", "method", "final %", "state", "bytes", "mode", "seeds", "date"]
     room = {"name": 0, "method": 0, "final %": 0, "state": 60, "bytes": 70, "mode": 90, "seeds": 100, "date": 110}
-    shown = [column for column in columns if width >= room[column]]
-    for column in shown:
+    columns = [column for column, needed in room.items() if width >= needed]
+    for column in columns:
         table.add_column(column, justify="right" if column in ("final %", "bytes") else "left", overflow="fold")
     last = ""
     for entry in entries:
         if isinstance(entry, int):
-            table.add_row("", Text(f"and {entry} rows more: iid-cl list {last}", style="dim"))
+            table.add_row("", Text(f"and {entry} more rows: iid-cl list {last}", style="dim"))
             continue
         seeds = entry.seeds
         cells = {
@@ -211,8 +208,8 @@ def _table(entries: Sequence[Entry | int], width: int) -> Table:
             "seeds": str(seeds[0]) if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}" if seeds else "",
             "date": entry.date.replace("T", " "),
         }
-        if entry.state == "unfinished" and "state" not in shown:
+        if entry.state == "unfinished" and "state" not in columns:
             cells["final %"] += "?"
         last = entry.directory
-        table.add_row(*(Text(cells[column]) for column in shown))
+        table.add_row(*(Text(cells[column]) for column in columns))
     return table

@@ -59,7 +59,7 @@ def report(directories: Sequence[Path], out: Path | None = None) -> Path:
     plane = _plane(collected)
     # foreign names may hold halves of letters, which have no encoding
     write_bytes(page, render(collected, found, plane).encode(errors="backslashreplace"))
-    save_figures(out / "figures", collected, found, plane)
+    save_figures(out / "figures", collected, found[_shown(collected)], plane)
     return page
 
 

@@ -1,4 +1,4 @@
-"""A memory as a picture: one row per class."""
+"""A memory as a picture, one row per class."""
 
 import io
 from collections.abc import Sequence
@@ -24,13 +24,9 @@ def save_memory_picture(path: Path, memory: Exemplars, class_names: Sequence[str
 
 
 def memory_picture(memory: Exemplars, class_names: Sequence[str]) -> bytes:
-    """The memory as a PNG: a row per class in ascending order, at most 20 images of each.
+    """The memory as a PNG, with a row per class in ascending order and at most 20 images per class.
 
-    A memory of many classes with few images is turned on its side, a column per class.
-
-    Args:
-        memory: the exemplars.
-        class_names: name of each class index.
+    A memory of many classes with few images has a column per class instead. ``class_names`` are by class index.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -41,7 +37,7 @@ def memory_picture(memory: Exemplars, class_names: Sequence[str]) -> bytes:
     sideways = 4 * longest <= len(rows)
     across, down = (len(rows), longest) if sideways else (longest, len(rows))
     longest_name = max(len(name) for name in names)
-    upright = longest_name <= 4  # short names fit above a column as they are
+    upright = longest_name <= 4  # short names fit above a column without rotation
     margin = 0.25 + (0.0 if sideways and upright else 0.08 * longest_name)  # inches for the names
     left, top = (0.05, margin) if sideways else (margin, 0.05)
     width, height = left + across * CELL_INCHES, top + down * CELL_INCHES
@@ -64,7 +60,7 @@ def memory_picture(memory: Exemplars, class_names: Sequence[str]) -> bytes:
 
 
 def _tile(rows: Sequence[Tensor], sideways: bool) -> Tensor:
-    """Rows of uint8 images (n, C, H, W) on a white sheet, (height, width, 3), with a white line between cells."""
+    """Rows of uint8 images (n, C, H, W) on a white sheet (height, width, 3), with white lines between images."""
     _, channels, height, width = rows[0].shape
     gap = max(1, height // 16)
     longest = max(len(row) for row in rows)

@@ -1,4 +1,4 @@
-"""What all figures share: colours, an empty figure, writing it."""
+"""Shared by all figures: colours, an empty figure, and writing a figure to a file."""
 
 import io
 from pathlib import Path
@@ -6,12 +6,12 @@ from typing import Any
 
 from iid_cl.files import write_bytes
 
-# Okabe and Ito's colours, told apart by colour-blind readers, too
+# Okabe and Ito's colours, which colour-blind readers can distinguish
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#B2A100")
 
 
 def blank_figure(width: float, height: float, panels: int = 1) -> tuple[Any, list[Any]]:
-    """A figure of so many inches with panels side by side, which share their y-axis."""
+    """A figure of ``width`` x ``height`` inches with panels side by side, which share their y-axis."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -27,12 +27,12 @@ def blank_figure(width: float, height: float, panels: int = 1) -> tuple[Any, lis
 
 
 def legend_name(name: str) -> str:
-    """A legend leaves out what begins with an underscore."""
+    """The name for a legend, which would leave out a name with a leading underscore."""
     return f" {name}" if name.startswith("_") else name
 
 
 def save_figure(figure: Any, path: Path, *, tight: bool = True) -> None:
-    """Writes a PNG, or the SVG that the path's suffix asks for, of which the same figure gives the same bytes.
+    """Writes a PNG, or an SVG if the path ends in .svg. Equal figures give equal bytes.
 
     Raises:
         UserError: the file cannot be written.

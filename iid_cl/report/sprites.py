@@ -1,4 +1,4 @@
-"""A memory's pictures inside a page: one sheet of images per class, small enough in sum."""
+"""A memory's pictures inside the page: sheets of images within a size limit."""
 
 import base64
 import io
@@ -12,24 +12,24 @@ from torch import Tensor
 from iid_cl.records.recording import RecordedDistillation
 from iid_cl.report.collect import Pictured
 
-ROOM = 3_600_000  # characters of all sheets: a page of them stays below 5 MB
+ROOM = 3_600_000  # characters of all sheets, so that the page stays below 5 MB
 SHOWN = 10  # images of a class
 WAYS: tuple[tuple[str, dict[str, int]], ...] = (
     ("PNG", {}),
     ("WEBP", {"quality": 85}),
     ("WEBP", {"quality": 60}),
 )  # best first
-SAMPLE = 8  # one in so many sheets tells whether all may fit
+SAMPLE = 8  # every eighth sheet is drawn to estimate the size of all
 
 
 @dataclass(frozen=True)
 class Sheet:
-    """Images of a class: a column each, and a row per moment, the real ones first.
+    """Images of a class, a column per image. With a history, a row per moment, from the real images to the stored ones.
 
     Attributes:
         url: a data URL.
-        experience: in which the class was distilled; -1 where that was not recorded.
-        history: False for images as stored, in one row.
+        experience: experience in which the class was distilled; -1 if that was not recorded.
+        history: False for one row of stored images.
     """
 
     number: int
@@ -46,9 +46,9 @@ class Gallery:
     """A memory's sheets.
 
     Attributes:
-        moments: iterations that the rows of sheets with a history stand for, the same for all galleries.
-        side: pixels of an image's height.
-        shown: images of a class at most.
+        moments: iterations of the rows of sheets with a history, the same for all galleries.
+        side: height of an image in pixels.
+        shown: maximum number of images per class.
     """
 
     label: str
@@ -67,34 +67,36 @@ class _Plan:
 
 
 def galleries(pictured: Sequence[Pictured], room: int = ROOM) -> list[Gallery]:
-    """A gallery of each memory; where they need too much room, pictures are compressed, then fewer are shown."""
-    latest = [_latest(one) for one in pictured]
-    moments = sorted({moment for each in latest for one in each.values() for moment in one.images})
-    plans = [_plans(one, each, moments) for one, each in zip(pictured, latest, strict=True)]
+    """A gallery of each memory. If they need too much room, pictures are compressed first, then fewer are shown."""
+    latest = [_latest(memory) for memory in pictured]
+    moments = sorted({moment for by_class in latest for part in by_class.values() for moment in part.images})
+    plans = [_plans(memory, by_class, moments) for memory, by_class in zip(pictured, latest, strict=True)]
     for shown in (SHOWN, 7, 5, 4, 3, 2, 1):
         for kind, options in WAYS:
-            some = [plan for each in plans for plan in each[:: min(SAMPLE, len(each))]]
+            some = [plan for of_memory in plans for plan in of_memory[:: min(SAMPLE, len(of_memory))]]
             share = sum(map(len, plans)) / max(1, len(some))
             if share * sum(len(_sheet(0, plan, shown, kind, options).url) for plan in some) > 1.1 * room:
                 continue
-            made = [[_sheet(i, plan, shown, kind, options) for i, plan in enumerate(each)] for each in plans]
-            if sum(len(sheet.url) for sheets in made for sheet in sheets) <= room:
+            sheets = [
+                [_sheet(i, plan, shown, kind, options) for i, plan in enumerate(of_memory)] for of_memory in plans
+            ]
+            if sum(len(sheet.url) for of_memory in sheets for sheet in of_memory) <= room:
                 return [
-                    Gallery(one.label, moments, sheets, plan[0].rows[0].shape[2], shown)
-                    for one, plan, sheets in zip(pictured, plans, made, strict=True)
+                    Gallery(memory.label, moments, of_memory, plan[0].rows[0].shape[2], shown)
+                    for memory, plan, of_memory in zip(pictured, plans, sheets, strict=True)
                 ]
     return []  # thousands of classes
 
 
-def _latest(one: Pictured) -> dict[int, RecordedDistillation]:
-    """The last distillation of each class, for one that comes back has several."""
-    kept = [] if one.recording is None else one.recording.kept
-    return {label: distillation for distillation in kept for label in distillation.classes}
+def _latest(memory: Pictured) -> dict[int, RecordedDistillation]:
+    """The last distillation of each class; a class that came back has several."""
+    recording = memory.recording
+    return {} if recording is None else {label: part for part in recording.kept for label in part.classes}
 
 
-def _plans(one: Pictured, latest: Mapping[int, RecordedDistillation], moments: Sequence[int]) -> list[_Plan]:
-    """What each sheet holds: the distilled images, and what is stored beside them."""
-    by_class = one.memory.by_class()
+def _plans(memory: Pictured, latest: Mapping[int, RecordedDistillation], moments: Sequence[int]) -> list[_Plan]:
+    """Contents of each sheet: the distilled images of a class, then its other stored images."""
+    by_class = memory.memory.by_class()
     experiences = {label: latest[label].experience if label in latest else -1 for label in by_class}
     plans = []
     for label in sorted(by_class, key=lambda c: (experiences[c], c)):
@@ -103,9 +105,9 @@ def _plans(one: Pictured, latest: Mapping[int, RecordedDistillation], moments: S
             images = latest[label].images
             rows = [images[max(m for m in images if m <= moment)][label] for moment in moments]
             plans.append(_Plan(label, experiences[label], rows, True))
-            known = {image.numpy().tobytes() for image in rows[-1].contiguous()}
-            rest = [image for image in stored if image.contiguous().numpy().tobytes() not in known]
-            stored = torch.stack(rest) if rest and len(known) < SHOWN else stored[:0]
+            distilled = {image.numpy().tobytes() for image in rows[-1].contiguous()}
+            rest = [image for image in stored if image.contiguous().numpy().tobytes() not in distilled]
+            stored = torch.stack(rest) if rest and len(distilled) < SHOWN else stored[:0]
         if len(stored):
             plans.append(_Plan(label, experiences[label], [stored], False))
     return plans

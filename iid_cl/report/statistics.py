@@ -1,4 +1,4 @@
-"""How figures of several runs are written."""
+"""Means, intervals and differences over several runs."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -6,7 +6,7 @@ from statistics import mean, stdev
 
 
 def percent(values: Sequence[float]) -> str:
-    """Mean of fractions in percent, with the sample standard deviation where there are several."""
+    """Mean of fractions in percent, with the sample standard deviation if there are several."""
     if not values:
         return "-"
     text = f"{100 * mean(values):.1f}"
@@ -14,7 +14,7 @@ def percent(values: Sequence[float]) -> str:
 
 
 def interval(values: Sequence[float], level: float = 0.95) -> tuple[float, float | None]:
-    """Mean and half the width of its confidence interval by Student's t; None for fewer than two values.
+    """Mean and half width of its confidence interval by Student's t; the half width of a single value is None.
 
     The half width is t((1 + level) / 2, n - 1) * s / sqrt(n), with the sample standard deviation s.
 
@@ -22,7 +22,7 @@ def interval(values: Sequence[float], level: float = 0.95) -> tuple[float, float
         ValueError: no values.
     """
     if not values:
-        raise ValueError("no values have no mean")
+        raise ValueError("there are no values")
     if len(values) == 1:
         return values[0], None
     from scipy.stats import t
@@ -34,24 +34,15 @@ def interval(values: Sequence[float], level: float = 0.95) -> tuple[float, float
 def paired_difference(
     values: Mapping[int, float], baseline: Mapping[int, float], level: float = 0.95
 ) -> tuple[float, float | None] | None:
-    """Mean of value minus baseline, seed by seed, and half the width of its interval as :func:`interval`.
-
-    Args:
-        values: by seed.
-        baseline: by seed; seeds that only one side has are left out.
-        level: of confidence.
-
-    Returns:
-        None without a common seed.
-    """
+    """:func:`interval` of value minus baseline, seed by seed; None without a common seed."""
     common = [seed for seed in values if seed in baseline]
     return interval([values[seed] - baseline[seed] for seed in common], level) if common else None
 
 
-def percent_interval(found: tuple[float, float | None] | None, *, signed: bool = False) -> str:
-    """A mean of fractions with its half width, as percent: ``56.1 ± 2.0``; ``signed`` for differences."""
-    if found is None:
+def percent_interval(spread: tuple[float, float | None] | None, *, signed: bool = False) -> str:
+    """A mean of fractions with its half width in percent, e.g. ``56.1 ± 2.0``; ``signed`` for differences."""
+    if spread is None:
         return "-"
-    middle, half = found
+    middle, half = spread
     text = f"{100 * middle:+.1f}" if signed else f"{100 * middle:.1f}"
     return text if half is None else f"{text} ± {100 * half:.1f}"

@@ -1,7 +1,8 @@
-"""Tables for the terminal."""
+"""The table of a run for the terminal."""
 
 from collections.abc import Sequence
 from statistics import mean
+from typing import Any
 
 from rich import box
 from rich.table import Table
@@ -12,23 +13,17 @@ from iid_cl.report.statistics import percent
 
 
 def results_table(results: Sequence[Result], title: str, full: bool = True) -> Table:
-    """One row per method: accuracies, forgetting, backward transfer, bytes, seconds; of several seeds mean ± std.
+    """One row per method: accuracies, forgetting, backward transfer, bytes, seconds; several seeds as mean ± std.
 
-    For narrow terminals, not ``full``: final accuracy and bytes only.
+    If not ``full``, for narrow terminals: final accuracy and bytes only.
     """
-    table = Table(
-        title=Text(title),
-        title_justify="left",
-        title_style="bold",
-        box=box.SIMPLE,
-        pad_edge=False,
-        padding=(0, 1, 0, 0),
-    )
+    look: dict[str, Any] = {"title_justify": "left", "title_style": "bold", "box": box.SIMPLE, "pad_edge": False}
+    table = Table(title=Text(title), padding=(0, 1, 0, 0), **look)
     table.add_column("memory", no_wrap=True)
     headings = ["final %", "average %", "forgetting", "bwt", "bytes", "memory s", "train s"]
-    shown = [i for i, heading in enumerate(headings) if full or heading in ("final %", "bytes")]
-    for heading in (headings[i] for i in shown):
-        table.add_column(heading, justify="right", no_wrap=True)
+    columns = [i for i, heading in enumerate(headings) if full or heading in ("final %", "bytes")]
+    for i in columns:
+        table.add_column(headings[i], justify="right", no_wrap=True)
     for method in dict.fromkeys(result.method for result in results):
         runs = [result for result in results if result.method == method]
         cells = [
@@ -40,5 +35,5 @@ def results_table(results: Sequence[Result], title: str, full: bool = True) -> T
             f"{mean(r.condense_seconds for r in runs):.1f}",
             f"{mean(r.train_seconds for r in runs):.1f}",
         ]
-        table.add_row(method, *(cells[i] for i in shown))
+        table.add_row(method, *(cells[i] for i in columns))
     return table

@@ -1,4 +1,4 @@
-"""Keys that are gone say so in one sentence, wherever an older configuration names them."""
+"""Keys and values that are gone say so in one sentence, wherever an older configuration names them."""
 
 from pathlib import Path
 from typing import Any
@@ -8,7 +8,7 @@ import pytest
 from iid_cl.config.experiment import Config
 from iid_cl.config.grid import cells
 from iid_cl.config.reading import dotted_keys, load_config, parse_config, parse_section
-from iid_cl.config.removed import REMOVED, removal
+from iid_cl.config.removed import REMOVED, REMOVED_VALUES, removal
 from iid_cl.config.study import StudyConfig
 from iid_cl.errors import UserError
 from iid_cl.studies.cases import cases
@@ -26,6 +26,17 @@ def test_a_key_that_is_gone_says_why_in_one_sentence(key: str) -> None:
     said = refusal(key)
     assert said == f"configuration: {key}: is gone: {why}; {way_out}."
     assert len(said.splitlines()) == 1
+
+
+@pytest.mark.parametrize(("key", "value"), REMOVED_VALUES)
+def test_a_value_that_is_gone_says_why_in_one_sentence(key: str, value: str) -> None:
+    why, way_out = REMOVED_VALUES[key, value]
+    assert refusal(key, value) == f"configuration: {key}: {value!r} is gone: {why}; {way_out}."
+
+
+def test_another_value_of_such_a_key_is_not_accepted_as_ever() -> None:
+    said = "configuration: memory.shrink: 'nestd' is not accepted: input should be 'cut' or 'redistil'."
+    assert refusal("memory.shrink", "nestd") == said
 
 
 @pytest.mark.parametrize("key", REMOVED)

@@ -138,7 +138,7 @@ def test_of_a_long_comparison_the_best_are_shown_and_all_of_it_alone(tmp_path: P
     text = listed(tmp_path)
     assert "m9" in text
     assert "m3 " not in text
-    assert "and 4 rows more" in text
+    assert "and 4 more rows" in text
     assert all(f"m{i} " in listed(folder) for i in range(10))
 
 

@@ -4,8 +4,8 @@ import base64
 import io
 import json
 import re
-import subprocess
 import sys
+from collections.abc import Sequence
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -16,12 +16,13 @@ import pytest
 import torch
 from PIL import Image
 
+from iid_cl.cli import main
 from iid_cl.errors import UserError
 from iid_cl.memory.files import save_memory
-from iid_cl.report.collect import collect
+from iid_cl.report.collect import Pictured, collect
 from iid_cl.report.content import in_bytes, in_seconds, settings
 from iid_cl.report.page import report
-from iid_cl.report.sprites import ROOM, galleries
+from iid_cl.report.sprites import ROOM, Gallery, galleries
 from tests.report.made_up import IMAGE, RESULTS, make_comparison, make_run, recorded, result
 from tests.runs.helpers import miniature
 
@@ -204,7 +205,7 @@ def test_a_comparison_has_a_setting_for_each_budget(tmp_path: Path) -> None:
 
 def test_a_run_without_a_recording_has_its_memory_and_its_numbers(tmp_path: Path) -> None:
     page = drawn([make_run(tmp_path / "run", record=False)])
-    assert "How they came to be was not recorded" in page.words
+    assert "Their distillation was not recorded" in page.words
     assert "Final accuracy of distilled, % 75.0" in page.words
     assert page.charts["settings"][0]["classes"] == ["class 3", "class 1", "class 0", "class 7"]
     ids = [attributes.get("id") for _, attributes in page.elements]
@@ -250,10 +251,17 @@ def test_ten_experiences_of_ten_classes_stay_below_five_megabytes(tmp_path: Path
     recording.write(run)
     save_memory(run / "memory.safetensors", memory)
     save_memory(run / "memory-herding.safetensors", memory)
-    with patch("iid_cl.report.page.save_figures"):
+    shown: list[Gallery] = []  # the page's own: to draw them again would take as long as the page
+
+    def spy(pictured: Sequence[Pictured]) -> list[Gallery]:
+        shown.extend(galleries(pictured))
+        return shown
+
+    with patch("iid_cl.report.page.save_figures"), patch("iid_cl.report.page.galleries", spy):
         page = report([run])
     assert page.stat().st_size < 5_000_000
-    assert all(len(gallery.sheets) == 100 for gallery in galleries(collect([run]).pictured))
+    assert len(shown) == 2
+    assert all(len(gallery.sheets) == 100 for gallery in shown)
 
 
 def test_pictures_are_compressed_before_they_are_left_out(tmp_path: Path) -> None:
@@ -392,8 +400,12 @@ def test_seconds_in_words(value: float, text: str) -> None:
     assert in_seconds(value) == text
 
 
-def test_the_command_prints_the_pages_path(tmp_path: Path) -> None:
+def test_the_command_prints_the_pages_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     run = make_run(tmp_path / "run")
-    code = "from iid_cl.cli import main; main()"
-    done = subprocess.run([sys.executable, "-c", code, "report", str(run)], capture_output=True, text=True, check=True)
-    assert done.stdout == f"{run / 'report.html'}\n"
+    monkeypatch.setattr(sys, "argv", ["iid-cl", "report", str(run)])
+    with patch("iid_cl.report.page.save_figures"), pytest.raises(SystemExit) as ended:
+        main()
+    assert not ended.value.code
+    assert capsys.readouterr() == (f"{run / 'report.html'}\n", "")

@@ -71,7 +71,7 @@ def test_pictures_fit_the_terminal(tmp_path: Path, width: int) -> None:
 def test_many_classes_are_not_all_drawn(tmp_path: Path) -> None:
     text = shown(memory_file(tmp_path / "m.safetensors", classes=25, count=1))
     assert "class 19" in text
-    assert "and 5 classes more" in text
+    assert "and 5 more classes" in text
     assert "class 20" not in text
     assert "class 24" in shown(tmp_path / "m.safetensors", classes=["class 24"])
     assert "class 24" in shown(tmp_path / "m.safetensors", classes=["24"])

@@ -15,12 +15,17 @@ from torch.utils.data import DataLoader
 
 from iid_cl.config.experiment import Config
 from iid_cl.config.reading import load_config
+from iid_cl.data.classes import Classes
 from iid_cl.data.datasets import load_dataset
 from iid_cl.errors import UserError
+from iid_cl.memory.exemplars import Exemplars
 from iid_cl.memory.files import load_memory
+from iid_cl.memory.space import Space
+from iid_cl.methods.base import Scene
+from iid_cl.methods.distilled import Distilled
+from iid_cl.methods.real import Real
 from iid_cl.records.directory import RunDirectory
 from iid_cl.runs.run import run
-from iid_cl.strategies import DistilledBuffer, RealBuffer
 from tests.runs.helpers import BYTES_PER_IMAGE, CLASSES, miniature
 
 BASELINES = ["herding", "none", "joint"]
@@ -315,13 +320,14 @@ def test_several_networks_are_trained_on_one_memory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str
 ) -> None:
     condensed = []
+    kind = Real if method == "herding" else Distilled
+    condense = kind.condense
 
-    class Counted(RealBuffer if method == "herding" else DistilledBuffer):  # type: ignore[misc]
-        def condense(self, images_by_class: Any, *rest: Any) -> Any:
-            condensed.append(sorted(images_by_class))
-            return super().condense(images_by_class, *rest)
+    def counted(self: Any, arrived: Classes, space: Space, scene: Scene) -> Exemplars:
+        condensed.append(sorted(arrived.images))
+        return condense(self, arrived, space, scene)
 
-    monkeypatch.setattr(f"iid_cl.methods.build.{Counted.__base__.__name__}", Counted)
+    monkeypatch.setattr(kind, "condense", counted)
     done = []
     for networks in (1, 3):
         train = {"mode": "memory_only", "memory_epochs": 8, "lr": 0.1, "networks": networks}

@@ -1,5 +1,5 @@
 "use strict";
-/* Charts of the page, drawn from the JSON beside it. Everything is drawn anew when something is chosen. */
+/* Charts of the page, drawn from the JSON beside it. Each choice redraws everything. */
 (() => {
   const data = JSON.parse(document.getElementById("data").textContent);
   const root = document.documentElement;
@@ -15,7 +15,7 @@
   const methodColour = (number) => css(`--c${number % 8}`);
   const classColour = (number) => css(number % 10 < 8 ? `--c${number % 10}` : `--k${number % 10}`);
   const faint = (colour, share = "2b") => colour + share;
-  const visible = () => setting.series.filter((one) => !hidden.has(one.label));
+  const visible = () => setting.series.filter((method) => !hidden.has(method.label));
   const percent = (value) => (value === null || value === undefined ? "–" : `${value.toFixed(1)} %`);
 
   function axis(title, more = {}) {
@@ -48,21 +48,21 @@
     }));
   }
 
-  function style(one) {
-    const colour = methodColour(one.number);
+  function style(method) {
+    const colour = methodColour(method.number);
     return {
-      label: one.label, borderColor: colour, backgroundColor: colour, pointStyle: shape[one.number % shape.length],
+      label: method.label, borderColor: colour, backgroundColor: colour, pointStyle: shape[method.number % shape.length],
       borderWidth: 2, pointRadius: 4, pointHoverRadius: 6,
     };
   }
 
   /* A line with its band; points are [middle, low, high] or null. */
-  function banded(one, points, more = {}) {
+  function banded(method, points, more = {}) {
     const edge = (place) => ({
-      label: one.label, data: points.map((p) => p && p[place]), borderWidth: 0, pointRadius: 0, pointHoverRadius: 0, band: true,
-      backgroundColor: faint(methodColour(one.number)),
+      label: method.label, data: points.map((p) => p && p[place]), borderWidth: 0, pointRadius: 0, pointHoverRadius: 0, band: true,
+      backgroundColor: faint(methodColour(method.number)),
     });
-    const line = { ...style(one), ...more, clip: false, data: points.map((p) => p && p[0]), range: points };
+    const line = { ...style(method), ...more, clip: false, data: points.map((p) => p && p[0]), range: points };
     const flat = points.every((p) => !p || p[1] === p[2]);
     return flat ? [line] : [line, { ...edge(1), fill: false }, { ...edge(2), fill: "-1" }];
   }
@@ -82,7 +82,7 @@
   function drawSeen() {
     draw("chart-seen", {
       type: "line",
-      data: { labels: setting.experiences, datasets: visible().flatMap((one) => banded(one, one.seen)) },
+      data: { labels: setting.experiences, datasets: visible().flatMap((method) => banded(method, method.seen)) },
       options: {
         interaction: near, plugins: { tooltip: { ...bandTooltip, callbacks: {
           ...bandTooltip.callbacks, title: (items) => (items.length ? `after experience ${items[0].label}` : ""),
@@ -93,11 +93,11 @@
   }
 
   function drawDrops() {
-    const shown = visible().filter((one) => one.drops.length);
-    const labels = setting.experiences.slice(0, Math.max(0, ...shown.map((one) => one.drops.length)));
+    const methods = visible().filter((method) => method.drops.length);
+    const labels = setting.experiences.slice(0, Math.max(0, ...methods.map((method) => method.drops.length)));
     draw("chart-drops", {
       type: "bar",
-      data: { labels, datasets: shown.map((one) => ({ ...style(one), borderWidth: 0, data: one.drops })) },
+      data: { labels, datasets: methods.map((method) => ({ ...style(method), borderWidth: 0, data: method.drops })) },
       options: {
         interaction: near, plugins: { tooltip: { callbacks: {
           title: (items) => (items.length ? `experience ${items[0].label}` : ""),
@@ -110,13 +110,13 @@
 
   function drawClasses() {
     const box = byId("chart-classes-box");
-    const least = Math.min(90, ...visible().flatMap((one) => one.classes).filter((value) => value !== null));
+    const least = Math.min(90, ...visible().flatMap((method) => method.classes).filter((value) => value !== null));
     box.style.height = `${70 + setting.classes.length * (setting.classes.length > 30 ? 18 : 26)}px`;
     draw("chart-classes", {
       type: "line",
       data: {
         labels: setting.classes,
-        datasets: visible().map((one) => ({ ...style(one), showLine: false, clip: false, pointRadius: 6, pointHoverRadius: 8, data: one.classes })),
+        datasets: visible().map((method) => ({ ...style(method), showLine: false, clip: false, pointRadius: 6, pointHoverRadius: 8, data: method.classes })),
       },
       options: {
         indexAxis: "y", interaction: { mode: "index", axis: "y", intersect: false },
@@ -130,14 +130,14 @@
   }
 
   function drawCost() {
-    const shown = visible();
+    const methods = visible();
     const phases = ["condensing", "training", "rest (evaluation and more)"];
     const colours = [css("--k9"), css("--phase"), css("--line")];
     draw("chart-seconds", {
       type: "bar",
       data: {
-        labels: shown.map((one) => one.label),
-        datasets: phases.map((label, i) => ({ label, data: shown.map((one) => one.seconds[i]), backgroundColor: colours[i] })),
+        labels: methods.map((method) => method.label),
+        datasets: phases.map((label, i) => ({ label, data: methods.map((method) => method.seconds[i]), backgroundColor: colours[i] })),
       },
       options: {
         indexAxis: "y", interaction: { mode: "index", axis: "y", intersect: false },
@@ -148,12 +148,12 @@
         scales: { x: axis("seconds", { stacked: true }), y: axis("", { stacked: true, grid: { display: false } }) },
       },
     });
-    const stored = shown.filter((one) => !one.bound);
+    const stored = methods.filter((method) => !method.bound);
     draw("chart-bytes", {
       type: "bar",
       data: {
-        labels: stored.map((one) => one.label),
-        datasets: [{ label: "bytes", data: stored.map((one) => one.bytes), backgroundColor: stored.map((one) => methodColour(one.number)) }],
+        labels: stored.map((method) => method.label),
+        datasets: [{ label: "bytes", data: stored.map((method) => method.bytes), backgroundColor: stored.map((method) => methodColour(method.number)) }],
       },
       options: {
         indexAxis: "y", interaction: { mode: "index", axis: "y", intersect: false },
@@ -169,15 +169,15 @@
   function drawCurves() {
     const names = { ipc: "images per class", mem_size: "images in memory", mem_bytes: "bytes of memory", class_bytes: "bytes per class" };
     data.curves.forEach((curve, i) => {
-      const shown = curve.methods.filter((one) => !hidden.has(one.label));
-      const points = (one) => one.points.map((p) => p && [p[0], Math.max(0, p[0] - p[1]), Math.min(100, p[0] + p[1])]);
-      const bounds = curve.bounds.filter((one) => !hidden.has(one.label)).map((one, j) => ({
-        label: one.label, data: curve.budgets.map(() => one.final), borderColor: css("--soft"), backgroundColor: css("--soft"),
+      const methods = curve.methods.filter((method) => !hidden.has(method.label));
+      const points = (method) => method.points.map((p) => p && [p[0], Math.max(0, p[0] - p[1]), Math.min(100, p[0] + p[1])]);
+      const bounds = curve.bounds.filter((bound) => !hidden.has(bound.label)).map((bound, j) => ({
+        label: bound.label, data: curve.budgets.map(() => bound.final), borderColor: css("--soft"), backgroundColor: css("--soft"),
         borderDash: dashes[1 + (j % 3)], borderWidth: 1.5, pointRadius: 0,
       }));
       draw(`chart-curve-${i}`, {
         type: "line",
-        data: { labels: curve.budgets.map((b) => b.toLocaleString("en")), datasets: [...shown.flatMap((one) => banded(one, points(one))), ...bounds] },
+        data: { labels: curve.budgets.map((b) => b.toLocaleString("en")), datasets: [...methods.flatMap((method) => banded(method, points(method))), ...bounds] },
         options: {
           interaction: near, plugins: { tooltip: bandTooltip },
           scales: { x: axis(names[curve.kind] ?? curve.kind, { grid: { display: false } }), y: axis("final accuracy, %") },
@@ -187,14 +187,14 @@
   }
 
   function drawLosses() {
-    const one = data.losses[Number(byId("loss-of")?.value ?? 0)];
-    if (!one) return;
-    const positive = Object.values(one.terms).flat().every((value) => value === null || value > 0);
+    const part = data.losses[Number(byId("loss-of")?.value ?? 0)];
+    if (!part) return;
+    const positive = Object.values(part.terms).flat().every((value) => value === null || value > 0);
     draw("chart-losses", {
       type: "line",
       data: {
-        datasets: Object.entries(one.terms).map(([label, values], i) => ({
-          label, data: one.x.map((x, j) => ({ x, y: values[j] })), borderColor: methodColour(i), backgroundColor: methodColour(i),
+        datasets: Object.entries(part.terms).map(([label, values], i) => ({
+          label, data: part.x.map((x, j) => ({ x, y: values[j] })), borderColor: methodColour(i), backgroundColor: methodColour(i),
           borderDash: dashes[i % dashes.length], borderWidth: 2, pointRadius: 0, pointHoverRadius: 5,
         })),
       },
@@ -222,15 +222,15 @@
 
   function drawPlane() {
     if (!data.plane) return;
-    const classes = data.plane.classes.map((one, i) => ({ ...one, i })).filter((one) => !hiddenClasses.has(one.name));
+    const classes = data.plane.classes.map((group, i) => ({ ...group, i })).filter((group) => !hiddenClasses.has(group.name));
     const points = (list) => list.map(([x, y]) => ({ x, y }));
-    const real = classes.map((one) => ({
-      label: `${one.name}, real`, data: points(one.real), pointRadius: 3, pointHoverRadius: 5, borderWidth: 0,
-      backgroundColor: faint(classColour(one.i), "80"),
+    const real = classes.map((group) => ({
+      label: `${group.name}, real`, data: points(group.real), pointRadius: 3, pointHoverRadius: 5, borderWidth: 0,
+      backgroundColor: faint(classColour(group.i), "80"),
     }));
-    const stored = classes.map((one) => ({
-      label: `${one.name}, stored`, data: points(one.stored), pointRadius: 8, pointHoverRadius: 10, pointStyle: "rectRot", borderWidth: 2,
-      backgroundColor: classColour(one.i), borderColor: css("--text"),
+    const stored = classes.map((group) => ({
+      label: `${group.name}, stored`, data: points(group.stored), pointRadius: 8, pointHoverRadius: 10, pointStyle: "rectRot", borderWidth: 2,
+      backgroundColor: classColour(group.i), borderColor: css("--text"),
     }));
     const bare = { ticks: { display: false }, grid: { display: false } };
     draw("chart-plane", {
@@ -248,7 +248,7 @@
     for (const button of document.querySelectorAll(".toggles button")) button.style.setProperty("--mark", button.colour());
   }
 
-  /* A row of buttons, one for each name, that hide and show. */
+  /* A row of buttons, one per name, that hide and show. */
   function toggles(id, names, colour, set, changed) {
     const box = byId(id);
     if (!box) return;
@@ -269,14 +269,14 @@
 
   function methodToggles() {
     const series = setting.series;
-    toggles("methods", series.map((one) => one.label), (i) => methodColour(series[i].number), hidden, () => {
+    toggles("methods", series.map((method) => method.label), (i) => methodColour(series[i].number), hidden, () => {
       showTables();
       drawAll();
     });
   }
 
   function showTables() {
-    const labels = new Map(setting.series.map((one) => [String(one.number), one.label]));
+    const labels = new Map(setting.series.map((method) => [String(method.number), method.label]));
     for (const part of document.querySelectorAll(".method")) part.hidden = hidden.has(labels.get(part.dataset.method));
   }
 
@@ -310,6 +310,6 @@
   addEventListener("beforeprint", () => { root.dataset.print = ""; drawAll(); });
   addEventListener("afterprint", () => { delete root.dataset.print; drawAll(); });
   methodToggles();
-  toggles("plane-classes", (data.plane?.classes ?? []).map((one) => one.name), classColour, hiddenClasses, drawPlane);
+  toggles("plane-classes", (data.plane?.classes ?? []).map((group) => group.name), classColour, hiddenClasses, drawPlane);
   drawAll();
 })();
