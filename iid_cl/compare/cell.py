@@ -1,4 +1,4 @@
-"""One cell of a comparison, in whatever process: from a configuration to a result and the files of its memory."""
+"""One cell of a comparison, run in any process: from a configuration to a result and its memory's files."""
 
 import platform
 import tempfile
@@ -25,11 +25,11 @@ from iid_cl.terminal.reporter import Reporter
 
 @dataclass(frozen=True)
 class Outcome:
-    """What comes back from a worker.
+    """What a worker returns.
 
     Attributes:
-        files: the contents of the memory's files, by their suffixes.
-        checks: what was found of the memory, see :meth:`iid_cl.runs.audit.Audit.verify`; None without one.
+        files: contents of the memory's files, by suffix.
+        checks: see :meth:`iid_cl.runs.audit.Audit.verify`; None without a memory.
         remarks: lines for a person.
     """
 
@@ -46,11 +46,11 @@ def run_cell(config: str, data_root: Path | None, record: bool) -> Outcome:
 
     Args:
         config: the whole configuration as JSON.
-        data_root: folder of the data sets, on the machine this runs on.
-        record: bring back how the memory was distilled, too.
+        data_root: folder of the data sets, on the worker's machine.
+        record: also return the recording of the distillations.
 
     Raises:
-        UserError: something the user can mend.
+        UserError: a mistake of the user.
     """
     start = time.perf_counter()
     resolved = Config.model_validate_json(config)

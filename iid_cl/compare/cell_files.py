@@ -1,4 +1,4 @@
-"""The file of a finished cell: JSON beside its memory, checked when it is read again."""
+"""The file of a finished cell: JSON beside its memory, checked when it is read."""
 
 import json
 from collections.abc import Mapping
@@ -13,16 +13,16 @@ from iid_cl.config.grid import Cell
 from iid_cl.files import read_text, write_bytes
 from iid_cl.records.result import Result
 
-KEPT = ("label", "mode", "budget", "seed", "digest", "host", "threads", "seconds")  # of a cell's file, with its result
-LARGEST_CELL = 2**25  # bytes; one of a hundred experiences of a thousand classes has three million
+KEPT = ("label", "mode", "budget", "seed", "digest", "host", "threads", "seconds")  # keys that are read, and `result`
+LARGEST_CELL = 2**25  # bytes; a cell with 100 experiences and 1,000 classes has three million
 
 _RESULT = TypeAdapter(Result)
 
 
 def read_cell(folder: Path, cell: Cell) -> dict[str, Any] | None:
-    """What ``folder`` holds of a finished cell; None where it has not run with exactly these settings.
+    """The record of a finished cell in ``folder``.
 
-    A damaged file counts as none: the cell runs again.
+    None if the cell has not run with exactly these settings, or if its file is damaged; then the cell runs again.
     """
     path = folder / f"{cell.name}.json"
     try:
@@ -38,7 +38,7 @@ def read_cell(folder: Path, cell: Cell) -> dict[str, Any] | None:
 
 
 def write_cell(folder: Path, cell: Cell, outcome: Outcome, threads: int) -> None:
-    """Writes the memory first: a cell that has its JSON is complete."""
+    """Writes the memory, then the JSON, which marks the cell as complete."""
     for suffix, data in outcome.files.items():
         write_bytes(folder / f"{cell.name}{suffix}", data)
     record = {
@@ -58,14 +58,12 @@ def write_cell(folder: Path, cell: Cell, outcome: Outcome, threads: int) -> None
 
 
 def result_of(record: Mapping[str, Any]) -> Result:
-    """The result in what :func:`read_cell` returns."""
+    """The result in a record of :func:`read_cell`."""
     return _RESULT.validate_python(record["result"])
 
 
 def _countable(value: Any) -> bool:
-    """Whether all numbers in plain data are finite and of a size that can be averaged."""
-    if isinstance(value, Mapping):
-        return all(_countable(each) for each in value.values())
-    if isinstance(value, list):
-        return all(_countable(each) for each in value)
+    """Whether all numbers in plain data are finite, and small enough to be averaged."""
+    if isinstance(value, Mapping | list):
+        return all(map(_countable, value.values() if isinstance(value, Mapping) else value))
     return not isinstance(value, int | float) or abs(value) < 2**63

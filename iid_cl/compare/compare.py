@@ -1,4 +1,4 @@
-"""``iid-cl compare``: a grid of methods, modes, budgets and seeds, kept cell by cell, with one table of it all."""
+"""``iid-cl compare``: runs a grid of methods, modes, budgets and seeds, and shows all cells in one table."""
 
 import time
 from collections.abc import Sequence
@@ -33,20 +33,12 @@ from iid_cl.terminal.reporter import Reporter
 from iid_cl.terminal.screen import emit
 from iid_cl.terminal.signals import Stopped
 
-IN_CELLS = {
-    "seed",
-    "compare",
-    "baselines",
-    "loggers",
-    "train.mode",
-    "memory.method",
-    *(f"memory.{key}" for key in KEYS),
-}
+IN_CELLS = {"seed", "compare", "baselines", "loggers", "train.mode", "memory.method", *(f"memory.{k}" for k in KEYS)}
 
 
 @dataclass(frozen=True)
 class _Comparison:
-    """What is to be run, with everything checked that can be before anything is written."""
+    """A comparison, checked as far as possible before anything is written."""
 
     config: Config
     how: Launch
@@ -60,14 +52,14 @@ class _Comparison:
 def compare(
     config: Config, data_root: Path | None, out: Path | None, console: Console, how: Launch | None = None
 ) -> tuple[Path, list[str]]:
-    """Runs the cells of ``config.compare`` that ``out`` does not hold yet, and reports on all of them.
+    """Runs the cells of ``config.compare`` that are missing in ``out``, and reports on all of them.
 
-    For one seed all methods see the same class order and start from the same weights.
+    With the same seed, all methods see the same class order and start from the same weights.
 
     Args:
         config: the base configuration.
         data_root: folder of the data sets.
-        out: folder to make or to go on with; None takes a free one under ``runs/``.
+        out: folder to make or to continue; None takes a free one under ``runs/``.
         console: where to print.
         how: where cells run.
 
@@ -75,18 +67,19 @@ def compare(
         The folder, and the names of cells that failed.
 
     Raises:
-        UserError: something the user can mend; found before anything is written wherever possible.
+        UserError: a mistake of the user, detected before anything is written wherever possible.
     """
-    todo = _checked(config, data_root, how if how is not None else Launch())
+    comparison = _prepare(config, data_root, how if how is not None else Launch())
     path = out if out is not None else free_directory(f"{config.name}-compare")
-    again = _is_begun(path, config)
+    again = _is_started(path, config)
     with RunDirectory(path, again=again) as directory:
         directory.write_config(config)
         (path / "cells").mkdir(exist_ok=True)
-        failed = _run(todo, directory, data_root, console)
-        records = [(cell, record) for cell in todo.grid if (record := read_cell(path / "cells", cell)) is not None]
-        summary = summary_of(config, todo.baseline, records, todo.dataset, todo.classes)
-        write_results(directory, summary, todo.device)
+        failed = _run(comparison, directory, data_root, console)
+        stored = [(cell, read_cell(path / "cells", cell)) for cell in comparison.grid]
+        records = [(cell, record) for cell, record in stored if record is not None]
+        summary = summary_of(config, comparison.baseline, records, comparison.dataset, comparison.classes)
+        write_results(directory, summary, comparison.device)
         show_results(directory, summary, console)
         with Reporter(console, directory.log) as reporter:
             for line in remarks(summary, failed):
@@ -95,22 +88,23 @@ def compare(
                 reporter.line(f"The report is {report([path])}")
     console.print(Text(f"Everything is in {path}"), soft_wrap=True)
     rows = [row.plain() for row in summary.rows]
-    emit(console, "finished", directory=str(path), baseline=todo.baseline, rows=rows, failed=failed)
+    emit(console, "finished", directory=str(path), baseline=comparison.baseline, rows=rows, failed=failed)
     return path, list(failed)
 
 
-def _checked(config: Config, data_root: Path | None, how: Launch) -> _Comparison:
-    """The cells, if they are possible.
+def _prepare(config: Config, data_root: Path | None, how: Launch) -> _Comparison:
+    """Loads the data, lists the cells and checks them.
 
     Raises:
-        UserError: something the user can mend.
+        UserError: a mistake of the user.
     """
     device = torch.device("cpu") if how.launcher == "ray" else resolve_device(config.device)
     if how.launcher == "ray" and config.device == "cpu" and how.gpus is None:
         how = replace(how, gpus=0.0)
     forget_datasets()
     if config.seed + config.compare.seeds > 2**32:
-        raise UserError(f"seed: {config.compare.seeds} seeds from {config.seed} on leave the range below 2**32.")
+        count = config.compare.seeds
+        raise UserError(f"seed: {count} seeds from {config.seed} on exceed 2**32 - 1; use a smaller seed.")
     dataset = dataset_of(config, data_root)
     classes = [c for group in class_order(config.stream, len(dataset.class_names), config.seed) for c in group]
     check_network("model", config.model, dataset)
@@ -122,79 +116,75 @@ def _checked(config: Config, data_root: Path | None, how: Launch) -> _Comparison
     return _Comparison(config, how, device, dataset, len(classes), grid, baseline)
 
 
-def _is_begun(path: Path, config: Config) -> bool:
-    """Whether the folder holds this comparison already.
+def _is_started(path: Path, config: Config) -> bool:
+    """Whether the folder already holds this comparison; seeds, methods, modes and budgets may differ.
 
     Raises:
-        UserError: it holds another one, or a link in place of its cells.
+        UserError: it holds another comparison, or its cells are a link.
     """
     if not ((path / "config.yaml").is_file() and (path / "cells").is_dir()):
         return False
     if (path / "cells").is_symlink():
         raise UserError(f"{path / 'cells'}: is a link, and cells would be written elsewhere; choose another --out.")
-    _check_same(path, config)
-    return True
-
-
-def _run(todo: _Comparison, directory: RunDirectory, data_root: Path | None, console: Console) -> dict[str, str]:
-    """Runs the cells that are missing; returns the errors of those that failed."""
-    with Reporter(console, directory.log) as reporter:
-        where = "Ray" if todo.how.launcher == "ray" else f"{todo.device}, {todo.how.workers or 1} at a time"
-        reporter.line(headline(todo.config, todo.dataset, where))
-        try:
-            return _run_missing(todo.grid, directory.path / "cells", data_root, todo.how, reporter)
-        except (KeyboardInterrupt, Stopped):
-            reporter.line(f"stopped; the same command with --out {directory.path} goes on")
-            raise
-
-
-def _run_missing(
-    grid: Sequence[Cell], folder: Path, data_root: Path | None, how: Launch, reporter: Reporter
-) -> dict[str, str]:
-    """Runs what is missing and keeps each cell as soon as it is there; returns the errors of failed ones."""
-    missing = {cell.name: cell for cell in grid if read_cell(folder, cell) is None}
-    done = len(grid) - len(missing)
-    reporter.line(f"{len(grid)} cells" + (f", {done} of them finished before" if done else ""))
-    failed: dict[str, str] = {}
-    remarked: set[str] = set()
-    if not missing:
-        return failed
-    first = min(cell.seed for cell in grid)  # whose distillations a report shows
-    jobs = {name: (cell.config.model_dump_json(), data_root, cell.seed == first) for name, cell in missing.items()}
-    start = time.monotonic()
-    reporter.stage(done, len(grid), "cells")
-    with closing(launch(run_cell, jobs, how)) as outcomes:
-        for count, (name, outcome) in enumerate(outcomes, start=1):
-            if isinstance(outcome, Failure):
-                failed[name] = outcome.error
-                write_bytes(folder / f"{name}.error.txt", f"{outcome.error}\n".encode())
-                said = f"failed: {outcome.error}"
-                if reporter.log is not None:
-                    reporter.log.write(outcome.traceback)
-            else:
-                write_cell(folder, missing[name], outcome, how.threads_each)
-                for remark in outcome.remarks:
-                    if remark not in remarked:
-                        reporter.line(remark)
-                remarked.update(outcome.remarks)
-                said = f"{100 * outcome.result.final_accuracy:.1f} %, {outcome.seconds:.1f} s"
-            failure = failed.get(name)
-            accuracy = None if isinstance(outcome, Failure) else outcome.result.final_accuracy
-            reporter.event("cell", name=name, final_accuracy=accuracy, failure=failure)
-            reporter.stage(done + count, len(grid), "cells")
-            left = len(missing) - count
-            minutes = (time.monotonic() - start) / count * left / 60
-            reporter.line(f"{name}: {said}" + (f"  ({left} left, about {minutes:.1f} min)" if left else ""))
-    return failed
-
-
-def _check_same(path: Path, config: Config) -> None:
-    """A directory of another comparison is refused; seeds, methods, modes and budgets may differ."""
-    there = load_config(str(path / "config.yaml"))
-    before, now = (flat(one.model_dump(mode="json"), IN_CELLS) for one in (there, config))
+    stored = load_config(str(path / "config.yaml"))
+    before, now = (flat(values.model_dump(mode="json"), IN_CELLS) for values in (stored, config))
     for key in now:
         if key not in IN_CELLS and before.get(key) != now[key]:
             raise UserError(
                 f"{path}: holds another comparison ({key}: {before.get(key)!r} there, {now[key]!r} here); choose "
                 "another --out."
             )
+    return True
+
+
+def _run(comparison: _Comparison, directory: RunDirectory, data_root: Path | None, console: Console) -> dict[str, str]:
+    """Runs the cells that are missing; returns the errors of failed cells by their names."""
+    how = comparison.how
+    with Reporter(console, directory.log) as reporter:
+        where = "Ray" if how.launcher == "ray" else f"{comparison.device}, {how.workers or 1} at a time"
+        reporter.line(headline(comparison.config, comparison.dataset, where))
+        try:
+            return _run_missing(comparison.grid, directory.path / "cells", data_root, how, reporter)
+        except (KeyboardInterrupt, Stopped):
+            reporter.line(f"stopped; continue with the same command and --out {directory.path}")
+            raise
+
+
+def _run_missing(
+    grid: Sequence[Cell], folder: Path, data_root: Path | None, how: Launch, reporter: Reporter
+) -> dict[str, str]:
+    """Runs the missing cells and writes each at once; returns the errors of failed cells by their names."""
+    missing = {cell.name: cell for cell in grid if read_cell(folder, cell) is None}
+    before = len(grid) - len(missing)
+    reporter.line(f"{len(grid)} cells" + (f", {before} of them finished before" if before else ""))
+    failed: dict[str, str] = {}
+    printed_remarks: set[str] = set()
+    if not missing:
+        return failed
+    first = min(cell.seed for cell in grid)  # the report shows the distillations of this seed
+    jobs = {name: (cell.config.model_dump_json(), data_root, cell.seed == first) for name, cell in missing.items()}
+    start = time.monotonic()
+    reporter.stage(before, len(grid), "cells")
+    with closing(launch(run_cell, jobs, how)) as outcomes:
+        for count, (name, outcome) in enumerate(outcomes, start=1):
+            accuracy = None
+            if isinstance(outcome, Failure):
+                failed[name] = outcome.error
+                write_bytes(folder / f"{name}.error.txt", f"{outcome.error}\n".encode())
+                text = f"failed: {outcome.error}"
+                if reporter.log is not None:
+                    reporter.log.write(outcome.traceback)
+            else:
+                write_cell(folder, missing[name], outcome, how.threads_each)
+                for remark in outcome.remarks:
+                    if remark not in printed_remarks:
+                        reporter.line(remark)
+                printed_remarks.update(outcome.remarks)
+                accuracy = outcome.result.final_accuracy
+                text = f"{100 * accuracy:.1f} %, {outcome.seconds:.1f} s"
+            reporter.event("cell", name=name, final_accuracy=accuracy, failure=failed.get(name))
+            reporter.stage(before + count, len(grid), "cells")
+            remaining = len(missing) - count
+            minutes = (time.monotonic() - start) / count * remaining / 60
+            reporter.line(f"{name}: {text}" + (f"  ({remaining} left, about {minutes:.1f} min)" if remaining else ""))
+    return failed

@@ -1,4 +1,4 @@
-"""What a comparison tells in the end: ``results.json``, ``results.csv``, a table, a figure and remarks."""
+"""The results of a comparison: ``results.json``, ``results.csv``, a table, a figure and remarks."""
 
 import csv
 import io
@@ -34,14 +34,14 @@ NESTED = {"mode", "seed", "class_order", "matrix", "class_accuracies", "network_
 
 @dataclass(frozen=True)
 class Summary:
-    """All finished cells, and what they amount to.
+    """All finished cells, and their summary.
 
     Attributes:
         config: the base configuration.
-        baseline: the method that others are compared with.
-        cells: each with its record, see :func:`iid_cl.compare.cell_files.read_cell`.
+        baseline: the method that the rest is compared with.
+        cells: finished cells and their records, see :func:`iid_cl.compare.cell_files.read_cell`.
         rows: a row per method, mode and budget.
-        flagged: rows whose bytes are not equal to the others', and why.
+        flagged: rows with unequal bytes, and the reasons.
     """
 
     config: Config
@@ -86,7 +86,7 @@ def write_results(directory: RunDirectory, summary: Summary, device: torch.devic
 
 
 def show_results(directory: RunDirectory, summary: Summary, console: Console) -> None:
-    """Draws ``comparison.png`` and prints the table, on the terminal and into the log; nothing without cells."""
+    """Draws ``comparison.png`` and prints the table on the terminal and in the log, if there are cells."""
     if not summary.rows:
         return
     seeds = summary.config.compare.seeds
@@ -98,7 +98,7 @@ def show_results(directory: RunDirectory, summary: Summary, console: Console) ->
 
 
 def remarks(summary: Summary, failed: Mapping[str, str]) -> list[str]:
-    """A line for each unfairness and for each cell that failed."""
+    """A line for each unequal comparison, and for each cell that failed."""
     unequal = [
         f"* not equal bytes ({place(row.mode, row.budget)}): {row.label} {why}" for row, why in summary.flagged.items()
     ]
@@ -110,4 +110,4 @@ def _failures(failed: Mapping[str, str]) -> list[str]:
         return []
     count = f"{len(failed)} cell{'s' if len(failed) > 1 else ''}"
     lines = [f"{name} failed: {error}" for name, error in failed.items()]
-    return [*lines, f"{count} failed; the same command with this --out runs what failed again."]
+    return [*lines, f"{count} failed; the same command with this --out runs them again."]

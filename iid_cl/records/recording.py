@@ -1,4 +1,4 @@
-"""What a run keeps of its distillations for looking at: losses, pictures on the way, features."""
+"""Records a run's distillations for the report: losses, intermediate pictures, features."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -20,25 +20,25 @@ FORMAT = "iid-cl recording"
 VERSION = 1
 LOSSES, HISTORY = "losses", "history"  # stems of the files
 
-MOMENTS = (0.0, 0.02, 0.05, 0.125, 0.3)  # of the iterations; the end comes by itself
-IMAGES = 1000  # kept of a whole data set at each moment
-POINTS = 400  # images whose features are kept
-COMPONENTS = 50  # of a feature
+MOMENTS = (0.0, 0.02, 0.05, 0.125, 0.3)  # shares of the iterations; the last iteration is always added
+IMAGES = 1000  # maximum number of images of all classes at each moment
+POINTS = 400  # images whose features are recorded
+COMPONENTS = 50  # principal components of a feature
 
 
 def moments(iterations: int) -> frozenset[int]:
-    """The iterations at which pictures are kept."""
+    """The iterations at which pictures are recorded."""
     return frozenset(round(share * iterations) for share in MOMENTS) | {iterations}
 
 
 @dataclass
 class RecordedDistillation:
-    """Some classes of an experience, condensed together.
+    """Some classes of an experience that were condensed together.
 
     Attributes:
         classes: their indices, ascending.
-        images: by iteration, the first images of each class, uint8 (n, C, H, W) each. Iteration 0 holds the real
-            images they started from.
+        images: by iteration, the first images of each class, uint8 (n, C, H, W). Iteration 0 holds the real images
+            at the start.
         losses: iteration and mean loss terms per class.
     """
 
@@ -48,15 +48,20 @@ class RecordedDistillation:
     images: dict[int, dict[int, Tensor]] = field(default_factory=dict)
     losses: list[tuple[int, dict[str, float]]] = field(default_factory=list)
 
+    @property
+    def key(self) -> dict[str, Any]:
+        """Identifies the distillation in files."""
+        return {"method": self.method, "experience": self.experience, "classes": self.classes}
+
 
 @dataclass
 class Features:
-    """A network's features of real training images and of a memory's, reduced to their principal components.
+    """A network's features of real training images and of a memory's images, as principal components.
 
     Attributes:
-        points: float32 (N, 50) or fewer.
+        points: float32 (N, 50), or fewer columns.
         labels: class index of each, int64 (N,).
-        stored: whether it is one of the memory's, bool (N,).
+        stored: true for an image of the memory, bool (N,).
     """
 
     points: Tensor
@@ -65,10 +70,10 @@ class Features:
 
 
 class Recording:
-    """Collects in a run, method by method and experience by experience.
+    """Records a run, method by method and experience by experience.
 
-    Give :meth:`on_step`, :meth:`on_snapshot` and the :func:`moments` to a buffer. What was distilled on trial, or given
-    up, is not in the memory after the experience and forgotten by :meth:`keep`.
+    Give :meth:`on_step`, :meth:`on_snapshot` and the :func:`moments` to a buffer. :meth:`keep` drops distillations
+    that are not in the memory after the experience: trials, and those that were abandoned.
 
     Args:
         class_names: name of each class index.
@@ -78,61 +83,61 @@ class Recording:
         self.class_names = list(class_names)
         self.kept: list[RecordedDistillation] = []
         self.features: dict[str, Features] = {}
-        self._shown = max(1, min(10, IMAGES // max(1, len(self.class_names))))  # images of a class
+        self._per_class = max(1, min(10, IMAGES // max(1, len(self.class_names))))  # images
         self._method, self._experience = "", 0
         self._open: list[RecordedDistillation] = []
 
     def begin(self, method: str, experience: int) -> None:
-        """What follows belongs to this method and experience."""
+        """Attributes what follows to this method and experience."""
         self._method, self._experience = method, experience
 
     def on_snapshot(self, iteration: int, memory: Exemplars) -> None:
-        """Keeps the first images of each class; iteration 0 begins a distillation."""
-        images = {label: each[: self._shown].clone() for label, each in memory.by_class().items()}
+        """Records the first images of each class; iteration 0 starts a distillation."""
+        images = {label: group[: self._per_class].clone() for label, group in memory.by_class().items()}
         if iteration == 0:
             self._open.append(RecordedDistillation(self._method, self._experience, sorted(images)))
         self._open[-1].images[iteration] = images
 
     def on_step(self, iteration: int, losses: Mapping[str, float]) -> None:
-        """Keeps the loss terms."""
+        """Records the loss terms."""
         self._open[-1].losses.append((iteration, dict(losses)))
 
     def keep(self, memory: Exemplars | None) -> None:
-        """Ends an experience: distillations whose last images are not in its memory are forgotten."""
-        stored = {} if memory is None else {label: set(_bytes(each)) for label, each in memory.by_class().items()}
-        for one in self._open:
-            last = one.images[max(one.images)]
-            rows = {c: [i for i, key in enumerate(_bytes(last[c])) if key in stored.get(c, ())] for c in one.classes}
-            one.classes = [label for label in one.classes if rows[label]]
-            for by_class in one.images.values():
-                by_class.update({label: by_class[label][rows[label]] for label in one.classes})
-                for label in by_class.keys() - set(one.classes):
+        """Ends an experience: drops images, and distillations, whose last version is not in the memory."""
+        stored = {} if memory is None else {label: set(_bytes(group)) for label, group in memory.by_class().items()}
+        for part in self._open:
+            last = part.images[max(part.images)]
+            rows = {c: [i for i, key in enumerate(_bytes(last[c])) if key in stored.get(c, ())] for c in part.classes}
+            part.classes = [label for label in part.classes if rows[label]]
+            for by_class in part.images.values():
+                by_class.update({label: by_class[label][rows[label]] for label in part.classes})
+                for label in by_class.keys() - set(part.classes):
                     del by_class[label]
-            if one.classes:
-                self.kept.append(one)
+            if part.classes:
+                self.kept.append(part)
         self._open = []
 
     @torch.no_grad()
     def embed(self, method: str, network: Network, dataset: ImageDataset, memory: Exemplars) -> None:
-        """Keeps the network's features of at most ten classes: what the memory holds of them, and real images."""
+        """Records the network's features of at most ten classes: the memory's images, and real ones."""
         classes = memory.classes[:: -(-len(memory.classes) // 10)]
         real, decoded = dataset.train.by_class(), memory.decoded().by_class()
-        each = POINTS // len(classes)
-        stored = [decoded[label][: max(1, each // 3)] for label in classes]
-        groups = [*stored, *(real[c][: each - len(s)] for c, s in zip(classes, stored, strict=True))]
+        per_class = POINTS // len(classes)
+        stored = [decoded[label][: max(1, per_class // 3)] for label in classes]
+        groups = [*stored, *(real[c][: per_class - len(s)] for c, s in zip(classes, stored, strict=True))]
         device = next(network.parameters()).device
         training = network.training
         network.eval()
         batches = dataset.normalization.apply(torch.cat(groups)).split(256)
-        found = torch.cat([network.features(batch.to(device)).flatten(1).double().cpu() for batch in batches])
+        features = torch.cat([network.features(batch.to(device)).flatten(1).double().cpu() for batch in batches])
         network.train(training)
-        if not bool(found.isfinite().all()):
-            return  # a network that diverged has no features to look at
-        left, values, _ = torch.linalg.svd(found - found.mean(0), full_matrices=False)
+        if not bool(features.isfinite().all()):
+            return  # the network diverged
+        left, values, _ = torch.linalg.svd(features - features.mean(0), full_matrices=False)
         labels = [torch.full((len(group),), label) for group, label in zip(groups, 2 * classes, strict=True)]
         count = sum(map(len, stored))
         self.features[method] = Features(
-            (left * values)[:, :COMPONENTS].float(), torch.cat(labels), torch.arange(len(found)) < count
+            (left * values)[:, :COMPONENTS].float(), torch.cat(labels), torch.arange(len(features)) < count
         )
 
     def state_dict(self) -> dict[str, Any]:
@@ -140,61 +145,49 @@ class Recording:
         return {
             "method": self._method,
             "experience": self._experience,
-            "kept": [_packed(one) for one in self.kept],
-            "open": [_packed(one) for one in self._open],
-            "features": {method: asdict(each) for method, each in self.features.items()},
+            "kept": [_packed(part) for part in self.kept],
+            "open": [_packed(part) for part in self._open],
+            "features": {method: asdict(features) for method, features in self.features.items()},
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Goes on from what :meth:`state_dict` returned."""
+        """Restores :meth:`state_dict`."""
         self._method, self._experience = state["method"], state["experience"]
-        self.kept = [_unpacked(one) for one in state["kept"]]
-        self._open = [_unpacked(one) for one in state["open"]]
-        self.features = {method: Features(**each) for method, each in state["features"].items()}
+        self.kept = [_unpacked(part) for part in state["kept"]]
+        self._open = [_unpacked(part) for part in state["open"]]
+        self.features = {method: Features(**features) for method, features in state["features"].items()}
 
     def write(self, directory: Path, prefix: str = "") -> None:
-        """Writes ``losses.jsonl`` and ``history.safetensors``; nothing where nothing was distilled.
+        """Writes ``losses.jsonl`` and ``history.safetensors``, if anything was recorded.
 
         Raises:
             UserError: a file cannot be written.
         """
         if not self.kept and not self.features:
             return
-        lines = [
-            {
-                "method": one.method,
-                "experience": one.experience,
-                "classes": one.classes,
-                "iteration": i,
-                "losses": terms,
-            }
-            for one in self.kept
-            for i, terms in one.losses
-        ]
+        lines = [{**part.key, "iteration": i, "losses": terms} for part in self.kept for i, terms in part.losses]
         text = "".join(json.dumps(line) + "\n" for line in lines)
         write_bytes(directory / f"{prefix}{LOSSES}.jsonl", text.encode())
         tensors = {
             f"images/{number}/{iteration}/{label}": images
-            for number, one in enumerate(self.kept)
-            for iteration, by_class in one.images.items()
+            for number, part in enumerate(self.kept)
+            for iteration, by_class in part.images.items()
             for label, images in by_class.items()
         }
-        for method, each in self.features.items():
-            tensors |= {f"features/{method}/{name}": tensor for name, tensor in asdict(each).items()}
+        for method, features in self.features.items():
+            tensors |= {f"features/{method}/{name}": tensor for name, tensor in asdict(features).items()}
         header = {
             "format": FORMAT,
             "version": VERSION,
             "class_names": self.class_names,
-            "distillations": [
-                {"method": one.method, "experience": one.experience, "classes": one.classes} for one in self.kept
-            ],
+            "distillations": [part.key for part in self.kept],
             "features": list(self.features),
         }
         save_tensors(directory / f"{prefix}{HISTORY}.safetensors", tensors, {"iid_cl": json.dumps(header)})
 
 
 def read_recording(directory: Path, prefix: str = "") -> Recording | None:
-    """What :meth:`Recording.write` left in a directory; None where it left nothing.
+    """Reads what :meth:`Recording.write` wrote to a directory; None if there is nothing.
 
     Raises:
         UserError: a file is damaged or of a newer format.
@@ -207,13 +200,13 @@ def read_recording(directory: Path, prefix: str = "") -> Recording | None:
         _read_losses(losses, recording)
     except (SafetensorError, OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise UserError(
-            f"{history}: is damaged, or {losses.name} beside it is ({error}); remove both to do without them."
+            f"{history}: is damaged, or {losses.name} beside it is ({error}); remove both to go without them."
         ) from None
     return recording
 
 
 def _read_history(history: Path) -> Recording:
-    """A recording but for its losses."""
+    """The recording without its losses."""
     with safe_open(history, framework="pt") as file:
         header = json.loads((file.metadata() or {})["iid_cl"])
         if header["format"] != FORMAT or header["version"] > VERSION:
@@ -221,13 +214,13 @@ def _read_history(history: Path) -> Recording:
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, not a mapping
     recording = Recording([str(name) for name in header["class_names"]])
     recording.kept = [
-        RecordedDistillation(str(one["method"]), int(one["experience"]), [int(c) for c in one["classes"]])
-        for one in header["distillations"]
+        RecordedDistillation(str(key["method"]), int(key["experience"]), [int(c) for c in key["classes"]])
+        for key in header["distillations"]
     ]
     for name, tensor in tensors.items():
-        kind, *rest = name.split("/")
+        kind, *place = name.split("/")
         if kind == "images":
-            number, iteration, label = map(int, rest)
+            number, iteration, label = map(int, place)
             if tensor.dtype != torch.uint8 or tensor.ndim != 4 or not len(tensor):
                 raise ValueError(f"{name} holds no pictures")
             recording.kept[number].images.setdefault(iteration, {})[label] = tensor
@@ -240,26 +233,25 @@ def _read_history(history: Path) -> Recording:
 
 
 def _read_losses(losses: Path, recording: Recording) -> None:
-    """Adds each line of losses to the distillation that it belongs to."""
-    by_key = {(one.method, one.experience, tuple(one.classes)): one for one in recording.kept}
+    """Adds each line of losses to its distillation."""
+    by_key = {(part.method, part.experience, tuple(part.classes)): part for part in recording.kept}
     for line in read_text(losses).splitlines():
-        found = json.loads(line)
-        terms = {str(term): float(value) for term, value in found["losses"].items()}
-        one = by_key[found["method"], found["experience"], tuple(found["classes"])]
-        one.losses.append((int(found["iteration"]), terms))
+        record = json.loads(line)
+        terms = {str(term): float(value) for term, value in record["losses"].items()}
+        part = by_key[record["method"], record["experience"], tuple(record["classes"])]
+        part.losses.append((int(record["iteration"]), terms))
 
 
 def _bytes(images: Tensor) -> list[bytes]:
     return [image.numpy().tobytes() for image in images.contiguous()]
 
 
-def _packed(one: RecordedDistillation) -> dict[str, Any]:
-    images = {str(i): {str(label): each for label, each in found.items()} for i, found in one.images.items()}
-    return {**vars(one), "images": images, "losses": [[i, dict(terms)] for i, terms in one.losses]}
+def _packed(part: RecordedDistillation) -> dict[str, Any]:
+    images = {str(i): {str(label): group for label, group in groups.items()} for i, groups in part.images.items()}
+    return {**vars(part), "images": images, "losses": [[i, dict(terms)] for i, terms in part.losses]}
 
 
 def _unpacked(state: Mapping[str, Any]) -> RecordedDistillation:
-    images = {int(i): {int(label): each for label, each in found.items()} for i, found in state["images"].items()}
-    return RecordedDistillation(
-        **{**state, "images": images, "losses": [(i, dict(terms)) for i, terms in state["losses"]]}
-    )
+    images = {int(i): {int(label): group for label, group in groups.items()} for i, groups in state["images"].items()}
+    losses = [(i, dict(terms)) for i, terms in state["losses"]]
+    return RecordedDistillation(**{**state, "images": images, "losses": losses})

@@ -11,7 +11,7 @@ from iid_cl.studies.rows import Point, Row
 
 
 def save_accuracy_figure(path: Path, rows: Sequence[Row], title: str, axis: str | None) -> None:
-    """Mean accuracy with its standard deviation over seeds and networks: lines along ``axis``, or a mark per variant.
+    """Draws mean accuracy and its standard deviation over seeds and networks: along ``axis``, or a mark per variant.
 
     Raises:
         UserError: the file cannot be written.
@@ -50,11 +50,11 @@ def _lines(axes: Any, rows: Sequence[Row], variants: Sequence[str]) -> None:
 
 
 def _marks(axes: Any, rows: Sequence[Row], variants: Sequence[str], architectures: Sequence[str]) -> None:
-    """A mark per variant and architecture, those of a variant side by side."""
+    """A mark per variant and architecture; architectures stand side by side."""
     width = 0.6 / len(architectures)
     for number, architecture in enumerate(architectures):
-        here = [row for row in rows if row.architecture == architecture]
-        points = [_spread([row for row in here if row.variant == variant]) for variant in variants]
+        group = [row for row in rows if row.architecture == architecture]
+        points = [_spread([row for row in group if row.variant == variant]) for variant in variants]
         places = [i + (number - (len(architectures) - 1) / 2) * width for i in range(len(variants))]
         axes.errorbar(
             places,
@@ -73,7 +73,7 @@ def _marks(axes: Any, rows: Sequence[Row], variants: Sequence[str], architecture
 
 
 def save_scatter_figure(path: Path, points: Sequence[Point], class_names: Sequence[str], title: str) -> None:
-    """A panel per variant: real features as small dots, stored images' as outlined marks, a colour per class.
+    """Draws a panel per variant: real images as small dots, stored images as outlined stars, a colour per class.
 
     Raises:
         UserError: the file cannot be written.
@@ -88,11 +88,11 @@ def save_scatter_figure(path: Path, points: Sequence[Point], class_names: Sequen
         axes = figure.add_subplot(1, len(variants), number)
         for label in sorted({point.label for point in points}):
             for stored in (False, True):
-                here = [p for p in points if (p.variant, p.label, p.stored) == (variant, label, stored)]
+                group = [p for p in points if (p.variant, p.label, p.stored) == (variant, label, stored)]
                 style: dict[str, Any] = {"s": 42, "marker": "*", "edgecolors": "black", "linewidths": 0.6}
                 axes.scatter(
-                    [p.x for p in here],
-                    [p.y for p in here],
+                    [p.x for p in group],
+                    [p.y for p in group],
                     color=colours(label % colours.N),
                     label=legend_name(class_names[label]) if stored else None,
                     **(style if stored else {"s": 5, "alpha": 0.45, "linewidths": 0}),

@@ -1,4 +1,4 @@
-"""Running a study: memories made and judged per variant, value and seed; every row is kept as soon as it is there."""
+"""Runs a study: makes and judges a memory per variant, value and seed, and writes each row at once."""
 
 import csv
 import time
@@ -40,10 +40,10 @@ def run_study(
         study: what to compare.
         data_root: folder of the data sets.
         out: folder to make; None takes a free one under ``runs/``.
-        keep_memories: store the first seed's memories and their pictures, too.
+        keep_memories: also store the first seed's memories and their pictures.
 
     Raises:
-        UserError: a variant is no valid configuration, or something does not fit the data; found before anything
+        UserError: a variant is no valid configuration, or a setting does not fit the data; detected before anything
             is written wherever possible.
     """
     todo = cases(study)
@@ -61,13 +61,13 @@ def run_study(
             writer = csv.DictWriter(file, [field.name for field in fields(Row)])
             writer.writeheader()
             for trial in _trials(study.seeds, todo, data_root, device, reporter):
-                for outcome in _memories(trial, study.iterations):
-                    for row in _rows(trial, outcome):
+                for entry in _memories(trial, study.iterations):
+                    for row in _rows(trial, entry):
                         rows.append(row)
                         writer.writerow(asdict(row))
                         file.flush()
                     if keep_memories and trial.config.seed == trial.case.config.seed:
-                        _store(directory.path / f"memory-{len(rows)}", trial, outcome)
+                        _store(directory.path / f"memory-{len(rows)}", trial, entry)
         _summarise(directory, study, rows, device)
         console.print(study_table(rows, study.title))
         console.print(Text(f"Everything is in {directory.path}"), soft_wrap=True)
@@ -76,7 +76,7 @@ def run_study(
 
 @dataclass(frozen=True)
 class _Trial:
-    """A case at one seed. ``config`` is the case's with that seed."""
+    """A case with one seed, which ``config`` holds."""
 
     case: Case
     config: Config
@@ -86,8 +86,8 @@ class _Trial:
 
 
 @dataclass(frozen=True)
-class _Outcome:
-    """A memory, its place on the x-axis, and the seconds that it took."""
+class _Entry:
+    """A memory, its place on the x-axis, and the seconds it took."""
 
     x: float | None
     memory: Exemplars
@@ -104,37 +104,33 @@ def _check(case: Case, dataset: ImageDataset) -> None:
 def _trials(
     seeds: int, todo: Sequence[Case], data_root: Path | None, device: torch.device, reporter: Reporter
 ) -> Iterator[_Trial]:
-    """All cases of a seed before the next seed's."""
+    """All cases with the first seed, then with the next."""
     for offset in range(seeds):
         for case in todo:
             config = case.config.model_copy(update={"seed": case.config.seed + offset})
             yield _Trial(case, config, dataset_of(config, data_root), device, reporter)
 
 
-def _memories(trial: _Trial, iterations: list[int] | None) -> list[_Outcome]:
-    """The memory of a trial, or the one at each of ``iterations``."""
+def _memories(trial: _Trial, iterations: list[int] | None) -> list[_Entry]:
+    """The memory of a trial, or its memories at each of ``iterations``."""
     start = time.perf_counter()
-    snapshots: list[_Outcome] = []
+    snapshots: list[_Entry] = []
 
     def on_snapshot(iteration: int, memory: Exemplars) -> None:
-        snapshots.append(_Outcome(float(iteration), memory, time.perf_counter() - start))
+        snapshots.append(_Entry(float(iteration), memory, time.perf_counter() - start))
 
     memory = whole_memory(
-        trial.config,
-        trial.dataset,
-        trial.device,
-        trial.reporter,
-        on_snapshot=on_snapshot,
-        snapshots=iterations or (),
-    )
-    return snapshots if iterations is not None else [_Outcome(trial.case.x, memory, time.perf_counter() - start)]
+        trial.config, trial.dataset, trial.device, trial.reporter,
+        on_snapshot=on_snapshot, snapshots=iterations or (),
+    )  # fmt: skip
+    return snapshots if iterations is not None else [_Entry(trial.case.x, memory, time.perf_counter() - start)]
 
 
-def _rows(trial: _Trial, outcome: _Outcome) -> Iterator[Row]:
+def _rows(trial: _Trial, entry: _Entry) -> Iterator[Row]:
     """A row per trained network."""
     start = time.perf_counter()
     judgements = judge(
-        outcome.memory,
+        entry.memory,
         trial.dataset.test,
         trial.config.evaluate,
         normalization=trial.dataset.normalization,
@@ -144,34 +140,34 @@ def _rows(trial: _Trial, outcome: _Outcome) -> Iterator[Row]:
         precision=trial.config.precision,
         compile=trial.config.compile,
     )
-    taken = time.perf_counter() - start
+    seconds = time.perf_counter() - start
     variant, seed = trial.case.variant, trial.config.seed
-    where = "" if outcome.x is None else f" at {outcome.x:g}"
+    where = "" if entry.x is None else f" at {entry.x:g}"
     for judgement in judgements:
         trial.reporter.line(
             f"{variant}{where}, seed {seed}, {judgement.network.label}: {100 * judgement.mean:.1f} % "
-            f"({outcome.seconds:.0f} s + {taken:.0f} s)"
+            f"({entry.seconds:.0f} s + {seconds:.0f} s)"
         )
         for number, accuracy in enumerate(judgement.accuracies, start=1):
             yield Row(
                 variant=variant,
-                x=outcome.x,
+                x=entry.x,
                 seed=seed,
                 architecture=judgement.network.label,
                 network=number,
                 accuracy=accuracy,
-                images=len(outcome.memory),
-                bytes=outcome.memory.nbytes,
-                condense_seconds=round(outcome.seconds, 2),
-                evaluate_seconds=round(taken, 2),
+                images=len(entry.memory),
+                bytes=entry.memory.nbytes,
+                condense_seconds=round(entry.seconds, 2),
+                evaluate_seconds=round(seconds, 2),
             )
 
 
-def _store(stem: Path, trial: _Trial, outcome: _Outcome) -> None:
-    """Writes the memory and its picture; their names begin with ``stem``."""
-    path = stem.with_name(f"{stem.name}-{_slug(trial.case.variant, outcome.x)}.safetensors")
-    save_memory(path, outcome.memory, memory_metadata(trial.config, trial.dataset, trial.device, outcome.seconds))
-    save_memory_picture(path.with_suffix(".png"), outcome.memory, trial.dataset.class_names)
+def _store(stem: Path, trial: _Trial, entry: _Entry) -> None:
+    """Writes the memory and its picture, with names that start with ``stem``."""
+    path = stem.with_name(f"{stem.name}-{_slug(trial.case.variant, entry.x)}.safetensors")
+    save_memory(path, entry.memory, memory_metadata(trial.config, trial.dataset, trial.device, entry.seconds))
+    save_memory_picture(path.with_suffix(".png"), entry.memory, trial.dataset.class_names)
 
 
 def _summarise(directory: RunDirectory, study: StudyConfig, rows: Sequence[Row], device: torch.device) -> None:

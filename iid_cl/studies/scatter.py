@@ -42,12 +42,12 @@ def run_scatter(
     Raises:
         UserError: a setting does not fit the data.
     """
-    variants = cases(study)
-    first = variants[0].config
+    todo = cases(study)
+    first = todo[0].config
     device = resolve_device(first.device)
     dataset = load_dataset(first.stream, data_root, first.seed)
     check_network("scatter.network", scatter.network, dataset)
-    for case in variants:
+    for case in todo:
         if (case.config.stream, case.config.seed) != (first.stream, first.seed):
             raise UserError(
                 f"study {study.name}: variants of a scatter share one stream and seed; set them in its base."
@@ -58,7 +58,7 @@ def run_scatter(
             reporter.line(f"training {scatter.network.name} on {len(dataset.train):,} real images")
             network = _trained(scatter, dataset, first, device)
             points = []
-            for case in variants:
+            for case in todo:
                 reporter.line(f"{case.variant}: making the memory")
                 memory = whole_memory(case.config, dataset, device, reporter).decoded()
                 points += _embed(case, memory.by_class(), dataset, scatter, network, device)
