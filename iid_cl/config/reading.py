@@ -149,7 +149,7 @@ def read_override(override: str) -> tuple[str, Any]:
 def _sentence(error: ValidationError, kind: type[BaseModel]) -> str:
     """Pydantic's first error as one sentence with the full key and the value."""
     finding = error.errors()[0]
-    key = ".".join(str(part) for part in finding["loc"])[:200]  # long ones would take long to compare
+    key = ".".join(str(part) for part in finding["loc"])[:200]  # comparing long keys takes long
     if finding["type"] == "extra_forbidden":
         same_name = [k for k in dotted_keys(kind) if k.split(".")[-1] == key.split(".")[-1]]
         nearest = difflib.get_close_matches(key, same_name or list(dotted_keys(kind)), n=1, cutoff=0.0)[0]

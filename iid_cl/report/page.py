@@ -13,18 +13,8 @@ from iid_cl import __version__
 from iid_cl.errors import UserError
 from iid_cl.files import write_bytes
 from iid_cl.records.directory import free_directory
+from iid_cl.report import content
 from iid_cl.report.collect import Collected, Source, collect
-from iid_cl.report.content import (
-    Setting,
-    budget_curves,
-    finite,
-    in_bytes,
-    in_seconds,
-    listed,
-    losses_of,
-    plane_of,
-    settings,
-)
 from iid_cl.report.figures import save_figures
 from iid_cl.report.sprites import galleries
 from iid_cl.report.statistics import percent_interval
@@ -55,15 +45,15 @@ def report(directories: Sequence[Path], out: Path | None = None) -> Path:
     if out is None:
         out = directories[0] if len(directories) == 1 else free_directory("report")
     page = out / PAGE
-    all_settings = settings(collected)
+    settings = content.settings(collected)
     plane = _plane(collected)
     # names may hold half of a surrogate pair, which has no encoding
-    write_bytes(page, render(collected, all_settings, plane).encode(errors="backslashreplace"))
-    save_figures(out / "figures", collected, all_settings[_first_setting(collected)], plane)
+    write_bytes(page, render(collected, settings, plane).encode(errors="backslashreplace"))
+    save_figures(out / "figures", collected, settings[_first_setting(collected)], plane)
     return page
 
 
-def render(collected: Collected, all_settings: Sequence[Setting], plane: Mapping[str, Any] | None) -> str:
+def render(collected: Collected, settings: Sequence[content.Setting], plane: Mapping[str, Any] | None) -> str:
     """The page as text."""
     environment = Environment(
         loader=PackageLoader("iid_cl.report"),
@@ -72,17 +62,17 @@ def render(collected: Collected, all_settings: Sequence[Setting], plane: Mapping
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"bytes": in_bytes, "seconds": in_seconds, "interval": percent_interval, "listed": listed}
+    environment.filters |= {"seconds": content.in_seconds, "interval": percent_interval}
     folder = resources.files("iid_cl.report")
     library = _text(folder, "vendor", CHART_JS).rpartition("//# sourceMappingURL")[0].strip()  # without the source map
     script = _text(folder, "templates", "report.js").strip()
     all_galleries = galleries(collected.pictured)
-    losses = losses_of(collected, collected.pictured[0].recording if collected.pictured else None)
+    losses = content.losses_of(collected, collected.pictured[0].recording if collected.pictured else None)
     data = {
-        "settings": [_setting_data(collected, setting) for setting in all_settings],
+        "settings": [_setting_data(collected, setting) for setting in settings],
         "losses": losses,
         "plane": plane,
-        "curves": budget_curves(collected),
+        "curves": content.budget_curves(collected),
         "moments": all_galleries[0].moments if all_galleries else [],
     }
     terms = dict.fromkeys(term for part in losses for term in part["terms"])
@@ -91,12 +81,12 @@ def render(collected: Collected, all_settings: Sequence[Setting], plane: Mapping
         version=__version__,
         collected=collected,
         subtitle=_subtitle(collected),
-        settings=all_settings,
+        settings=settings,
         shown=_first_setting(collected),
         galleries=all_galleries,
         losses=losses,
         terms=[f"{term} is {TERMS[term]}" for term in terms if term in TERMS],
-        many=any(len(method.row.seeds) > 1 for setting in all_settings for method in setting.series),
+        many=any(len(method.row.seeds) > 1 for setting in settings for method in setting.series),
         plane=plane,
         curves=data["curves"],
         data=data,
@@ -109,7 +99,7 @@ def render(collected: Collected, all_settings: Sequence[Setting], plane: Mapping
     )
 
 
-def _setting_data(collected: Collected, setting: Setting) -> dict[str, Any]:
+def _setting_data(collected: Collected, setting: content.Setting) -> dict[str, Any]:
     """The data of a setting's charts."""
     tested = {label for method in setting.series for label in method.classes}
     classes = [label for group in _order(collected) for label in group if label in tested]
@@ -122,10 +112,12 @@ def _setting_data(collected: Collected, setting: Setting) -> dict[str, Any]:
                 "number": method.number,
                 "bound": method.row.budget is None,
                 "seeds": len(method.row.seeds),
-                "seen": [None if values is None else [finite(value) for value in values] for values in method.seen],
-                "drops": [finite(value) for value in method.drops],
-                "classes": [finite(method.classes.get(c)) for c in classes],
-                "seconds": [finite(value) for value in method.seconds],
+                "seen": [
+                    None if values is None else [content.finite(value) for value in values] for values in method.seen
+                ],
+                "drops": [content.finite(value) for value in method.drops],
+                "classes": [content.finite(method.classes.get(c)) for c in classes],
+                "seconds": [content.finite(value) for value in method.seconds],
                 "bytes": method.row.bytes[1],
             }
             for method in setting.series
@@ -137,7 +129,7 @@ def _plane(collected: Collected) -> dict[str, Any] | None:
     """Points of the real and the stored images of each class."""
     recording = collected.pictured[0].recording if collected.pictured else None
     features = None if recording is None else next(iter(recording.features.values()), None)
-    if features is None or not (points := plane_of(features)):
+    if features is None or not (points := content.plane_of(features)):
         return None
     rows = list(zip(points, features.labels.tolist(), features.stored.tolist(), strict=True))
     return {
