@@ -14,8 +14,7 @@ MOST_CELLS = 5000  # of a comparison
 
 
 def _methods(key: str) -> str:
-    """The methods that use a key of the `memory` section, as the end of its description."""
-    return f"Methods: {', '.join(owners(key))}."
+    return f"Methods: {', '.join(owners(key))}."  # the end of a description
 
 
 class StreamConfig(Section):

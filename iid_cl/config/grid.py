@@ -107,18 +107,17 @@ def _methods(config: Config) -> dict[str, dict[str, Any]]:
     known = {**{name: {"memory.method": name} for name in METHODS}, **VARIANTS}
     by_name: dict[str, dict[str, Any]] = {}
     for method in config.compare.methods:
-        if isinstance(method, CompareMethod):
-            name, overrides = method.name, method.set
-        elif method in known:
-            name, overrides = method, known[method]
-        else:
-            nearest = difflib.get_close_matches(method, known, n=1, cutoff=0.0)[0]
+        custom = isinstance(method, CompareMethod)
+        name, overrides = (
+            (method.name, method.set) if isinstance(method, CompareMethod) else (method, known.get(method))
+        )
+        if overrides is None:
+            nearest = difflib.get_close_matches(name, known, n=1, cutoff=0.0)[0]
             raise UserError(
-                f"--memories (compare.methods): {method!r} is no method; did you mean {nearest!r}? "
+                f"--memories (compare.methods): {name!r} is no method; did you mean {nearest!r}? "
                 f"There are {', '.join(known)}."
             )
-        redefined = isinstance(method, CompareMethod) and name in known
-        if redefined or by_name.setdefault(name, overrides) != overrides:
+        if by_name.setdefault(name, overrides) != overrides or (custom and name in known):
             raise UserError(f"compare.methods: two methods are called {name!r}; give yours another name.")
         for key in overrides:
             if not key.startswith(("memory.", "distill.")) or key.removeprefix("memory.") in KEYS:

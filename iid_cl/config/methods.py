@@ -57,8 +57,7 @@ _TABLE = (
     ),
     MethodInfo(
         "auto",
-        "synthetic, mixed or real images, as pixels or JPEG, whichever is best on held-out images of the first "
-        "experience",
+        "synthetic, mixed or real images, as pixels or JPEG: the best on held-out images of the first experience",
         ("shrink",),
         distils=True,
         needs_features=True,

@@ -24,8 +24,8 @@ class _PlainLoader(yaml.SafeLoader):
         tag: make for tag, make in yaml.SafeLoader.yaml_constructors.items() if tag is None or tag in _TAGS
     }
     yaml_implicit_resolvers = {  # noqa: RUF012
-        first: [(tag, pattern) for tag, pattern in known if tag in (*_TAGS, _MERGE)]
-        for first, known in yaml.SafeLoader.yaml_implicit_resolvers.items()
+        first: [(tag, pattern) for tag, pattern in patterns if tag in (*_TAGS, _MERGE)]
+        for first, patterns in yaml.SafeLoader.yaml_implicit_resolvers.items()
     }
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
@@ -70,10 +70,10 @@ def parse_yaml(text: str) -> Any:
 
 def _spelt_out(node: yaml.Node, sizes: dict[int, int], depth: int) -> int:
     """Number of characters and values below a node; the target of an alias counts each time it is used."""
-    if (known := sizes.get(id(node))) is not None:
-        if known < 0:
+    if (size := sizes.get(id(node))) is not None:
+        if size < 0:
             raise ValueError("a value contains itself")
-        return known
+        return size
     if depth > DEEPEST:
         raise ValueError(f"it is nested more than {DEEPEST} deep")
     if isinstance(node, yaml.ScalarNode):

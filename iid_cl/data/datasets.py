@@ -76,14 +76,8 @@ def load_digits(root: Path, config: StreamConfig, info: DatasetInfo) -> ImageDat
     images = np.round(bundle.images * (255 / 16)).astype(np.uint8)[:, None]
     split = train_test_split(images, bundle.target, test_size=0.25, stratify=bundle.target, random_state=0)
     train_images, test_images, train_labels, test_labels = (torch.from_numpy(part) for part in split)
-    return ImageDataset(
-        "digits",
-        LabelledImages(train_images, train_labels.long()),
-        LabelledImages(test_images, test_labels.long()),
-        DIGITS,
-        Normalization(info.mean, info.std),
-        _augmentations(info),
-    )
+    train, test = LabelledImages(train_images, train_labels.long()), LabelledImages(test_images, test_labels.long())
+    return ImageDataset("digits", train, test, DIGITS, Normalization(info.mean, info.std), _augmentations(info))
 
 
 def load_torchvision(root: Path, config: StreamConfig, info: DatasetInfo) -> ImageDataset:

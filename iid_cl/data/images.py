@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import torch
 from torch import Tensor
@@ -18,8 +18,6 @@ class Normalization:
     >>> grey = Normalization(mean=(0.5,), std=(0.25,))
     >>> grey.apply(torch.tensor([[[0, 255]]], dtype=torch.uint8))  # black and white, (C, H, W)
     tensor([[[-2.,  2.]]])
-    >>> grey.invert(torch.tensor([[[-2.0, 2.0]]]))
-    tensor([[[  0, 255]]], dtype=torch.uint8)
     """
 
     mean: tuple[float, ...]
@@ -27,27 +25,25 @@ class Normalization:
 
     def apply(self, images: Tensor) -> Tensor:
         """uint8 images (..., C, H, W) as normalised float32."""
-        mean, std = self._columns(images.device)
+        mean, std = _columns(self, images.device)
         return images.to(torch.float32).div_(255).sub_(mean).div_(std)
 
     def invert(self, images: Tensor) -> Tensor:
         """The nearest uint8 images to normalised ones (..., C, H, W); values outside black and white are clamped."""
-        mean, std = self._columns(images.device)
+        mean, std = _columns(self, images.device)
         return ((images * std + mean).clamp(0, 1) * 255).round().to(torch.uint8)
 
     def limits(self, device: torch.device | str) -> tuple[Tensor, Tensor]:
         """The normalised values of black and white, each (C, 1, 1)."""
-        mean, std = self._columns(torch.device(device))
+        mean, std = _columns(self, torch.device(device))
         return -mean / std, (1 - mean) / std
-
-    def _columns(self, device: torch.device) -> tuple[Tensor, Tensor]:
-        return _column(self.mean, device), _column(self.std, device)
 
 
 @lru_cache
-def _column(values: tuple[float, ...], device: torch.device) -> Tensor:
-    """(C, 1, 1) on a device; cached, because a loader normalises samples one by one."""
-    return torch.tensor(values, device=device, dtype=torch.float32).view(-1, 1, 1)
+def _columns(normalization: Normalization, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation, each (C, 1, 1); cached, because a loader normalises samples one by one."""
+    make = partial(torch.tensor, device=device, dtype=torch.float32)
+    return make(normalization.mean).view(-1, 1, 1), make(normalization.std).view(-1, 1, 1)
 
 
 @dataclass(frozen=True)

@@ -60,16 +60,16 @@ def initialize(network: nn.Module, generator: torch.Generator) -> None:
         UserError: a layer has parameters that it cannot initialise again.
     """
     for name, module in network.named_modules():
-        own = {key for key, _ in module.named_parameters(recurse=False)}
-        if isinstance(module, nn.Conv2d | nn.Linear) and own - {"bias"} == {"weight"}:
+        keys = {key for key, _ in module.named_parameters(recurse=False)}
+        if isinstance(module, nn.Conv2d | nn.Linear) and keys - {"bias"} == {"weight"}:
             bound = 1 / math.sqrt(module.weight[0].numel())
             weight = torch.empty(module.weight.shape, device=module.weight.device)  # the same draws in any layout
             module.weight.copy_(weight.uniform_(-bound, bound, generator=generator))
             if module.bias is not None:
                 module.bias.uniform_(-bound, bound, generator=generator)
-        elif isinstance(module, _BatchNorm | nn.GroupNorm) and own <= {"weight", "bias"}:
+        elif isinstance(module, _BatchNorm | nn.GroupNorm) and keys <= {"weight", "bias"}:
             module.reset_parameters()  # draws nothing
-        elif own:
+        elif keys:
             _reset(name, module, generator)
 
 

@@ -57,11 +57,8 @@ class NamedLayer(Network):
             # a copy, because an in-place layer after this one would overwrite it
             outputs.append(output.clone() if isinstance(output, Tensor) else output)
 
-        handle = self.module.get_submodule(self.layer).register_forward_hook(keep)
-        try:
+        with self.module.get_submodule(self.layer).register_forward_hook(keep):
             self.module(images)
-        finally:
-            handle.remove()
         if len(outputs) != 1:
             raise UserError(f"layer: {self.layer!r} runs {len(outputs)} times in a pass; name one that runs once.")
         output = outputs[0]

@@ -36,7 +36,13 @@ def save_figures(folder: Path, collected: Collected, setting: Setting, plane: Ma
             save_comparison_figure(folder / f"budget{suffix}", rows, collected.name)
 
 
-def _save(figure: Any, folder: Path, name: str) -> None:
+def _save(figure: Any, folder: Path, name: str, *, legend: str | None = "best", **labels: str) -> None:
+    """Adds labels of the axes and a legend, and writes the figure in both formats."""
+    axes = figure.axes[0]
+    axes.set(**labels)
+    if legend is not None:
+        aside = {"bbox_to_anchor": (1.0, 0.5)} if legend == "center left" else {}
+        axes.legend(frameon=False, fontsize=8, loc=legend, **aside)
     for suffix in (".png", ".svg"):
         save_figure(figure, folder / f"{name}{suffix}")
 
@@ -54,10 +60,7 @@ def _accuracy(folder: Path, setting: Setting) -> None:
         if low != high:
             axes.fill_between(xs, low, high, color=COLOURS[method.number % len(COLOURS)], alpha=0.15, linewidth=0)
     axes.set_xticks(range(1, len(setting.experiences) + 1))
-    axes.set_xlabel("after experience")
-    axes.set_ylabel("accuracy over classes seen, %")
-    axes.legend(frameon=False, fontsize=8)
-    _save(figure, folder, "accuracy")
+    _save(figure, folder, "accuracy", xlabel="after experience", ylabel="accuracy over classes seen, %")
 
 
 def _forgetting(folder: Path, setting: Setting) -> None:
@@ -68,10 +71,7 @@ def _forgetting(folder: Path, setting: Setting) -> None:
         xs = [x + (i - (len(methods) - 1) / 2) * width for x in range(1, len(method.drops) + 1)]
         axes.bar(xs, method.drops, width, label=legend_name(method.label), color=COLOURS[method.number % len(COLOURS)])
     axes.set_xticks(range(1, max(len(method.drops) for method in methods) + 1))
-    axes.set_xlabel("experience")
-    axes.set_ylabel("forgetting, points")
-    axes.legend(frameon=False, fontsize=8)
-    _save(figure, folder, "forgetting")
+    _save(figure, folder, "forgetting", xlabel="experience", ylabel="forgetting, points")
 
 
 def _matrix(folder: Path, method: Series) -> None:
@@ -84,10 +84,8 @@ def _matrix(folder: Path, method: Series) -> None:
             axes.text(j, t, f"{value:.1f}", ha="center", va="center", fontsize=8, color="0" if value > 50 else "1")
     axes.set_xticks(range(across), range(1, across + 1))
     axes.set_yticks(range(down), range(1, down + 1) if down > 1 or across == 1 else ["all"])
-    axes.set_xlabel("accuracy on experience, %")
-    axes.set_ylabel("after experience")
     axes.grid(visible=False)
-    _save(figure, folder, "matrix")
+    _save(figure, folder, "matrix", legend=None, xlabel="accuracy on experience, %", ylabel="after experience")
 
 
 def _classes(folder: Path, collected: Collected, setting: Setting) -> None:
@@ -100,9 +98,7 @@ def _classes(folder: Path, collected: Collected, setting: Setting) -> None:
         axes.plot(values, lines, linestyle="", label=legend_name(method.label), **_style(method.number))
     axes.set_yticks(range(len(classes)), [collected.class_name(c) for c in classes], fontsize=8)
     axes.invert_yaxis()
-    axes.set_xlabel("final accuracy, %")
-    axes.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5))
-    _save(figure, folder, "classes")
+    _save(figure, folder, "classes", legend="center left", xlabel="final accuracy, %")
 
 
 def _losses(folder: Path, losses: Sequence[Mapping[str, Any]]) -> None:
@@ -118,10 +114,7 @@ def _losses(folder: Path, losses: Sequence[Mapping[str, Any]]) -> None:
         axes.plot(xs, means, label=legend_name(term), color=COLOURS[number % len(COLOURS)])
     if positive:
         axes.set_yscale("log")
-    axes.set_xlabel("iteration")
-    axes.set_ylabel("loss, mean per class")
-    axes.legend(frameon=False, fontsize=8)
-    _save(figure, folder, "losses")
+    _save(figure, folder, "losses", xlabel="iteration", ylabel="loss, mean per class")
 
 
 def _plane(folder: Path, plane: Mapping[str, Any]) -> None:
@@ -135,8 +128,6 @@ def _plane(folder: Path, plane: Mapping[str, Any]) -> None:
         ):
             xs, ys = [x for x, _ in points], [y for _, y in points]
             axes.scatter(xs, ys, color=colours[number % len(colours)], **style)
-    axes.set_xticks([])
-    axes.set_yticks([])
+    axes.set(xticks=[], yticks=[])
     axes.grid(visible=False)
-    axes.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5))
-    _save(figure, folder, "features")
+    _save(figure, folder, "features", legend="center left")

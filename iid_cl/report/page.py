@@ -1,4 +1,4 @@
-"""``iid-cl report``: one self-contained HTML page of runs or a comparison, and its figures for papers."""
+"""``iid-cl report``: a self-contained HTML page of runs or a comparison, and figures for papers."""
 
 import base64
 import hashlib
@@ -13,18 +13,8 @@ from iid_cl import __version__
 from iid_cl.errors import UserError
 from iid_cl.files import write_bytes
 from iid_cl.records.directory import free_directory
+from iid_cl.report import content
 from iid_cl.report.collect import Collected, Source, collect
-from iid_cl.report.content import (
-    Setting,
-    budget_curves,
-    finite,
-    in_bytes,
-    in_seconds,
-    listed,
-    losses_of,
-    plane_of,
-    settings,
-)
 from iid_cl.report.figures import save_figures
 from iid_cl.report.sprites import galleries
 from iid_cl.report.statistics import percent_interval
@@ -44,7 +34,7 @@ def report(directories: Sequence[Path], out: Path | None = None) -> Path:
 
     Args:
         directories: runs, or one comparison.
-        out: folder to write into; None takes the directory itself, and of several a free ``runs/report``.
+        out: folder to write into; None takes the directory itself, or a free ``runs/report`` for several.
 
     Raises:
         UserError: a directory is unusable, see :func:`iid_cl.report.collect.collect`, or a file cannot be written.
@@ -55,16 +45,16 @@ def report(directories: Sequence[Path], out: Path | None = None) -> Path:
     if out is None:
         out = directories[0] if len(directories) == 1 else free_directory("report")
     page = out / PAGE
-    found = settings(collected)
+    settings = content.settings(collected)
     plane = _plane(collected)
-    # foreign names may hold halves of letters, which have no encoding
-    write_bytes(page, render(collected, found, plane).encode(errors="backslashreplace"))
-    save_figures(out / "figures", collected, found[_shown(collected)], plane)
+    # names may hold half of a surrogate pair, which has no encoding
+    write_bytes(page, render(collected, settings, plane).encode(errors="backslashreplace"))
+    save_figures(out / "figures", collected, settings[_first_setting(collected)], plane)
     return page
 
 
-def render(collected: Collected, found: Sequence[Setting], plane: Mapping[str, Any] | None) -> str:
-    """The page."""
+def render(collected: Collected, settings: Sequence[content.Setting], plane: Mapping[str, Any] | None) -> str:
+    """The page as text."""
     environment = Environment(
         loader=PackageLoader("iid_cl.report"),
         autoescape=True,
@@ -72,96 +62,84 @@ def render(collected: Collected, found: Sequence[Setting], plane: Mapping[str, A
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"bytes": in_bytes, "seconds": in_seconds, "interval": percent_interval, "listed": listed}
-    recording = collected.pictured[0].recording if collected.pictured else None
-    losses = losses_of(collected, recording)
-    memories = galleries(collected.pictured)
+    environment.filters |= {"seconds": content.in_seconds, "interval": percent_interval}
+    folder = resources.files("iid_cl.report")
+    library = _text(folder, "vendor", CHART_JS).rpartition("//# sourceMappingURL")[0].strip()  # without the source map
+    script = _text(folder, "templates", "report.js").strip()
+    all_galleries = galleries(collected.pictured)
+    losses = content.losses_of(collected, collected.pictured[0].recording if collected.pictured else None)
     data = {
-        "settings": [_setting_data(collected, setting) for setting in found],
+        "settings": [_setting_data(collected, setting) for setting in settings],
         "losses": losses,
         "plane": plane,
-        "curves": budget_curves(collected),
-        "moments": memories[0].moments if memories else [],
+        "curves": content.budget_curves(collected),
+        "moments": all_galleries[0].moments if all_galleries else [],
     }
+    terms = dict.fromkeys(term for part in losses for term in part["terms"])
     return environment.get_template("report.html.j2").render(
         name=collected.name,
         version=__version__,
         collected=collected,
         subtitle=_subtitle(collected),
-        settings=found,
-        shown=_shown(collected),
-        galleries=memories,
+        settings=settings,
+        shown=_first_setting(collected),
+        galleries=all_galleries,
         losses=losses,
-        terms=_terms(losses),
-        many=any(len(one.row.seeds) > 1 for setting in found for one in setting.series),
+        terms=[f"{term} is {TERMS[term]}" for term in terms if term in TERMS],
+        many=any(len(method.row.seeds) > 1 for setting in settings for method in setting.series),
         plane=plane,
         curves=data["curves"],
         data=data,
-        sources=[_told(source) for source in collected.sources],
-        **_files(),
+        sources=[_origin(source) for source in collected.sources],
+        css=_text(folder, "templates", "report.css"),
+        library=library,
+        script=script,
+        policy=" ".join(f"'sha256-{_digest(code)}'" for code in (library, script)),
+        licence=_text(folder, "vendor", "chart-LICENSE.md"),
     )
 
 
-def _terms(losses: Sequence[Mapping[str, Any]]) -> list[str]:
-    """What the terms of the losses are, a clause each."""
-    terms = dict.fromkeys(term for one in losses for term in one["terms"])
-    return [f"{term} is {TERMS[term]}" for term in terms if term in TERMS]
-
-
-def _files() -> dict[str, str]:
-    """What the page carries inside itself: style, scripts with the policy that lets them run, and a licence."""
-    folder = resources.files("iid_cl.report")
-    library = _text(folder, "vendor", CHART_JS).rpartition("//# sourceMappingURL")[0].strip()  # its map is not here
-    script = _text(folder, "templates", "report.js").strip()
-    return {
-        "css": _text(folder, "templates", "report.css"),
-        "library": library,
-        "script": script,
-        "policy": " ".join(f"'sha256-{_digest(each)}'" for each in (library, script)),
-        "licence": _text(folder, "vendor", "chart-LICENSE.md"),
-    }
-
-
-def _setting_data(collected: Collected, setting: Setting) -> dict[str, Any]:
-    """What the charts show."""
-    order = [c for group in _order(collected) for c in group]
-    tested = {label for one in setting.series for label in one.classes}
-    classes = [c for c in order if c in tested]
+def _setting_data(collected: Collected, setting: content.Setting) -> dict[str, Any]:
+    """The data of a setting's charts."""
+    tested = {label for method in setting.series for label in method.classes}
+    classes = [label for group in _order(collected) for label in group if label in tested]
     return {
         "experiences": setting.experiences,
         "classes": [collected.class_name(c) for c in classes],
         "series": [
             {
-                "label": one.label,
-                "number": one.number,
-                "bound": one.row.budget is None,
-                "seeds": len(one.row.seeds),
-                "seen": [None if each is None else [finite(value) for value in each] for each in one.seen],
-                "drops": [finite(value) for value in one.drops],
-                "classes": [finite(one.classes.get(c)) for c in classes],
-                "seconds": [finite(value) for value in one.seconds],
-                "bytes": one.row.bytes[1],
+                "label": method.label,
+                "number": method.number,
+                "bound": method.row.budget is None,
+                "seeds": len(method.row.seeds),
+                "seen": [
+                    None if values is None else [content.finite(value) for value in values] for values in method.seen
+                ],
+                "drops": [content.finite(value) for value in method.drops],
+                "classes": [content.finite(method.classes.get(c)) for c in classes],
+                "seconds": [content.finite(value) for value in method.seconds],
+                "bytes": method.row.bytes[1],
             }
-            for one in setting.series
+            for method in setting.series
         ],
     }
 
 
 def _plane(collected: Collected) -> dict[str, Any] | None:
-    """Real and stored images of each class in the plane."""
+    """Points of the real and the stored images of each class."""
     recording = collected.pictured[0].recording if collected.pictured else None
     features = None if recording is None else next(iter(recording.features.values()), None)
-    if features is None or not (points := plane_of(features)):
+    if features is None or not (points := content.plane_of(features)):
         return None
-    labels, stored = features.labels.tolist(), features.stored.tolist()
+    rows = list(zip(points, features.labels.tolist(), features.stored.tolist(), strict=True))
     return {
         "classes": [
             {
                 "name": collected.class_name(label),
-                "real": [p for p, c, s in zip(points, labels, stored, strict=True) if c == label and not s],
-                "stored": [p for p, c, s in zip(points, labels, stored, strict=True) if c == label and s],
+                "real": [point for point, c, stored in rows if c == label and not stored],
+                "stored": [point for point, c, stored in rows if c == label and stored],
             }
-            for label in dict.fromkeys(labels)
+            for label in dict.fromkeys(c for _, c, _ in rows)
         ]
     }
 
@@ -170,32 +148,32 @@ def _order(collected: Collected) -> list[list[int]]:
     return collected.measured[0].result.class_order
 
 
-def _shown(collected: Collected) -> int:
-    """The setting shown at first: that of the memory pictured."""
+def _first_setting(collected: Collected) -> int:
+    """The setting that the page shows first: the setting of the pictured memory."""
     places = collected.places
     return places.index(collected.pictured[0].place) if collected.pictured and places else 0
 
 
 def _subtitle(collected: Collected) -> str:
-    config = collected.sources[0].config
+    dataset = collected.sources[0].config.stream.dataset
     seeds = {m.result.seed for m in collected.measured}
     groups = _order(collected)
     experiences = f"{len(groups)} experience{'s' if len(groups) > 1 else ''}"
     classes = f"{sum(map(len, groups))} classes"
-    return f"{config.stream.dataset}, {classes} in {experiences}, {len(seeds)} seed{'s' if len(seeds) > 1 else ''}"
+    return f"{dataset}, {classes} in {experiences}, {len(seeds)} seed{'s' if len(seeds) > 1 else ''}"
 
 
-def _told(source: Source) -> dict[str, Any]:
-    """Where results come from, as text."""
-    told = source.provenance
-    versions = told.get("versions")
+def _origin(source: Source) -> dict[str, Any]:
+    """The origin of results, as text."""
+    provenance = source.provenance
+    versions = provenance.get("versions")
     return {
         "directory": source.path.name,
         "config": source.config_text,
-        "command": str(told.get("command", "")),
+        "command": str(provenance.get("command", "")),
         "facts": {
             "seed": str(source.config.seed),
-            **{key: str(told[key]) for key in ("device", "machine", "commit") if told.get(key)},
+            **{key: str(provenance[key]) for key in ("device", "machine", "commit") if provenance.get(key)},
         },
         "versions": {str(k): str(v) for k, v in versions.items()} if isinstance(versions, dict) else {},
     }
@@ -206,5 +184,5 @@ def _text(folder: Any, *parts: str) -> str:
 
 
 def _digest(script: str) -> str:
-    """As a content security policy names it."""
+    """A script's hash in a content security policy."""
     return base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()

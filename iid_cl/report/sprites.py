@@ -14,11 +14,7 @@ from iid_cl.report.collect import Pictured
 
 ROOM = 3_600_000  # characters of all sheets, so that the page stays below 5 MB
 SHOWN = 10  # images of a class
-WAYS: tuple[tuple[str, dict[str, int]], ...] = (
-    ("PNG", {}),
-    ("WEBP", {"quality": 85}),
-    ("WEBP", {"quality": 60}),
-)  # best first
+WAYS: tuple[tuple[str, dict[str, int]], ...] = (("PNG", {}), ("WEBP", {"quality": 85}), ("WEBP", {"quality": 60}))
 SAMPLE = 8  # every eighth sheet is drawn to estimate the size of all
 
 

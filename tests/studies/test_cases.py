@@ -247,7 +247,7 @@ WIDER = {"name": "convnet", "width": 8, "depth": 1}
 @pytest.mark.parametrize(
     ("base", "keys", "shown"),
     [
-        ({}, {"memory.method": "none"}, "memory.method 'none' belongs to a stream of experiences; use random, herding,"),
+        ({}, {"memory.method": "none"}, "memory.method 'none' belongs to a stream of experiences; use random,"),
         ({}, {"memory.method": "joint"}, "memory.method 'joint' belongs to a stream"),
         ({}, {"memory.method": "auto"}, "memory.method 'auto' belongs to a stream"),
         ({}, {"memory.method": "hybrid"}, "memory.method 'hybrid' belongs to a stream"),
