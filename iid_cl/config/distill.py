@@ -13,7 +13,11 @@ Augmentation = Literal["color", "crop", "cutout", "flip", "scale", "rotate"]
 
 
 class NetworkConfig(Section):
-    """A network. Width and depth belong to the ConvNet; an MLP and LeNet have no norm."""
+    """A network. Width and depth belong to the ConvNet; an MLP and LeNet have no norm.
+
+    >>> NetworkConfig(width=64).label
+    'convnet (width 64)'
+    """
 
     name: NetworkName = Field(default="convnet", description="Architecture.")
     width: Annotated[int, Field(ge=1, le=2048)] = Field(default=128, description="Channels of each ConvNet block.")
@@ -47,7 +51,11 @@ class NetworkConfig(Section):
 
 
 class EmbedderConfig(NetworkConfig):
-    """The randomly initialised embedding network; it must normalise per sample."""
+    """The randomly initialised embedding network; it must normalise per sample.
+
+    >>> EmbedderConfig(width=32, depth=2).blocks(32, 32)
+    2
+    """
 
     norm: Literal["instance", "group", "none"] = Field(default="instance", description="Normalisation per sample.")
 
@@ -95,7 +103,11 @@ class QueueConfig(Section):
 
 
 class DistillConfig(Section):
-    """How a class is condensed."""
+    """How a class is condensed.
+
+    >>> DistillConfig(objective="idm").factor  # IDM stores grids of 2 x 2 images
+    2
+    """
 
     objective: ObjectiveName = Field(default="dm", description=f"Matching base: {SAYS}.")
     partition: Annotated[int, Field(ge=1, le=16)] | None = Field(

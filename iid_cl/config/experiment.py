@@ -158,7 +158,11 @@ class MemoryConfig(Section):
 
 
 class EvaluateConfig(Section):
-    """The train-from-scratch protocol that judges a memory file."""
+    """The train-from-scratch protocol that judges a memory file.
+
+    >>> EvaluateConfig(epochs=300).networks
+    5
+    """
 
     network: NetworkConfig = Field(default_factory=lambda: NetworkConfig(), description="Network trained.")
     epochs: Positive = Field(default=1000, description="Epochs on the memory.")

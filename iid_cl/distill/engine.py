@@ -99,6 +99,18 @@ def distill(
     Raises:
         UserError: no classes, a class without images or with fewer than ``ipc``, a ``start`` that lacks a class or
             has images of another kind, or images that diverge.
+
+    >>> images = torch.randint(256, (20, 1, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    >>> memory = distill(
+    ...     {0: images[:10], 1: images[10:]},
+    ...     DistillConfig(iterations=1, real_batch=4),
+    ...     ipc=2,
+    ...     generator=torch.Generator().manual_seed(0),
+    ...     device="cpu",
+    ...     normalization=Normalization((0.5,), (0.25,)),
+    ... )
+    >>> memory.classes, tuple(memory.images.shape)
+    ([0, 1], (4, 1, 8, 8))
     """
     precision, compiling = options.get("precision", "auto"), options.get("compile")
     job = DistillJob(

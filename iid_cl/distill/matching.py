@@ -26,7 +26,13 @@ same network and augmentation, to one value per class (K,). It must not mix clas
 
 
 class Objective(Protocol[Statistics]):
-    """A matching loss in two halves, so that real images are looked at once. Neither half mixes classes."""
+    """A matching loss in two halves, so that real images are looked at once. Neither half mixes classes.
+
+    >>> means = OBJECTIVES["dm"](DistillConfig(), 2, torch.Generator())
+    >>> statistics = means.observe(torch.zeros(1, 4, 2, 1))
+    >>> means.compare(statistics, torch.zeros(1, 3, 2, 1))  # equal means
+    tensor([0.])
+    """
 
     def observe(self, real: Tensor) -> Statistics:
         """What matching needs to know of local features (K, B, C, P) of real images."""

@@ -17,6 +17,9 @@ def mean_matching(real: Tensor, synthetic: Tensor) -> Tensor:
 
     Returns:
         (K,): ||mean_b real - mean_m synthetic||^2.
+
+    >>> mean_matching(torch.zeros(1, 4, 2), torch.ones(1, 3, 2))  # each of two features is off by one
+    tensor([2.])
     """
     return (real.mean(1) - synthetic.mean(1)).square().sum(1)
 
@@ -29,6 +32,9 @@ def centre_distances(features: Tensor) -> Tensor:
 
     Returns:
         (K, M): ||features_m - mean_m features||^2.
+
+    >>> centre_distances(torch.tensor([[[0.0], [2.0]]]))  # the mean is 1
+    tensor([[1., 1.]])
     """
     return (features - features.mean(1, keepdim=True)).square().sum(2)
 
@@ -42,6 +48,9 @@ def quadratic_centralization(distances: Tensor) -> Tensor:
 
     Returns:
         (K,): sum_m d_m.
+
+    >>> quadratic_centralization(torch.tensor([[1.0, 2.0]]))
+    tensor([3.])
     """
     return distances.sum(1)
 
@@ -54,6 +63,9 @@ def exponential_centralization(distances: Tensor, beta: float) -> Tensor:
 
     Returns:
         (K,): sum_m max(0, exp(d_m) - beta).
+
+    >>> exponential_centralization(torch.zeros(1, 3), 2.0)  # exp(0) lies below beta: nothing to do
+    tensor([0.])
     """
     return (distances.exp() - beta).clamp_min(0).sum(1)
 
@@ -66,6 +78,9 @@ def local_covariance(features: Tensor) -> Tensor:
 
     Returns:
         (K, C, C): mean_b (F_b - mu)(F_b - mu)^T with mu = mean_b F_b of shape (C, P).
+
+    >>> local_covariance(torch.tensor([[[[0.0]], [[2.0]]]]))  # two images, one channel, one position
+    tensor([[[1.]]])
     """
     centred = features - features.mean(1, keepdim=True)
     rows = centred.transpose(1, 2).flatten(2)  # (K, C, B*P)
@@ -81,6 +96,9 @@ def covariance_matching(real: Tensor, synthetic: Tensor) -> Tensor:
 
     Returns:
         (K,): ||real - synthetic||_F^2.
+
+    >>> covariance_matching(torch.eye(2)[None], torch.zeros(1, 2, 2))
+    tensor([2.])
     """
     return (real - synthetic).square().sum((1, 2))
 
@@ -94,11 +112,18 @@ def spread(features: Tensor) -> Tensor:
     Returns:
         (K,): mean_b ||features_b - mean_b features||^2; exactly 0 where it is a millionth of
         ||mean_b features||^2 or less, which is what rounding leaves of a class of equal images.
+
+    >>> spread(torch.tensor([[[0.0], [2.0]]]))
+    tensor([1.])
     """
     value = centre_distances(features).mean(1)
     return torch.where(value > 1e-6 * features.mean(1).square().sum(1), value, 0.0)
 
 
 def in_units(values: Tensor, unit: Tensor) -> Tensor:
-    """``values / unit``, both (K,), and 0 where the unit is 0: a class of equal images has nothing to match."""
+    """``values / unit``, both (K,), and 0 where the unit is 0: a class of equal images has nothing to match.
+
+    >>> in_units(torch.tensor([3.0, 1.0]), torch.tensor([2.0, 0.0]))
+    tensor([1.5000, 0.0000])
+    """
     return torch.where(unit > 0, values / unit.clamp_min(torch.finfo(unit.dtype).tiny), 0.0)

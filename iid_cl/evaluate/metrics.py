@@ -16,7 +16,11 @@ Matrix = Sequence[Sequence[float]]
 
 
 class Summary(TypedDict):
-    """Every metric of a whole sequence."""
+    """Every metric of a whole sequence.
+
+    >>> round(summary([[[0.9], [0.6, 0.8]]], [100, 300])["final_accuracy"], 3)  # (60 + 240) of 400 images
+    0.75
+    """
 
     final_accuracy: float
     final_task_accuracy: float
@@ -26,23 +30,39 @@ class Summary(TypedDict):
 
 
 def seen_accuracy(row: Sequence[float], sizes: Sequence[int]) -> float:
-    """Accuracy over all test images of the experiences in ``row``."""
+    """Accuracy over all test images of the experiences in ``row``.
+
+    >>> seen_accuracy([0.6, 0.8], [100, 300])  # (60 + 240) of 400 images
+    0.75
+    """
     weights = sizes[: len(row)]
     return sum(a * n for a, n in zip(row, weights, strict=True)) / sum(weights)
 
 
 def final_accuracy(matrix: Matrix, sizes: Sequence[int]) -> float:
-    """Accuracy over all classes seen, after the last experience."""
+    """Accuracy over all classes seen, after the last experience.
+
+    >>> final_accuracy([[0.9], [0.6, 0.8]], [100, 300])
+    0.75
+    """
     return seen_accuracy(matrix[-1], sizes)
 
 
 def final_task_accuracy(matrix: Matrix) -> float:
-    """Mean over experiences of their accuracy after the last one (ACC of Lopez-Paz & Ranzato, NIPS 2017)."""
+    """Mean over experiences of their accuracy after the last one (ACC of Lopez-Paz & Ranzato, NIPS 2017).
+
+    >>> final_task_accuracy([[0.9], [0.5, 1.0]])
+    0.75
+    """
     return sum(matrix[-1]) / len(matrix[-1])
 
 
 def average_incremental_accuracy(matrix: Matrix, sizes: Sequence[int]) -> float | None:
-    """Mean over experiences of the accuracy over the classes seen until then (iCaRL, CVPR 2017)."""
+    """Mean over experiences of the accuracy over the classes seen until then (iCaRL, CVPR 2017).
+
+    >>> average_incremental_accuracy([[1.0], [0.5, 0.5]], [100, 100])
+    0.75
+    """
     if _without_sequence(matrix):
         return None
     return sum(seen_accuracy(row, sizes) for row in matrix) / len(matrix)
@@ -52,6 +72,9 @@ def forgetting(matrix: Matrix) -> float | None:
     """Mean over earlier experiences of best accuracy so far minus final accuracy (Chaudhry et al., ECCV 2018).
 
     The best is taken over the evaluations before the last one. None for a single experience.
+
+    >>> forgetting([[1.0], [0.75, 1.0], [0.5, 0.75, 1.0]])  # mean of 0.5 and 0.25
+    0.375
     """
     last = len(matrix) - 1
     drops = [max(matrix[t][j] for t in range(j, last)) - matrix[last][j] for j in range(last)]
@@ -62,6 +85,9 @@ def backward_transfer(matrix: Matrix) -> float | None:
     """Mean over earlier experiences of final accuracy minus accuracy when just learned (BWT, Lopez-Paz & Ranzato).
 
     Negative where later experiences cost what was learned. None for a single experience.
+
+    >>> backward_transfer([[1.0], [0.75, 1.0], [0.5, 0.75, 1.0]])
+    -0.375
     """
     last = len(matrix) - 1
     gains = [matrix[last][j] - matrix[j][j] for j in range(last)]
@@ -69,7 +95,11 @@ def backward_transfer(matrix: Matrix) -> float | None:
 
 
 def summary(matrices: Sequence[Matrix], sizes: Sequence[int]) -> Summary:
-    """Each metric, as the mean over learners that went through the same sequence."""
+    """Each metric, as the mean over learners that went through the same sequence.
+
+    >>> summary([[[1.0], [0.5, 1.0]]], [100, 100])["forgetting"]
+    0.5
+    """
     return {
         "final_accuracy": mean(final_accuracy(matrix, sizes) for matrix in matrices),
         "final_task_accuracy": mean(final_task_accuracy(matrix) for matrix in matrices),
@@ -80,12 +110,20 @@ def summary(matrices: Sequence[Matrix], sizes: Sequence[int]) -> Summary:
 
 
 def mean_row(rows: Sequence[Sequence[float]]) -> list[float]:
-    """The mean over learners, position by position."""
+    """The mean over learners, position by position.
+
+    >>> mean_row([[0.5, 1.0], [1.0, 0.5]])
+    [0.75, 0.75]
+    """
     return [mean(column) for column in zip(*rows, strict=True)]
 
 
 def mean_by_class(accuracies: Sequence[Mapping[int, float]]) -> dict[int, float]:
-    """The mean over learners, class by class; all have been tested on the same classes."""
+    """The mean over learners, class by class; all have been tested on the same classes.
+
+    >>> mean_by_class([{3: 0.5}, {3: 1.0}])
+    {3: 0.75}
+    """
     return {label: mean(each[label] for each in accuracies) for label in accuracies[0]}
 
 

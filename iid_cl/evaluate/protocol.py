@@ -21,7 +21,11 @@ from iid_cl.seeding import make_generator
 
 @dataclass(frozen=True)
 class Judgement:
-    """Test accuracies in [0, 1] of the networks of one architecture."""
+    """Test accuracies in [0, 1] of the networks of one architecture.
+
+    >>> Judgement(NetworkConfig(), [0.5, 0.75]).mean
+    0.625
+    """
 
     network: NetworkConfig
     accuracies: list[float]
@@ -78,6 +82,23 @@ def judge(
 
     Returns:
         A judgement per architecture: ``config.network``, then those of ``config.transfer``.
+
+    >>> images = torch.arange(40, dtype=torch.uint8)[:, None, None, None].expand(40, 1, 8, 8) * 6
+    >>> data = LabelledImages(images, torch.arange(40) // 20)  # dark images and bright ones
+    >>> config = EvaluateConfig(network=NetworkConfig(width=4, depth=1), epochs=1, networks=2)
+    >>> from iid_cl.memory.exemplars import ExemplarSet
+    >>> memory = ExemplarSet.from_classes(data.by_class())
+    >>> (judgement,) = judge(
+    ...     memory,
+    ...     data,
+    ...     config,
+    ...     normalization=Normalization((0.5,), (0.25,)),
+    ...     augmentations=(),
+    ...     seed=0,
+    ...     device=torch.device("cpu"),
+    ... )
+    >>> len(judgement.accuracies)
+    2
     """
     precision, compiling = options.get("precision", "auto"), options.get("compile")
     lens = Lens(normalization, tuple(augmentations), device, precision, compiling)
