@@ -28,7 +28,7 @@ KINDS = (
 )  # tensors of each kind of memory
 
 
-def save_memory(path: Path, memory: Exemplars, metadata: Mapping[str, Any] | None = None) -> None:
+def save_memory(path: Path | str, memory: Exemplars, metadata: Mapping[str, Any] | None = None) -> None:
     """Writes a memory; ``metadata`` (plain JSON) joins the memory's own.
 
     Raises:
@@ -41,7 +41,7 @@ def save_memory(path: Path, memory: Exemplars, metadata: Mapping[str, Any] | Non
     ...     load_memory(Path(folder, "zeros.safetensors")).metadata["seed"]
     5
     """
-    tensors = memory.tensors()
+    path, tensors = Path(path), memory.tensors()
     header = {**memory.metadata, **(metadata or {}), "format": FORMAT, "version": VERSION, **memory.layout()}
     header = json.loads(json.dumps(header))  # as it will be read: its keys are text
     header["sha256"] = _digest(tensors, header)
@@ -51,7 +51,7 @@ def save_memory(path: Path, memory: Exemplars, metadata: Mapping[str, Any] | Non
     save_tensors(path, tensors, {"iid_cl": text})
 
 
-def load_memory(path: Path) -> Exemplars:
+def load_memory(path: Path | str) -> Exemplars:
     """Reads and checks a memory.
 
     Raises:
@@ -61,6 +61,7 @@ def load_memory(path: Path) -> Exemplars:
     Traceback (most recent call last):
     iid_cl.errors.UserError: nowhere.safetensors: no such file; `iid-cl distill` and `iid-cl run` write memories.
     """
+    path = Path(path)
     try:
         if not path.is_file():
             raise UserError(f"{path}: no such file; `iid-cl distill` and `iid-cl run` write memories.")

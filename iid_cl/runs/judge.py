@@ -86,9 +86,9 @@ def evaluate_memory(path: Path, config: Config, data_root: Path | None, console:
             precision=config.precision,
             compile=config.compile,
         )
-        first = judgements[0]
         for judgement in judgements:
-            label, points = judgement.network.label, 100 * (first.mean - judgement.mean)
+            first, label = judgements[0], judgement.network.label
+            points = 100 * (first.mean - judgement.mean)
             side = "below" if points >= 0 else "above"
             against = "" if judgement is first else f", {abs(points):.1f} points {side} {first.network.label}"
             reporter.result(f"{label}: accuracy {percent(judgement.accuracies)} %{against}")
