@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypedDict, Unpack
+from typing import Any, TypedDict, Unpack, cast
 
 import torch
 from avalanche.benchmarks.utils import AvalancheDataset
@@ -109,8 +109,9 @@ class MemoryBuffer(ClassGroups, ExemplarsBuffer):
         normalization: Normalization | None = None,
         **arguments: Unpack[RareArguments],
     ) -> None:
-        bytes_or_images = arguments.get("mem_size"), arguments.get("mem_bytes"), arguments.get("class_bytes")
-        budget = ipc if isinstance(ipc, Budget) else Budget(ipc, *bytes_or_images)
+        of_passes = ("precision", "compile")
+        budgets = {key: value for key, value in arguments.items() if key not in of_passes}
+        budget = ipc if isinstance(ipc, Budget) else Budget(ipc, **cast(dict[str, int], budgets))  # refuses other keys
         super().__init__(max_size=budget.mem_size or 0)
         self.memory = Memory(
             method, budget, seed=seed, normalization=normalization, augmentations=tuple(augmentations),

@@ -68,7 +68,7 @@ PLAIN = {key: OF_DISTILLED[key] for key in ("distill", "shrink", "embedder", "ob
             Auto(Distilled(TINY, shrink_by="cut", embedder=EMBEDDER, objective=distance), replayed=False),
         ),
     ],
-    ids=lambda value: type(value).__name__ if isinstance(value, Method) else "",
+    ids=lambda value: "" if callable(value) else type(value).__name__,
 )
 def test_arguments_of_a_buffer_are_those_of_its_method(buffer: Any, method: Method) -> None:
     assert buffer().method == method

@@ -4,7 +4,6 @@ import copy
 import dataclasses
 import json
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -20,9 +19,13 @@ from torch import Tensor
 
 from iid_cl.cli import main
 from iid_cl.config.reading import load_config
+from iid_cl.data.classes import Classes
 from iid_cl.errors import UserError
 from iid_cl.memory.exemplars import ExemplarSet
 from iid_cl.memory.files import load_memory
+from iid_cl.memory.space import Space
+from iid_cl.methods.base import Scene
+from iid_cl.methods.real import Real
 from iid_cl.strategies import (
     DistilledBuffer,
     DistilledReplay,
@@ -52,7 +55,7 @@ def memory_of(rows: list[list[float]], labels: list[int], columns: list[int]) ->
 
 def buffer_of(exemplars: ExemplarSet | None) -> RandomBuffer:
     buffer = RandomBuffer(1)
-    buffer.exemplars = exemplars
+    buffer.memory.exemplars = exemplars
     return buffer
 
 
@@ -137,7 +140,7 @@ def test_targets_follow_the_memory_and_the_network() -> None:
     strategy = step(plugin, MIXED, wider)
     padded = np.pad(np.asarray(MIXED_TARGETS), ((0, 0), (0, 2)))
     assert float(strategy.loss) == pytest.approx(cross_entropy(wider, padded), rel=1e-6)
-    buffer.exemplars = memory_of([[0.25, 0.75], [1.0, 0.0]], [1, 3], [1, 3])
+    buffer.memory.exemplars = memory_of([[0.25, 0.75], [1.0, 0.0]], [1, 3], [1, 3])
     strategy = step(plugin, [1 + HIDDEN, 3 + 2 * HIDDEN], SCORES[:2])
     assert float(strategy.loss) == pytest.approx(cross_entropy(SCORES[:2], [[0, 0.25, 0, 0.75], [0, 1, 0, 0]]))
 
@@ -338,18 +341,18 @@ def test_a_memory_without_soft_labels_trains_as_ever(mode: str, kind: str, netwo
     assert torch.equal(weights_after(copy.deepcopy(network), kind, mode, soft=True), plain)
 
 
-class Swapped(RandomBuffer):
+class Swapped(Real):
     """Real images that are said to be of the experience's other class."""
 
-    def condense(self, images_by_class: Mapping[int, Tensor], *rest: Any) -> ExemplarSet:
-        chosen = super().condense(images_by_class, *rest)
+    def condense(self, arrived: Classes, space: Space, scene: Scene) -> ExemplarSet:
+        chosen = super().condense(arrived, space, scene)
         first, second = chosen.classes
         rows = [[0.05, 0.95] if label == first else [0.95, 0.05] for label in chosen.labels.tolist()]
         return chosen.with_soft_labels(torch.tensor(rows), [first, second])
 
 
 def test_what_is_learned_is_what_the_soft_labels_say(kind: str, network: torch.nn.Module) -> None:
-    memory = Swapped(4, normalization=NORMALIZATION)
+    memory = MemoryBuffer(Swapped("random"), 4, normalization=NORMALIZATION)
     options = {**arguments_of(network, [SoftLabelPlugin(memory)]), "train_epochs": 60}
     strategy = MemoryOnly(memory=memory, **options)
     train(strategy, make_benchmark(kind))

@@ -5,6 +5,7 @@ import torch
 from avalanche.benchmarks import split_online_stream
 
 from iid_cl.data.images import LabelledImages
+from iid_cl.methods.real import Real
 from iid_cl.strategies import RandomBuffer
 from iid_cl.strategies.staging import Staging
 
@@ -103,7 +104,7 @@ def test_a_task_whose_memory_fails_at_its_end_is_not_lost(monkeypatch: pytest.Mo
     for experience in (first, second):
         memory.post_adapt(AGENT, experience)
     with monkeypatch.context() as patch:
-        patch.setattr(RandomBuffer, "condense", lambda *rest: 1 / 0)
+        patch.setattr(Real, "condense", lambda *rest: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             memory.post_adapt(AGENT, third)
     assert memory.staged_bytes == 8 * (64 + 2)
