@@ -50,6 +50,8 @@ class DistillOptions(TypedDict, total=False):
         precision: number format of the networks' passes: ``float32``, ``bfloat16``, or ``auto`` for the fastest one.
         compile: whether these passes are compiled, which takes half a minute; None: where the distillation is long
             enough to pay for it.
+
+    >>> options: DistillOptions = {"soft_labels": True, "snapshots": (0, 100)}
     """
 
     weights: Mapping[int, Tensor]
