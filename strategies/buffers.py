@@ -62,10 +62,7 @@ class MemoryBuffer(ClassGroups, ExemplarsBuffer):
 
     Args:
         method: how classes are condensed.
-        ipc: images per class; the memory grows with the classes. Or a budget, or one of the following instead:
-        mem_size: images in total, shared evenly by the classes seen; older classes shrink.
-        mem_bytes: bytes in total, shared evenly by the classes seen; older classes shrink.
-        class_bytes: bytes per class; the memory grows with the classes.
+        ipc: images per class; the memory grows with the classes. Or a budget.
         seed: of every random draw of the memory.
         normalization: mean and standard deviation per channel. Networks that look at images for the memory see them
             normalised by it; None: measured on the first experience. Give it when samples are normalised already.
@@ -75,8 +72,10 @@ class MemoryBuffer(ClassGroups, ExemplarsBuffer):
             the strategy's model at the end of the experience, see :func:`features_of_strategy`. A host-free
             :data:`iid_cl.methods.base.Features` goes to ``own_features`` instead.
         on_step: called now and then with a distillation's iteration and losses.
-        precision: number format of the networks' passes, see :class:`iid_cl.data.lens.Lens`.
-        compile: whether these passes are compiled; None: where it pays.
+
+    Further arguments: in place of ``ipc`` one of ``mem_size`` (images in total) and ``mem_bytes`` (bytes in total), that
+    the classes seen share evenly, so that older classes shrink, or ``class_bytes`` (bytes per class); and ``precision``
+    and ``compile`` of the networks' passes, see :class:`iid_cl.data.lens.Lens`.
 
     Attributes:
         memory: the memory itself.

@@ -123,7 +123,7 @@ class DistilledBuffer(MemoryBuffer):
 
     Further arguments: see :class:`MemoryBuffer`.
 
-    >>> DistilledBuffer(ipc=10, distill=DistillConfig(iterations=100)).describe()["distill"]["iterations"]
+    >>> DistilledBuffer(ipc=10, distill=DistillConfig(iterations=100)).describe()["distill"].get("iterations")
     100
     """
 
