@@ -73,9 +73,9 @@ class MemoryBuffer(ClassGroups, ExemplarsBuffer):
             :data:`iid_cl.methods.base.Features` goes to ``own_features`` instead.
         on_step: called now and then with a distillation's iteration and losses.
 
-    Further arguments: in place of ``ipc`` one of ``mem_size`` (images in total) and ``mem_bytes`` (bytes in total), that
-    the classes seen share evenly, so that older classes shrink, or ``class_bytes`` (bytes per class); and ``precision``
-    and ``compile`` of the networks' passes, see :class:`iid_cl.data.lens.Lens`.
+    Further arguments: in place of ``ipc`` one of ``mem_size`` (images in total) and ``mem_bytes`` (bytes in total), for
+    which older classes shrink as new ones come, or ``class_bytes`` (bytes per class); and ``precision`` and ``compile``
+    of the networks' passes, see :class:`iid_cl.data.lens.Lens`.
 
     Attributes:
         memory: the memory itself.

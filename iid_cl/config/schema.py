@@ -34,5 +34,5 @@ def to_text(schema: dict[str, Any]) -> str:
 def _schema(kind: type[BaseModel], title: str) -> dict[str, Any]:
     schema = kind.model_json_schema()
     for section in (schema, *schema["$defs"].values()):  # an example in Python is of no use in YAML
-        section["description"] = section["description"].partition("\n\n>>>")[0]
+        section["description"] = section["description"].partition("\n\n" + ">" * 3)[0]
     return {"$schema": DRAFT, **schema, "title": title}
