@@ -8,9 +8,10 @@ import torch
 from avalanche.benchmarks.utils import AvalancheDataset
 from avalanche.benchmarks.utils.data_loader import MultiDatasetDataLoader
 from avalanche.distributed.distributed_helper import DistributedHelper
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import BatchSampler, DataLoader, RandomSampler, SequentialSampler, default_collate
 
+from iid_cl.compute.batches import batch_sizes
 from iid_cl.errors import UserError
 
 from .reading import Step
@@ -54,6 +55,8 @@ class TensorLoader:
         shuffle: draw a new order for each pass over a source.
         drop_last: leave out a source's last samples where they don't fill its share of a mini-batch.
         generator: on the CPU; draws the orders.
+        network: that is trained. With batch norm, a rest of one sample joins the mini-batch before it, see
+            :func:`iid_cl.compute.batches.batch_sizes`.
     """
 
     sources: Sequence[Source]
@@ -63,6 +66,7 @@ class TensorLoader:
     shuffle: bool
     drop_last: bool
     generator: torch.Generator
+    network: nn.Module | None = None
 
     def __post_init__(self) -> None:
         self._started = self.generator.get_state()  # at the beginning of the epoch
@@ -70,9 +74,7 @@ class TensorLoader:
         self._skip = 0
 
     def __len__(self) -> int:
-        lead = self.sources[self.lead]
-        batches, rest = divmod(len(lead.rows), lead.batch_size)
-        return batches + (rest > 0 and not self.drop_last)
+        return len(self._sizes(self.sources[self.lead]))
 
     def __iter__(self) -> Iterator[list[Tensor]]:
         self._started, self._served = self.generator.get_state(), 0
@@ -102,11 +104,17 @@ class TensorLoader:
 
     def _pass(self, source: Source) -> Iterator[Tensor]:
         """One pass over a source: the numbers of each mini-batch's samples."""
-        total, size = len(source.rows), source.batch_size
-        count = total - total % size if self.drop_last else total
+        total, sizes = len(source.rows), self._sizes(source)
         order = torch.randperm(total, generator=self.generator) if self.shuffle else torch.arange(total)
-        if count:
-            yield from order[:count].to(source.rows.device).split(size)
+        if sizes:
+            yield from order[: sum(sizes)].to(source.rows.device).split(sizes)
+
+    def _sizes(self, source: Source) -> list[int]:
+        """Sizes of the mini-batches of one pass over a source."""
+        total, size = len(source.rows), source.batch_size
+        if self.drop_last:
+            return batch_sizes(total - total % size, size)
+        return batch_sizes(total, size, self.network if len(self.sources) == 1 else None)
 
 
 def _batch(selection: list[tuple[Source, Tensor]]) -> list[Tensor]:

@@ -11,9 +11,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.flop_counter import FlopCounterMode
 
+from iid_cl.compute.batches import has_batch_norm
 from iid_cl.errors import UserError
 from iid_cl.nets import Network
 
@@ -71,7 +71,7 @@ class Arithmetic:
         images = images.contiguous(memory_format=torch.channels_last)
         # Blocks of equal size: a lone last image would be compiled once more. Batch norm in training needs the whole.
         block = CPU_BLOCK if images.device.type == "cpu" else DEVICE_BLOCK
-        if network.training and any(isinstance(module, _BatchNorm) for module in network.modules()):
+        if network.training and has_batch_norm(network):
             block = len(images)
         blocks = images.tensor_split(-(-len(images) // block))
         return torch.cat([function(network, block, self.dtype) for block in blocks])

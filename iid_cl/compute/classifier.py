@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from iid_cl.compute.arithmetic import Arithmetic, for_training
+from iid_cl.compute.batches import batch_sizes
 from iid_cl.compute.sgd_step import SgdStep
 from iid_cl.data.augmentation import draw_each
 from iid_cl.nets.base import Network
@@ -77,9 +78,11 @@ def train_classifier(
         size, device = (images.shape[2], images.shape[3]), images.device
         parameters = draw_each(len(order), augmentations, size, generator, device) if augmentations else None
         order = order.to(device)
-        for first in range(0, len(order), training.batch_size):
-            here = slice(first, first + training.batch_size)
+        first = 0
+        for count in batch_sizes(len(order), training.batch_size, network):
+            here = slice(first, first + count)
             step(images[order[here]], labels[order[here]], None if parameters is None else parameters[here])
+            first += count
         if after_epoch is not None:
             after_epoch(epoch + 1)
 
