@@ -22,7 +22,7 @@ from iid_cl.memory.files import save_memory
 from iid_cl.methods.base import Features, Method
 from iid_cl.methods.memory import AUGMENTATIONS, Memory
 
-from .features import FeaturesFactory, of_factory, of_learner
+from .features import FeaturesFactory, device_of, of_factory, of_learner
 from .forms import Form
 from .origins import Intake, Origins
 from .presentation import Presentation
@@ -248,7 +248,7 @@ class MemoryBuffer(ClassGroups, ExemplarsBuffer):
         return of_learner(strategy, intake) if self._features is None else of_factory(self._features, strategy)
 
     def _device(self, strategy: Any) -> torch.device | str:
-        return self.device if self.device is not None else getattr(strategy, "device", "cpu")
+        return self.device if self.device is not None else device_of(strategy)
 
     def _renew(self, samples: Samples, strategy: Any, experience: Any) -> Origins:
         on_images, intake = self.on_images, self._intake(samples)

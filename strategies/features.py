@@ -24,12 +24,18 @@ extractor takes images (n, C, H, W) that are normalised by the memory's normalis
 WAY_OUT = "pass `features` for this kind of model."
 
 
+def device_of(strategy: Any) -> torch.device | str:
+    """A strategy's device; the CPU where it names none, as a mock."""
+    device = getattr(strategy, "device", None)
+    return device if isinstance(device, str | torch.device) else "cpu"
+
+
 def of_factory(factory: FeaturesFactory, strategy: Any) -> Features:
     """A user's features of a strategy, which see images on the strategy's device."""
 
     def make(images: Mapping[int, Tensor], lens: Lens, generator: torch.Generator) -> FeatureExtractor:
         extract = factory(images, strategy, generator)
-        return lambda batch: extract(lens.show(batch).to(strategy.device))
+        return lambda batch: extract(lens.show(batch).to(device_of(strategy)))
 
     return make
 
