@@ -45,6 +45,13 @@ def brief_trials(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
+def no_reports(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs and comparisons leave no report, which takes seconds; tests/runs/test_reports.py sees that they do."""
+    for module in ("runs.run", "compare.compare"):
+        monkeypatch.setattr(f"iid_cl.{module}.report", lambda directories: directories[0] / "report.html")
+
+
+@pytest.fixture
 def in_tmp_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Runs the test in an empty folder."""
     monkeypatch.chdir(tmp_path)

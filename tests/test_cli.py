@@ -26,7 +26,7 @@ from iid_cl.memory.exemplars import ExemplarSet
 from iid_cl.memory.files import load_memory, save_memory
 from iid_cl.studies.cases import load_study, shipped_studies
 
-pytestmark = pytest.mark.usefixtures("in_tmp_path", "_no_network")
+pytestmark = pytest.mark.usefixtures("in_tmp_path", "_no_network", "no_reports")
 
 RUN = ["run", "split_digits.yaml", "--device", "cpu"]
 COMPARE = ["compare", "split_digits.yaml", "--device", "cpu"]
