@@ -379,8 +379,9 @@ def test_calls_of_the_gpu_script_go_on_where_the_last_one_stopped(
     assert ran[-1] == "time_to_accuracy_cuda"
 
 
-def test_gpu_tests_are_counted(in_tmp_path: Path) -> None:
-    (in_tmp_path / "pytest.ini").write_text("[pytest]\nmarkers = gpu: x\n")
+def test_gpu_tests_are_counted(in_tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")  # each of its processes takes a second to import them
+    (in_tmp_path / "pytest.ini").write_text("[pytest]\nmarkers = gpu: x\naddopts = -p xdist\n")
     (in_tmp_path / "test_x.py").write_text(
         "import pytest\n\n\n@pytest.mark.gpu\n@pytest.mark.parametrize('n', [0, 1, 2])\ndef test_a(n):\n    assert n\n"
         "\n\ndef test_b():\n    assert False\n"
@@ -422,7 +423,8 @@ def test_the_gpu_script_in_miniature(
 PROTOCOL = (
     "stream={dataset: digits, first_classes: 4, experiences: 2, train_limit: 20}",
     *("model.width=4", "model.depth=2", "memory.ipc=2", "evaluate.networks=2", "evaluate.network={width: 4, depth: 2}"),
-    *("distill.real_batch=4", "distill.embedder={width: 4, depth: 2}", "distill.queue={networks: 1, steps: 1}"),
+    *("distill.real_batch=4", "distill.embedder={width: 4, depth: 2}"),
+    "distill.queue={networks: 1, steps: 1, batch_size: 8}",
     *("distill.cc.network={width: 4, depth: 2}", "distill.cc.epochs=1", "distill.cc.trainings=1"),
     "distill.cc.snapshots=1",
 )
