@@ -908,9 +908,10 @@ def comparison_file(**changes: Any) -> str:
     }
     values = {
         "name": "mini",
-        "stream": {"dataset": "digits", "classes": [[0, 1], [2, 3]]},
+        "stream": {"dataset": "digits", "classes": [[0, 1], [2, 3]], "train_limit": 20, "test_limit": 10},
         "model": {"width": 4, "depth": 1},
         "train": {"epochs": 1, "memory_epochs": 1},
+        "memory": {"method": "distilled"},  # auto's trials are of a fixed length
         "distill": {
             "iterations": 2,
             "real_batch": 4,
@@ -1077,6 +1078,15 @@ def test_quiet_and_json_exclude_each_other(cli: Callable[[Sequence[str]], Answer
     assert contents(in_tmp_path) == {}
 
 
+WITHOUT_REPORT = """
+import iid_cl.runs.run
+from iid_cl.cli import main
+
+iid_cl.runs.run.report = lambda directories: directories[0] / "report.html"
+main()
+"""
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="there is no pty")
 def test_a_narrow_terminal_is_never_overrun(in_tmp_path: Path) -> None:
     import fcntl
@@ -1088,8 +1098,8 @@ def test_a_narrow_terminal_is_never_overrun(in_tmp_path: Path) -> None:
     pid, terminal = pty.fork()
     if pid == 0:
         environment = {key: value for key, value in os.environ.items() if key not in ("COLUMNS", "LINES")}
-        program = Path(sys.executable).with_name("iid-cl")
-        os.execve(program, ["iid-cl", "run", file], {**environment, "TERM": "xterm-256color"})
+        arguments = [sys.executable, "-W", "ignore", "-c", WITHOUT_REPORT, "run", file]
+        os.execve(sys.executable, arguments, {**environment, "TERM": "xterm-256color"})
     fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 40, 0, 0))
     shown = b""
     with contextlib.suppress(OSError):  # the end of a pty

@@ -1,5 +1,11 @@
-"""The real command line under signals, a second writer, a damaged checkpoint and a full disk."""
+"""The real command line under signals, a second writer, a damaged checkpoint and a full disk.
 
+What is killed, stopped or fills its disk is a process. What a run does in peace is called in this one, which spares the
+imports.
+"""
+
+import contextlib
+import io
 import json
 import os
 import signal
@@ -8,16 +14,27 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
-COMMAND = [sys.executable, "-c", "from iid_cl.cli import main; main()"]
+from iid_cl.cli import main
+
+# the command line, whose runs leave no report: it takes as long as the rest of such a run
+PROGRAM = """
+import iid_cl.runs.run
+from iid_cl.cli import main
+
+iid_cl.runs.run.report = lambda directories: directories[0] / "report.html"
+main()
+"""
 SMALL = {
     "stream.experiences": "2",
+    "stream.train_limit": "60",
+    "stream.test_limit": "10",
     "model.width": "8",
     "distill.embedder.width": "8",
-    "distill.iterations": "150",
+    "distill.iterations": "60",
     "distill.real_batch": "8",
     "train.epochs": "3",
     "baselines": "[]",
@@ -27,8 +44,16 @@ SETTINGS = [word for key, value in SMALL.items() for word in ("--set", f"{key}={
 PATIENCE = 600.0  # seconds; far more than anything here takes
 
 
+class Done(NamedTuple):
+    """What a command left when it ended."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
 def command(*arguments: str) -> list[str]:
-    return [*COMMAND, *arguments]
+    return [sys.executable, "-W", "ignore", "-c", PROGRAM, *arguments]
 
 
 def start(out: Path) -> subprocess.Popen[str]:
@@ -37,8 +62,19 @@ def start(out: Path) -> subprocess.Popen[str]:
     return subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
-def finish(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(command(*arguments), capture_output=True, text=True, timeout=PATIENCE)
+def finish(*arguments: str) -> Done:
+    """Runs a command to its end in this process."""
+    printed, errors = io.StringIO(), io.StringIO()
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        contextlib.redirect_stdout(printed),
+        contextlib.redirect_stderr(errors),
+        pytest.raises(SystemExit) as ended,
+    ):
+        patch.setattr(sys, "argv", ["iid-cl", *arguments])
+        patch.setattr("iid_cl.runs.run.report", lambda directories: directories[0] / "report.html")
+        main()
+    return Done(int(ended.value.code or 0), printed.getvalue(), errors.getvalue())
 
 
 def wait_for(condition: Callable[[], bool], process: subprocess.Popen[str]) -> None:
