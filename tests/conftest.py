@@ -13,6 +13,10 @@ import sklearn.datasets
 import torch
 from hypothesis import settings
 
+from tests.processes import forked_workers
+
+__all__ = ["forked_workers"]
+
 # the same examples in every run, and no limit on the time of each: machines differ
 settings.register_profile("suite", derandomize=True, deadline=None, database=None, max_examples=60)
 settings.load_profile("suite")

@@ -1,10 +1,10 @@
 """The command line: a mistake ends in one sentence and exit code 2, and leaves nothing behind."""
 
-import contextlib
 import csv
 import json
 import os
 import re
+import select
 import subprocess
 import sys
 import urllib.request
@@ -158,9 +158,9 @@ def image_folder_of_other_test_classes() -> list[str]:
     return on_folder()
 
 
-def corrupt_image() -> list[str]:
+def corrupt_image(run: bool = True) -> list[str]:
     (image_folder() / "train" / "b" / "2.png").write_bytes(b"\x89PNG\r\n\x1a\n and no more")
-    return on_folder()
+    return on_folder() if run else ["distill", "image_folder", "--data-root", "images", "-o", "out.safetensors"]
 
 
 def truncated_image() -> list[str]:
@@ -749,7 +749,7 @@ def iid_cl_program(*arguments: str) -> Answer:
     [
         case(misspelt_key, "'memory.icp'"),
         case(memory_damaged, "m.safetensors"),
-        case(corrupt_image, "images/train/b/2.png"),
+        case(corrupt_image, "images/train/b/2.png", run=False),  # which starts sooner
     ],
 )
 def test_the_installed_program_answers_a_mistake_in_one_sentence(
@@ -1078,15 +1078,6 @@ def test_quiet_and_json_exclude_each_other(cli: Callable[[Sequence[str]], Answer
     assert contents(in_tmp_path) == {}
 
 
-WITHOUT_REPORT = """
-import iid_cl.runs.run
-from iid_cl.cli import main
-
-iid_cl.runs.run.report = lambda directories: directories[0] / "report.html"
-main()
-"""
-
-
 @pytest.mark.skipif(sys.platform == "win32", reason="there is no pty")
 def test_a_narrow_terminal_is_never_overrun(in_tmp_path: Path) -> None:
     import fcntl
@@ -1094,18 +1085,17 @@ def test_a_narrow_terminal_is_never_overrun(in_tmp_path: Path) -> None:
     import struct
     import termios
 
-    file = comparison_file()
-    pid, terminal = pty.fork()
-    if pid == 0:
-        environment = {key: value for key, value in os.environ.items() if key not in ("COLUMNS", "LINES")}
-        arguments = [sys.executable, "-W", "ignore", "-c", WITHOUT_REPORT, "run", file]
-        os.execve(sys.executable, arguments, {**environment, "TERM": "xterm-256color"})
+    from tests.processes import Command
+
+    controller, terminal = pty.openpty()
     fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 40, 0, 0))
+    process = Command(["run", comparison_file()], Path(os.ttyname(terminal)), in_tmp_path)
     shown = b""
-    with contextlib.suppress(OSError):  # the end of a pty
-        while part := os.read(terminal, 65536):
-            shown += part
-    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    while (ready := select.select([controller], [], [], 0.1)[0]) or process.running:
+        shown += os.read(controller, 65536) if ready else b""
+    assert process.code(0) == 0
+    os.close(controller)
+    os.close(terminal)
     text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown.decode())
     lines = [line for line in re.split(r"[\r\n]+", text) if not line.startswith("Everything is in")]
     assert max(map(len, lines)) <= 40

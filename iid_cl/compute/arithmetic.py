@@ -159,7 +159,7 @@ def compiler_problem(device_type: str) -> str | None:
 def classes_per_chunk(bytes_per_class: int, device: torch.device) -> int:
     """Number of classes that fit into memory at a time, at least 1.
 
-    The number changes the last digits of sums. So a deterministic run goes by a GPU's total memory, not by what is free.
+    The number changes the last digits of sums. So a deterministic run goes by a GPU's total memory, not its free one.
     """
     if device.type != "cuda":
         return max(1, CPU_MEMORY // bytes_per_class)
