@@ -1,10 +1,10 @@
 """The command line: a mistake ends in one sentence and exit code 2, and leaves nothing behind."""
 
-import contextlib
 import csv
 import json
 import os
 import re
+import select
 import subprocess
 import sys
 import urllib.request
@@ -26,7 +26,7 @@ from iid_cl.memory.exemplars import ExemplarSet
 from iid_cl.memory.files import load_memory, save_memory
 from iid_cl.studies.cases import load_study, shipped_studies
 
-pytestmark = pytest.mark.usefixtures("in_tmp_path", "_no_network")
+pytestmark = pytest.mark.usefixtures("in_tmp_path", "_no_network", "no_reports")
 
 RUN = ["run", "split_digits.yaml", "--device", "cpu"]
 COMPARE = ["compare", "split_digits.yaml", "--device", "cpu"]
@@ -158,9 +158,9 @@ def image_folder_of_other_test_classes() -> list[str]:
     return on_folder()
 
 
-def corrupt_image() -> list[str]:
+def corrupt_image(run: bool = True) -> list[str]:
     (image_folder() / "train" / "b" / "2.png").write_bytes(b"\x89PNG\r\n\x1a\n and no more")
-    return on_folder()
+    return on_folder() if run else ["distill", "image_folder", "--data-root", "images", "-o", "out.safetensors"]
 
 
 def truncated_image() -> list[str]:
@@ -749,7 +749,7 @@ def iid_cl_program(*arguments: str) -> Answer:
     [
         case(misspelt_key, "'memory.icp'"),
         case(memory_damaged, "m.safetensors"),
-        case(corrupt_image, "images/train/b/2.png"),
+        case(corrupt_image, "images/train/b/2.png", run=False),  # which starts sooner
     ],
 )
 def test_the_installed_program_answers_a_mistake_in_one_sentence(
@@ -908,9 +908,10 @@ def comparison_file(**changes: Any) -> str:
     }
     values = {
         "name": "mini",
-        "stream": {"dataset": "digits", "classes": [[0, 1], [2, 3]]},
+        "stream": {"dataset": "digits", "classes": [[0, 1], [2, 3]], "train_limit": 20, "test_limit": 10},
         "model": {"width": 4, "depth": 1},
         "train": {"epochs": 1, "memory_epochs": 1},
+        "memory": {"method": "distilled"},  # auto's trials are of a fixed length
         "distill": {
             "iterations": 2,
             "real_batch": 4,
@@ -1084,18 +1085,17 @@ def test_a_narrow_terminal_is_never_overrun(in_tmp_path: Path) -> None:
     import struct
     import termios
 
-    file = comparison_file()
-    pid, terminal = pty.fork()
-    if pid == 0:
-        environment = {key: value for key, value in os.environ.items() if key not in ("COLUMNS", "LINES")}
-        program = Path(sys.executable).with_name("iid-cl")
-        os.execve(program, ["iid-cl", "run", file], {**environment, "TERM": "xterm-256color"})
+    from tests.processes import Command
+
+    controller, terminal = pty.openpty()
     fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 40, 0, 0))
+    process = Command(["run", comparison_file()], Path(os.ttyname(terminal)), in_tmp_path)
     shown = b""
-    with contextlib.suppress(OSError):  # the end of a pty
-        while part := os.read(terminal, 65536):
-            shown += part
-    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    while (ready := select.select([controller], [], [], 0.1)[0]) or process.running:
+        shown += os.read(controller, 65536) if ready else b""
+    assert process.code(0) == 0
+    os.close(controller)
+    os.close(terminal)
     text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown.decode())
     lines = [line for line in re.split(r"[\r\n]+", text) if not line.startswith("Everything is in")]
     assert max(map(len, lines)) <= 40

@@ -290,6 +290,7 @@ def test_memories_of_many_decoded_images_train_as_long_as_others(tmp_path: Path)
     assert "not equal" not in done.printed
 
 
+@pytest.mark.usefixtures("forked_workers")
 def test_local_workers_have_identical_numbers_even_when_one_is_lost(tmp_path: Path) -> None:
     config = quick(compare={"methods": ["random", "distilled"]})
     assert_identical_with_a_loss(tmp_path, config, Launch(workers=2, threads=1))

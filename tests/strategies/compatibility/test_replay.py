@@ -1,7 +1,7 @@
 """What Avalanche's own tests of replay ask of a buffer (tests/training/test_replay.py of version 0.6.0), asked of ours.
 
-Their data are vectors; here they are images. There is one difference: classes have equal shares in our memories. So up to
-one image a class stays free where Avalanche's buffers are filled to the last image.
+Their data are vectors; here they are images. There is one difference: classes have equal shares in our memories. So up
+to one image a class stays free where Avalanche's buffers are filled to the last image.
 """
 
 from typing import Any
