@@ -2,18 +2,21 @@
 
 import torch
 
-from iid_cl.errors import UserError
+from iid_cl.errors import UserError, shown
 
 
 def resolve_device(name: str) -> torch.device:
     """Turns ``auto``, ``cpu``, ``cuda`` or ``cuda:N`` into a device that exists.
 
     Raises:
-        UserError: the device is not there.
+        UserError: no device, or it is not there.
     """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    device = torch.device(name)
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise UserError(f"device: {shown(name)} is no device; use auto, cpu, cuda or cuda:N.") from None
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise UserError(
             f"device: {name!r} is not usable here ({torch.cuda.device_count()} CUDA devices found); "

@@ -16,6 +16,7 @@ from iid_cl.errors import UserError, shown
 GIVE = "give uint8 images from 0 to 255, or floats from 0 to 1"
 TOLERANCE = 1e-3  # of floats below 0 and above 1: a quarter of a grey level, which rounding to 8 bits removes
 FEWEST_LEVELS = 16  # grey levels that floats must span where 8 bits don't hold them exactly
+FLOATS = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
 LARGEST_CLASS = torch.iinfo(torch.int16).max  # memories keep class indices in 16 bits
 
 
@@ -35,8 +36,9 @@ def as_images(images: Any, what: str = "images") -> Tensor:
     tensor = _shaped(images, what)
     if tensor.dtype == torch.uint8:
         return tensor
+    done = unit_bytes(tensor, what)
     _check_levels([tensor], what)
-    return unit_bytes(tensor, what)
+    return done
 
 
 def as_classes(images_by_class: Any, what: str = "images_by_class") -> dict[int, Tensor]:
@@ -62,13 +64,12 @@ def as_classes(images_by_class: Any, what: str = "images_by_class") -> dict[int,
                 f"class {label}: its images are of shape {shape} but those of class {first} of {shapes[first]}; resize "
                 "them to one shape (C, H, W)."
             )
-    floats = [tensor for tensor in tensors.values() if tensor.is_floating_point() and tensor.numel()]
-    if floats:
-        _check_levels(floats, what)
-    return {
+    done = {
         label: tensor if tensor.dtype == torch.uint8 else unit_bytes(tensor, f"class {label}")
         for label, tensor in tensors.items()
     }
+    _check_levels([tensor for tensor in tensors.values() if tensor.is_floating_point()], what)
+    return done
 
 
 def as_class(label: Any, what: str) -> int:
@@ -99,16 +100,20 @@ def as_labels(labels: Any, count: int, what: str = "labels") -> Tensor:
     """
     give = "give a whole number for each image, as int64 (N,)"
     if not isinstance(labels, Tensor):
-        array = np.asarray(labels)
+        try:
+            array = np.asarray(labels)
+        except ValueError:  # of several lengths
+            raise UserError(f"{what}: are nested unevenly; {give}.") from None
         if array.dtype.kind not in "iu" and array.size:
             first = array.flat[0]
             raise UserError(f"{what}: are of type {type(getattr(first, 'item', lambda: first)()).__name__}; {give}.")
         labels = torch.from_numpy(array.astype(np.int64))
-    if labels.dtype == torch.bool or labels.is_floating_point() or labels.is_complex():
-        raise UserError(f"{what}: are {labels.dtype}; {give}.")
-    if tuple(labels.shape) != (count,):
-        raise UserError(f"{what}: are of shape {tuple(labels.shape)} for {count} images; {give}.")
-    return labels.detach().to(torch.int64)
+    tensor: Tensor = labels.detach()
+    if tensor.numel() and (tensor.dtype == torch.bool or tensor.is_floating_point() or tensor.is_complex()):
+        raise UserError(f"{what}: are {tensor.dtype}; {give}.")
+    if tuple(tensor.shape) != (count,):
+        raise UserError(f"{what}: are of shape {tuple(tensor.shape)} for {count} images; {give}.")
+    return tensor.to(torch.int64)
 
 
 def unit_bytes(images: Tensor, what: str) -> Tensor:
@@ -121,7 +126,8 @@ def unit_bytes(images: Tensor, what: str) -> Tensor:
     tensor([  0, 128, 255], dtype=torch.uint8)
     """
     _check_range(images, what)
-    return (images.detach().to(torch.float32) * 255).round_().clamp_(0, 255).to(torch.uint8)
+    fine = images if images.dtype == torch.float64 else images.to(torch.float32)
+    return (fine.detach() * 255).round_().clamp_(0, 255).to(torch.uint8)
 
 
 def _shaped(images: Any, what: str) -> Tensor:
@@ -129,7 +135,7 @@ def _shaped(images: Any, what: str) -> Tensor:
     tensor = _tensor(images, what)
     if tensor.layout != torch.strided or tensor.is_meta or tensor.is_quantized:
         raise UserError(f"{what}: is a sparse, quantised or empty kind of tensor; {GIVE}, as an ordinary tensor.")
-    if tensor.dtype != torch.uint8 and not tensor.is_floating_point():
+    if tensor.dtype not in (torch.uint8, *FLOATS):
         raise UserError(f"{what}: has images of {str(tensor.dtype).removeprefix('torch.')}; {GIVE}.")
     check_shape(tuple(tensor.shape), what)
     return tensor
@@ -205,8 +211,6 @@ def _check_range(images: Tensor, what: str) -> None:
 
 def _check_levels(images: Sequence[Tensor], what: str) -> None:
     """Refuses floats of so narrow a range that little is left of them in 8 bits."""
-    for part in images:
-        _check_range(part, what)
     bounds = [_bounds(part) for part in images if part.numel()]
     if not bounds:
         return
