@@ -38,11 +38,13 @@ class Picture:
         pixels: uint8 (H, W, C); C is 1 for grey pictures and 3 otherwise.
         transparent: whether some of it is not opaque; it is laid on white.
         several: whether the file holds further pictures; these are not read.
+        deep: whether it has more than 8 bits for a grey value.
     """
 
     pixels: np.ndarray[Any, Any]
     transparent: bool
     several: bool
+    deep: bool
 
 
 def eight_bits(image: Image.Image) -> Image.Image:
@@ -103,6 +105,7 @@ def read_picture(path: Path, image_size: int | None = None) -> Picture:
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(path, formats=_formats(path.suffix.lower() in TARGA)) as image:
                 several = bool(getattr(image, "is_animated", False))
+                deep = image.mode.startswith(("I", "F"))
                 decoded, transparent = _decoded(image)
         if image_size is not None and decoded.size != (image_size, image_size):
             decoded = decoded.resize((image_size, image_size), Image.Resampling.BILINEAR)
@@ -111,7 +114,7 @@ def read_picture(path: Path, image_size: int | None = None) -> Picture:
         raise UserError(f"{path}: {error}") from None
     except Exception as error:  # Pillow raises almost anything on damaged bytes
         raise UserError(f"{path}: cannot be decoded as an image ({error}); repair or remove it.") from None
-    return Picture(array[:, :, None] if array.ndim == 2 else array, transparent, several)
+    return Picture(array[:, :, None] if array.ndim == 2 else array, transparent, several, deep)
 
 
 @lru_cache
@@ -154,8 +157,8 @@ def _of_sixteen(image: Image.Image) -> Image.Image:
 
 
 def _whole_numbers(image: Image.Image) -> np.ndarray[Any, Any]:
-    """The values of a picture of mode I or I;16 in any byte order, int64 (H, W)."""
-    return np.asarray(image.convert("I")).astype(np.int64)
+    """The values of a picture of mode I or I;16 in any byte order, int32 (H, W)."""
+    return np.asarray(image.convert("I"), np.int32)
 
 
 def _on_white(image: Image.Image) -> Image.Image:
