@@ -4,7 +4,10 @@ import copy
 import functools
 import itertools
 import os
+import sys
+import warnings
 from pathlib import Path
+from types import SimpleNamespace
 
 os.environ["OMP_NUM_THREADS"] = "1"  # the runner uses a process per core; heard by what is imported from here on
 
@@ -26,6 +29,7 @@ _parsed_digits = functools.cache(sklearn.datasets.load_digits)
 # scikit-learn parses its text anew each time, which takes 20 ms; a copy, as tests may write to it
 sklearn.datasets.load_digits = lambda: copy.deepcopy(_parsed_digits())
 _NUMBERS = itertools.count()
+ESCAPED: list[str] = []  # warnings that were no errors
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -34,6 +38,33 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for item in items:
             if item.get_closest_marker("gpu"):
                 item.add_marker(pytest.mark.skip(reason="no CUDA device"))
+
+
+def pytest_warning_recorded(warning_message: warnings.WarningMessage, when: str, nodeid: str, location: object) -> None:
+    """Notes a warning that was no error: a library has put filters of its own before those of the suite."""
+    ESCAPED.append(f"{nodeid or when}: {warning_message.category.__name__}: {warning_message.message}")
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Such a warning fails the suite, like any other."""
+    if ESCAPED and session.exitstatus == pytest.ExitCode.OK:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Names the warnings that fail the suite."""
+    if ESCAPED:
+        terminalreporter.section("warnings that got past the filters, and fail the suite")
+        for line in ESCAPED:
+            terminalreporter.line(line)
+
+
+@pytest.fixture(autouse=True)
+def _avalanche_changes_no_filters(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A deprecated call in Avalanche puts "once" before all filters, for the rest of the test."""
+    if "avalanche._annotations" in sys.modules:
+        kept = SimpleNamespace(warn=warnings.warn, simplefilter=lambda *arguments: None)
+        monkeypatch.setattr("avalanche._annotations.warnings", kept)
 
 
 @pytest.fixture(autouse=True)

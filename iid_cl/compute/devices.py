@@ -2,18 +2,21 @@
 
 import torch
 
-from iid_cl.errors import UserError
+from iid_cl.errors import UserError, shown
 
 
 def resolve_device(name: str) -> torch.device:
     """The device that ``auto``, ``cpu``, ``cuda`` or ``cuda:N`` names.
 
     Raises:
-        UserError: this machine has no such device.
+        UserError: the name is no device's, or this machine has no such device.
     """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    device = torch.device(name)
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise UserError(f"device: {shown(name)} is no device; use auto, cpu, cuda or cuda:N.") from None
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise UserError(
             f"device: {name!r} is not usable here ({torch.cuda.device_count()} CUDA devices found); "

@@ -8,9 +8,9 @@ from torch import Tensor
 
 from iid_cl.config.base import Precision
 from iid_cl.config.distill import DistillConfig
-from iid_cl.data.classes import Classes
 from iid_cl.data.images import Normalization
 from iid_cl.data.lens import Lens
+from iid_cl.distill.arguments import accepted_classes, accepted_device, check_arguments
 from iid_cl.distill.distillation import Distillation, DivergedError
 from iid_cl.distill.job import DistillJob, LossyFormat
 from iid_cl.distill.journal import Journal
@@ -87,7 +87,8 @@ def distill(
     Networks trained on the experience (for class centralization, or in a queue of embedders) tie classes together.
 
     Args:
-        images_by_class: uint8 images (n_c, C, H, W) of each class of the current experience, all of one shape.
+        images_by_class: images (n_c, C, H, W) of each class of the current experience, all of one shape: tensors or
+            arrays of uint8, or of floats from 0 to 1, which are taken as the same images in uint8.
         config: objective, weights, iterations, embedder.
         ipc: images per class to store, at most n_c.
         generator: source of all randomness; a single number is drawn from it.
@@ -100,8 +101,9 @@ def distill(
         The exemplars as stored, uint8. Their metadata name the number of iterations and the arithmetic.
 
     Raises:
-        UserError: no classes, a class without images or with fewer than ``ipc``, a ``start`` that lacks a class or
-            has images of another kind, or images that diverge.
+        UserError: an argument of another type or range, no classes, a class without images or with fewer than
+            ``ipc``, a ``start`` that lacks a class or has images of another kind, or images that diverge.
+        TypeError: an option that does not exist.
 
     >>> images = torch.randint(256, (20, 1, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     >>> memory = distill(
@@ -115,12 +117,17 @@ def distill(
     >>> memory.classes, tuple(memory.images.shape)
     ([0, 1], (4, 1, 8, 8))
     """
+    for name in options:
+        if name not in DistillOptions.__annotations__:
+            raise TypeError(f"distill() has no option {name!r}")
+    classes = accepted_classes(images_by_class, options.get("weights"), options.get("start"))
+    check_arguments(config, ipc, generator, normalization, augmentations, classes)
     precision, compiling = options.get("precision", "auto"), options.get("compile")
     job = DistillJob(
-        Classes(images_by_class, options.get("weights") or {}, options.get("start")),
-        ipc,
+        classes,
+        int(ipc),
         config,
-        Lens(normalization, tuple(augmentations), torch.device(device), precision, compiling),
+        Lens(normalization, tuple(augmentations), accepted_device(device), precision, compiling),
         draw_seed(generator),
         options.get("as_stored"),
         options.get("embedder"),

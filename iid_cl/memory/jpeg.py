@@ -11,14 +11,15 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from iid_cl.data.images import LabelledImages
+from iid_cl.data.images import LabelledImages, by_label
 from iid_cl.errors import UserError, shown
+from iid_cl.memory.bounds import check_images
 from iid_cl.memory.exemplars import Exemplars, merged_soft_labels
 from iid_cl.memory.soft_labels import ENTRY_BYTES, SoftLabels
 
 START_OF_SCAN = b"\xff\xda"
 LONGEST_HEADER = 4096  # bytes; headers written here have about 600
-MOST_PIXELS = 2**32  # bytes of a memory's decoded images
+MOST_FILES = 2**18  # each takes some 30 microseconds to open
 
 
 class JpegError(UserError):
@@ -105,11 +106,14 @@ class JpegSet(Exemplars):
 
     def check(self) -> None:
         """Decodes all images, one after the other."""
-        if min(self.shape) < 1 or math.prod(self.shape) * len(self) > MOST_PIXELS:
-            raise ValueError(f"{len(self):,} images of shape {shown(self.shape)} have no pixels, or too many")
+        if min(self.shape) < 1 or len(self) > MOST_FILES:
+            raise ValueError(f"{len(self):,} images of shape {shown(self.shape)} have no pixels, or are too many")
+        check_images(len(self), math.prod(self.shape), self.nbytes)
         header = self.header.numpy().tobytes()
         if START_OF_SCAN not in header or header_length(header) != len(header):
             raise ValueError("an image is no JPEG (its header does not end where a scan begins)")
+        if header[header.index(START_OF_SCAN) + 4] != self.shape[0]:  # further scans can be made to take any time
+            raise ValueError("an image is a JPEG of several scans, which no memory holds")
         for file in self._each(range(len(self))):
             decode(file, self.shape)
 
@@ -118,7 +122,10 @@ class JpegSet(Exemplars):
 
     def files_by_class(self) -> dict[int, list[bytes]]:
         """Complete JPEG files of each class."""
-        return {c: self.files((self.labels == c).nonzero().squeeze(1)) for c in self.classes}
+        by_class: dict[int, list[bytes]] = {c: [] for c in self.classes}
+        for label, file in zip(self.labels.tolist(), self._each(range(len(self))), strict=True):
+            by_class[label].append(file)
+        return by_class
 
     def decoded(self) -> LabelledImages:
         """Raises ValueError for bytes that are no JPEG of the memory's shape."""
@@ -139,7 +146,7 @@ class JpegSet(Exemplars):
         width = 0 if self.soft_labels is None else self.soft_labels.width
         sizes = self.ends.diff(prepend=torch.zeros(1, dtype=torch.int32)) + _PER_IMAGE + ENTRY_BYTES * width
         room = _left(room, len(self.header), len(self.classes), width)
-        by_class = [(self.labels == c).nonzero().squeeze(1) for c in self.classes]
+        by_class = by_label(torch.arange(len(self)), self.labels).values()
         return torch.cat([rows[sizes[rows].cumsum(0) <= room] for rows in by_class])
 
     def merge(self, newer: "JpegSet") -> "JpegSet":

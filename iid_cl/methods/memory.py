@@ -10,8 +10,9 @@ from torch import Tensor
 from iid_cl.budget import Budget
 from iid_cl.config.base import Precision
 from iid_cl.config.experiment import Config
+from iid_cl.data.accept import as_labels
 from iid_cl.data.classes import Classes
-from iid_cl.data.images import LabelledImages, Normalization
+from iid_cl.data.images import LabelledImages, Normalization, checked
 from iid_cl.data.lens import Lens
 from iid_cl.distill.watch import Watch
 from iid_cl.errors import UserError
@@ -114,7 +115,7 @@ class Memory:
         """Condenses the classes of an experience and adds them to the memory. A failure leaves it unchanged.
 
         Args:
-            images: all images of the experience.
+            images: all images of the experience, which may be floats from 0 to 1, see :class:`LabelledImages`.
             tasks: their task labels (N,); None: all 0.
             device: where to compute.
             features: makes the feature extractor of methods that choose real images by features.
@@ -123,11 +124,12 @@ class Memory:
             on_images: called with the images of each class before they are condensed. An exception stops the update.
 
         Raises:
-            UserError: no images, a budget without room for one image of each class, or a class index beyond 16 bits.
+            UserError: no images, task labels of another kind, a budget without room for one image of each class, or a
+                class index beyond 16 bits.
         """
-        if not len(images):
+        if not len(checked(images)):
             raise UserError("the experience holds no images.")
-        tasks = torch.zeros_like(images.labels) if tasks is None else tasks
+        tasks = torch.zeros_like(images.labels) if tasks is None else as_labels(tasks, len(images), "tasks")
         keys, ids = self._identify(images.labels, tasks)
         arrived = {int(c): images.images[ids == c] for c in ids.unique()}
         space = self._space(arrived, images.images[0].numel())

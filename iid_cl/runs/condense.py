@@ -41,6 +41,8 @@ def condense_dataset(
     dataset = load_dataset(config.stream, data_root, config.seed)
     check_methods(config, [config.memory.method], dataset, range(len(dataset.class_names)))
     with Reporter(console) as reporter, deterministic(config.deterministic, reporter.line):
+        for note in dataset.remarks:
+            reporter.line(f"note: {note}")
         started = time.perf_counter()
         if how is None:
             memory = whole_memory(config, dataset, device, reporter)

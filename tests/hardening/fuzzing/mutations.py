@@ -64,6 +64,6 @@ def altered(random_: random.Random, value: Any) -> Any:
         changed_list[index] = altered(random_, value[index])
         return changed_list
     nested: Any = 1
-    for _ in range(random_.choice((1, 3, 30))):
+    for _ in range(random_.choice((1, 3, 30, 600))):
         nested = [nested] if random_.random() < 0.5 else {random_.choice(("x", "name", "weight", "")): nested}
     return random_.choice([*NUMBERS, *TEXTS, [], {}, nested])
