@@ -100,26 +100,27 @@ class InMemoryPlugin(SupervisedPlugin):
         if not len(dataset):
             return Source([], rows, [], [], batch_size)
         parts = parts_of(dataset)
-        steps, *rest = [_batch_steps(part.steps[1], argument, custom) for part in parts]
-        if any(part_steps != steps for part_steps in rest):
-            raise UserError(
-                f"the data set joins samples with different transforms; give InMemoryPlugin({argument}=...) one for "
-                "all of them, or leave the plugin out."
-            )
+        of_part = [_batch_steps(part.steps[1], argument, custom) for part in parts]
+        ways = None
+        if any(steps != of_part[0] for steps in of_part[1:]):
+            ways = torch.empty(len(dataset), dtype=torch.int64)
+            for number, part in enumerate(parts):
+                ways[torch.from_numpy(part.positions)] = number
+            ways = ways.to(device)
         if len(parts) == 1 and parts[0].holds_tensors():
             # kept whole: on the CPU without a copy, elsewhere with a single copy for all experiences cut from it
             rows = torch.from_numpy(parts[0].indices).to(device)
             all_rows = np.arange(len(parts[0].source))
             parts = [replace(parts[0], indices=all_rows, positions=all_rows)]
         items, kind = self._read(parts, device)
-        if kind != "tensor" and not any(item == 0 for item, _ in steps):
+        if kind != "tensor" and not all(any(item == 0 for item, _ in steps) for steps in of_part):
             raise UserError(
                 f"the samples are {'PIL images' if kind == 'pil' else 'arrays'} and no transform turns them into a "
                 f"network's input; give InMemoryPlugin({argument}=...), or leave the plugin out."
             )
         attributes = [attribute for attribute in dataset._data_attributes.values() if attribute.use_in_getitem]
         tasks = [default_collate(list(attribute)).to(device) for attribute in attributes]
-        return Source(items, rows, tasks, steps, batch_size)
+        return Source(items, rows, tasks, of_part[0], batch_size, ways, of_part)
 
     def _read(self, parts: list[Part], device: torch.device) -> tuple[list[Tensor], Kind]:
         """The samples, read once."""

@@ -26,6 +26,9 @@ class Source:
         rows: (N,), the row of each sample in ``items``.
         attributes: what the data set adds to a sample, each (N,): task labels.
         steps: transforms of batches, in order.
+        ways: (N,), which of ``of_way`` each sample takes in place of ``steps``, where samples of several data sets are
+            joined; None: all take ``steps``.
+        of_way: transforms of batches of each joined data set.
         batch_size: samples per mini-batch.
     """
 
@@ -34,11 +37,26 @@ class Source:
     attributes: list[Tensor]
     steps: list[Step]
     batch_size: int
+    ways: Tensor | None = None
+    of_way: Sequence[list[Step]] = ()
 
     def columns(self, samples: Tensor) -> list[tuple[Tensor, Tensor]]:
         """For each part of a sample, a tensor and the rows of it that hold ``samples``."""
         rows = self.rows.index_select(0, samples)
         return [*((item, rows) for item in self.items), *((attribute, samples) for attribute in self.attributes)]
+
+    def batch(self, samples: Tensor) -> list[Tensor]:
+        """The selected samples, transformed."""
+        if self.ways is None:
+            return _apply(self.steps, [_select([column]) for column in self.columns(samples)])
+        ways = self.ways.index_select(0, samples)
+        members = [(ways == way).nonzero().squeeze(1) for way in ways.unique()]
+        parts = []
+        for own in members:
+            steps = self.of_way[int(ways[own[0]])]
+            parts.append(_apply(steps, [_select([column]) for column in self.columns(samples.index_select(0, own))]))
+        order = torch.cat(members).argsort()
+        return [torch.cat(column).index_select(0, order) for column in zip(*parts, strict=True)]
 
 
 @dataclass(eq=False, repr=False)
@@ -123,12 +141,9 @@ def _batch(selection: list[tuple[Source, Tensor]]) -> list[Tensor]:
     if len({len(items) for items in columns}) > 1:
         raise UserError("the data sets of a mini-batch differ in what a sample holds; give all of them task labels.")
     first = selection[0][0].steps
-    if all(source.steps == first for source, _ in selection[1:]):
+    if all(source.ways is None and source.steps == first for source, _ in selection):
         return _apply(first, [_select(column) for column in zip(*columns, strict=True)])
-    batches = [
-        _apply(source.steps, [_select([column]) for column in items])
-        for (source, _), items in zip(selection, columns, strict=True)
-    ]
+    batches = [source.batch(samples) for source, samples in selection]
     return [torch.cat(column) for column in zip(*batches, strict=True)]
 
 
