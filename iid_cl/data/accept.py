@@ -196,7 +196,8 @@ def _from_array(array: np.ndarray[Any, Any], what: str) -> Tensor:
     if array.dtype.kind == "f" and array.dtype.itemsize > 8:  # PyTorch has no longer ones
         array = array.astype(np.float64)
     native = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("="))
-    return torch.from_numpy(native if native.flags.writeable else native.copy())
+    plain = native.flags.writeable and min(native.strides, default=0) >= 0  # an axis of one may run backwards
+    return torch.from_numpy(native if plain else native.copy())
 
 
 def _check_range(images: Tensor, what: str) -> None:

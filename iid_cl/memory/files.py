@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from torch import Tensor
 
 from iid_cl.errors import UserError, shown
 from iid_cl.files import save_tensors
-from iid_cl.memory.bounds import MOST_BYTES, MOST_HEADER, MOST_METADATA, check_metadata
+from iid_cl.memory.bounds import MOST_BYTES, MOST_HEADER, MOST_METADATA, check_images, check_metadata
 from iid_cl.memory.exemplars import Exemplars, ExemplarSet
 from iid_cl.memory.jpeg import JpegSet
 from iid_cl.memory.soft_labels import SoftLabels
@@ -44,8 +45,9 @@ def save_memory(path: Path | str, memory: Exemplars, metadata: Mapping[str, Any]
     header = {**memory.metadata, **(metadata or {}), "format": FORMAT, "version": VERSION, **memory.layout()}
     try:
         check_metadata(header)
+        check_images(len(memory) * memory.partition**2, math.prod(memory.shape), memory.nbytes)
     except ValueError as error:
-        raise UserError(f"{path}: cannot be written, as {error}; shorten the metadata.") from None
+        raise UserError(f"{path}: cannot be written, as {error}; use less.") from None
     header = json.loads(json.dumps(header))  # as it will be read: its keys are text
     header["sha256"] = _digest(tensors, header)
     text = json.dumps(header, sort_keys=True)

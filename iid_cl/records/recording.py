@@ -20,6 +20,7 @@ FORMAT = "iid-cl recording"
 VERSION = 1
 LOSSES, HISTORY = "losses", "history"  # stems of the files
 
+DAMAGE = (OSError, ArithmeticError, ValueError, LookupError, TypeError, AttributeError, RecursionError)
 MOMENTS = (0.0, 0.02, 0.05, 0.125, 0.3)  # shares of the iterations; the last iteration is always added
 IMAGES = 1000  # maximum number of images of all classes at each moment
 POINTS = 400  # images whose features are recorded
@@ -198,7 +199,7 @@ def read_recording(directory: Path, prefix: str = "") -> Recording | None:
     try:
         recording = _read_history(history)
         _read_losses(losses, recording)
-    except (SafetensorError, OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+    except (SafetensorError, *DAMAGE) as error:
         raise UserError(
             f"{history}: is damaged, or {losses.name} beside it is ({error}); remove both to go without them."
         ) from None

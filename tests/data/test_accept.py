@@ -31,6 +31,11 @@ def test_every_form_gives_the_same_bytes(given: Any) -> None:
     assert torch.equal(as_images(given), EVERY)
 
 
+def test_an_axis_of_one_may_run_backwards() -> None:
+    """NumPy calls such an array contiguous, and PyTorch refuses its strides."""
+    assert torch.equal(as_images(EVERY[:1].numpy()[::-1]), EVERY[:1])
+
+
 def test_bytes_are_not_copied() -> None:
     assert as_images(EVERY).data_ptr() == EVERY.data_ptr()
 

@@ -49,6 +49,15 @@ def nested(levels: int) -> list[Any]:
     return value
 
 
+def counted_decodings(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Grows by one with each image that is decoded."""
+    calls: list[int] = []
+    for name in ("opened", "opened_alike"):
+        genuine = getattr(jpeg, name)
+        monkeypatch.setattr(jpeg, name, lambda *given, genuine=genuine: calls.append(1) or genuine(*given))
+    return calls
+
+
 @pytest.mark.parametrize("levels", [40, 600])
 def test_nested_metadata_are_refused(tmp_path: Path, levels: int) -> None:
     with pytest.raises(UserError, match="nested more than 32 deep"):
@@ -70,7 +79,7 @@ def test_endless_names_are_refused(tmp_path: Path, names: list[str]) -> None:
 @pytest.mark.parametrize("metadata", [{"class_names": ["k" * 2000]}, {"x": nested(600)}, {"x": nested(5000)}])
 def test_what_could_not_be_read_is_not_written(tmp_path: Path, metadata: dict[str, Any]) -> None:
     memory = ExemplarSet.from_classes({0: torch.zeros(1, 1, 2, 2, dtype=torch.uint8)})
-    with pytest.raises(UserError, match=r"m\.safetensors: cannot be written, as .*; shorten the metadata"):
+    with pytest.raises(UserError, match=r"m\.safetensors: cannot be written, as .*; use less"):
         save_memory(tmp_path / "m.safetensors", memory, metadata)
     assert list(tmp_path.iterdir()) == []
 
@@ -86,7 +95,7 @@ def test_a_jpeg_of_enormous_size_is_refused_undecoded(tmp_path: Path, monkeypatc
     file = bytearray(encode(torch.zeros(1, 3, 16, 16, dtype=torch.uint8), 90)[0])
     start = file.index(b"\xff\xc0")
     file[start + 5 : start + 9] = 2 * (13_000).to_bytes(2, "big")
-    monkeypatch.setattr(jpeg, "decode", None)
+    monkeypatch.setattr(jpeg, "opened", None)
     bomb = forge(tmp_path / "m.safetensors", as_jpeg(bytes(file), 2), shape=[3, 13_000, 13_000])
     with pytest.raises(UserError, match="2 images of 507,000,000 bytes are too much"):
         load_memory(bomb)
@@ -123,7 +132,7 @@ def test_what_is_within_the_bounds_passes(images: int, each: int, stored: int) -
 
 def test_more_files_than_can_be_opened_in_seconds_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (file,) = encode(torch.zeros(1, 1, 8, 8, dtype=torch.uint8), 50)
-    monkeypatch.setattr(jpeg, "MOST_FILES", 3)
+    monkeypatch.setattr(jpeg, "FEW_FILES", 3)
     assert len(load_memory(forge(tmp_path / "3.safetensors", as_jpeg(file, 3), shape=[1, 8, 8]))) == 3
     with pytest.raises(UserError, match="4 images of shape"):
         load_memory(forge(tmp_path / "4.safetensors", as_jpeg(file, 4), shape=[1, 8, 8]))
@@ -161,19 +170,29 @@ def test_tensors_of_odd_types_are_refused(tmp_path: Path, dtype: torch.dtype, na
 
 def test_one_pass_serves_all_classes(monkeypatch: pytest.MonkeyPatch) -> None:
     """Images of a JPEG memory are decoded once, whatever the number of classes."""
-    calls = 0
-    decode = jpeg.decode
-
-    def counted(*arguments: Any) -> Tensor:
-        nonlocal calls
-        calls += 1
-        return decode(*arguments)
-
-    monkeypatch.setattr(jpeg, "decode", counted)
+    calls = counted_decodings(monkeypatch)
     (file,) = encode(torch.zeros(1, 1, 8, 8, dtype=torch.uint8), 50)
     memory = JpegSet.from_classes({c: [file] * 2 for c in range(50)}, (1, 8, 8))
     assert {c: len(images) for c, images in memory.by_class().items()} == dict.fromkeys(range(50), 2)
-    assert calls == 100
+    assert len(calls) == 100
+
+
+def test_images_of_one_header_are_decoded_as_each_alone() -> None:
+    generator = torch.Generator().manual_seed(0)
+    for channels in (1, 3):
+        images = torch.randint(256, (5, channels, 16, 24), dtype=torch.uint8, generator=generator)
+        files = encode(images, 80)
+        decoded = JpegSet.from_classes({0: files}, (channels, 16, 24)).decoded().images
+        assert torch.equal(decoded, torch.stack([jpeg.decode(file, (channels, 16, 24)) for file in files]))
+
+
+@pytest.mark.parametrize("scan", [b"", b"\0" * 40], ids=["nothing", "zeros"])
+def test_a_later_image_that_is_cut_off_is_found(scan: bytes) -> None:
+    files = encode(torch.randint(256, (2, 1, 64, 64), dtype=torch.uint8), 80)
+    cut = header_length(files[0])
+    memory = JpegSet.from_classes({0: [files[0], files[1][:cut] + scan + b"\0"]}, (1, 64, 64))
+    with pytest.raises(ValueError, match="an image is no JPEG"):
+        memory.check()
 
 
 def test_many_classes_are_told_apart_quickly() -> None:

@@ -17,6 +17,7 @@ from iid_cl.memory.exemplars import ExemplarSet
 from iid_cl.memory.files import save_memory
 from iid_cl.report.show import _row, show_memory
 from iid_cl.terminal.screen import Mode, Screen
+from tests.memory.test_bounds import counted_decodings
 
 
 def memory_file(path: Path, classes: int = 3, count: int = 2, partition: int = 1, **metadata: object) -> Path:
@@ -128,9 +129,7 @@ def test_an_image_is_decoded_once_to_be_checked_and_once_to_be_drawn(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Not once for each class: of 6 images, 12 decodings."""
-    calls = []
-    decode = jpeg.decode
-    monkeypatch.setattr(jpeg, "decode", lambda *arguments: calls.append(1) or decode(*arguments))
+    calls = counted_decodings(monkeypatch)
     by_class = {c: jpeg.encode(torch.full((2, 1, 8, 8), 20 * c, dtype=torch.uint8), 90) for c in range(3)}
     save_memory(tmp_path / "m.safetensors", jpeg.JpegSet.from_classes(by_class, (1, 8, 8)))
     assert len(calls) == 0
@@ -142,9 +141,7 @@ def test_an_image_is_decoded_once_to_be_checked_and_once_to_be_drawn(
 def test_one_class_alone_is_decoded_to_be_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     by_class = {c: jpeg.encode(torch.full((2, 1, 8, 8), 20 * c, dtype=torch.uint8), 90) for c in range(3)}
     save_memory(tmp_path / "m.safetensors", jpeg.JpegSet.from_classes(by_class, (1, 8, 8)))
-    calls = []
-    decode = jpeg.decode
-    monkeypatch.setattr(jpeg, "decode", lambda *arguments: calls.append(1) or decode(*arguments))
+    calls = counted_decodings(monkeypatch)
     shown(tmp_path / "m.safetensors", classes=["1"])
     assert len(calls) == 6 + 2
 

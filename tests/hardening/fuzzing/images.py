@@ -27,7 +27,7 @@ def _pictures() -> dict[str, bytes]:
     colour = layers.convert("RGB")
     made = {}
     for suffix, kind, modes in (
-        ("png", "PNG", ("RGB", "L", "P", "RGBA", "LA", "1", "I;16", "I")),
+        ("png", "PNG", ("RGB", "L", "P", "RGBA", "LA", "1", "I;16")),
         ("jpg", "JPEG", ("RGB", "L", "CMYK")),
         ("tif", "TIFF", ("RGB", "F", "I", "I;16B", "LA", "PA", "RGBA", "CMYK", "YCbCr", "LAB", "1", "P")),
         ("bmp", "BMP", ("RGB", "L", "P", "1")),
@@ -41,8 +41,9 @@ def _pictures() -> dict[str, bytes]:
         for mode in modes:
             file = io.BytesIO()
             source = layers.convert("L") if mode.startswith("I;16") else colour if mode == "LAB" else layers
-            source.convert(mode).save(file, kind)
-            made[f"{mode.replace(';', '')}.{suffix}"] = file.getvalue()
+            with contextlib.suppress(OSError, KeyError):  # older Pillows write fewer
+                source.convert(mode).save(file, kind)
+                made[f"{mode.replace(';', '')}.{suffix}"] = file.getvalue()
     for suffix, kind in (("gif", "GIF"), ("webp", "WEBP"), ("png", "PNG"), ("tif", "TIFF"), ("jpg", "MPO")):
         file = io.BytesIO()
         colour.save(file, kind, save_all=True, append_images=[colour.rotate(90)] * 3)

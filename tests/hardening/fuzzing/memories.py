@@ -155,7 +155,7 @@ def forged(random_: random.Random, memory: Exemplars) -> bytes:
 
 
 def _used(memory: Exemplars) -> None:
-    memory.by_class(), memory.nbytes
+    assert memory.nbytes
     assert len(memory.decoded()) == len(memory) * memory.partition**2
     soft = memory.soft_labels
     named = [] if soft is None else [int(soft.columns.max())]  # classes that left, maybe

@@ -44,19 +44,21 @@ def _images(random_: random.Random, count: int) -> Tensor:
 def _contained(random_: random.Random, images: Tensor) -> Any:
     """The images in another container, or something else in their place."""
     kind = random_.randrange(12)
-    if kind <= 4:
+    if kind <= 4 or not images.ndim:
         return images
     if kind <= 7:
         exotic = images.dtype in (torch.bfloat16, torch.float8_e4m3fn)
         array = (images.float() if exotic else images).numpy()
-        return random_.choice((array, array[::-1], np.asfortranarray(array), list(array), array.tolist(), array.view()))
+        return random_.choice((array, array[::-1], np.asfortranarray(array), list(array), array.tolist()))
+    items = list(images)
     if kind <= 9:
-        items = list(images)
         if items and random_.random() < 0.5:
-            items[random_.randrange(len(items))] = random_.choice((items[0][:1], items[0].flatten(), None, 3))
+            items[random_.randrange(len(items))] = random_.choice((items[0].flatten(), items[0][None], None, 3))
         return random_.choice((items, tuple(items), iter(items)))
-    other = (None, {}, [], object(), images.to_sparse(), images.to("meta"), images[:0], {0: images})
-    return random_.choice([*NUMBERS, *TEXTS, *other])
+    sparse = torch.zeros(2, 1, 2, 2).to_sparse()
+    return random_.choice(
+        [*NUMBERS, *TEXTS, None, {}, [], object(), sparse, images.to("meta"), images[:0], {0: images}]
+    )
 
 
 def _labels(random_: random.Random, count: int) -> Any:
