@@ -25,7 +25,7 @@ def forked() -> ForkServerContext:
 
 @pytest.fixture
 def forked_workers(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Workers on this machine are forked; tests/launch/test_launch.py starts some as users have them."""
+    """Workers on this machine are forked; in tests/launch/test_launch.py some are started as users have them."""
     context = forked()
     monkeypatch.setattr("iid_cl.launch.local.multiprocessing.get_context", lambda _: context)
 
