@@ -122,7 +122,7 @@ def test_a_full_disk_is_noticed_before_the_work(tmp_path, monkeypatch):
     monkeypatch.setattr(tempfile, "TemporaryFile", lambda dir: Full(100))
     monkeypatch.setattr(os, "fsync", os.close)
     check_output(tmp_path / "m", size=100)
-    with pytest.raises(DiskFull, match="m: cannot be written .No space left on device.; free some space and give"):
+    with pytest.raises(DiskFull, match=r"m: cannot be written \(No space left on device\); free some space and give"):
         check_output(tmp_path / "m", size=101)
 
 

@@ -31,7 +31,7 @@ def launch_on_ray(
         UserError: Ray is not installed or not reachable, or no machine of the cluster has room for a job.
     """
     threads = how.threads_each
-    with _settings(how), _cluster(how, threads) as ray:
+    with settings(how), _cluster(how, threads) as ray:
         gpus = how.gpus if how.gpus is not None else float(ray.cluster_resources().get("GPU", 0) > 0)
         _check_room(ray, threads, gpus)
         remote = ray.remote(num_cpus=threads, num_gpus=gpus, max_retries=RETRIES)(attempt)
@@ -57,7 +57,7 @@ def launch_on_ray(
 
 
 @contextmanager
-def _settings(how: Launch) -> Iterator[None]:
+def settings(how: Launch) -> Iterator[None]:
     """Sets Ray's environment variables while the context lasts; those that are set already stay."""
     wanted = {"RAY_USAGE_STATS_ENABLED": "0", **(LOCAL if how.address is None else {})}  # no reports to Ray's makers
     added = {name: value for name, value in wanted.items() if name not in os.environ}

@@ -18,7 +18,7 @@ from iid_cl.records.nameless import path_of, stored_path
 
 BEGUN = "begun.json"
 TEXT = str | None
-KINDS = {"provenance": dict, "data": str, "data_root": TEXT, "config": TEXT, "config_sha256": TEXT}
+KINDS: dict[str, Any] = {"provenance": dict, "data": str, "data_root": TEXT, "config": TEXT, "config_sha256": TEXT}
 
 
 class Stage(Enum):
