@@ -394,6 +394,15 @@ def test_each_class_may_be_an_experience_and_all_may_be_one(tmp_path: Path) -> N
         assert (result["forgetting"] is None) is (result["backward_transfer"] is None) is (len(classes) == 1)
 
 
+def test_a_uniform_sample_may_leave_a_class_out(tmp_path: Path) -> None:
+    config = miniature(memory={"method": "reservoir"}, train={"epochs": 1}, seed=3)
+    done = finish(tmp_path / "run", config)
+    memory = load_memory(done.path / "memory.safetensors")
+    assert (len(memory), len(memory.classes) < 4) == (4, True)  # four classes are seen
+    weight = 4 * BYTES_PER_IMAGE
+    assert done.summary["checks"]["reservoir"]["bytes"] == {"bytes": weight, "charged": weight, "allowed": weight}
+
+
 def test_runs_of_one_name_have_directories_of_their_own(in_tmp_path: Path) -> None:
     config = miniature(memory={"method": "none"}, train={"epochs": 1})
     paths = [run(config, None, None, Console(file=io.StringIO())) for _ in range(2)]
