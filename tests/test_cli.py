@@ -1,6 +1,7 @@
 """The command line: a mistake ends in one sentence and exit code 2, and leaves nothing behind."""
 
 import csv
+import errno
 import json
 import os
 import re
@@ -288,6 +289,62 @@ def distill_to_another_suffix() -> list[str]:
 def distill_to_a_folder() -> list[str]:
     Path("out.safetensors").mkdir()
     return [*DISTILL, "--method", "random"]
+
+
+def distill_over_a_file() -> list[str]:
+    Path("out.safetensors").write_text("mine")
+    return DISTILL
+
+
+def distill_over_a_picture() -> list[str]:
+    Path("out.png").write_text("mine")
+    return DISTILL
+
+
+def show_over_a_file() -> list[str]:
+    stored_memory()
+    Path("m.png").write_text("mine")
+    return ["show", "m.safetensors", "--out", "m.png"]
+
+
+def report_through_a_link() -> list[str]:
+    Path("mine").mkdir()
+    Path("run").mkdir()
+    Path("run/figures").symlink_to(Path("mine").resolve())
+    return ["report", "run"]
+
+
+def report_out_through_a_link() -> list[str]:
+    Path("mine").mkdir()
+    Path("out").mkdir()
+    Path("out/figures").symlink_to(Path("mine").resolve())
+    return ["report", "run", "--out", "out"]
+
+
+def resume_of_a_pipe() -> list[str]:
+    Path("run").mkdir()
+    for name in ("config.yaml", "begun.json"):
+        Path("run", name).write_text("{}")
+    os.mkfifo("run/log.txt")
+    return ["resume", "run"]
+
+
+def resume_of_nothing() -> list[str]:
+    Path("run").mkdir()
+    return ["resume", "run"]
+
+
+def resume_of_a_comparison() -> list[str]:
+    Path("run/cells").mkdir(parents=True)
+    Path("run/config.yaml").write_text("")
+    return ["resume", "run"]
+
+
+def compare_with_a_pipe() -> list[str]:
+    Path("run/cells").mkdir(parents=True)
+    Path("run/config.yaml").write_text("")
+    os.mkfifo("run/cells/random-replay-ipc10-seed0.json")
+    return [*COMPARE, "--out", "run"]
 
 
 def distill_below_a_file() -> list[str]:
@@ -640,6 +697,15 @@ MISTAKES = [
     case(stored_memory, "m.safetensors", "normalisation", mean=[0.5], std=[0.5]),
     case(distill_to_another_suffix, "--out", "'out.pt'", ".safetensors"),
     case(distill_to_a_folder, "out.safetensors"),
+    case(distill_over_a_file, "out.safetensors: exists already", "--force"),
+    case(distill_over_a_picture, "out.png: exists already", "--force"),
+    case(show_over_a_file, "m.png: exists already", "--force"),
+    case(report_through_a_link, "run/figures: is a link that leads out"),
+    case(report_out_through_a_link, "out/figures: is a link that leads out"),
+    case(resume_of_a_pipe, "run/log.txt: is a pipe"),
+    case(resume_of_nothing, "run: no run has begun there", "iid-cl run"),
+    case(resume_of_a_comparison, "run: holds a comparison", "iid-cl compare"),
+    case(compare_with_a_pipe, "random-replay-ipc10-seed0.json: is a pipe"),
     case(distill_below_a_file, "kept/out.safetensors"),
     case(distill_an_unknown_dataset, "stream.dataset", "'digitz'"),
     case(distill_without_images, "memory.method", "'none'"),
@@ -1003,6 +1069,35 @@ def test_show_draws_a_memory(cli: Callable[[Sequence[str]], Answer]) -> None:
     assert "Picture in m.png" in answer.out
     with Image.open("m.png") as picture:
         picture.load()
+
+
+def test_an_output_is_replaced_by_force(
+    cli: Callable[[Sequence[str]], Answer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("m.png", "out.safetensors", "out.png"):
+        Path(name).write_text("mine")
+    assert cli(["show", stored_digits(), "--out", "m.png", "--force"]).code == 0
+    assert cli([*DISTILL, "--method", "random", "--ipc", "1", "--force", "-q"]).code == 0
+    assert load_memory(Path("out.safetensors")).classes == list(range(10))
+    for name in ("m.png", "out.png"):
+        with Image.open(name) as picture:
+            picture.load()
+
+
+def test_a_full_disk_is_one_sentence(cli: Callable[[Sequence[str]], Answer], monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", "somewhere")
+
+    monkeypatch.setattr("iid_cl.report.show.print_table", full)
+    answer = cli(["show", stored_digits()])
+    assert_one_sentence(answer, ["somewhere: the disk is full; free some space and give the command again"])
+    monkeypatch.setattr("iid_cl.report.show.print_table", fail_otherwise)
+    with pytest.raises(PermissionError):
+        main()
+
+
+def fail_otherwise(*_: object) -> None:
+    raise PermissionError(errno.EACCES, "no")
 
 
 def test_export_writes_a_folder(cli: Callable[[Sequence[str]], Answer]) -> None:

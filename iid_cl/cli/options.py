@@ -107,6 +107,7 @@ ThreadsOption = Annotated[
 AddressOption = Annotated[str | None, typer.Option(help="Address of a running Ray cluster. Default: start one here.")]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Print only results.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print events as JSON, one per line, instead of text.")]
+ForceOption = Annotated[bool, typer.Option("--force", help="Replace the output if it exists.")]
 OutOption = Annotated[Path | None, typer.Option(help="Run directory to make. Default: runs/NAME.")]
 
 

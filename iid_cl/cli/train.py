@@ -11,6 +11,7 @@ from iid_cl.cli.options import (
     ConfigArgument,
     DataRootOption,
     DeviceOption,
+    ForceOption,
     JsonOption,
     Launcher,
     LauncherOption,
@@ -54,13 +55,16 @@ def run(
 
 def resume(
     directory: Annotated[Path, typer.Argument(metavar="DIR", help="Directory of an unfinished run.")],
+    data_root: Annotated[
+        Path | None, typer.Option(help="Folder of the data sets, where it has moved. Default: as when the run began.")
+    ] = None,
     quiet: QuietOption = False,
     json: JsonOption = False,
 ) -> None:
-    """Resume an interrupted run from its last checkpoint."""
+    """Resume an interrupted run from its last checkpoint, or make the report that it lacks."""
     from iid_cl.runs.run import resume as resume_run
 
-    resume_run(directory, screen(quiet, json))
+    resume_run(directory, screen(quiet, json), data_root)
 
 
 def compare(
@@ -142,6 +146,7 @@ def distill(
     seed: SeedOption = None,
     device: DeviceOption = None,
     data_root: DataRootOption = None,
+    force: ForceOption = False,
     quiet: QuietOption = False,
     json: JsonOption = False,
 ) -> None:
@@ -154,7 +159,7 @@ def distill(
 
     how = Launch(launcher.value, workers, threads, address)
     alone = launcher is Launcher.local and (workers or 1) == 1
-    condense_dataset(resolved, data_root, out, screen(quiet, json), None if alone else how)
+    condense_dataset(resolved, data_root, out, screen(quiet, json), None if alone else how, force=force)
 
 
 def evaluate(

@@ -63,11 +63,11 @@ def dump_config(config: Config) -> str:
     return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
 
 
-def first_difference(before: Config, now: Config) -> str | None:
-    """The first key in which two configurations differ, with both values; None if they are equal."""
+def first_difference(before: Config, now: Config, words: tuple[str, str] = ("there", "here")) -> str | None:
+    """The first key in which two configurations differ, with both values and ``words``; None if they are equal."""
     ours, theirs = flat(now.model_dump(mode="json")), flat(before.model_dump(mode="json"))
     key = next((key for key in ours if ours[key] != theirs[key]), None)
-    return None if key is None else f"{key}: {theirs[key]!r} there, {ours[key]!r} here"
+    return None if key is None else f"{key}: {theirs[key]!r} {words[0]}, {ours[key]!r} {words[1]}"
 
 
 def flat(values: Mapping[str, Any], whole: Collection[str] = (), prefix: str = "") -> dict[str, Any]:

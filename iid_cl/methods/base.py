@@ -142,6 +142,10 @@ class Method(Protocol):
     def describe(self) -> dict[str, Any]:
         """The method and its settings, as plain JSON."""
 
+    def holds_real_images(self) -> bool:
+        """Whether each stored image is one of those that arrived, and none is synthetic."""
+        return False
+
     def state_dict(self) -> dict[str, Any]:
         """What the method has decided so far, as plain values."""
         return {}

@@ -49,6 +49,9 @@ class Real(Method):
     def work(self, arrival: Arrival, space: Space) -> Work:
         return Work(self.storage.count(arrival.sample.images, space), self.storage.partition**2)
 
+    def holds_real_images(self) -> bool:
+        return True
+
     def describe(self) -> dict[str, Any]:
         rule = self.rule
         name = rule if isinstance(rule, str) else getattr(rule, "__name__", type(rule).__name__)

@@ -1,5 +1,6 @@
 """A run's own configuration makes it again, and a run says what its memories were made from."""
 
+import hashlib
 import io
 import json
 from pathlib import Path
@@ -45,11 +46,21 @@ def test_a_run_is_checked(tmp_path: Path) -> None:
     train = load_dataset(miniature().stream, None).train
     images = sum(int((train.labels == c).sum()) for group in CLASSES for c in group)
     weight = 4 * BYTES_PER_IMAGE
-    expected = {
+    expected: dict[str, Any] = {
         "sources": {"images": images, "experiences": 2, "also_in_test": 0, "also_in_other_experiences": 0},
         "bytes": {"bytes": weight, "charged": weight, "allowed": weight},
     }
-    assert read(tmp_path / "run" / "run.json")["checks"] == {"distilled": expected, "random": expected}
+    stored = {"distilled": 0, "random": 4}  # images that were found among their sources
+    files = {"distilled": "memory.safetensors", "random": "memory-random.safetensors"}
+    assert read(tmp_path / "run" / "run.json")["checks"] == {
+        method: {
+            **expected,
+            "stored": {"images": 4, "among_sources": stored[method], "also_in_test": 0},
+            "file": file,
+            "sha256": hashlib.sha256((tmp_path / "run" / file).read_bytes()).hexdigest(),
+        }
+        for method, file in files.items()
+    }
     assert printed.count("checked: made from") == 2
 
 
