@@ -11,7 +11,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from iid_cl.data.images import ImageDataset
-from iid_cl.errors import UserError
+from iid_cl.errors import UserError, shown
 from iid_cl.files import read_text, save_tensors, write_bytes
 from iid_cl.memory.exemplars import Exemplars
 from iid_cl.nets import Network
@@ -225,12 +225,23 @@ def _read_history(history: Path) -> Recording:
             if tensor.dtype != torch.uint8 or tensor.ndim != 4 or not len(tensor):
                 raise ValueError(f"{name} holds no pictures")
             recording.kept[number].images.setdefault(iteration, {})[label] = tensor
+    for part in recording.kept:
+        _check_pictures(part)
     for method in header["features"]:
         points, labels, stored = (tensors[f"features/{method}/{part}"] for part in ("points", "labels", "stored"))
         if points.ndim != 2 or not len(points) == len(labels) == len(stored):
             raise ValueError(f"features of {method} contradict each other")
+        if not points.is_floating_point() or not bool(points.isfinite().all()):
+            raise ValueError(f"features of {method} are no finite numbers")
         recording.features[method] = Features(points, labels, stored)
     return recording
+
+
+def _check_pictures(part: RecordedDistillation) -> None:
+    """Raises ValueError unless there are pictures from the start on, of each class alike at each iteration."""
+    shapes = [{label: images.shape for label, images in by_class.items()} for by_class in part.images.values()]
+    if 0 not in part.images or any(each != shapes[0] for each in shapes) or set(shapes[0]) != set(part.classes):
+        raise ValueError(f"the pictures of a distillation of classes {shown(part.classes)} are incomplete")
 
 
 def _read_losses(losses: Path, recording: Recording) -> None:
