@@ -1,5 +1,6 @@
 """A memory as Avalanche's storage policy."""
 
+import sys
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any, TypedDict, Unpack, cast
 
 import torch
 from avalanche.benchmarks.utils import AvalancheDataset
+from avalanche.logging import InteractiveLogger, TextLogger
 from avalanche.training.storage_policy import ExemplarsBuffer
 from torch import Tensor
 
@@ -15,6 +17,7 @@ from iid_cl.budget import Budget
 from iid_cl.config.base import Precision
 from iid_cl.data.images import Normalization
 from iid_cl.distill.journal import Journal
+from iid_cl.distill.progress import progress_bars
 from iid_cl.distill.watch import OnSnapshot, OnStep, Watch
 from iid_cl.errors import UserError
 from iid_cl.memory.exemplars import Exemplars
@@ -47,10 +50,11 @@ class BudgetArguments(TypedDict, total=False):
 
 
 class RareArguments(BudgetArguments, total=False):
-    """Budgets, and how networks' passes are computed, see :class:`MemoryBuffer`."""
+    """Budgets, how networks' passes are computed, and what is shown of them, see :class:`MemoryBuffer`."""
 
     precision: Precision
     compile: bool | None
+    progress: bool | None
 
 
 class MemoryArguments(RareArguments, total=False):
@@ -83,8 +87,9 @@ class MemoryBuffer(ClassGroups, ExemplarsBuffer):
         on_step: called now and then with a distillation's iteration and losses.
 
     Further arguments: in place of ``ipc`` one of ``mem_size`` (images in total) and ``mem_bytes`` (bytes in total), for
-    which older classes shrink as new ones come, or ``class_bytes`` (bytes per class); and ``precision`` and ``compile``
-    of the networks' passes, see :class:`iid_cl.data.lens.Lens`.
+    which older classes shrink as new ones come, or ``class_bytes`` (bytes per class). ``precision`` and ``compile`` of
+    the networks' passes, see :class:`iid_cl.data.lens.Lens`. ``progress``: whether bars show distillations; by default
+    they do in a terminal, where the strategy has Avalanche's ``InteractiveLogger``. Losses go to its loggers.
 
     Attributes:
         memory: the memory itself.
@@ -117,8 +122,8 @@ class MemoryBuffer(ClassGroups, ExemplarsBuffer):
         normalization: Normalization | None = None,
         **arguments: Unpack[RareArguments],
     ) -> None:
-        of_passes = ("precision", "compile")
-        budgets = {key: value for key, value in arguments.items() if key not in of_passes}
+        others = ("precision", "compile", "progress")
+        budgets = {key: value for key, value in arguments.items() if key not in others}
         budget = ipc if isinstance(ipc, Budget) else Budget(ipc, **cast(dict[str, int], budgets))  # refuses other keys
         super().__init__(max_size=budget.mem_size or 0)
         self.memory = Memory(
@@ -129,7 +134,9 @@ class MemoryBuffer(ClassGroups, ExemplarsBuffer):
         self._features = features
         self._named = normalization  # the one that samples may have already; the memory may measure another
         self.own_features: Features | None = None
+        self.progress = arguments.get("progress")
         self.seconds = 0.0
+        self._logged = 0  # losses that loggers have
         self.number_samples = False
         self.on_images: OnImages | None = None
         self.on_step = on_step
@@ -179,6 +186,11 @@ class MemoryBuffer(ClassGroups, ExemplarsBuffer):
     def staged_bytes(self) -> int:
         """Bytes of an online stream's images that wait for the end of their task, not counted in ``nbytes``."""
         return self._staging.nbytes
+
+    def __repr__(self) -> str:
+        key, amount = self.budget.pair
+        size = f"{len(self.exemplars)} images of {len(self.exemplars.classes)} classes" if self.exemplars else "empty"
+        return f"{type(self).__name__}({key}={amount}: {size}, {self.nbytes:,} bytes)"
 
     def update(self, strategy: Any, **kwargs: Any) -> None:
         """Condenses the classes of the strategy's current experience and adds them to the memory."""
@@ -252,17 +264,39 @@ class MemoryBuffer(ClassGroups, ExemplarsBuffer):
 
     def _renew(self, samples: Samples, strategy: Any, experience: Any) -> Origins:
         on_images, intake = self.on_images, self._intake(samples)
-        self.memory.update(
-            samples.images,
-            samples.tasks,
-            device=self._device(strategy),
-            features=self._features_of(strategy, intake),
-            watch=Watch(_both(self.on_step, self.on_losses), self.on_snapshot, self.snapshots, self.journal),
-            older=Watch(self.on_step, journal=self.journal),
-            on_images=None if on_images is None else lambda arrived: on_images(experience, arrived),
-        )
+        watch = Watch(self.on_step, self.on_snapshot, self.snapshots, self.journal)
+        with progress_bars(self._is_shown(strategy)) as bars:
+            self.memory.update(
+                samples.images,
+                samples.tasks,
+                device=self._device(strategy),
+                features=self._features_of(strategy, intake),
+                watch=watch.beside(Watch(self.on_losses)).beside(bars).beside(self._log(strategy)),
+                older=Watch(self.on_step, journal=self.journal).beside(bars),
+                on_images=None if on_images is None else lambda arrived: on_images(experience, arrived),
+            )
         assert self.exemplars is not None  # it has been renewed
         return intake.of_memory(self.exemplars.decoded(), self.keys)
+
+    def _is_shown(self, strategy: Any) -> bool:
+        """Whether bars show the distillation; by default as Avalanche shows training."""
+        if self.progress is not None:
+            return self.progress
+        return sys.stdout.isatty() and any(isinstance(logger, InteractiveLogger) for logger in loggers_of(strategy))
+
+    def _log(self, strategy: Any) -> Watch:
+        """Gives losses to the strategy's loggers, unless the user takes them by ``on_step``."""
+        loggers = [logger for logger in loggers_of(strategy) if not isinstance(logger, TextLogger)]
+        if not loggers or self.on_step is not None:
+            return Watch()
+
+        def on_step(iteration: int, losses: dict[str, float]) -> None:
+            self._logged += 1
+            for logger in loggers:
+                for name, value in losses.items():
+                    logger.log_single_metric(f"Distillation/{name}", value, self._logged)
+
+        return Watch(on_step)
 
     def _as_avalanche(self, origins: Origins) -> AvalancheDataset:
         assert self.exemplars is not None
@@ -324,10 +358,6 @@ class MemoryBuffer(ClassGroups, ExemplarsBuffer):
         return self.memory.describe()
 
 
-def _both(first: OnStep | None, second: OnStep | None) -> OnStep:
-    def on_step(iteration: int, losses: dict[str, float]) -> None:
-        for listener in (first, second):
-            if listener is not None:
-                listener(iteration, losses)
-
-    return on_step
+def loggers_of(strategy: Any) -> list[Any]:
+    """A strategy's loggers; none where it evaluates nothing."""
+    return list(getattr(getattr(strategy, "evaluator", None), "loggers", None) or [])

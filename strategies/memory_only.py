@@ -34,6 +34,12 @@ class MemoryOnlyPlugin(GDumbPlugin):
         self.storage_policy = buffer
         self.fill = fill
 
+    @property
+    def memory(self) -> MemoryBuffer:
+        """The memory."""
+        memory: MemoryBuffer = self.storage_policy
+        return memory
+
     def after_train_dataset_adaptation(self, strategy: Any, **kwargs: Any) -> None:
         """Replaces the experience's data by the memory."""
         if self.fill:

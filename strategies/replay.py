@@ -36,6 +36,12 @@ class MemoryReplayPlugin(ReplayPlugin):
     def __init__(self, buffer: MemoryBuffer, batch_size: int | None = None, batch_size_mem: int | None = None) -> None:
         super().__init__(buffer.max_size, batch_size, batch_size_mem, storage_policy=buffer)
 
+    @property
+    def memory(self) -> MemoryBuffer:
+        """The memory."""
+        memory: MemoryBuffer = self.storage_policy
+        return memory
+
     def before_training_exp(self, strategy: Any, num_workers: int = 0, shuffle: bool = True, **kwargs: Any) -> None:
         """Joins current data and memory in each mini-batch.
 

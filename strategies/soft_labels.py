@@ -33,7 +33,7 @@ class SoftLabelPlugin(SupervisedPlugin):
     def __init__(self, memory: MemoryBuffer) -> None:
         super().__init__()
         memory.number_samples = True
-        self._memory = memory
+        self.memory = memory
         self._exemplars: Exemplars | None = None
         self._targets = torch.empty(0)
         self._numbers = torch.empty(0, dtype=torch.int64)
@@ -46,7 +46,7 @@ class SoftLabelPlugin(SupervisedPlugin):
         """
         hosts = [plugin for plugin in strategy.plugins if isinstance(plugin, ReplayPlugin | GDumbPlugin)]
         policies = [host.storage_policy for host in hosts]
-        joined = any(self._memory in (policy, getattr(policy, "memory", None)) for policy in policies)
+        joined = any(self.memory in (policy, getattr(policy, "memory", None)) for policy in policies)
         if not joined or isinstance(strategy, SCR):  # which trains on no class scores
             raise UserError(
                 f"SoftLabelPlugin: in this {type(strategy).__name__} the memory does not come with current data in one "
@@ -63,7 +63,7 @@ class SoftLabelPlugin(SupervisedPlugin):
     def before_backward(self, strategy: Any, **kwargs: Any) -> None:
         """Replaces the memory's share of the mean cross-entropy by cross-entropy with the soft labels."""
         rows = (self._numbers >= 0).nonzero().squeeze(1)
-        exemplars = self._memory.exemplars
+        exemplars = self.memory.exemplars
         if not len(rows) or exemplars is None or exemplars.soft_labels is None:
             return
         scores = strategy.mb_output[rows]
@@ -76,7 +76,7 @@ class SoftLabelPlugin(SupervisedPlugin):
 
     def _of_classes(self, exemplars: Exemplars, classes: int) -> Tensor:
         """Targets (N', classes) over the data's class indices, which several classes of the memory may share."""
-        keys = self._memory.keys
+        keys = self.memory.keys
         numbered = exemplars.targets(max([classes - 1, *keys]) + 1)
         labels = torch.tensor([keys[number][0] if number in keys else number for number in range(numbered.shape[1])])
         used = numbered.any(0)  # the network may have no output yet for other classes

@@ -81,6 +81,8 @@ class Distillation:
         else:
             self.load_state_dict(state)
         iterations = self._job.config.iterations
+        if watch.on_start is not None and self._iteration < iterations:
+            watch.on_start(len(self._job.classes), iterations)
         every = max(1, iterations // REPORTS)
         for draw in self._draws:
             read_back = self._images.read_back()

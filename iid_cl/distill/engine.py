@@ -1,5 +1,6 @@
 """The engine's two entry points: :func:`distill` for users, and :func:`run_job` for a job that is ready."""
 
+import sys
 from collections.abc import Collection, Mapping, Sequence
 from typing import TypedDict, Unpack
 
@@ -15,6 +16,7 @@ from iid_cl.distill.distillation import Distillation, DivergedError
 from iid_cl.distill.job import DistillJob, LossyFormat
 from iid_cl.distill.journal import Journal
 from iid_cl.distill.matching import MatchingLoss
+from iid_cl.distill.progress import progress_bars
 from iid_cl.distill.trained import TrainedNetwork
 from iid_cl.distill.watch import OnSnapshot, OnStep, Watch
 from iid_cl.memory.exemplars import ExemplarSet
@@ -48,6 +50,7 @@ class DistillOptions(TypedDict, total=False):
         snapshots: iterations at which ``on_snapshot`` is called; 0 means the initial images. They do not change the
             result.
         journal: saves the state of the distillation when due, and returns the state of an interrupted one.
+        progress: whether a bar shows the iterations; None: where standard output is a terminal.
         precision: number format of the networks' passes: ``float32``, ``bfloat16``, or ``auto`` for the faster one.
         compile: whether these passes are compiled, which takes half a minute; None: only if the distillation is long
             enough to pay for it.
@@ -66,6 +69,7 @@ class DistillOptions(TypedDict, total=False):
     on_snapshot: OnSnapshot | None
     snapshots: Collection[int]
     journal: Journal | None
+    progress: bool | None
     precision: Precision
     compile: bool | None
 
@@ -135,10 +139,12 @@ def distill(
         options.get("trained") or (),
         options.get("soft_labels", False),
     )
-    return run_job(
-        job,
-        Watch(options.get("on_step"), options.get("on_snapshot"), options.get("snapshots", ()), options.get("journal")),
+    watch = Watch(
+        options.get("on_step"), options.get("on_snapshot"), options.get("snapshots", ()), options.get("journal")
     )
+    progress = options.get("progress")
+    with progress_bars(sys.stdout.isatty() if progress is None else progress) as bars:
+        return run_job(job, watch.beside(bars))
 
 
 def run_job(job: DistillJob, watch: Watch) -> ExemplarSet:
