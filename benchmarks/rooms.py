@@ -35,7 +35,7 @@ ORDER: tuple[tuple[str, ...], ...] = (
     ("studies", "compare"),
     ("cli",),
 )
-ROOMLESS = ("configs", "config_distill")
+ROOMLESS = ("configs", "config_distill", "__main__")
 ROWS = {room: number for number, rooms in enumerate(ORDER) for room in rooms}
 
 
@@ -128,8 +128,8 @@ def _reached(name: str, graph: Mapping[str, set[str]]) -> set[str]:
 
 
 def loose(modules: Mapping[str, Module]) -> list[str]:
-    """Modules that lie in the package's own folder, beside the rooms; its ``__init__.py`` is not one of them."""
-    return [name for name, module in modules.items() if name.count(".") == 1 and module.path.stem != "__init__"]
+    """Modules that lie in the package's own folder, beside the rooms. ``__init__`` and ``__main__`` are its faces."""
+    return [name for name, module in modules.items() if name.count(".") == 1 and not module.path.stem.startswith("__")]
 
 
 def roomless(modules: Mapping[str, Module]) -> list[str]:
