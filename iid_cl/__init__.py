@@ -20,17 +20,19 @@ if TYPE_CHECKING:
     from iid_cl.config.distill import DistillConfig
     from iid_cl.data.images import Normalization
     from iid_cl.distill.engine import distill
+    from iid_cl.evaluate.model import load_model
     from iid_cl.memory.files import load_memory, save_memory
     from iid_cl.methods.memory import Memory
 
 __version__ = "0.1.0"
-__all__ = ["DistillConfig", "Memory", "Normalization", "distill", "load_memory", "save_memory"]
+__all__ = ["DistillConfig", "Memory", "Normalization", "distill", "load_memory", "load_model", "save_memory"]
 
 _HOMES = {
     "DistillConfig": "iid_cl.config.distill",
     "Memory": "iid_cl.methods.memory",
     "Normalization": "iid_cl.data.images",
     "load_memory": "iid_cl.memory.files",
+    "load_model": "iid_cl.evaluate.model",
     "save_memory": "iid_cl.memory.files",
 }  # `distill` is the package of that name, which can be called
 

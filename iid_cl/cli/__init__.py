@@ -30,6 +30,7 @@ for command in (
     train.study,
     look.show,
     look.export,
+    look.predict,
     look.list_,
     look.report,
     help_commands.configs,

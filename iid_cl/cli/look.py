@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from iid_cl.cli.options import ForceOption, JsonOption, MemoryArgument, screen
+from iid_cl.cli.options import ForceOption, JsonOption, MemoryArgument, screen, screen_of
 
 
 def show(
@@ -35,6 +35,18 @@ def export(
 
     count = export_memory(memory, folder, decoded=decoded)
     print(f"{folder}: {count:,} images; memory.json names their origin")
+
+
+def predict(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A finished run's directory, or its model.safetensors.")],
+    images: Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="Pictures, or folders of pictures.")],
+    json: JsonOption = False,
+) -> None:
+    """Classify pictures by the network that a run has trained."""
+    console = screen_of(str(run), False, json)
+    from iid_cl.report.classified import show_classified
+
+    show_classified(run, images, console)
 
 
 def list_(

@@ -43,7 +43,7 @@ def _weights(label: Any, given: Any, images: Mapping[int, Tensor]) -> Tensor:
             f"weights: class {label} needs {len(images[label])} numbers from 0, not all 0, and has "
             f"{weights.numel()} of shape {tuple(weights.shape)}; give one for each image."
         )
-    return weights.detach()
+    return weights.detach() if weights.requires_grad else weights
 
 
 def check_arguments(

@@ -28,7 +28,8 @@ _LEFTOVER = re.compile(r"\..+\.\d+\.tmp")  # see iid_cl.files.write_bytes
 class RunDirectory:
     """Holds ``config.yaml``, ``metrics.jsonl``, ``run.json``, ``log.txt``, ``memory.safetensors``, ``memory.png``.
 
-    Also ``report.html`` with ``figures/``, and ``losses.jsonl`` and ``history.safetensors`` of methods that distil.
+    Also ``model.safetensors``, ``report.html`` with ``figures/``, and ``losses.jsonl`` and ``history.safetensors`` of
+    methods that distil.
     A context manager: leaving it closes the log and unlocks the folder. The lock of a process that died is void. The
     log names neither users nor machines.
 

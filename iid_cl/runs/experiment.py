@@ -4,7 +4,7 @@ import math
 import re
 import time
 from collections.abc import Callable, Mapping
-from typing import Any, TypedDict, Unpack
+from typing import Any, TypedDict, Unpack, cast
 
 import torch
 
@@ -15,6 +15,7 @@ from iid_cl.data.streams import class_order, make_benchmark
 from iid_cl.distill.journal import Journal
 from iid_cl.evaluate.metrics import mean_by_class, mean_row, seen_accuracy, summary
 from iid_cl.files import State
+from iid_cl.nets import Network
 from iid_cl.records.checkpoint import fits_the_run
 from iid_cl.records.recording import Recording, moments
 from iid_cl.records.result import Result
@@ -49,6 +50,7 @@ class Hooks(TypedDict, total=False):
         state: this method's part of a saved state, to resume from.
         loggers: log the first network and the memory.
         recording: records the distillations; the caller saves its state.
+        on_network: called with the first network at the end.
     """
 
     prefix: str
@@ -58,6 +60,7 @@ class Hooks(TypedDict, total=False):
     state: Mapping[str, Any] | None
     loggers: Loggers | None
     recording: Recording | None
+    on_network: Callable[[Network], None] | None
 
 
 def run_method(
@@ -97,6 +100,9 @@ def run_method(
             if saver is not None:
                 saver.of_method = None
         course.embed(dataset)
+        on_network = hooks.get("on_network")
+        if on_network is not None:
+            on_network(course.network)
     return course.result(), course.memory
 
 
@@ -145,6 +151,11 @@ class _Course:
         self._of_classes: list[dict[int, float]] = []  # by network, after the current experience
         self._train_seconds = 0.0
         self._choice_shown = False
+
+    @property
+    def network(self) -> Network:
+        """The first network."""
+        return cast(Network, self._strategies[0].model)  # it was built by the configuration
 
     @property
     def _memory_bytes(self) -> int:

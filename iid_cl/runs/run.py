@@ -21,7 +21,10 @@ from iid_cl.data.fingerprint import fingerprint
 from iid_cl.data.images import ImageDataset
 from iid_cl.data.streams import class_order
 from iid_cl.errors import UserError
+from iid_cl.evaluate.model import NAME as MODEL
+from iid_cl.evaluate.model import TrainedModel, save_model
 from iid_cl.files import State, on_full_disk
+from iid_cl.nets import Network
 from iid_cl.precheck.fits import check_methods, check_network
 from iid_cl.records.checkpoint import STATE, Checkpoints, fits_the_run
 from iid_cl.records.directory import RunDirectory, new_directory
@@ -201,6 +204,7 @@ class _Run:
                 state=state,
                 loggers=loggers,
                 recording=self._recording,
+                on_network=self._save_model if method == config.memory.method else None,
             )
         if memory is not None and memory.exemplars is not None:
             stem = "memory" if method == config.memory.method else f"memory-{method}"
@@ -213,6 +217,12 @@ class _Run:
             self._checks[method] = {**checks, "file": path.name}
             reporter.line(f"{prefix}{remark(checks)}")
         return result
+
+    def _save_model(self, network: Network) -> None:
+        dataset, config = self._dataset, self._config
+        order = class_order(config.stream, len(dataset.class_names), config.seed)
+        model = TrainedModel(network, config.model, dataset.shape, dataset.class_names, dataset.normalization, order)
+        save_model(self.path / MODEL, model)
 
     def _write_results(self, saver: Saver) -> None:
         """Writes ``run.json``, after which only the report is left."""

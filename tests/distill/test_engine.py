@@ -105,7 +105,10 @@ def test_images_move_from_those_given_and_classes_stay_independent():
     ("start", "message"),
     [
         ({2: torch.zeros(3, 1, 8, 8, dtype=torch.uint8)}, "class 5 has none where"),
-        ({2: torch.zeros(3, 1, 8, 8, dtype=torch.uint8), 5: torch.zeros(3, 1, 8, 8).long()}, "class 5: has images of int64"),
+        (
+            {2: torch.zeros(3, 1, 8, 8, dtype=torch.uint8), 5: torch.zeros(3, 1, 8, 8).long()},
+            "5: has images of int64",
+        ),
         ({c: torch.zeros(3, 1, 4, 8, dtype=torch.uint8) for c in (2, 5)}, r"class 2 .* shape \(1, 8, 8\) are needed"),
         ({c: torch.zeros(0, 1, 8, 8, dtype=torch.uint8) for c in (2, 5)}, "at least one of each"),
     ],

@@ -27,6 +27,7 @@ STORED = (
     "sources.json",
     "losses.jsonl",
     "history.safetensors",
+    "model.safetensors",
 )
 
 
