@@ -58,7 +58,7 @@ constraints:
 	echo '# The versions that the suite passes with; made by `make constraints`, not by hand.' > constraints.txt
 	.venv-constraints/bin/python -m pip freeze --all --exclude pip --exclude-editable >> constraints.txt
 	rm -rf .venv-constraints
-# Ten thousand bad inputs: none may end in a traceback, hang, or change a file. Some ten minutes.
+# Twenty thousand bad inputs: none may end in a traceback, hang, take over 4 GiB, or change a file. Half an hour.
 fuzz: $(VENV)/.installed-test
 	$(BIN)/python -m tests.hardening.fuzz
 

@@ -122,7 +122,9 @@ def save_tensors(path: Path, tensors: Mapping[str, "Tensor"], metadata: dict[str
     write_bytes(path, save(contiguous, metadata))
 
 
-MOST_BYTES = 2**28  # of a text that a run or a comparison writes
+MOST_BYTES = (
+    2**26
+)  # of a text that a run or a comparison writes; as lists and numbers it takes up to thirty times as much
 
 
 def read_text(path: Path, most_bytes: int = MOST_BYTES) -> str:

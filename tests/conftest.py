@@ -4,7 +4,10 @@ import copy
 import functools
 import itertools
 import os
+import sys
+import warnings
 from pathlib import Path
+from types import SimpleNamespace
 
 os.environ["OMP_NUM_THREADS"] = "1"  # the runner uses a process per core; heard by what is imported from here on
 
@@ -12,6 +15,10 @@ import pytest
 import sklearn.datasets
 import torch
 from hypothesis import settings
+
+from tests.processes import forked_workers
+
+__all__ = ["forked_workers"]
 
 # the same examples in every run, and no limit on the time of each: machines differ
 settings.register_profile("suite", derandomize=True, deadline=None, database=None, max_examples=60)
@@ -22,6 +29,7 @@ _parsed_digits = functools.cache(sklearn.datasets.load_digits)
 # scikit-learn parses its text anew each time, which takes 20 ms; a copy, as tests may write to it
 sklearn.datasets.load_digits = lambda: copy.deepcopy(_parsed_digits())
 _NUMBERS = itertools.count()
+ESCAPED: list[str] = []  # warnings that were no errors
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -30,6 +38,33 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for item in items:
             if item.get_closest_marker("gpu"):
                 item.add_marker(pytest.mark.skip(reason="no CUDA device"))
+
+
+def pytest_warning_recorded(warning_message: warnings.WarningMessage, when: str, nodeid: str, location: object) -> None:
+    """Notes a warning that was no error: a library has put filters of its own before those of the suite."""
+    ESCAPED.append(f"{nodeid or when}: {warning_message.category.__name__}: {warning_message.message}")
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Such a warning fails the suite, like any other."""
+    if ESCAPED and session.exitstatus == pytest.ExitCode.OK:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Names the warnings that fail the suite."""
+    if ESCAPED:
+        terminalreporter.section("warnings that got past the filters, and fail the suite")
+        for line in ESCAPED:
+            terminalreporter.line(line)
+
+
+@pytest.fixture(autouse=True)
+def _avalanche_changes_no_filters(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A deprecated call in Avalanche puts "once" before all filters, for the rest of the test."""
+    if "avalanche._annotations" in sys.modules:
+        kept = SimpleNamespace(warn=warnings.warn, simplefilter=lambda *arguments: None)
+        monkeypatch.setattr("avalanche._annotations.warnings", kept)
 
 
 @pytest.fixture(autouse=True)
@@ -42,6 +77,13 @@ def _own_data_root(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest
 def brief_trials(monkeypatch: pytest.MonkeyPatch) -> None:
     """The networks that ``auto`` judges memories by take 2 updates in place of 300: for where any choice will do."""
     monkeypatch.setattr("iid_cl.methods.judging.UPDATES", 2)
+
+
+@pytest.fixture
+def no_reports(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs and comparisons leave no report, which takes seconds; tests/runs/test_reports.py sees that they do."""
+    for module in ("runs.run", "compare.compare"):
+        monkeypatch.setattr(f"iid_cl.{module}.report", lambda directories: directories[0] / "report.html")
 
 
 @pytest.fixture

@@ -5,9 +5,7 @@ from typing import Annotated
 
 import typer
 
-from iid_cl.cli.options import ForceOption, JsonOption, screen
-
-MemoryArgument = Annotated[Path, typer.Argument(metavar="FILE", help="A memory written by iid-cl.")]
+from iid_cl.cli.options import ForceOption, JsonOption, MemoryArgument, screen
 
 
 def show(

@@ -111,7 +111,7 @@ def _versions(summary: Summary) -> list[str]:
     if len(counts) > 1:
         each = "; ".join(f"{text} ({count} cell{'s' if count > 1 else ''})" for text, count in counts.most_common())
         return [f"note: the cells ran on different versions: {each}"]
-    return [f"all cells ran on {text}" for text in counts]
+    return [f"measured with {text}" for text in counts]
 
 
 def _version_text(versions: Any) -> str:

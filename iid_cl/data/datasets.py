@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from importlib import import_module
 from pathlib import Path
@@ -13,7 +14,7 @@ import torch
 
 from iid_cl.config.datasets import DATASETS, DatasetInfo
 from iid_cl.config.experiment import StreamConfig
-from iid_cl.data.folders import list_class_folders, load_files
+from iid_cl.data.folders import list_class_folders, load_files, some_names, unread_files
 from iid_cl.data.images import (
     ImageDataset,
     LabelledImages,
@@ -22,6 +23,7 @@ from iid_cl.data.images import (
     limit_images,
     validation_split,
 )
+from iid_cl.data.remarks import reading_remarks
 from iid_cl.errors import UserError
 from iid_cl.seeding import make_generator
 
@@ -128,7 +130,10 @@ def _as_tensors(part: Any) -> LabelledImages:
         images = images[:, None]
     elif images.shape[-1] == 3:
         images = images.permute(0, 3, 1, 2)
-    return LabelledImages(images.contiguous(), labels.long())
+    try:
+        return LabelledImages(images.contiguous(), labels)
+    except UserError as error:  # of files, not of what the user gave
+        raise ValueError(str(error)) from None
 
 
 def load_tiny_imagenet(root: Path, config: StreamConfig, info: DatasetInfo) -> ImageDataset:
@@ -155,27 +160,46 @@ def load_tiny_imagenet(root: Path, config: StreamConfig, info: DatasetInfo) -> I
     for name, files in test_files.items():
         if not files:
             raise UserError(f"{val_file}: names no image of class {name!r}; unpack the archive again.")
-    return _from_files(info.name, ids, train_files, list(test_files.values()), config)
+    return _from_files(info.name, ids, train_files, list(test_files.values()), config, root)
 
 
 def load_image_folder(root: Path, config: StreamConfig, info: DatasetInfo) -> ImageDataset:
-    """The user's images, in train/CLASS and test/CLASS."""
+    """The user's images, in train/CLASS and test/CLASS; its remarks name the files that are not read."""
     names, train_files = list_class_folders(root / "train")
     _, test_files = list_class_folders(root / "test", names)
-    return _from_files(info.name, names, train_files, test_files, config)
+    dataset = _from_files(info.name, names, train_files, test_files, config, root)
+    unread = [path for part in ("train", "test") for path in unread_files(root / part, dataset.class_names)]
+    if not unread:
+        return dataset
+    remark = f"files not read: {some_names(root, unread)}; they are hidden, or no images of a kind that is read here"
+    return replace(dataset, remarks=(remark, *dataset.remarks))
 
 
 def _from_files(
-    name: str, class_names: list[str], train: list[list[Path]], test: list[list[Path]], config: StreamConfig
+    name: str,
+    class_names: list[str],
+    train: list[list[Path]],
+    test: list[list[Path]],
+    config: StreamConfig,
+    root: Path,
 ) -> ImageDataset:
     first = slice(config.first_classes)  # no further class is decoded
     cache = default_data_root() / "decoded"
-    train_images, test_images = (load_files(files[first], config.image_size, cache) for files in (train, test))
-    shape, test_shape = (tuple(part.images.shape[1:]) for part in (train_images, test_images))
+    parts = [load_files(files[first], config.image_size, cache) for files in (train, test)]
+    shape, test_shape = (tuple(part.images.shape[1:]) for part in parts)
     if shape != test_shape:
         raise UserError(
             f"stream.dataset: {name!r} has training images of shape {shape} but test images of shape {test_shape}; "
             "set stream.image_size, or convert them."
         )
     normalization = GREY if shape[0] == 1 else IMAGENET
-    return ImageDataset(name, train_images, test_images, tuple(class_names[first]), normalization, ALL_AUGMENTATIONS)
+    paths = [[path for members in files[first] for path in members] for files in (train, test)]
+    return ImageDataset(
+        name,
+        LabelledImages(parts[0].images, parts[0].labels),
+        LabelledImages(parts[1].images, parts[1].labels),
+        tuple(class_names[first]),
+        normalization,
+        ALL_AUGMENTATIONS,
+        reading_remarks(root, list(zip(parts, paths, strict=True))),
+    )

@@ -1,34 +1,52 @@
 """Image files on disk, decoded once into a cached uint8 tensor.
 
 Folders and files may come from anywhere. So links that lead out of the folder are refused, rare formats that start
-other programs are not read, and images that would not fit into memory are refused before they are decoded.
+other programs are not read, and images that would not fit into memory are refused before they are decoded. What is not
+read can be named, so that nothing is left out in silence.
 """
 
 import contextlib
 import hashlib
 import logging
 import os
-import warnings
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from iid_cl.data.images import LabelledImages
-from iid_cl.errors import UserError, is_printable, shown
+from iid_cl.data.pictures import SUFFIXES, read_picture
+from iid_cl.errors import UserError, is_printable, printable, shown
 from iid_cl.files import save_tensors
 
 logging.getLogger("PIL").addHandler(logging.NullHandler())  # our own message says what is wrong with an image
 
 DEEPEST = 32  # levels of nested folders
-LARGEST_FILE = 2**29  # bytes
-FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "PPM", "GIF", "TIFF")  # by content; other formats, such as EPS, run programs
-SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".webp", ".ppm", ".pgm", ".gif", ".tif", ".tiff"}
+CLUTTER = {".ds_store", "thumbs.db", "desktop.ini", ".gitkeep", ".gitignore"}  # that systems leave beside any file
+NAMED = 10  # files in a sentence about several
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """Images from files, and what had to be done to read them.
+
+    Attributes:
+        images: uint8 (N, C, H, W).
+        labels: int64 (N,).
+        transparent: bool (N,), whether an image has been laid on white.
+        several: bool (N,), whether a file holds further pictures.
+        deep: bool (N,), whether a file has more than 8 bits for a grey value.
+    """
+
+    images: Tensor
+    labels: Tensor
+    transparent: Tensor
+    several: Tensor
+    deep: Tensor
 
 
 def list_class_folders(folder: Path, class_names: Sequence[str] | None = None) -> tuple[list[str], list[list[Path]]]:
@@ -61,12 +79,40 @@ def list_class_folders(folder: Path, class_names: Sequence[str] | None = None) -
         raise UserError(f"{folder}: its classes differ from the training set's ({', '.join(odd[:5])}).")
     for name, members in zip(names, files, strict=True):
         if not members:
-            raise UserError(f"{folder / name}: class {name!r} has no images; add some or remove the folder.")
+            among = some_names(folder, list(unread_files(folder, [name])))
+            raise UserError(
+                f"{folder / name}: class {name!r} has no images{f' among its files: {among}' if among else ''}; add "
+                "some or remove the folder."
+            )
     return names, files
 
 
+def unread_files(folder: Path, class_names: Sequence[str]) -> Iterator[Path]:
+    """Files of these classes, or beside their folders, that are not read: other kinds, hidden ones, pipes.
+
+    Of a hidden folder the folder itself. What systems leave in every folder is left out, see :data:`CLUTTER`.
+    """
+    for entry in sorted(folder.iterdir()):
+        if not entry.is_dir() and not _is_clutter(entry.name):
+            yield entry
+    for name in class_names:
+        yield from sorted(path for path, read in _walk(folder, folder / name) if not read)
+
+
+def some_names(folder: Path, paths: Sequence[Path]) -> str:
+    """The number of some files and the names of the first, relative to ``folder``; empty for no files."""
+    if not paths:
+        return ""
+    names = ", ".join(printable(str(path.relative_to(folder))) for path in paths[:NAMED])
+    return f"{len(paths):,} ({names}{', …' if len(paths) > NAMED else ''})"
+
+
 def _images_below(folder: Path, start: Path) -> Iterator[Path]:
-    """Image files below ``start``, by their suffixes; hidden files, such as other systems' thumbnails, are skipped.
+    return (path for path, read in _walk(folder, start) if read)
+
+
+def _walk(folder: Path, start: Path) -> Iterator[tuple[Path, bool]]:
+    """Files below ``start``, and whether each is an image by its suffix; hidden files and folders are not read.
 
     Links to files within ``folder`` are followed.
     """
@@ -79,14 +125,20 @@ def _images_below(folder: Path, start: Path) -> Iterator[Path]:
         with os.scandir(parent) as scan:
             entries = list(scan)
         for entry in entries:
-            path = parent / entry.name
-            image = path.suffix.lower() in SUFFIXES and not entry.name.startswith(".")
+            path, hidden = parent / entry.name, entry.name.startswith(".")
+            image = path.suffix.lower() in SUFFIXES and not hidden
             if entry.is_symlink() and (image or entry.is_dir()):
                 _check_link(folder, path)
-            if entry.is_dir():
+            if entry.is_dir() and not hidden:
                 waiting.append((path, depth + 1))
             elif image and entry.is_file():
-                yield path
+                yield path, True
+            elif not _is_clutter(entry.name):
+                yield path, False
+
+
+def _is_clutter(name: str) -> bool:
+    return name.lower() in CLUTTER or name.startswith("._")
 
 
 def _check_link(folder: Path, path: Path) -> None:
@@ -97,7 +149,7 @@ def _check_link(folder: Path, path: Path) -> None:
         )
 
 
-def load_files(files: Sequence[Sequence[Path]], image_size: int | None, cache: Path | None) -> LabelledImages:
+def load_files(files: Sequence[Sequence[Path]], image_size: int | None, cache: Path | None) -> Decoded:
     """Decodes the image files, or reads the decoded images from ``cache`` if the files are unchanged.
 
     Args:
@@ -117,21 +169,31 @@ def load_files(files: Sequence[Sequence[Path]], image_size: int | None, cache: P
             raise UserError(f"{path}: no such file; the data set is incomplete, unpack it again.")
     file = None if cache is None else cache / f"{_fingerprint(paths, image_size)}.safetensors"
     if file is not None and file.is_file():
-        with contextlib.suppress(SafetensorError, KeyError, OSError):  # damaged: decode again and replace it
-            images = load_file(file)["images"]
-            if images.dtype == torch.uint8 and images.ndim == 4 and len(images) == len(labels):
-                return LabelledImages(images, labels)
-    images = _decode_all(paths, image_size)
+        with contextlib.suppress(SafetensorError, TypeError, OSError):  # damaged: decode again and replace it
+            kept = _checked(Decoded(labels=labels, **load_file(file)))
+            if kept is not None:
+                return kept
+    decoded = _decode_all(paths, labels, image_size)
     if file is not None:
+        tensors = {field.name: getattr(decoded, field.name) for field in fields(decoded) if field.name != "labels"}
         with contextlib.suppress(UserError):  # a full or read-only disk: the cache only saves time
-            save_tensors(file, {"images": images})
-    return LabelledImages(images, labels)
+            save_tensors(file, tensors)
+    return decoded
 
 
-def _decode_all(paths: Sequence[Path], image_size: int | None) -> Tensor:
+def _checked(kept: Decoded) -> Decoded | None:
+    """What a cache holds, if it fits the labels."""
+    flags = (kept.transparent, kept.several, kept.deep)
+    fits = kept.images.dtype == torch.uint8 and kept.images.ndim == 4 and len(kept.images) == len(kept.labels)
+    return kept if fits and all(f.dtype == torch.bool and f.shape == kept.labels.shape for f in flags) else None
+
+
+def _decode_all(paths: Sequence[Path], labels: Tensor, image_size: int | None) -> Decoded:
     images = np.empty((0, 0, 0, 0), np.uint8)
+    flags = torch.zeros(3, len(paths), dtype=torch.bool)
     for index, path in enumerate(paths):
-        array = _decode(path, image_size).transpose(2, 0, 1)
+        picture = read_picture(path, image_size)
+        array = picture.pixels.transpose(2, 0, 1)
         if not index:
             _check_room(len(paths), array)
             images = np.empty((len(paths), *array.shape), np.uint8)
@@ -144,7 +206,8 @@ def _decode_all(paths: Sequence[Path], image_size: int | None) -> Tensor:
         if len(array) > images.shape[1]:  # the first colour image: grey ones fill all its channels
             images = images.repeat(len(array), axis=1)
         images[index] = array
-    return torch.from_numpy(images)
+        flags[:, index] = torch.tensor([picture.transparent, picture.several, picture.deep])
+    return Decoded(torch.from_numpy(images), labels, *flags.clone().unbind())
 
 
 def _check_room(count: int, image: np.ndarray) -> None:
@@ -158,32 +221,8 @@ def _check_room(count: int, image: np.ndarray) -> None:
         )
 
 
-def _decode(path: Path, image_size: int | None) -> np.ndarray:
-    """An image, or the first frame of an animation, as uint8 (H, W, C); C is 1 for grey images and 3 otherwise."""
-    try:
-        if path.stat().st_size > LARGEST_FILE:
-            raise ValueError(f"it has more than {LARGEST_FILE:,} bytes")
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path, formats=FORMATS) as image:
-                decoded = _eight_bits(ImageOps.exif_transpose(image))
-        if image_size is not None and decoded.size != (image_size, image_size):
-            decoded = decoded.resize((image_size, image_size), Image.Resampling.BILINEAR)
-        array = np.asarray(decoded)
-    except Exception as error:  # Pillow raises almost anything on damaged bytes
-        raise UserError(f"{path}: cannot be decoded as an image ({error}); repair or remove it.") from None
-    return array[:, :, None] if array.ndim == 2 else array
-
-
-def _eight_bits(image: Image.Image) -> Image.Image:
-    """The image as 8-bit grey (mode L) or colour (RGB); 16-bit grey keeps its brightness."""
-    if image.mode.startswith("I"):
-        return Image.fromarray((np.asarray(image).clip(0, 65535) / 257).round().astype(np.uint8))
-    return image.convert("L" if image.mode in ("1", "L") else "RGB")
-
-
 def _fingerprint(paths: Sequence[Path], image_size: int | None) -> str:
-    digest = hashlib.sha256(f"1 {image_size}".encode())
+    digest = hashlib.sha256(f"2 {image_size}".encode())
     for path in paths:
         status = path.stat()
         digest.update(f"{path.resolve()}\0{status.st_size}\0{status.st_mtime_ns}\n".encode(errors="surrogateescape"))

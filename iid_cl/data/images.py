@@ -3,10 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from iid_cl.data.accept import as_images, as_labels
 from iid_cl.errors import UserError
 from iid_cl.seeding import make_generator
 
@@ -48,16 +50,25 @@ def _columns(normalization: Normalization, device: torch.device) -> tuple[Tensor
 
 @dataclass(frozen=True)
 class LabelledImages:
-    """Images (N, C, H, W) as uint8 with their class indices (N,) as int64."""
+    """Images (N, C, H, W) as uint8 with their class indices (N,) as int64.
+
+    They are made of what :func:`iid_cl.data.accept.as_images` and :func:`iid_cl.data.accept.as_labels` accept, such as
+    arrays, and floats from 0 to 1.
+
+    Raises:
+        UserError: images or class indices of another kind, or not equally many.
+
+    >>> LabelledImages(torch.tensor([[[[0.0, 0.2, 1.0]]]]), [7])
+    LabelledImages(images=tensor([[[[  0,  51, 255]]]], dtype=torch.uint8), labels=tensor([7]))
+    """
 
     images: Tensor
     labels: Tensor
 
     def __post_init__(self) -> None:
-        if self.images.dtype != torch.uint8 or self.images.ndim != 4:
-            raise ValueError(f"images must be uint8 (N, C, H, W), not {self.images.dtype} {tuple(self.images.shape)}")
-        if self.labels.shape != self.images.shape[:1]:
-            raise ValueError(f"{len(self.images)} images but labels of shape {tuple(self.labels.shape)}")
+        images = as_images(self.images)
+        object.__setattr__(self, "images", images)  # frozen for everyone else
+        object.__setattr__(self, "labels", as_labels(self.labels, len(images)))
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -69,12 +80,39 @@ class LabelledImages:
 
     def by_class(self) -> dict[int, Tensor]:
         """Images (n_c, C, H, W) by class index, in ascending order."""
-        return {int(c): self.images[self.labels == c] for c in self.labels.unique()}
+        return by_label(self.images, self.labels)
+
+
+def by_label(rows: Tensor, labels: Tensor) -> dict[int, Tensor]:
+    """The rows (n_c, ...) of each label, labels ascending, rows in their order; views where the labels ascend already.
+
+    >>> by_label(torch.tensor([10, 11, 12]), torch.tensor([7, 2, 7]))
+    {2: tensor([11]), 7: tensor([10, 12])}
+    """
+    if bool((labels.diff() < 0).any()):
+        order = labels.argsort(stable=True)
+        rows, labels = rows[order], labels[order]
+    found, counts = labels.unique_consecutive(return_counts=True)
+    return dict(zip(found.tolist(), rows.split(counts.tolist()), strict=True)) if len(labels) else {}
+
+
+def checked(images: Any) -> LabelledImages:
+    """What a program gave as an experience's images, if that is what it is.
+
+    Raises:
+        UserError: something else.
+    """
+    if isinstance(images, LabelledImages):
+        return images
+    raise UserError(f"images: {type(images).__name__} where LabelledImages(images, labels) are needed.")
 
 
 @dataclass(frozen=True)
 class ImageDataset:
-    """A classification data set in memory, with its class names, normalisation and suitable augmentations."""
+    """A classification data set in memory, with its class names, normalisation and suitable augmentations.
+
+    ``remarks`` are sentences about how it was read, for whoever uses it.
+    """
 
     name: str
     train: LabelledImages
@@ -82,6 +120,7 @@ class ImageDataset:
     class_names: tuple[str, ...]
     normalization: Normalization
     augmentations: tuple[str, ...]
+    remarks: tuple[str, ...] = ()
 
     @property
     def shape(self) -> tuple[int, int, int]:

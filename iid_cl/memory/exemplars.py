@@ -1,5 +1,6 @@
 """The exemplar set: a memory's images as stored, and their bytes."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, Self
@@ -8,7 +9,8 @@ import torch
 from torch import Tensor
 
 from iid_cl.budget import LABEL_BYTES
-from iid_cl.data.images import LabelledImages
+from iid_cl.data.images import LabelledImages, by_label
+from iid_cl.memory.bounds import check_images
 from iid_cl.memory.partition import expand_bytes
 from iid_cl.memory.soft_labels import ENTRY_BYTES, SoftLabels
 
@@ -63,7 +65,7 @@ class Exemplars(Protocol):
         """What a file has to say to make sense of the tensors, as plain JSON."""
 
     def check(self) -> None:
-        """Raises ValueError for images that cannot be decoded, or have no pixels."""
+        """Raises ValueError for images that cannot be decoded, have no pixels, or unfold to too many."""
 
     def by_class(self) -> dict[int, Tensor]:
         """Stored images of each class as pictures, uint8 (n_c, C, H, W)."""
@@ -164,11 +166,10 @@ class ExemplarSet(Exemplars):
         return {"partition": self.partition}
 
     def check(self) -> None:
-        if not self.images.numel():
-            raise ValueError("its images have no pixels")
+        check_images(len(self) * self.partition**2, math.prod(self.shape), self.nbytes)
 
     def by_class(self) -> dict[int, Tensor]:
-        return {c: self.images[self.labels == c] for c in self.classes}
+        return by_label(self.images, self.labels)
 
     def decoded(self) -> LabelledImages:
         labels = self.labels.to(torch.int64).repeat_interleave(self.partition**2)
@@ -181,7 +182,7 @@ class ExemplarSet(Exemplars):
     def fitting(self, room: int, charge_all: bool = True) -> Tensor:
         width = self.soft_labels.width if self.soft_labels is not None and charge_all else 0
         count = images_in(room, self.images[0].numel(), width, self.partition)
-        return torch.cat([(self.labels == c).nonzero().squeeze(1)[:count] for c in self.classes])
+        return first_rows(self.labels, count)
 
     def with_soft_labels(self, probabilities: Tensor, classes: Sequence[int]) -> "ExemplarSet":
         return replace(self, soft_labels=SoftLabels.over(classes, probabilities, len(self.classes)))
@@ -192,6 +193,18 @@ class ExemplarSet(Exemplars):
         images = {**self.by_class(), **newer.by_class()}
         merged = ExemplarSet.from_classes(images, newer.metadata, newer.partition)
         return replace(merged, soft_labels=merged_soft_labels(self, newer))
+
+
+def first_rows(labels: Tensor, count: int) -> Tensor:
+    """Rows of the first ``count`` images of each class, of ``labels`` (N,) in ascending order.
+
+    >>> first_rows(torch.tensor([2, 2, 2, 5]), 2)
+    tensor([0, 1, 3])
+    """
+    counts = labels.unique_consecutive(return_counts=True)[1]
+    place = torch.arange(len(labels)) - (counts.cumsum(0) - counts).repeat_interleave(counts)
+    rows: Tensor = (place < count).nonzero().squeeze(1)
+    return rows
 
 
 def merged_soft_labels(old: Exemplars, newer: Exemplars) -> SoftLabels | None:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from torch import Tensor
 
 from iid_cl.errors import UserError, shown
 from iid_cl.files import save_tensors
+from iid_cl.memory.bounds import MOST_BYTES, MOST_HEADER, MOST_METADATA, check_images, check_metadata
 from iid_cl.memory.exemplars import Exemplars, ExemplarSet
 from iid_cl.memory.jpeg import JpegSet
 from iid_cl.memory.soft_labels import SoftLabels
@@ -18,8 +20,6 @@ from iid_cl.memory.soft_labels import SoftLabels
 FORMAT = "iid-cl memory"
 # All are read. 1 had neither partition nor soft labels, 2 no JPEG, 3 no checksum of its metadata, 4 no soft JPEG.
 VERSION = 5
-MOST_BYTES = 2**32  # of a file; what is larger is a data set, not a memory
-MOST_METADATA = 2**22  # characters
 KINDS = (
     {"images", "labels"},
     {"images", "labels", "soft_labels", "soft_classes"},
@@ -43,6 +43,11 @@ def save_memory(path: Path | str, memory: Exemplars, metadata: Mapping[str, Any]
     """
     path, tensors = Path(path), memory.tensors()
     header = {**memory.metadata, **(metadata or {}), "format": FORMAT, "version": VERSION, **memory.layout()}
+    try:
+        check_metadata(header)
+        check_images(len(memory) * memory.partition**2, math.prod(memory.shape), memory.nbytes)
+    except ValueError as error:
+        raise UserError(f"{path}: cannot be written, as {error}; use less.") from None
     header = json.loads(json.dumps(header))  # as it will be read: its keys are text
     header["sha256"] = _digest(tensors, header)
     text = json.dumps(header, sort_keys=True)
@@ -67,6 +72,10 @@ def load_memory(path: Path | str) -> Exemplars:
             raise UserError(f"{path}: no such file; `iid-cl distill` and `iid-cl run` write memories.")
         if path.stat().st_size > MOST_BYTES:
             raise UserError(f"{path}: is larger than {MOST_BYTES:,} bytes, too large for a memory.")
+        with path.open("rb") as start:
+            length = int.from_bytes(start.read(8), "little")
+        if length > MOST_HEADER:  # its parser would take many times as much
+            raise UserError(f"{path}: is damaged or no safetensors file (a header of {length:,} bytes).")
         with safe_open(path, framework="pt") as file:
             text = (file.metadata() or {})["iid_cl"]
             if set(file.keys()) not in KINDS or len(text) > MOST_METADATA:
@@ -107,6 +116,7 @@ def _checked(path: Path, tensors: Mapping[str, Tensor], header: dict[str, Any]) 
         raise UserError(
             f"{path}: is a memory of format {shown(version)}, newer than the {VERSION} read here; update iid-cl."
         )
+    check_metadata(header)
     memory = _memory(tensors, header, partition, header.get("shape"))
     if not len(memory) or int(memory.labels.min()) < 0 or bool((memory.labels.diff() < 0).any()):
         raise ValueError("it is empty, or its labels are negative or in no order")

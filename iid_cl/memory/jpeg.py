@@ -11,14 +11,15 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from iid_cl.data.images import LabelledImages
+from iid_cl.data.images import LabelledImages, by_label
 from iid_cl.errors import UserError, shown
+from iid_cl.memory.bounds import check_images
 from iid_cl.memory.exemplars import Exemplars, merged_soft_labels
 from iid_cl.memory.soft_labels import ENTRY_BYTES, SoftLabels
 
 START_OF_SCAN = b"\xff\xda"
 LONGEST_HEADER = 4096  # bytes; headers written here have about 600
-MOST_PIXELS = 2**32  # bytes of a memory's decoded images
+FEW_FILES, FEW_BYTES = 2**16, 48  # images, or a share of the bytes for each: opening one takes time, too
 
 
 class JpegError(UserError):
@@ -105,25 +106,40 @@ class JpegSet(Exemplars):
 
     def check(self) -> None:
         """Decodes all images, one after the other."""
-        if min(self.shape) < 1 or math.prod(self.shape) * len(self) > MOST_PIXELS:
-            raise ValueError(f"{len(self):,} images of shape {shown(self.shape)} have no pixels, or too many")
+        if min(self.shape) < 1 or len(self) > max(FEW_FILES, len(self.scans) // FEW_BYTES):
+            raise ValueError(f"{len(self):,} images of shape {shown(self.shape)} have no pixels, or are too many")
+        check_images(len(self), math.prod(self.shape), self.nbytes)
         header = self.header.numpy().tobytes()
         if START_OF_SCAN not in header or header_length(header) != len(header):
             raise ValueError("an image is no JPEG (its header does not end where a scan begins)")
-        for file in self._each(range(len(self))):
-            decode(file, self.shape)
+        if header[header.index(START_OF_SCAN) + 4] != self.shape[0]:  # further scans can be made to take any time
+            raise ValueError("an image is a JPEG of several scans, which no memory holds")
+        for _ in self._pictures():
+            pass
 
     def by_class(self) -> dict[int, Tensor]:
         return self.decoded().by_class()
 
     def files_by_class(self) -> dict[int, list[bytes]]:
         """Complete JPEG files of each class."""
-        return {c: self.files((self.labels == c).nonzero().squeeze(1)) for c in self.classes}
+        by_class: dict[int, list[bytes]] = {c: [] for c in self.classes}
+        for label, file in zip(self.labels.tolist(), self._each(range(len(self))), strict=True):
+            by_class[label].append(file)
+        return by_class
 
     def decoded(self) -> LabelledImages:
         """Raises ValueError for bytes that are no JPEG of the memory's shape."""
-        images = torch.stack([decode(file, self.shape) for file in self._each(range(len(self)))])
+        channels, height, width = self.shape
+        pixels = np.empty((len(self), height, width, channels), np.uint8)
+        for row, picture in enumerate(self._pictures()):
+            pixels[row] = np.asarray(picture).reshape(pixels.shape[1:])
+        images = torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous()
         return LabelledImages(images, self.labels.to(torch.int64))
+
+    def _pictures(self) -> Iterator[Image.Image]:
+        """All images, decoded one after the other; the header that they share is read from the first."""
+        for row, file in enumerate(self._each(range(len(self)))):
+            yield opened_alike(file, self.shape) if row else opened(file, self.shape)
 
     def with_soft_labels(self, probabilities: Tensor, classes: Sequence[int]) -> "JpegSet":
         return replace(self, soft_labels=SoftLabels.over(classes, probabilities, len(self.classes)))
@@ -139,7 +155,7 @@ class JpegSet(Exemplars):
         width = 0 if self.soft_labels is None else self.soft_labels.width
         sizes = self.ends.diff(prepend=torch.zeros(1, dtype=torch.int32)) + _PER_IMAGE + ENTRY_BYTES * width
         room = _left(room, len(self.header), len(self.classes), width)
-        by_class = [(self.labels == c).nonzero().squeeze(1) for c in self.classes]
+        by_class = by_label(torch.arange(len(self)), self.labels).values()
         return torch.cat([rows[sizes[rows].cumsum(0) <= room] for rows in by_class])
 
     def merge(self, newer: "JpegSet") -> "JpegSet":
@@ -227,19 +243,38 @@ def decode(file: bytes, shape: tuple[int, int, int]) -> Tensor:
     Raises:
         ValueError: no JPEG, or a JPEG of another shape.
     """
+    image = torch.from_numpy(np.array(opened(file, shape)))
+    return image[None] if image.ndim == 2 else image.permute(2, 0, 1).contiguous()
+
+
+def opened(file: bytes, shape: tuple[int, int, int]) -> Image.Image:
+    """A JPEG file's picture, decoded. Raises ValueError for bytes that are no JPEG of this shape."""
     try:
         with Image.open(io.BytesIO(file), formats=["JPEG"]) as picture:
             if (len(picture.getbands()), picture.height, picture.width) != shape:
                 raise ValueError(f"a JPEG of {picture.width}x{picture.height} is not of shape {shape}")
             if picture.info.get("progressive"):  # its scans can be made to take any time
                 raise ValueError("a JPEG is progressive, which no memory holds")
-            array = np.array(picture)
+            picture.load()
+            return picture
     except ValueError:
         raise
     except Exception as error:  # Pillow raises almost anything on damaged bytes
         raise ValueError(f"an image is no JPEG ({error})") from None
-    image = torch.from_numpy(array)
-    return image[None] if image.ndim == 2 else image.permute(2, 0, 1).contiguous()
+
+
+def opened_alike(file: bytes, shape: tuple[int, int, int]) -> Image.Image:
+    """The picture of a file with the header of one that :func:`opened` has read. Several times as fast.
+
+    Raises:
+        ValueError: the bytes are no JPEG of this shape.
+    """
+    channels, height, width = shape
+    mode = "L" if channels == 1 else "RGB"
+    try:
+        return Image.frombytes(mode, (width, height), file, "jpeg", mode, "")
+    except Exception as error:
+        raise ValueError(f"an image is no JPEG ({error})") from None
 
 
 def _tensor(data: bytes) -> Tensor:

@@ -10,6 +10,8 @@ from torch.nn import functional
 
 from iid_cl.errors import UserError
 
+MOST_AT_ONCE = 2**24  # values of expanded images
+
 
 def cut(images: Tensor, factor: int) -> Tensor:
     """The parts of each image: (N, C, H, W) to (N * f * f, C, H / f, W / f), image by image; undone by :func:`join`.
@@ -49,10 +51,14 @@ def pack(images: Tensor, factor: int) -> Tensor:
 
 
 def expand_bytes(images: Tensor, factor: int) -> Tensor:
-    """:func:`expand` of uint8 images, rounded to uint8."""
+    """:func:`expand` of uint8 images, rounded to uint8; a few at a time, as floats take several times the bytes."""
     if factor == 1:
         return images
-    return expand(images.to(torch.float32), factor).round().clamp(0, 255).to(torch.uint8)
+    each = max(1, MOST_AT_ONCE // max(1, images[:1].numel() * factor**2))
+    parts = [
+        expand(part.to(torch.float32), factor).round_().clamp_(0, 255).to(torch.uint8) for part in images.split(each)
+    ]
+    return torch.cat(parts)
 
 
 def reduce_bytes(images: Tensor, factor: int) -> Tensor:

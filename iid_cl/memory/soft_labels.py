@@ -7,6 +7,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
+from iid_cl.data.images import by_label
+
 ENTRY_BYTES = 2  # of a probability, and of the class that a column stands for
 
 
@@ -78,11 +80,8 @@ class SoftLabels:
 
     def by_class(self, labels: Tensor, parts: int) -> dict[int, "SoftLabels"]:
         """The soft labels of each class."""
-        of_image = labels.repeat_interleave(parts)
-        return {
-            int(c): SoftLabels(self.probabilities[of_image == c], self.columns[i : i + 1])
-            for i, c in enumerate(labels.unique())
-        }
+        rows = by_label(self.probabilities, labels.repeat_interleave(parts))
+        return {c: SoftLabels(rows[c], self.columns[i : i + 1]) for i, c in enumerate(rows)}
 
     def targets(self, labels: Tensor, parts: int, classes: int) -> Tensor:
         """Class probabilities (N', classes), which sum to one."""

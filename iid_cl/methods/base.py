@@ -105,9 +105,19 @@ class Method(Protocol):
 
     Attributes:
         by_class: whether each class is condensed by itself. Otherwise :meth:`condense` makes the whole memory.
+        needs_features: whether images are chosen by a network's features.
     """
 
     by_class: bool = True
+    needs_features: bool = False
+
+    def check(self, sample: Classes, space: Space) -> None:
+        """Refuses what :meth:`condense` would refuse, from a few images of some classes.
+
+        Raises:
+            UserError: images that do not fit the networks or the storage, or have no room.
+        """
+        return
 
     def condense(self, arrived: Classes, space: Space, scene: Scene) -> Exemplars:
         """What is stored of the classes that arrived: as many images as fit, the most important first.

@@ -1,6 +1,6 @@
 """A memory under one budget, renewed from each experience's own data; no training framework is needed."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -10,8 +10,9 @@ from torch import Tensor
 from iid_cl.budget import Budget
 from iid_cl.config.base import Precision
 from iid_cl.config.experiment import Config
+from iid_cl.data.accept import as_labels
 from iid_cl.data.classes import Classes
-from iid_cl.data.images import LabelledImages, Normalization
+from iid_cl.data.images import LabelledImages, Normalization, checked
 from iid_cl.data.lens import Lens
 from iid_cl.distill.watch import Watch
 from iid_cl.errors import UserError
@@ -114,7 +115,7 @@ class Memory:
         """Condenses the classes of an experience and adds them to the memory. A failure leaves it unchanged.
 
         Args:
-            images: all images of the experience.
+            images: all images of the experience, which may be floats from 0 to 1, see :class:`LabelledImages`.
             tasks: their task labels (N,); None: all 0.
             device: where to compute.
             features: makes the feature extractor of methods that choose real images by features.
@@ -123,18 +124,19 @@ class Memory:
             on_images: called with the images of each class before they are condensed. An exception stops the update.
 
         Raises:
-            UserError: no images, a budget without room for one image of each class, or a class index beyond 16 bits.
+            UserError: no images, task labels of another kind, a budget without room for one image of each class, or a
+                class index beyond 16 bits.
         """
-        if not len(images):
+        if not len(checked(images)):
             raise UserError("the experience holds no images.")
-        tasks = torch.zeros_like(images.labels) if tasks is None else tasks
+        tasks = torch.zeros_like(images.labels) if tasks is None else as_labels(tasks, len(images), "tasks")
         keys, ids = self._identify(images.labels, tasks)
         arrived = {int(c): images.images[ids == c] for c in ids.unique()}
         space = self._space(arrived, images.images[0].numel())
         if on_images is not None:
             on_images(arrived)
         normalization = self.normalization or measure(images.images)
-        lens = Lens(normalization, self.augmentations, torch.device(device), self.precision, self.compile)
+        lens = self._lens(normalization, device)
         generator = make_generator(self.seed, "memory", self.updates)
         watch, older = watch or Watch(), older or Watch()
         scene = Scene(lens, features, generator, watch, older)
@@ -148,6 +150,40 @@ class Memory:
             self.updates += 1
         if watch.journal is not None:
             watch.journal.end_update()
+
+    def check(
+        self,
+        images: LabelledImages,
+        tasks: Tensor | None = None,
+        *,
+        classes: Collection[tuple[int, int]] = (),
+        device: torch.device | str = "cpu",
+        features: Features | None = None,
+    ) -> None:
+        """Refuses what :meth:`update` would refuse, from a few images of an experience.
+
+        Args:
+            images: a few images of some classes.
+            tasks: their task labels; None: all 0.
+            classes: class index and task label of further classes of the experience.
+            device: where to compute.
+            features: makes the feature extractor; None: it is not looked at.
+
+        Raises:
+            UserError: see :meth:`update`.
+        """
+        tasks = torch.zeros_like(images.labels) if tasks is None else tasks
+        further = torch.tensor([*classes]).view(-1, 2).to(torch.int64)
+        _, ids = self._identify(torch.cat([images.labels, further[:, 0]]), torch.cat([tasks, further[:, 1]]))
+        of_images = ids[: len(images)]
+        sample = Classes({int(c): images.images[of_images == c] for c in of_images.unique()})
+        self.method.check(sample, self._space(ids.unique().tolist(), images.images[0].numel()))
+        if features is not None and self.method.needs_features:
+            lens = self._lens(self.normalization or measure(images.images), device)
+            features(sample.images, lens, make_generator(self.seed, "check"))(images.images)
+
+    def _lens(self, normalization: Normalization, device: torch.device | str) -> Lens:
+        return Lens(normalization, self.augmentations, torch.device(device), self.precision, self.compile)
 
     def _identify(self, labels: Tensor, tasks: Tensor) -> tuple[dict[int, tuple[int, int]], Tensor]:
         """The memory's index of each (class, task), known or new, and of each sample.
@@ -165,13 +201,14 @@ class Memory:
             keys[number], numbers[key] = key, number
         return keys, torch.tensor([numbers[pair] for pair in pairs])
 
-    def _space(self, arrived: ImagesByClass, image_bytes: int) -> Space:
+    def _space(self, arrived: Iterable[int], image_bytes: int) -> Space:
         """The bytes for each class, old and new."""
-        classes = set(arrived) | set(self.stands_for)
+        arrived = set(arrived)
+        classes = arrived | set(self.stands_for)
         if self.budget.fixed:
             paying = len(classes)
         else:  # a class that comes back may have paid for the header, new classes find it paid
-            all_new = self.exemplars is not None and not set(arrived) & set(self.stands_for)
+            all_new = self.exemplars is not None and not arrived & set(self.stands_for)
             paying = 0 if all_new else len(arrived)
         room = self.budget.room(len(classes), image_bytes)
         return Space(self.budget, room, paying, self.exemplars, dict(self.stands_for))

@@ -47,6 +47,8 @@ def check_config(config: Config, data_root: Path | None, console: Console, *, pr
     plans = {method: plan(config, method, dataset, order) for method in methods}
     steps = plans[config.memory.method]
     _print(console, headline(config, dataset, device))
+    for note in dataset.remarks:
+        _print(console, f"note: {note}")
     _print(console, "Networks, partition and memory fit the data.")
     print_table(console, _table(config, steps, dataset, width_of(console)))
     budget = config.memory.budget

@@ -7,6 +7,7 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Mapping
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -110,6 +111,7 @@ def _system(device: torch.device) -> dict[str, Any]:
     return facts
 
 
+@cache
 def _version(package: str) -> str | None:
     try:
         return version(package)

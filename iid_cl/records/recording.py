@@ -11,7 +11,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from iid_cl.data.images import ImageDataset
-from iid_cl.errors import UserError
+from iid_cl.errors import UserError, shown
 from iid_cl.files import read_text, save_tensors, write_bytes
 from iid_cl.memory.exemplars import Exemplars
 from iid_cl.nets import Network
@@ -20,6 +20,7 @@ FORMAT = "iid-cl recording"
 VERSION = 1
 LOSSES, HISTORY = "losses", "history"  # stems of the files
 
+DAMAGE = (OSError, ArithmeticError, ValueError, LookupError, TypeError, AttributeError, RecursionError)
 MOMENTS = (0.0, 0.02, 0.05, 0.125, 0.3)  # shares of the iterations; the last iteration is always added
 IMAGES = 1000  # maximum number of images of all classes at each moment
 POINTS = 400  # images whose features are recorded
@@ -198,7 +199,7 @@ def read_recording(directory: Path, prefix: str = "") -> Recording | None:
     try:
         recording = _read_history(history)
         _read_losses(losses, recording)
-    except (SafetensorError, OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+    except (SafetensorError, *DAMAGE) as error:
         raise UserError(
             f"{history}: is damaged, or {losses.name} beside it is ({error}); remove both to go without them."
         ) from None
@@ -224,12 +225,23 @@ def _read_history(history: Path) -> Recording:
             if tensor.dtype != torch.uint8 or tensor.ndim != 4 or not len(tensor):
                 raise ValueError(f"{name} holds no pictures")
             recording.kept[number].images.setdefault(iteration, {})[label] = tensor
+    for part in recording.kept:
+        _check_pictures(part)
     for method in header["features"]:
         points, labels, stored = (tensors[f"features/{method}/{part}"] for part in ("points", "labels", "stored"))
         if points.ndim != 2 or not len(points) == len(labels) == len(stored):
             raise ValueError(f"features of {method} contradict each other")
+        if not points.is_floating_point() or not bool(points.isfinite().all()):
+            raise ValueError(f"features of {method} are no finite numbers")
         recording.features[method] = Features(points, labels, stored)
     return recording
+
+
+def _check_pictures(part: RecordedDistillation) -> None:
+    """Raises ValueError unless there are pictures from the start on, of each class alike at each iteration."""
+    shapes = [{label: images.shape for label, images in by_class.items()} for by_class in part.images.values()]
+    if 0 not in part.images or any(each != shapes[0] for each in shapes) or set(shapes[0]) != set(part.classes):
+        raise ValueError(f"the pictures of a distillation of classes {shown(part.classes)} are incomplete")
 
 
 def _read_losses(losses: Path, recording: Recording) -> None:

@@ -13,6 +13,7 @@ from iid_cl.report.collect import Collected, Place
 from iid_cl.report.comparison import TOLERANCE, Measured, Row, place, summarise
 from iid_cl.report.statistics import paired_difference, percent_interval
 
+MOST_POINTS = 2000  # of a plane, five times as many as are recorded; a t-SNE of more takes minutes
 REFERENCES = ("herding", "random")  # memories that the headline compares with
 
 
@@ -184,11 +185,11 @@ def losses_of(collected: Collected, recording: Recording | None) -> list[dict[st
 
 
 def plane_of(features: Features) -> list[tuple[float, float]]:
-    """Points (x, y) of a t-SNE of the features, reproducible."""
+    """Points (x, y) of a t-SNE of the features, reproducible; none of more than are ever recorded."""
     from sklearn.manifold import TSNE
 
     count = len(features.points)
-    if count < 5:
+    if not 5 <= count <= MOST_POINTS:
         return []
     init = "pca" if features.points.shape[1] > 1 else "random"
     tsne = TSNE(perplexity=min(30.0, (count - 1) / 3), init=init, random_state=0)

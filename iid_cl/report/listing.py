@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from iid_cl.config.reading import read_yaml
+from iid_cl.config.reading import CONFIGURATION, read_yaml
 from iid_cl.errors import UserError, printable
 from iid_cl.files import read_text
 from iid_cl.records.checkpoint import STATE
@@ -175,7 +175,7 @@ def _object(path: Path) -> dict[str, Any]:
 
 
 def _config(folder: Path) -> Mapping[str, Any]:
-    values = read_yaml(str(folder / "config.yaml"), "configuration", [], "iid_cl.configs")
+    values = read_yaml(str(folder / "config.yaml"), CONFIGURATION)
     if not values:
         raise ValueError("a configuration holds keys")
     return values

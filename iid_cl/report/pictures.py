@@ -1,17 +1,22 @@
 """A memory as a picture, one row per class."""
 
 import io
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from iid_cl.errors import printable
 from iid_cl.files import write_bytes
-from iid_cl.memory.exemplars import Exemplars
+from iid_cl.memory.exemplars import Exemplars, first_rows
 
 CELL_INCHES = 0.6
 SHOWN_PER_CLASS = 20
+MOST_DRAWN = 1000  # classes; a PNG from Matplotlib ends at 65,536 pixels
+LONGEST_NAME = 40  # characters drawn of a class's name
+MOST_PIXELS = 2**25  # of the sheet that is drawn, where each image takes 60 x 60 in the PNG
 
 
 def save_memory_picture(path: Path, memory: Exemplars, class_names: Sequence[str]) -> None:
@@ -26,13 +31,16 @@ def save_memory_picture(path: Path, memory: Exemplars, class_names: Sequence[str
 def memory_picture(memory: Exemplars, class_names: Sequence[str]) -> bytes:
     """The memory as a PNG, with a row per class in ascending order and at most 20 images per class.
 
-    A memory of many classes with few images has a column per class instead. ``class_names`` are by class index.
+    A memory of many classes with few images has a column per class instead. Only the first 1,000 classes are drawn.
+    ``class_names`` are by class index; what a long one ends with is left out.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    rows = [images[:SHOWN_PER_CLASS] for images in memory.by_class().values()]
-    names = [class_names[c] if c < len(class_names) else str(c) for c in memory.classes]
+    drawn = memory.classes[:MOST_DRAWN]
+    chosen = first_rows(memory.labels, SHOWN_PER_CLASS)
+    rows = list(memory.take(chosen[memory.labels[chosen] <= drawn[-1]]).by_class().values())  # JPEG decodes no others
+    names = [_short(class_names[c] if c < len(class_names) else str(c)) for c in drawn]
     longest = max(len(row) for row in rows)
     sideways = 4 * longest <= len(rows)
     across, down = (len(rows), longest) if sideways else (longest, len(rows))
@@ -59,8 +67,20 @@ def memory_picture(memory: Exemplars, class_names: Sequence[str]) -> bytes:
     return buffer.getvalue()
 
 
+def _short(name: str) -> str:
+    """A class's name as it is drawn: on one line, with what no font has spelt out."""
+    name = printable(name)
+    return name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 1]}…"
+
+
 def _tile(rows: Sequence[Tensor], sideways: bool) -> Tensor:
-    """Rows of uint8 images (n, C, H, W) on a white sheet (height, width, 3), with white lines between images."""
+    """Rows of uint8 images (n, C, H, W) on a white sheet (height, width, 3), with white lines between images.
+
+    Of images so large that the sheet would have more than ``MOST_PIXELS``, every second or further pixel is drawn.
+    """
+    side = max(1, math.isqrt(MOST_PIXELS // (len(rows) * max(len(row) for row in rows))))
+    across, down = (max(1, -(-length // side)) for length in reversed(rows[0].shape[2:]))
+    rows = [row[:, :, ::down, ::across] for row in rows]
     _, channels, height, width = rows[0].shape
     gap = max(1, height // 16)
     longest = max(len(row) for row in rows)

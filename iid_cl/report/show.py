@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from PIL import Image
 from rich import box
 from rich.color import Color
@@ -18,15 +19,18 @@ from torch import Tensor
 from iid_cl.budget import KEYS
 from iid_cl.errors import UserError, printable
 from iid_cl.files import check_output
-from iid_cl.memory.exemplars import Exemplars
+from iid_cl.memory.exemplars import Exemplars, first_rows
 from iid_cl.memory.export import class_names
 from iid_cl.memory.files import load_memory
-from iid_cl.report.pictures import save_memory_picture
+from iid_cl.report.pictures import MOST_DRAWN, save_memory_picture
 from iid_cl.terminal.screen import emit, print_table
 
 MOST_CLASSES = 20  # drawn in a terminal
 BLOCK_COLUMNS = 16  # columns of an image drawn with half blocks: 16 x 16 pixels
 PIXEL_COLUMNS = 8  # columns of an image in a terminal that shows pictures
+MOST_IMAGES = 120  # of a class, in a terminal
+WIDEST, TALLEST = 512, 8  # pixels of a drawn image across, and times as many down
+LONGEST = 2000  # characters of a fact in the table
 
 
 def show_memory(
@@ -52,20 +56,29 @@ def show_memory(
     names = class_names(memory)
     labels = memory.classes if classes is None else [_class(name, names, path) for name in classes]
     if out is not None:
-        rows = [i for i, label in enumerate(memory.labels.tolist()) if label in labels]
         all_names = [names.get(c, str(c)) for c in range(memory.classes[-1] + 1)]
-        save_memory_picture(out, memory.take(memory.labels.new_tensor(rows).long()), all_names)
+        save_memory_picture(out, _of_classes(memory, labels), all_names)
     facts = describe(path, memory)
     emit(console, "memory", **facts, classes=[{"index": c, "name": n} for c, n in names.items()], picture=out)
     print_table(console, _table(facts))
     if out is not None:
-        console.print(Text(f"Picture in {out}"), soft_wrap=True)
+        few = f", of the first {MOST_DRAWN:,} classes" if len(labels) > MOST_DRAWN else ""
+        console.print(Text(f"Picture in {out}{few}"), soft_wrap=True)
     elif console.is_terminal and console.color_system is not None:
-        _draw({names[c]: memory.by_class()[c] for c in labels[:MOST_CLASSES]}, console)
+        some = _of_classes(memory, labels[:MOST_CLASSES])
+        by_class = some.take(first_rows(some.labels, MOST_IMAGES)).by_class()
+        counts = memory.labels.bincount().tolist()
+        _draw({names[c]: (images, counts[c]) for c, images in by_class.items()}, console)
         if (rest := len(labels) - MOST_CLASSES) > 0:
             console.print(Text(f"and {rest} more classes; choose some with --class, or draw all with --out FILE.png"))
     else:
         console.print(Text("This output has no colours; --out FILE.png writes the picture."), soft_wrap=True)
+
+
+def _of_classes(memory: Exemplars, labels: Sequence[int]) -> Exemplars:
+    """The part of a memory with these class indices."""
+    wanted = torch.tensor(sorted(set(labels)), dtype=memory.labels.dtype)
+    return memory.take(torch.isin(memory.labels, wanted).nonzero().squeeze(1))
 
 
 def describe(path: Path, memory: Exemplars) -> dict[str, Any]:
@@ -120,18 +133,19 @@ def _table(facts: Mapping[str, Any]) -> Table:
                 text = ", ".join(f"{name} {version}" for name, version in value.items())
             case _:
                 text = str(value)
-        table.add_row(key.replace("_", " "), Text(printable(text)))
+        short = text if len(text) <= LONGEST else f"{text[:LONGEST]}…"
+        table.add_row(key.replace("_", " "), Text(printable(short)))
     return table
 
 
-def _draw(by_name: Mapping[str, Tensor], console: Console) -> None:
-    """A line of images per class, as many as fit into the terminal."""
+def _draw(by_name: Mapping[str, tuple[Tensor, int]], console: Console) -> None:
+    """A line of each class's first images, as many as fit into the terminal; each with the number of all."""
     picture = _picture_kind(console)
-    for name, images in by_name.items():
+    for name, (images, count) in by_name.items():
         side = images.shape[3]
         width = min(side, BLOCK_COLUMNS) if picture is None else PIXEL_COLUMNS
         fit = max(1, (min(console.width, 120) - 1) // (width + 1))
-        rest = len(images) - fit
+        rest = count - min(fit, len(images))
         more = f"  and {rest} more" if rest > 0 else ""
         console.print(Text(printable(name), style="bold").append(more, style="dim"))
         if picture is None:
@@ -166,8 +180,8 @@ def _half_blocks(sheet: Image.Image) -> Text:
 def _row(images: Tensor, side: int | None, scale: int) -> Image.Image:
     """Images side by side with gaps, each ``side`` pixels wide (None: the image's width) times ``scale``."""
     count, channels, height, width = images.shape
-    across = (width if side is None else side) * scale
-    down = max(2, round(across * height / width) // 2 * 2)
+    across = min(WIDEST, width if side is None else side) * scale
+    down = min(TALLEST * across, max(2, round(across * height / width) // 2 * 2))
     gap = max(1, across // 16)
     sheet = Image.new("RGB", (count * (across + gap), down))
     for number, image in enumerate(images):

@@ -53,6 +53,8 @@ def condense_dataset(
     for file in (out, picture):
         check_output(file, force=force, size=size)
     with Reporter(console) as reporter, deterministic(config.deterministic, reporter.line):
+        for note in dataset.remarks:
+            reporter.line(f"note: {note}")
         started = time.perf_counter()
         if how is None:
             memory = whole_memory(config, dataset, device, reporter)

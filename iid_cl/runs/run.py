@@ -136,6 +136,8 @@ class _Run:
             saver = Saver(self._checkpoints, config.checkpoint.every, stop, self._state)
             if state is None:
                 reporter.line(headline(config, self._dataset, self._device))
+                for note in self._dataset.remarks:
+                    reporter.line(f"note: {note}")
             for method in self._methods[len(self._results) :]:
                 self._results.append(self._one_method(method, reporter, saver, state))
                 state = None

@@ -9,6 +9,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+DEEPEST = 64  # levels of nested values in an event
 PAGE = 160  # columns in a file or pipe
 
 
@@ -37,7 +38,7 @@ def mode_of(console: Console) -> Mode:
 def emit(console: Console, event: str, /, **values: Any) -> None:
     """In JSON mode, prints a line ``{"event": ..., "seconds": since the start, ...}``.
 
-    NaN and infinities, which JSON does not know, become null.
+    NaN and infinities, which JSON does not know, become null. What is nested deeper than 64 levels becomes "…".
     """
     if isinstance(console, Screen) and console.mode is Mode.json:
         record = {"event": event, "seconds": round(time.monotonic() - console.started, 3), **values}
@@ -57,9 +58,11 @@ def print_table(console: Console, table: Table) -> None:
     console.print(table)
 
 
-def _finite(value: Any) -> Any:
+def _finite(value: Any, room: int = DEEPEST) -> Any:
     if isinstance(value, float):
         return value if value - value == 0 else None
+    if isinstance(value, dict | list | tuple) and not room:
+        return "…"
     if isinstance(value, dict):
-        return {str(key): _finite(item) for key, item in value.items()}
-    return [_finite(item) for item in value] if isinstance(value, list | tuple) else value
+        return {str(key): _finite(item, room - 1) for key, item in value.items()}
+    return [_finite(item, room - 1) for item in value] if isinstance(value, list | tuple) else value

@@ -294,6 +294,7 @@ def test_memories_of_many_decoded_images_train_as_long_as_others(tmp_path: Path)
     assert "not equal" not in done.printed
 
 
+@pytest.mark.usefixtures("forked_workers")
 def test_local_workers_have_identical_numbers_even_when_one_is_lost(tmp_path: Path) -> None:
     config = quick(compare={"methods": ["random", "distilled"]})
     assert_identical_with_a_loss(tmp_path, config, Launch(workers=2, threads=1))
@@ -406,7 +407,7 @@ def test_the_versions_of_the_cells_are_said(one_cell: Cell) -> None:
         return remarks(Summary(one_cell.config, None, cells, [], {}), {})
 
     old, new = {"torch": "2.11.0", "iid-cl": "0.1.0"}, {"torch": "2.14.1", "iid-cl": "0.1.0"}
-    assert said(new, new) == ["all cells ran on torch 2.14.1, iid-cl 0.1.0"]
+    assert said(new, new) == ["measured with torch 2.14.1, iid-cl 0.1.0"]
     assert said(new, old, new, None) == [
         "note: the cells ran on different versions: torch 2.14.1, iid-cl 0.1.0 (2 cells); torch 2.11.0, iid-cl 0.1.0 "
         "(1 cell); unknown versions (1 cell)"
@@ -425,7 +426,7 @@ def test_a_comparison_of_other_data_is_refused(in_tmp_path: Path) -> None:
         compare(config, Path(root), Path("out"), Console(file=printed, width=120))
         return printed.getvalue()
 
-    versions = f"all cells ran on torch {torch.__version__}, iid-cl {iid_cl.__version__}\n"
+    versions = f"measured with torch {torch.__version__}, iid-cl {iid_cl.__version__}\n"
     assert versions in compared("a", 1)
     before = {path: path.read_bytes() for path in Path("out").rglob("*") if path.is_file()}
     with pytest.raises(UserError, match=r"out/cells/random-replay-ipc1-seed0\.json: ran on other data than 'image"):

@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 
 from iid_cl.data import folders
-from iid_cl.data.folders import list_class_folders, load_files
+from iid_cl.data.folders import list_class_folders, load_files, some_names, unread_files
 from iid_cl.errors import UserError
 from iid_cl.files import save_tensors
 
@@ -74,9 +74,10 @@ def test_a_colour_image_has_three_channels_of_its_values(tmp_path: Path) -> None
     torch.testing.assert_close(images, torch.from_numpy(np.stack([RED, GREEN, BLUE]))[None])
 
 
-def test_transparency_is_dropped(tmp_path: Path) -> None:
+def test_transparency_is_laid_on_white(tmp_path: Path) -> None:
     images = decode(save(tmp_path / "x.png", np.dstack([RGB, ALPHA])))
-    torch.testing.assert_close(images[0], channels_first(RGB))
+    expected = 255 - 128 / 255 * (255 - RGB.astype(float))
+    assert (images[0].double() - channels_first(expected)).abs().max() <= 0.5 + 1e-9  # rounded once
 
 
 def test_a_palette_is_looked_up(tmp_path: Path) -> None:
@@ -199,7 +200,7 @@ def test_an_image_that_vanished_is_refused(tmp_path: Path, cache: Path) -> None:
 def test_the_second_load_reads_the_cache(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     files = [[save(tmp_path / "a.png", RGB)], [save(tmp_path / "b.png", GREY)]]
     first = load_files(files, None, cache)
-    monkeypatch.setattr(folders, "_decode", refuse_to_decode)
+    monkeypatch.setattr(folders, "read_picture", refuse_to_decode)
     second = load_files(files, None, cache)
     torch.testing.assert_close(second.images, first.images)
     assert second.labels.tolist() == [0, 1]
@@ -209,7 +210,7 @@ def test_the_first_load_decodes_and_no_cache_means_none(tmp_path: Path, monkeypa
     path = save(tmp_path / "a.png", RGB)
     decode(path)
     assert list(tmp_path.iterdir()) == [path]
-    monkeypatch.setattr(folders, "_decode", refuse_to_decode)
+    monkeypatch.setattr(folders, "read_picture", refuse_to_decode)
     with pytest.raises(AssertionError, match="cache"):
         decode(path)
 
@@ -248,23 +249,41 @@ def test_the_cache_holds_these_files_only(tmp_path: Path, cache: Path) -> None:
         torch.testing.assert_close(images[:, 0], torch.stack(expected))
 
 
-@pytest.mark.parametrize("damage", ["junk", "empty", "truncated", "no images", "wrong type", "too few", "wrong rank"])
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "junk",
+        "empty",
+        "truncated",
+        "no images",
+        "wrong type",
+        "too few",
+        "wrong rank",
+        "no flags",
+        "odd flags",
+        "further",
+    ],
+)
 def test_a_damaged_cache_is_replaced(tmp_path: Path, cache: Path, damage: str, monkeypatch: pytest.MonkeyPatch) -> None:
     files = [[save(tmp_path / "a.png", GREY), save(tmp_path / "b.png", 255 - GREY)]]
     whole = load_files(files, None, cache)
     file = cached_file(cache)
+    flags = {name: getattr(whole, name) for name in ("transparent", "several", "deep")}
     tensors = {
-        "no images": {"other": whole.images},
-        "wrong type": {"images": whole.images.float()},
-        "too few": {"images": whole.images[:1]},
-        "wrong rank": {"images": whole.images[:, 0]},
+        "no images": {"other": whole.images, **flags},
+        "wrong type": {"images": whole.images.float(), **flags},
+        "too few": {"images": whole.images[:1], **flags},
+        "wrong rank": {"images": whole.images[:, 0], **flags},
+        "no flags": {"images": whole.images},
+        "odd flags": {"images": whole.images, **flags, "deep": torch.zeros(2)},
+        "further": {"images": whole.images, **flags, "labels": whole.labels},
     }
     if damage in tensors:
         save_tensors(file, tensors[damage])
     else:
         file.write_bytes({"junk": b"junk" * 9, "empty": b"", "truncated": file.read_bytes()[:-5]}[damage])
     torch.testing.assert_close(load_files(files, None, cache).images, whole.images)
-    monkeypatch.setattr(folders, "_decode", refuse_to_decode)
+    monkeypatch.setattr(folders, "read_picture", refuse_to_decode)
     torch.testing.assert_close(load_files(files, None, cache).images, whole.images)
 
 
@@ -316,6 +335,41 @@ def test_images_are_found_in_folders_below_and_by_any_case_of_suffix(tmp_path: P
     names, files = list_class_folders(tmp_path)
     assert names == ["a"]
     assert {str(f.relative_to(tmp_path)) for f in files[0]} == {"a/2.Png", "a/images/1.JPEG"}
+
+
+def test_files_that_are_not_read_are_named(tmp_path: Path) -> None:
+    names = ["1.png", "a/1.png", "a/x.heic", "a/deep/Notes.TXT", "a/.hidden.png", "a/.cache/2.png", "a/no-suffix"]
+    clutter = ["a/.DS_Store", "a/Thumbs.db", "a/._1.png", "desktop.ini", "a/deep/.gitkeep"]
+    make_tree(tmp_path, [*names, *clutter, "b/1.png"])
+    os.mkfifo(tmp_path / "a" / "pipe.png")
+    (tmp_path / "a" / "link.txt").symlink_to("1.png")
+    unread = {str(path.relative_to(tmp_path)) for path in unread_files(tmp_path, ["a"])}
+    named = {"1.png", "a/x.heic", "a/deep/Notes.TXT", "a/.hidden.png", "a/.cache", "a/no-suffix", "a/pipe.png"}
+    assert unread == {*named, "a/link.txt"}
+    assert list(unread_files(tmp_path, ["b"])) == [tmp_path / "1.png"]
+
+
+def test_some_names_are_counted_and_shortened(tmp_path: Path) -> None:
+    assert some_names(tmp_path, []) == ""
+    assert some_names(tmp_path, [tmp_path / "a" / "x\n.txt"]) == "1 (a/x\\n.txt)"
+    many = some_names(tmp_path, [tmp_path / f"{number}.txt" for number in range(1200)])
+    assert many == "1,200 (0.txt, 1.txt, 2.txt, 3.txt, 4.txt, 5.txt, 6.txt, 7.txt, 8.txt, 9.txt, …)"
+
+
+def test_a_class_of_unread_files_is_refused_with_their_names(tmp_path: Path) -> None:
+    make_tree(tmp_path, ["a/1.png", "b/IMG_1.HEIC"])
+    with pytest.raises(UserError, match=r"class 'b' has no images among its files: 1 \(b/IMG_1\.HEIC\)"):
+        list_class_folders(tmp_path)
+
+
+def test_how_images_were_read_survives_the_cache(tmp_path: Path, cache: Path) -> None:
+    plain, icon = save(tmp_path / "a.png", RGB), save(tmp_path / "b.png", np.dstack([RGB, ALPHA]))
+    deep, moving = save(tmp_path / "c.png", GREY.astype(np.uint16)), tmp_path / "d.gif"
+    Image.fromarray(GREY).save(moving, save_all=True, append_images=[Image.fromarray(255 - GREY)])
+    for _ in range(2):
+        decoded = load_files([[plain, icon, deep, moving]], None, cache)
+        flags = torch.stack([decoded.transparent, decoded.deep, decoded.several])
+        assert flags.int().tolist() == [[0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]]
 
 
 def test_a_missing_folder_is_refused(tmp_path: Path) -> None:

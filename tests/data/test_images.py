@@ -8,6 +8,7 @@ from iid_cl.data.images import (
     ImageDataset,
     LabelledImages,
     Normalization,
+    checked,
     first_classes,
     limit_images,
     validation_split,
@@ -118,19 +119,30 @@ def test_by_class_is_sorted_and_complete():
     assert list(groups) == [1, 2, 3]
 
 
+def test_floats_and_lists_become_bytes_and_numbers():
+    images = LabelledImages(torch.tensor([0.0, 0.2, 1.0]).view(3, 1, 1, 1), [4, 4, 1])
+    assert (images.images.dtype, images.images.flatten().tolist()) == (torch.uint8, [0, 51, 255])
+    assert (images.labels.dtype, images.labels.tolist()) == (torch.int64, [4, 4, 1])
+
+
 def test_images_of_another_type_are_refused():
-    with pytest.raises(ValueError, match=r"uint8 \(N, C, H, W\), not torch\.float32 \(1, 1, 2, 2\)"):
-        LabelledImages(torch.zeros(1, 1, 2, 2), torch.zeros(1, dtype=torch.int64))
+    with pytest.raises(UserError, match=r"images: has images of int64"):
+        LabelledImages(torch.zeros(1, 1, 2, 2, dtype=torch.int64), torch.zeros(1, dtype=torch.int64))
 
 
 def test_images_without_channels_are_refused():
-    with pytest.raises(ValueError, match=r"\(1, 2, 2\)"):
+    with pytest.raises(UserError, match=r"\(1, 2, 2\)"):
         LabelledImages(torch.zeros(1, 2, 2, dtype=torch.uint8), torch.zeros(1, dtype=torch.int64))
 
 
 def test_labels_of_another_length_are_refused():
-    with pytest.raises(ValueError, match=r"2 images but labels of shape \(3,\)"):
+    with pytest.raises(UserError, match=r"labels: are of shape \(3,\) for 2 images"):
         LabelledImages(torch.zeros(2, 1, 2, 2, dtype=torch.uint8), torch.zeros(3, dtype=torch.int64))
+
+
+def test_what_is_no_labelled_images_is_refused():
+    with pytest.raises(UserError, match=r"^images: tuple where LabelledImages\(images, labels\) are needed"):
+        checked((torch.zeros(1, 1, 2, 2), [0]))
 
 
 # --- the validation split

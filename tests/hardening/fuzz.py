@@ -1,6 +1,6 @@
-"""Bad input, ten thousand times: each case is read or refused in a sentence, in bounded time and memory.
+"""Bad input, twenty thousand times: each case is read or refused in a sentence, in bounded time and memory.
 
-python -m tests.hardening.fuzz [--cases 10000] [--seed 0]
+python -m tests.hardening.fuzz [--cases 20000] [--seed 0]
 python -m tests.hardening.fuzz --only "memory files" --case 17     # one case again
 
 Valid files are mutated with a generator seeded by (seed, category, number of the case). Nothing is trained: what reads
@@ -213,7 +213,7 @@ def rows(tallies: dict[str, Tally]) -> list[dict[str, Any]]:
     kinds = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
     peak = max(resource.getrusage(kind).ru_maxrss for kind in kinds) / 2**20
     slowest = max(tally.slowest for tally in tallies.values())
-    made = [ledger.row("fuzzed inputs", [total.total()], "cases", target=10_000, better="higher")]
+    made = [ledger.row("fuzzed inputs", [total.total()], "cases", target=20_000, better="higher")]
     names = {
         "crash": "tracebacks",
         "hang": "hangs",
@@ -232,7 +232,7 @@ def rows(tallies: dict[str, Tally]) -> list[dict[str, Any]]:
 def main() -> int:
     """Runs all cases; exit code 1 where one crashed, hung, took too much memory or changed a file."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--cases", type=int, default=10_000, help="in this process, over all categories")
+    parser.add_argument("--cases", type=int, default=20_000, help="in this process, over all categories")
     parser.add_argument("--commands", type=int, default=200, help="as commands, in processes of their own")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", choices=CATEGORIES, help="one category")

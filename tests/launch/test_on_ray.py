@@ -127,6 +127,7 @@ def distilled_by(options: list[str], out: str, monkeypatch: pytest.MonkeyPatch) 
     return load_memory(Path(out))
 
 
+@pytest.mark.usefixtures("forked_workers")
 def test_classes_shared_out_on_ray_are_those_of_local_processes(
     in_tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -10,11 +10,14 @@ import torch
 from PIL import Image
 from torchvision.datasets import ImageFolder
 
+from iid_cl.data.images import LabelledImages
 from iid_cl.errors import UserError
+from iid_cl.memory import export as exporting
 from iid_cl.memory.exemplars import ExemplarSet
 from iid_cl.memory.export import export_memory, folder_names
 from iid_cl.memory.files import save_memory
 from iid_cl.memory.jpeg import JpegSet, encode
+from iid_cl.methods.memory import Memory
 
 HOSTILE = ["../../etc", "a/b", "a\\b", "", ".", "..", ".hidden", "CON", "com1.txt", "Cat", "cat", "x" * 300,
            "tab\there", "nul\0", "\ud800", "name. ", "é" * 60, "日本", "-rf", "a:b"]  # fmt: skip
@@ -163,3 +166,64 @@ def test_hostile_class_names_stay_inside(tmp_path: Path) -> None:
 
 def test_harmless_names_stay_as_they_are() -> None:
     assert folder_names(["cat", "aquarium fish", "n01443537", "été"]) == ["cat", "aquarium fish", "n01443537", "été"]
+
+
+def test_a_task_labelled_memory_names_class_and_task(tmp_path: Path) -> None:
+    """Class 1 of task 1 is another class than class 1 of task 0, and has the first free number, 0."""
+    keys = {"0": {"class": 1, "task": 1}, "1": {"class": 1, "task": 0}, "2": {"class": 2, "task": 1}}
+    names = ["ant", "bee", "cat"]
+    file = stored(tmp_path / "m.safetensors", ExemplarSet.from_classes(images(2, 1, 1)), class_names=names, keys=keys)
+    export_memory(file, tmp_path / "out")
+    assert {path.name for path in (tmp_path / "out").iterdir() if path.is_dir()} == {
+        "bee task 1",
+        "bee task 0",
+        "cat task 1",
+    }
+    about = json.loads((tmp_path / "out" / "memory.json").read_text())
+    first = {"index": 0, "class": 1, "task": 1, "name": "bee task 1", "folder": "bee task 1", "images": 2}
+    assert about["classes"][0] == first
+
+
+def test_without_names_class_and_task_are_numbers(tmp_path: Path) -> None:
+    """As the buffers store what Avalanche's task-labelled benchmarks bring."""
+    memory = Memory("random", 1)
+    memory.update(LabelledImages(images(4)[0], torch.tensor([3, 3, 12, 12])), torch.tensor([0, 0, 5, 5]))
+    memory.update(LabelledImages(images(2)[0], torch.tensor([3, 3])), torch.tensor([5, 5]))
+    assert memory.exemplars is not None
+    file = stored(tmp_path / "m.safetensors", memory.exemplars, **memory.describe())
+    export_memory(file, tmp_path / "out")
+    folders = {path.name for path in (tmp_path / "out").iterdir() if path.is_dir()}
+    assert folders == {"03 task 0", "12 task 5", "03 task 5"}
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [[], {"0": 3}, {"0": {"class": "a", "task": 1}}, {"0": {"class": True, "task": 1}}, {"0": {"class": 10**300,
+     "task": 0}}, {"0": {"class": 1, "task": 10**300}}, {"0": {"class": -1, "task": 0}}],
+)  # fmt: skip
+def test_forged_keys_are_left_out(tmp_path: Path, keys: object) -> None:
+    file = stored(tmp_path / "m.safetensors", ExemplarSet.from_classes(images(1)), keys=keys)
+    assert export_memory(file, tmp_path / "out") == 1
+    assert (tmp_path / "out" / "0").is_dir()
+
+
+def test_large_memories_are_written_a_few_images_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    memory = ExemplarSet.from_classes(images(3, 2), partition=2)
+    soft = memory.with_soft_labels(torch.rand(20, 2, generator=torch.Generator().manual_seed(0)), [0, 1])
+    file = stored(tmp_path / "m.safetensors", soft)
+    contents = []
+    for name, most in (("whole", 2**26), ("bits", 1)):
+        monkeypatch.setattr(exporting, "AT_ONCE", most)
+        export_memory(file, tmp_path / name, decoded=True)
+        paths = sorted(path for path in (tmp_path / name).rglob("*") if path.is_file())
+        contents.append({path.relative_to(tmp_path / name): path.read_bytes() for path in paths})
+    assert contents[0] == contents[1]
+
+
+def test_a_table_far_larger_than_its_memory_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(exporting, "FEW_NUMBERS", 3)
+    monkeypatch.setattr(exporting, "MOST_RATIO", 1)
+    memory = ExemplarSet.from_classes(images(1, 1)).with_soft_labels(torch.ones(2, 1), [0])
+    with pytest.raises(UserError, match="its 2 soft labels would be a table of 4 numbers"):
+        export_memory(stored(tmp_path / "m.safetensors", memory), tmp_path / "out")
+    assert not (tmp_path / "out").exists()

@@ -252,6 +252,26 @@ def test_an_index_beyond_16_bits_is_refused(label: int) -> None:
     assert memory.keys == {0: (0, 0)}
 
 
+def test_floats_are_remembered_as_the_same_bytes() -> None:
+    images = noise(12)
+    memories = [Memory("random", 2, seed=3), Memory("random", 2, seed=3)]
+    for memory, given in zip(memories, (images, images.double().numpy() / 255), strict=True):
+        memory.update(LabelledImages(given, [0, 1] * 6))
+        assert memory.exemplars is not None
+    assert torch.equal(memories[0].exemplars.decoded().images, memories[1].exemplars.decoded().images)
+
+
+@pytest.mark.parametrize("tasks", [["a", "b"], [0.5, 1.5], [0], torch.zeros(2)], ids=str)
+def test_odd_task_labels_are_refused(tasks: Any) -> None:
+    with pytest.raises(UserError, match=r"^tasks: are .*give a whole number for each image"):
+        Memory("random", 1).update(LabelledImages(noise(2), [0, 1]), tasks)
+
+
+def test_images_without_labels_are_refused() -> None:
+    with pytest.raises(UserError, match=r"^images: Tensor where LabelledImages"):
+        Memory("random", 1).update(noise(2))
+
+
 def test_no_images_are_refused() -> None:
     with pytest.raises(UserError, match="holds no images"):
         Memory("random").update(LabelledImages(torch.zeros(0, 1, 8, 8, dtype=torch.uint8), torch.zeros(0)))

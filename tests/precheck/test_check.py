@@ -3,6 +3,7 @@
 import io
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -158,3 +159,11 @@ def test_shipped_digits_are_checked() -> None:
 
 def test_durations() -> None:
     assert [duration(s) for s in (0.2, 40.4, 200, 7200)] == ["under 1 s", "40 s", "3 min", "2.0 h"]
+
+
+def test_it_says_what_the_data_set_says_of_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    digits = load_dataset(miniature().stream, None)
+    noted = replace(digits, remarks=("files not read: 1 (train/a/x.heic)", "dark"))
+    monkeypatch.setattr("iid_cl.precheck.check.load_dataset", lambda *given: noted)
+    lines = said().splitlines()
+    assert [line for line in lines if line.startswith("note: ")] == [f"note: {text}" for text in noted.remarks]

@@ -16,7 +16,7 @@ from iid_cl.data.datasets import load_dataset
 from iid_cl.errors import UserError
 from iid_cl.memory.exemplars import ExemplarSet
 from iid_cl.memory.files import load_memory
-from iid_cl.records.recording import Recording, moments, read_recording
+from iid_cl.records.recording import Features, Recording, moments, read_recording
 from iid_cl.runs.experiment import run_method
 from iid_cl.runs.run import run
 from iid_cl.terminal.reporter import Reporter
@@ -217,4 +217,40 @@ def test_a_newer_recording_is_refused(distilled: tuple[Path, Recording], tmp_pat
     with patch("iid_cl.records.recording.VERSION", 2):
         distilled[1].write(tmp_path)
     with pytest.raises(UserError, match="no recording of a format read here"):
+        read_recording(tmp_path)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_features_that_are_no_numbers_are_refused(value: float, tmp_path: Path) -> None:
+    recording = Recording(["a"])
+    recording.features["m"] = Features(torch.full((6, 2), value), torch.zeros(6), torch.zeros(6))
+    recording.write(tmp_path)
+    with pytest.raises(UserError, match="features of m are no finite numbers"):
+        read_recording(tmp_path)
+
+
+def test_an_iteration_without_end_is_refused(distilled: tuple[Path, Recording], tmp_path: Path) -> None:
+    distilled[1].write(tmp_path)
+    lines = (tmp_path / "losses.jsonl").read_text().splitlines()
+    first = {**json.loads(lines[0]), "iteration": float("inf")}
+    (tmp_path / "losses.jsonl").write_text("\n".join([json.dumps(first), *lines[1:]]))
+    with pytest.raises(UserError, match=r"is damaged, or losses\.jsonl beside it is"):
+        read_recording(tmp_path)
+
+
+@pytest.mark.parametrize("change", ["no pictures", "no start", "a class less", "another shape"])
+def test_incomplete_pictures_are_refused(change: str, distilled: tuple[Path, Recording], tmp_path: Path) -> None:
+    recording = copy.deepcopy(distilled[1])
+    part = recording.kept[0]
+    first, last = min(part.images), max(part.images)
+    if change == "no pictures":
+        part.images.clear()
+    elif change == "no start":
+        del part.images[first]
+    elif change == "a class less":
+        del part.images[last][part.classes[0]]
+    else:
+        part.images[last][part.classes[0]] = part.images[last][part.classes[0]][:, :, :4]
+    recording.write(tmp_path)
+    with pytest.raises(UserError, match=r"the pictures of a distillation of classes \[.*\] are incomplete"):
         read_recording(tmp_path)

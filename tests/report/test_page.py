@@ -19,8 +19,9 @@ from PIL import Image
 from iid_cl.cli import main
 from iid_cl.errors import UserError
 from iid_cl.memory.files import save_memory
+from iid_cl.records.recording import Features
 from iid_cl.report.collect import Pictured, collect
-from iid_cl.report.content import in_bytes, in_seconds, settings
+from iid_cl.report.content import MOST_POINTS, in_bytes, in_seconds, plane_of, settings
 from iid_cl.report.page import report
 from iid_cl.report.sprites import ROOM, Gallery, galleries
 from tests.report.made_up import IMAGE, RESULTS, make_comparison, make_run, recorded, result
@@ -427,3 +428,9 @@ def test_the_command_prints_the_pages_path(
         main()
     assert not ended.value.code
     assert capsys.readouterr() == (f"{run / 'report.html'}\n", "")
+
+
+@pytest.mark.parametrize("count", [4, MOST_POINTS + 1])
+def test_too_few_and_far_too_many_points_make_no_plane(count: int) -> None:
+    points = torch.zeros(count, 2)
+    assert plane_of(Features(points, points[:, 0], points[:, 0] > 0)) == []

@@ -9,6 +9,7 @@ from PIL import Image
 
 from iid_cl.errors import UserError
 from iid_cl.memory.exemplars import ExemplarSet
+from iid_cl.report import pictures
 from iid_cl.report.pictures import save_memory_picture
 
 
@@ -127,7 +128,9 @@ def test_a_name_is_never_taken_for_mathematics(tmp_path: Path) -> None:
     assert spans[1] > 2 * spans[0]  # the dollar signs are drawn
 
 
-@pytest.mark.parametrize("name", ["", "$", r"\alpha", "a_b^c", "naïve 猫", "$\\frac{$"])
+@pytest.mark.parametrize(
+    "name", ["", "$", r"\alpha", "a_b^c", "naïve 猫", "$\\frac{$", "\ud800", "a\nb\0\x1b[31m", "k" * 900]
+)
 @pytest.mark.filterwarnings("ignore:Glyph .* missing from font:UserWarning")
 def test_any_name_is_drawn(tmp_path: Path, name: str) -> None:
     pixels = draw(tmp_path, {0: solid((250, 0, 0))}, (name,))
@@ -145,3 +148,25 @@ def test_a_picture_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(UserError, match="cannot be written"):
         save_memory_picture(tmp_path / "file" / "m.png", ExemplarSet.from_classes({0: solid((1,))}), ("a",))
+
+
+def test_of_a_long_name_the_beginning_is_drawn(tmp_path: Path) -> None:
+    widths = [draw(tmp_path, {0: solid((9, 9, 9))}, ("W" * count,)).shape[1] for count in (39, 40, 41, 900)]
+    assert widths[0] < widths[1] == widths[2] == widths[3]
+
+
+def test_of_thousands_of_classes_the_first_are_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pictures, "MOST_DRAWN", 2)
+    pixels = draw(tmp_path, {c: solid((10 * c, 0, 200)) for c in (1, 2, 3)}, ())
+    assert [len(where(pixels, 10 * c, 0, 200)[0]) > 0 for c in (1, 2, 3)] == [True, True, False]
+
+
+def test_of_large_images_every_second_pixel_is_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    by_class = {c: solid((9, 9, 9 + c), (9, 9, 90 + c), size=64) for c in range(2)}
+    shapes = []
+    for most in (2**25, 4 * 32 * 32):
+        monkeypatch.setattr(pictures, "MOST_PIXELS", most)
+        pixels = draw(tmp_path, by_class, ("a", "b"))
+        shapes.append(pixels.shape)
+        assert len(where(pixels, 9, 9, 91)[0]) > 2000
+    assert shapes[0] == shapes[1]

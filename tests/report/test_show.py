@@ -12,10 +12,12 @@ from rich.cells import cell_len
 from rich.console import Console
 
 from iid_cl.errors import UserError
+from iid_cl.memory import jpeg
 from iid_cl.memory.exemplars import ExemplarSet
 from iid_cl.memory.files import save_memory
 from iid_cl.report.show import _row, show_memory
 from iid_cl.terminal.screen import Mode, Screen
+from tests.memory.test_bounds import counted_decodings
 
 
 def memory_file(path: Path, classes: int = 3, count: int = 2, partition: int = 1, **metadata: object) -> Path:
@@ -121,3 +123,36 @@ def test_small_images_keep_their_pixels_and_large_ones_are_averaged() -> None:
     large = small.repeat_interleave(2, 2).repeat_interleave(2, 3)
     large[0, 0, 0, 0] = 40  # one of four pixels
     assert [_row(large, 2, 1).getpixel((x, y))[0] for y in (0, 1) for x in (0, 1)] == [10, 50, 100, 150]
+
+
+def test_an_image_is_decoded_once_to_be_checked_and_once_to_be_drawn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not once for each class: of 6 images, 12 decodings."""
+    calls = counted_decodings(monkeypatch)
+    by_class = {c: jpeg.encode(torch.full((2, 1, 8, 8), 20 * c, dtype=torch.uint8), 90) for c in range(3)}
+    save_memory(tmp_path / "m.safetensors", jpeg.JpegSet.from_classes(by_class, (1, 8, 8)))
+    assert len(calls) == 0
+    text = shown(tmp_path / "m.safetensors")
+    assert len(calls) == 12
+    assert "40;40;40" in text
+
+
+def test_one_class_alone_is_decoded_to_be_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    by_class = {c: jpeg.encode(torch.full((2, 1, 8, 8), 20 * c, dtype=torch.uint8), 90) for c in range(3)}
+    save_memory(tmp_path / "m.safetensors", jpeg.JpegSet.from_classes(by_class, (1, 8, 8)))
+    calls = counted_decodings(monkeypatch)
+    shown(tmp_path / "m.safetensors", classes=["1"])
+    assert len(calls) == 6 + 2
+
+
+def test_facts_without_end_are_shortened(tmp_path: Path) -> None:
+    text = shown(memory_file(tmp_path / "m.safetensors", choice="k" * 100_000), terminal=False)
+    assert 2000 <= text.count("k") < 2100
+
+
+@pytest.mark.parametrize("shape", [(1, 3000, 1), (1, 1, 3000)])
+def test_long_images_are_drawn_in_a_few_lines(tmp_path: Path, shape: tuple[int, int, int]) -> None:
+    memory = ExemplarSet.from_classes({0: torch.zeros(2, *shape, dtype=torch.uint8)})
+    save_memory(tmp_path / "m.safetensors", memory)
+    assert len(shown(tmp_path / "m.safetensors").splitlines()) < 40

@@ -1,5 +1,6 @@
 """Memories of whole data sets: condensed, and written with where they come from."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -145,3 +146,9 @@ def test_a_distilled_memory_is_made_for_jpeg_and_stored_so(out: Path, monkeypatc
     assert formats == [JpegFormat(95)] * 2
     accuracies, _ = evaluate(out, jpeg(3))
     assert len(accuracies) == 2
+
+
+def test_it_says_what_the_data_set_says_of_itself(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    noted = replace(load_dataset(miniature().stream, None), remarks=("files not read: 1 (train/a/x.heic)",))
+    monkeypatch.setattr("iid_cl.runs.condense.load_dataset", lambda *given: noted)
+    assert condense(out, miniature()).count("note: files not read: 1 (train/a/x.heic)") == 1

@@ -87,11 +87,12 @@ def test_a_leak_ends_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wh
     part, label = (dataset.test, 7) if what == "test image" else (dataset.train, 1)
     stranger = part.images[part.labels == label][:1]
 
-    def slipped(data: Any, normalization: Any) -> Any:
-        images, form = read_experience(data, normalization)
+    def slipped(data: Any, normalization: Any, few: int | None = None) -> Any:
+        samples = read_experience(data, normalization, few)
+        images = samples.images
         if 7 in images.labels:
             images.images[(images.labels == 7).nonzero()[0]] = stranger
-        return images, form
+        return samples
 
     monkeypatch.setattr("iid_cl.strategies.buffers.read_experience", slipped)
     with pytest.raises(RuntimeError, match=f"experience 2, class '7': image 0 of .* is {what} "):

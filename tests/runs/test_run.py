@@ -3,6 +3,7 @@
 import io
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -451,3 +452,18 @@ def test_a_runs_memory_says_what_it_was_made_from(finished: Finished) -> None:
     assert metadata["class_names"] == list("0123456789")
     assert metadata["stream"]["classes"] == CLASSES
     assert (metadata["stream"]["dataset"], metadata["seed"]) == ("digits", 0)
+
+
+def test_a_run_says_once_what_the_data_set_says_of_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    noted = replace(load_dataset(miniature().stream, None), remarks=("files not read: 1 (train/a/x.heic)",))
+    monkeypatch.setattr("iid_cl.runs.run.load_dataset", lambda *given: noted)
+
+    def stop(*given: object, **more: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("iid_cl.runs.run.run_method", stop)
+    printed = io.StringIO()
+    with pytest.raises(KeyboardInterrupt):
+        run(miniature(baselines=["none"]), None, tmp_path / "run", Console(file=printed, width=110))
+    assert printed.getvalue().count("note: files not read: 1 (train/a/x.heic)") == 1
+    assert (tmp_path / "run" / "log.txt").read_text().count("note: ") == 1

@@ -29,3 +29,14 @@ def test_other_modes_print_no_events(mode: Mode, capsys: pytest.CaptureFixture[s
 
 def test_any_other_console_says_everything() -> None:
     assert mode_of(Console(file=io.StringIO())) is Mode.full
+
+
+def test_values_nested_without_end_are_cut(capsys: pytest.CaptureFixture[str]) -> None:
+    value: list[object] = []
+    for _ in range(5000):
+        value = [value]
+    emit(Screen(Mode.json), "result", value=value)
+    inner = json.loads(capsys.readouterr().out)["value"]
+    for _ in range(63):  # the event is the first of the 64 levels
+        (inner,) = inner
+    assert inner == "…"

@@ -12,6 +12,7 @@ from pathlib import Path
 from tests.hardening.fuzzing.commands import commands
 from tests.hardening.fuzzing.images import image_folders
 from tests.hardening.fuzzing.memories import memories_of_data, memory_files, shown_memories
+from tests.hardening.fuzzing.python_data import avalanche_data, python_data
 from tests.hardening.fuzzing.results import comparison_cells, listed_runs
 from tests.hardening.fuzzing.runs import reported_runs, unfinished_runs
 from tests.hardening.fuzzing.texts import configurations, overrides, studies
@@ -30,5 +31,7 @@ CATEGORIES: dict[str, Category] = {
     "reported runs": reported_runs,
     "image folders": image_folders,
     "comparison cells": comparison_cells,
+    "data in Python": python_data,
+    "data in Avalanche": avalanche_data,
     "commands": commands,
 }

@@ -15,33 +15,62 @@ from PIL import Image
 
 from iid_cl.config.experiment import StreamConfig
 from iid_cl.data.datasets import load_dataset
+from iid_cl.errors import is_printable
 from tests.hardening.fuzzing.mutations import damaged
 
 
 @cache
 def _pictures() -> dict[str, bytes]:
-    """Valid image files by suffix: grey, colour, palette, 16 bits, CMYK, animated."""
-    pixels = torch.randint(256, (16, 16, 3), generator=torch.Generator().manual_seed(0), dtype=torch.uint8).numpy()
-    colour = Image.fromarray(pixels)
+    """Valid image files by suffix, of every mode and depth that the formats write."""
+    pixels = torch.randint(256, (16, 16, 4), generator=torch.Generator().manual_seed(0), dtype=torch.uint8).numpy()
+    layers = Image.fromarray(pixels)
+    colour = layers.convert("RGB")
     made = {}
-    for suffix, mode in (
-        (".png", "RGB"), (".png", "L"), (".png", "P"), (".png", "RGBA"), (".png", "1"), (".png", "I;16"),
-        (".jpg", "RGB"), (".jpg", "L"), (".jpg", "CMYK"), (".bmp", "RGB"), (".gif", "P"), (".webp", "RGB"),
-        (".tif", "RGB"),
-        (".tif", "F"), (".ppm", "RGB"), (".pgm", "L"),
-    ):  # fmt: skip
+    for suffix, kind, modes in (
+        ("png", "PNG", ("RGB", "L", "P", "RGBA", "LA", "1", "I;16")),
+        ("jpg", "JPEG", ("RGB", "L", "CMYK")),
+        ("tif", "TIFF", ("RGB", "F", "I", "I;16B", "LA", "PA", "RGBA", "CMYK", "YCbCr", "LAB", "1", "P")),
+        ("bmp", "BMP", ("RGB", "L", "P", "1")),
+        ("gif", "GIF", ("P", "L")),
+        ("webp", "WEBP", ("RGB", "RGBA")),
+        ("avif", "AVIF", ("RGB", "RGBA")),
+        ("jp2", "JPEG2000", ("RGB", "RGBA", "L", "LA", "I;16")),
+        ("tga", "TGA", ("RGB", "RGBA", "L", "P", "LA")),
+        ("ppm", "PPM", ("RGB", "L", "1", "I", "F", "I;16")),
+    ):
+        for mode in modes:
+            file = io.BytesIO()
+            source = layers.convert("L") if mode.startswith("I;16") else colour if mode == "LAB" else layers
+            with contextlib.suppress(OSError, KeyError):  # older Pillows write fewer
+                source.convert(mode).save(file, kind)
+                made[f"{mode.replace(';', '')}.{suffix}"] = file.getvalue()
+    for suffix, kind in (("gif", "GIF"), ("webp", "WEBP"), ("png", "PNG"), ("tif", "TIFF"), ("jpg", "MPO")):
         file = io.BytesIO()
-        image = colour.convert("L").convert(mode) if mode == "I;16" else colour.convert(mode)
-        image.save(file, {".jpg": "JPEG", ".tif": "TIFF", ".pgm": "PPM"}.get(suffix, suffix[1:].upper()))
-        made[f"{mode.replace(';', '')}{suffix}"] = file.getvalue()
-    for suffix in ("gif", "webp", "png", "tiff"):
-        file = io.BytesIO()
-        colour.save(file, suffix.upper(), save_all=True, append_images=[colour.rotate(90)] * 3)
+        colour.save(file, kind, save_all=True, append_images=[colour.rotate(90)] * 3)
         made[f"moving.{suffix}"] = file.getvalue()
+    for name, image, options in (
+        ("key.png", colour, {"transparency": (1, 2, 3)}),
+        ("entry.png", colour.quantize(16), {"transparency": 3}),
+        ("entries.png", colour.quantize(16), {"transparency": bytes(range(16))}),
+        ("entry.gif", colour.quantize(16), {"transparency": 3}),
+        ("white-is-0.tif", layers.convert("L").convert("I;16"), {"tiffinfo": {262: 0}}),
+        ("signed.tif", layers.convert("L"), {"tiffinfo": {339: 2}}),
+    ):
+        file = io.BytesIO()
+        image.save(file, {"tif": "TIFF"}.get(name[-3:], name[-3:].upper()), **options)
+        made[name] = file.getvalue()
     file = io.BytesIO()
     colour.save(file, "EPS")
     made["program.png"] = file.getvalue()
     return made
+
+
+@cache
+def _large(mode: str) -> bytes:
+    """A PNG of 81 million pixels of one colour, just below what is taken for a bomb."""
+    file = io.BytesIO()
+    Image.new(mode, (9000, 9000)).save(file, "PNG", compress_level=1)
+    return file.getvalue()
 
 
 def _huge_png(random_: random.Random) -> bytes:
@@ -67,9 +96,16 @@ def image_folders(random_: random.Random, folder: Path) -> Callable[[], object]:
     for _ in range(random_.choice((0, 1, 1, 2))):
         with contextlib.suppress(FileExistsError):  # the same one twice
             _odd(random_, random_.choice(places), folder.parent / "outside")
+    if random_.random() < 1 / 100:
+        (places[0] / "0.png").write_bytes(_large(random_.choice(("1", "L", "RGBA", "I;16"))))
     size = random_.choice((None, None, 8, 1)) if random_.random() < 0.5 else random_.choice((16,) * 20 + (4096,))
     config = StreamConfig(dataset="image_folder", experiences=2, image_size=size)
-    return lambda: load_dataset(config, root)
+
+    def read() -> None:
+        remarks = load_dataset(config, root).remarks
+        assert all(map(is_printable, remarks)), "a control character got through"
+
+    return read
 
 
 def _odd(random_: random.Random, place: Path, outside: Path) -> None:
@@ -83,6 +119,10 @@ def _odd(random_: random.Random, place: Path, outside: Path) -> None:
         (place / f"1{name}").write_bytes(pictures[name])
     elif kind == 5:
         (place / "huge.png").write_bytes(_huge_png(random_))
+    elif kind == 6 and random_.random() < 0.3:
+        with (place / "endless.png").open("wb") as file:  # as large as is read, or a byte more
+            file.write(random_.choice((b"", pictures["RGB.png"], pictures["RGB.tif"], b"RIFF\xff\xff\xff\xffWEBPVP8 ")))
+            file.truncate(2**29 + random_.randrange(2))
     elif kind == 6:
         (place / "empty.png").write_bytes(random_.choice((b"", b"\0" * 1000, b"GIF89a", b"%!PS-Adobe-3.0 EPSF-3.0\n")))
     elif kind == 7:

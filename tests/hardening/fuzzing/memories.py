@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import hashlib
 import io
 import json
 import random
@@ -14,17 +13,17 @@ from pathlib import Path
 
 import torch
 from rich.console import Console
-from safetensors.torch import save
 
 from iid_cl.config.experiment import Config
 from iid_cl.errors import is_printable
 from iid_cl.memory.exemplars import Exemplars, ExemplarSet
 from iid_cl.memory.export import export_memory
-from iid_cl.memory.files import _digest, load_memory, save_memory
+from iid_cl.memory.files import FORMAT, load_memory, save_memory
 from iid_cl.memory.jpeg import JpegSet, encode
 from iid_cl.report.show import show_memory
 from iid_cl.runs import judge as judging
-from iid_cl.terminal.screen import Screen
+from iid_cl.terminal.screen import Mode, Screen
+from tests.hardening.fuzzing.claims import large_claims, sealed
 from tests.hardening.fuzzing.mutations import TEXTS, altered, damaged
 
 
@@ -67,8 +66,11 @@ def memory_files(random_: random.Random, folder: Path) -> Callable[[], object]:
     whole = _whole(number)
     kind = random_.randrange(4)
     if kind == 0:
-        file.write_bytes(forged(random_, _memories()[number]))
+        wrong = large_claims(random_) if random_.random() < 0.5 else forged(random_, _memories()[number])
+        file.write_bytes(wrong)
         return lambda: _used(load_memory(file))
+    if random_.random() < 1 / 200:
+        return _endless(random_, file, whole)
     data = (
         damaged(random_, whole)
         if kind == 1
@@ -86,6 +88,14 @@ def memory_files(random_: random.Random, folder: Path) -> Callable[[], object]:
         assert {key: read.metadata[key] for key in METADATA} == METADATA, "other metadata without notice"
 
     return read
+
+
+def _endless(random_: random.Random, file: Path, whole: bytes) -> Callable[[], object]:
+    """A file as large as is read, or a byte more; it takes no room on the disk."""
+    with file.open("wb") as out:
+        out.write(random_.choice((whole, b"", (2**25).to_bytes(8, "little"), (10**8).to_bytes(8, "little"))))
+        out.truncate(2**32 + random_.randrange(2))
+    return lambda: load_memory(file)
 
 
 def _flipped(random_: random.Random, data: bytes) -> bytes:
@@ -112,7 +122,7 @@ def _header_changed(random_: random.Random, data: bytes) -> bytes:
 def forged(random_: random.Random, memory: Exemplars) -> bytes:
     """Wrong tensors or metadata under a right checksum."""
     tensors = {name: tensor.clone() for name, tensor in memory.tensors().items()}
-    header = {**METADATA, "format": "iid-cl memory", "version": 4, **memory.layout()}
+    header = {**METADATA, "format": FORMAT, "version": 4, **memory.layout()}
     if random_.random() < 0.6:
         name = random_.choice(list(tensors))
         tensor = tensors[name]
@@ -141,33 +151,35 @@ def forged(random_: random.Random, memory: Exemplars) -> bytes:
     else:
         header = altered(random_, header)
         header = header if isinstance(header, dict) else {"x": header}
-    header = json.loads(json.dumps(header))
-    try:
-        header["sha256"] = _digest(tensors, header)
-    except TypeError:  # bfloat16 has no bytes in NumPy
-        header["sha256"] = hashlib.sha256(b"").hexdigest()
-    contiguous = {name: tensor.contiguous() for name, tensor in tensors.items()}
-    return save(contiguous, {"iid_cl": json.dumps(header, sort_keys=True)})
+    return sealed(tensors, header)
 
 
 def _used(memory: Exemplars) -> None:
-    memory.by_class(), memory.nbytes
+    assert memory.nbytes
     assert len(memory.decoded()) == len(memory) * memory.partition**2
-    soft = memory.soft_labels if isinstance(memory, ExemplarSet) else None
+    soft = memory.soft_labels
     named = [] if soft is None else [int(soft.columns.max())]  # classes that left, maybe
-    memory.targets(max([*memory.classes, *named]) + 1)
+    columns = max([*memory.classes, *named]) + 1
+    if len(memory) * memory.partition**2 * columns < 2**26:  # a data set bounds them, where they are trained on
+        memory.targets(columns)
 
 
 def shown_memories(random_: random.Random, folder: Path) -> Callable[[], object]:
-    """Files of another program, which are shown and exported where they are memories."""
+    """Files of another program, which are shown, drawn and exported where they are memories."""
     file, out = folder / "memory.safetensors", Path("cache") / "exported"
-    file.write_bytes(forged(random_, _memories()[random_.randrange(3)]))
+    claims = random_.random() < 0.4
+    file.write_bytes(large_claims(random_) if claims else forged(random_, _memories()[random_.randrange(3)]))
+    picture = random_.choice((None, None, Path("cache") / "picture.png"))
+    classes, decoded = random_.choice((None, ["0"], ["[red]"])), random_.random() < 0.5
+    screen = Screen(random_.choice((Mode.full, Mode.json)))
+    exports = not claims or random_.random() < 0.2  # a million files take their time
 
     def read() -> None:
         shutil.rmtree(out, ignore_errors=True)
         with contextlib.redirect_stdout(io.StringIO()) as printed:
-            show_memory(file, None, random_.choice((None, ["0"], ["[red]"])), Screen())
-            export_memory(file, out, decoded=random_.random() < 0.5)
+            show_memory(file, picture, classes, screen)
+            if exports and len(load_memory(file)) < 1000:
+                export_memory(file, out, decoded=decoded)
         assert is_printable(printed.getvalue().replace("\n", "")), "a control character got through"
         assert all(path.is_relative_to(out.resolve()) for path in map(Path.resolve, out.rglob("*")))
 
@@ -187,9 +199,8 @@ def memories_of_data(random_: random.Random, folder: Path) -> Callable[[], objec
         side, channels = random_.choice((1, 4, 16)), random_.choice((1, 3))
         blank = torch.zeros(1, channels, side, side, dtype=torch.uint8)
         memory = ExemplarSet.from_classes(dict.fromkeys(range(10), blank))
-    save_memory(
-        file, memory, {str(key): value for key, value in metadata.items()} if isinstance(metadata, dict) else {}
-    )
+    own = {str(key): value for key, value in metadata.items()} if isinstance(metadata, dict) else {}
+    file.write_bytes(sealed(memory.tensors(), {**memory.metadata, **own, **memory.layout()}))
 
     def read() -> None:
         judging.judge, genuine = lambda *rest, **more: [], judging.judge  # nothing is trained here

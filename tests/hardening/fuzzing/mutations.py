@@ -44,6 +44,16 @@ def damaged(random_: random.Random, data: bytes) -> bytes:
     return bytes(changed)
 
 
+def endless(random_: random.Random, most: int) -> bytes:
+    """A text as long as is read, or a byte more: JSON of many small parts, or lines without end."""
+    head, part, tail = random_.choice(
+        ((b'{"results": [', b"{},", b"1]}"), (b'{"results": [[', b"[],", b"1]]}"), (b'{"summary": [', b"1,", b"1]}"),
+         (b"[", b'"a",', b"1]"), (b"", b"12\n", b""), (b"", b"\n", b""), (b"", b"{}\n", b""))
+    )  # fmt: skip
+    room = most + random_.randrange(2) - len(head) - len(tail)
+    return head + part * (room // len(part)) + b" " * (room % len(part)) + tail
+
+
 def altered(random_: random.Random, value: Any) -> Any:
     """Plain nested data with one value or key changed."""
     if isinstance(value, dict) and value and random_.random() < 0.85:
@@ -64,6 +74,6 @@ def altered(random_: random.Random, value: Any) -> Any:
         changed_list[index] = altered(random_, value[index])
         return changed_list
     nested: Any = 1
-    for _ in range(random_.choice((1, 3, 30))):
+    for _ in range(random_.choice((1, 3, 30, 600))):
         nested = [nested] if random_.random() < 0.5 else {random_.choice(("x", "name", "weight", "")): nested}
     return random_.choice([*NUMBERS, *TEXTS, [], {}, nested])

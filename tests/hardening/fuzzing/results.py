@@ -13,15 +13,16 @@ from typing import Any
 from rich.console import Console
 
 from iid_cl.budget import Budget
-from iid_cl.compare.cell_files import read_cell, result_of
+from iid_cl.compare.cell_files import LARGEST_CELL, read_cell, result_of
 from iid_cl.config.experiment import Config
 from iid_cl.config.grid import Cell, cells
 from iid_cl.config.reading import dump_config, parse_config
 from iid_cl.errors import is_printable
+from iid_cl.files import MOST_BYTES
 from iid_cl.report.comparison import Measured, comparison_table, summarise
 from iid_cl.report.listing import list_runs
 from iid_cl.terminal.screen import Screen
-from tests.hardening.fuzzing.mutations import Refused, altered, damaged
+from tests.hardening.fuzzing.mutations import Refused, altered, damaged, endless
 from tests.hardening.fuzzing.texts import mutated_yaml
 
 RESULT = {
@@ -47,7 +48,9 @@ def comparison_cells(random_: random.Random, folder: Path) -> Callable[[], objec
         "digest": cell.digest, "host": "here", "threads": 1, "seconds": 2.5, "result": RESULT,
     }  # fmt: skip
     kind, file = random_.randrange(10), folder / f"{cell.name}.json"
-    if kind == 0:
+    if kind == 0 and random_.random() < 0.1:
+        file.write_bytes(endless(random_, LARGEST_CELL))
+    elif kind == 0:
         file.write_bytes(random_.choice((b"[" * 100_000, b'{"result": ' * 5000, b"1" * 10_000, b"\xff\xfe", b"")))
     elif kind <= 3:
         file.write_bytes(damaged(random_, json.dumps(record).encode()))
@@ -94,6 +97,8 @@ def listed_runs(random_: random.Random, folder: Path) -> Callable[[], object]:
         value = altered(random_, value)
     text = json.dumps(value).encode()
     (run / name).write_bytes(damaged(random_, text) if random_.random() < 0.3 else text)
+    if random_.random() < 1 / 80:
+        (run / name).write_bytes(endless(random_, MOST_BYTES))
 
     def read() -> None:
         with contextlib.redirect_stdout(io.StringIO()) as printed:

@@ -5,7 +5,7 @@ import random
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -17,14 +17,14 @@ from safetensors import safe_open
 
 from iid_cl.config.reading import parse_config
 from iid_cl.errors import UserError
-from iid_cl.files import save_tensors
+from iid_cl.files import MOST_BYTES, save_tensors
 from iid_cl.memory.files import load_memory
 from iid_cl.records.checkpoint import Checkpoints
 from iid_cl.report.page import report
 from iid_cl.runs import experiment
 from iid_cl.runs.run import resume, run
 from tests.hardening.fuzzing.memories import forged
-from tests.hardening.fuzzing.mutations import altered, damaged
+from tests.hardening.fuzzing.mutations import altered, damaged, endless
 from tests.hardening.fuzzing.texts import mutated_yaml
 
 NETWORK = {"width": 4, "depth": 1}
@@ -77,10 +77,14 @@ def unfinished_runs(random_: random.Random, folder: Path) -> Callable[[], object
 def reported_runs(random_: random.Random, folder: Path) -> Callable[[], object]:
     """One or two files of a finished run changed. What it says of itself reaches the page as text, and its names."""
     place = finished_run(folder)
-    change_files(random_, place)
+    if random_.random() < 1 / 80:
+        (place / random_.choice(("run.json", "losses.jsonl", "config.yaml"))).write_bytes(endless(random_, MOST_BYTES))
+    else:
+        change_files(random_, place)
+    drawn = random_.random() < 0.1  # figures take seconds, and what they are drawn of is read in any case
 
     def read() -> None:
-        with _copy(place) as copy:
+        with _copy(place) as copy, nullcontext() if drawn else patch("iid_cl.report.page.save_figures"):
             before = set(copy.rglob("*"))
             try:
                 page = report([copy]).read_text(encoding="utf-8")

@@ -65,6 +65,8 @@ def mutated_yaml(random_: random.Random, text: str) -> bytes:
         return yaml.safe_dump(values).encode("utf-8", errors="surrogatepass")
     except (yaml.YAMLError, ValueError):  # a number of too many digits cannot be written
         return b"seed: " + b"9" * 5000
+    except RecursionError:
+        return b"seed: " + b"[" * 600 + b"]" * 600
 
 
 @cache
