@@ -17,6 +17,7 @@ from PIL import Image
 from torch import Tensor
 
 from iid_cl.errors import UserError
+from iid_cl.files import check_output
 from iid_cl.memory.bounds import MOST_RATIO
 from iid_cl.memory.exemplars import Exemplars
 from iid_cl.memory.files import load_memory
@@ -46,6 +47,7 @@ def export_memory(path: Path, folder: Path, *, decoded: bool = False) -> int:
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UserError(f"{folder}: holds files already; choose another folder, or remove it.")
+    check_output(folder / README if folder.exists() else folder)
     memory = load_memory(path)
     if memory.shape[0] not in (1, 3):
         raise UserError(f"{path}: has images of {memory.shape[0]} channels; PNG files hold 1 or 3.")

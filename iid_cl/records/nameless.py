@@ -1,5 +1,6 @@
 """Keeps names of users and machines out of what a run writes."""
 
+import contextlib
 import getpass
 import hashlib
 import os
@@ -25,10 +26,9 @@ def without_names(text: str) -> str:
     >>> without_names("ValueError: /mnt/projects/mine/images/7.png is damaged")
     'ValueError: …/7.png is damaged'
     """
-    for folder, short in ((os.getcwd(), ""), (str(Path.home()), "~/")):
-        for form in dict.fromkeys((folder, os.path.realpath(folder))):
-            if len(form) > 1:
-                text = text.replace(form.rstrip(os.sep) + os.sep, short)
+    for folder, short in _folders():
+        for form in dict.fromkeys((str(folder), os.path.realpath(folder))):
+            text = text.replace(form + os.sep, f"{short}/" if short else "")
     text = _ABSOLUTE.sub(lambda match: f"…/{match[1]}", text)
     for name, short in _names().items():
         part = re.escape(name)
@@ -43,9 +43,9 @@ def argument_without_names(argument: str) -> str:
     if not os.path.isabs(value):
         return without_names(argument)
     path = Path(os.path.normpath(value))
-    for folder, short in ((Path.cwd(), Path()), (Path.home(), Path("~"))):
-        if path.is_relative_to(folder) and len(folder.parts) > 1:
-            return option + equals + without_names(str(short / path.relative_to(folder)))
+    for folder, short in _folders():
+        if path.is_relative_to(folder):
+            return option + equals + without_names(str(Path(short) / path.relative_to(folder)))
     return option + equals + without_names(f"…/{path.name}")
 
 
@@ -74,11 +74,21 @@ def machine_id() -> str:
     return hashlib.sha256(secret.encode()).hexdigest()[:8]
 
 
+def _folders() -> list[tuple[Path, str]]:
+    """The working folder and the home folder, and how paths inside them begin; neither is the root."""
+    folders = []
+    for find, short in ((Path.cwd, ""), (Path.home, "~")):
+        with contextlib.suppress(OSError, RuntimeError):  # it is gone, or nobody knows it
+            folders.append((find(), short))
+    return [(folder, short) for folder, short in folders if len(folder.parts) > 1]
+
+
 def _names() -> dict[str, str]:
     """The names of the user and the machine, and what stands for them."""
     try:
         user = getpass.getuser()
     except (KeyError, OSError, ImportError):  # nobody knows
         user = ""
-    names = {user: USER, Path.home().name: USER, platform.node(): HOST, platform.node().partition(".")[0]: HOST}
+    homes = {folder.name: USER for folder, short in _folders() if short}
+    names = {user: USER, **homes, platform.node(): HOST, platform.node().partition(".")[0]: HOST}
     return {name: short for name, short in names.items() if name}

@@ -11,7 +11,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from iid_cl import __version__
 from iid_cl.errors import UserError
-from iid_cl.files import write_bytes
+from iid_cl.files import check_output, write_bytes
 from iid_cl.records.directory import check_directory, new_directory
 from iid_cl.records.nameless import without_names
 from iid_cl.report import content
@@ -45,14 +45,16 @@ def report(directories: Sequence[Path], out: Path | None = None) -> Path:
     if out is not None:
         check_directory(out, (PAGE, FIGURES))
     collected = collect(directories)
+    place = directories[0] if out is None and len(directories) == 1 else out
+    if place is not None:
+        check_output(place / PAGE, force=True)  # before a plane is computed
     settings = content.settings(collected)
     plane = _plane(collected)
     text = render(collected, settings, plane)
-    if out is None:
-        out = directories[0] if len(directories) == 1 else new_directory("report")
-    page = out / PAGE
+    place = place if place is not None else new_directory("report")
+    page = place / PAGE
     write_bytes(page, text.encode(errors="backslashreplace"))  # a name may hold half a character, without an encoding
-    save_figures(out / FIGURES, collected, settings[_first_setting(collected)], plane)
+    save_figures(place / FIGURES, collected, settings[_first_setting(collected)], plane)
     return page
 
 

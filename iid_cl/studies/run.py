@@ -17,6 +17,7 @@ from iid_cl.config.study import StudyConfig
 from iid_cl.data.images import ImageDataset
 from iid_cl.data.loaded import dataset_of, forget_datasets
 from iid_cl.evaluate.protocol import judge
+from iid_cl.files import on_full_disk
 from iid_cl.memory.exemplars import Exemplars
 from iid_cl.memory.files import save_memory
 from iid_cl.precheck.fits import check_methods, check_network
@@ -52,7 +53,9 @@ def run_study(
     for case in todo:
         _check(case, dataset_of(case.config, data_root))
     rows: list[Row] = []
-    with RunDirectory(out if out is not None else new_directory(study.name)) as directory:
+    path = out if out is not None else new_directory(study.name)
+    full = f"{path}: the disk is full; free some space, remove this directory and give the command again."
+    with on_full_disk(full), RunDirectory(path) as directory:
         with (
             Reporter(console, directory.log) as reporter,
             deterministic(todo[0].config.deterministic, reporter.line),

@@ -20,6 +20,7 @@ from iid_cl.data.images import ImageDataset
 from iid_cl.data.lens import Lens
 from iid_cl.distill.trained import train_networks
 from iid_cl.errors import UserError
+from iid_cl.files import on_full_disk
 from iid_cl.nets import Network
 from iid_cl.precheck.fits import check_methods, check_network
 from iid_cl.records.directory import RunDirectory, new_directory
@@ -53,7 +54,9 @@ def run_scatter(
                 f"study {study.name}: variants of a scatter share one stream and seed; set them in its base."
             )
         check_methods(case.config, [case.config.memory.method], dataset, range(len(dataset.class_names)))
-    with RunDirectory(out if out is not None else new_directory(study.name)) as directory:
+    path = out if out is not None else new_directory(study.name)
+    full = f"{path}: the disk is full; free some space, remove this directory and give the command again."
+    with on_full_disk(full), RunDirectory(path) as directory:
         with Reporter(console, directory.log) as reporter, deterministic(first.deterministic, reporter.line):
             reporter.line(f"training {scatter.network.name} on {len(dataset.train):,} real images")
             network = _trained(scatter, dataset, first, device)

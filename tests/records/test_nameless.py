@@ -95,6 +95,14 @@ def test_an_absolute_path_of_an_older_version_is_read(tmp_path: Path) -> None:
     assert path_of("/data/sets", tmp_path) == Path("/data/sets")
 
 
+def test_a_working_folder_that_is_gone_does_no_harm(tmp_path: Path) -> None:
+    (tmp_path / "gone").mkdir()
+    os.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    assert without_names("/mnt/deep/x.png") == "…/x.png"
+    assert argument_without_names("/mnt/deep/x.png") == "…/x.png"
+
+
 def test_machines_are_told_apart_without_their_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     numbers = []
     for text in ("one", "two"):

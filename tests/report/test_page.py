@@ -393,6 +393,19 @@ def test_memories_are_those_that_the_run_wrote(tmp_path: Path) -> None:
         report([comparison])
 
 
+def test_a_page_that_cannot_be_written_is_said_before_it_is_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("iid_cl.report.page.render", lambda *_: pytest.fail("it was made"))
+    run = make_run(tmp_path / "run", record=False)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match=r"file/report\.html: cannot be written \(Not a directory\)"):
+        report([run], tmp_path / "file")
+    (run / "report.html").mkdir()
+    with pytest.raises(UserError, match=r"report\.html: is no regular file"):
+        report([run])
+
+
 def test_a_comparison_is_reported_alone(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="is a comparison, which is reported alone"):
         report([make_run(tmp_path / "run"), make_comparison(tmp_path / "compare")])

@@ -61,6 +61,9 @@ def test_loggers_change_no_result(in_tmp_path: Path) -> None:
     assert results(plain) == results(logged)
     assert {path.name for path in (logged / "csv").iterdir()} == {"distilled", "none"}
     assert {path.name for path in (logged / "tensorboard").iterdir()} == {"distilled", "none"}
+    events = [path.name for path in (logged / "tensorboard").rglob("events.out.tfevents.*")]
+    assert len(events) == 2
+    assert all(".host." in name and socket.gethostname() not in name for name in events)
 
 
 def test_csv_holds_training_evaluation_and_distillation(in_tmp_path: Path) -> None:

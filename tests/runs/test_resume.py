@@ -203,7 +203,6 @@ BEFORE_ITS_END = {
     "before its first file": "iid_cl.records.directory.RunDirectory.write_summary",
     "before its second file": "iid_cl.records.directory.RunDirectory.write_config",
     "before its results": "iid_cl.runs.run._Run._write_results",
-    "before its sources": "iid_cl.runs.audit.Audit.save_sources",
     "before its table": "iid_cl.runs.run.results_table",
     "before its report": "iid_cl.runs.run.report",
     "before its figures": "iid_cl.report.page.save_figures",
