@@ -65,6 +65,7 @@ fuzz: $(VENV)/.installed-test
 clean:
 	rm -rf $(VENV) .venv-oldest build site dist *.egg-info
 
-# Runs killed at random moments: each has to end as if nothing had happened. A quarter of an hour on two cores.
+# Runs killed at random moments, and in their first and last second: each has to end as if nothing had happened, with
+# its report. A quarter of an hour on two cores.
 crashtest: $(VENV)/.installed-test
 	$(BIN)/python -m tests.hardening.crashtest

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, TypedDict, Unpack, cast
 
 import torch
@@ -12,7 +13,7 @@ from torch import Tensor
 
 from iid_cl.budget import Budget
 from iid_cl.config.base import Precision
-from iid_cl.data.images import LabelledImages, Normalization
+from iid_cl.data.images import Normalization
 from iid_cl.distill.journal import Journal
 from iid_cl.distill.watch import OnSnapshot, OnStep, Watch
 from iid_cl.errors import UserError
@@ -21,12 +22,18 @@ from iid_cl.memory.files import save_memory
 from iid_cl.methods.base import Features, Method
 from iid_cl.methods.memory import AUGMENTATIONS, Memory
 
-from .features import FeaturesFactory, features_of_strategy, of_learner
-from .samples import Form, as_avalanche, read_experience
+from .features import FeaturesFactory, device_of, of_factory, of_learner
+from .forms import Form
+from .origins import Intake, Origins
+from .presentation import Presentation
+from .reading import parts_of
+from .samples import Samples, classes_of, read_experience
 from .staging import Staging
 from .views import ClassGroups
 
 ImagesByClass = Mapping[int, Tensor]
+FEW = 16  # samples of each source that are read before an experience
+
 OnImages = Callable[[Any, ImagesByClass], None]
 """Takes an experience and the uint8 images (n_c, C, H, W) of each class that the memory is about to condense."""
 
@@ -68,9 +75,11 @@ class MemoryBuffer(ClassGroups, ExemplarsBuffer):
             normalised by it; None: measured on the first experience. Give it when samples are normalised already.
         device: where to distil; None takes the strategy's device.
         augmentations: transformations to draw from where the method's settings name none.
-        features: makes the feature extractor of selection rules from (images_by_class, strategy, generator). None takes
-            the strategy's model at the end of the experience, see :func:`features_of_strategy`. A host-free
-            :data:`iid_cl.methods.base.Features` goes to ``own_features`` instead.
+        features: makes the feature extractor of selection rules from (images_by_class, strategy, generator); it takes
+            images normalised by ``normalization``. None takes the strategy's model at the end of the experience, which
+            sees images through the eval transforms of their experience, see
+            :func:`iid_cl.strategies.features.penultimate`. A host-free :data:`iid_cl.methods.base.Features` goes to
+            ``own_features`` instead.
         on_step: called now and then with a distillation's iteration and losses.
 
     Further arguments: in place of ``ipc`` one of ``mem_size`` (images in total) and ``mem_bytes`` (bytes in total), for
@@ -117,7 +126,8 @@ class MemoryBuffer(ClassGroups, ExemplarsBuffer):
             precision=arguments.get("precision", "auto"), compile=arguments.get("compile"),
         )  # fmt: skip
         self.device = device
-        self._features = features if features is not None else features_of_strategy
+        self._features = features
+        self._named = normalization  # the one that samples may have already; the memory may measure another
         self.own_features: Features | None = None
         self.seconds = 0.0
         self.number_samples = False
@@ -127,7 +137,7 @@ class MemoryBuffer(ClassGroups, ExemplarsBuffer):
         self.on_snapshot: OnSnapshot | None = None
         self.snapshots: Collection[int] = ()
         self.journal: Journal | None = None
-        self._form: Form = "bytes"  # of the last experience's raw samples
+        self._origins: Origins | None = None
         self._staging = Staging()
 
     @property
@@ -174,6 +184,15 @@ class MemoryBuffer(ClassGroups, ExemplarsBuffer):
         """Condenses the classes of the strategy's current experience and adds them to the memory."""
         self.post_adapt(strategy, strategy.experience)
 
+    def update_from_dataset(self, new_data: AvalancheDataset, strategy: Any = None) -> None:
+        """:meth:`update` from a data set alone, as with Avalanche's own buffers.
+
+        Args:
+            new_data: all images of an experience.
+            strategy: whose model makes features, for methods that choose by features.
+        """
+        self.post_adapt(strategy, SimpleNamespace(dataset=new_data))
+
     def post_adapt(self, agent_state: Any, exp: Any) -> None:
         """:meth:`update` under Avalanche's newer name.
 
@@ -181,37 +200,73 @@ class MemoryBuffer(ClassGroups, ExemplarsBuffer):
             UserError: images of an unusable type, or a budget without room for one image of each class.
         """
         started = time.perf_counter()
-        images, form = read_experience(exp.dataset, self.normalization)
-        labels = getattr(exp.dataset, "targets_task_labels", None)
-        tasks = torch.zeros_like(images.labels) if labels is None else torch.tensor([int(task) for task in labels])
-        waiting = self._staging.collect(exp, images, tasks)
-        if waiting is None:
+        samples = self._staging.collect(exp, self._read(exp.dataset))
+        if samples is None:
             return
         with self.memory.transaction():
-            self._renew(*waiting, agent_state, exp)
-            buffer = self._as_avalanche(exp.dataset, form)
-        self.buffer, self._form = buffer, form
+            origins = self._renew(samples, agent_state, exp)
+            buffer = self._as_avalanche(origins)
+        self.buffer, self._origins = buffer, origins
         self._staging.clear()
         if self.budget.key != "mem_size":
             self.max_size = len(self.buffer)
         self.seconds += time.perf_counter() - started
 
-    def _renew(self, images: LabelledImages, tasks: Tensor, strategy: Any, experience: Any) -> None:
-        on_images = self.on_images
+    def check(self, strategy: Any, experience: Any) -> None:
+        """Refuses an experience that :meth:`update` would refuse after training on it; reads a few samples only.
+
+        Raises:
+            UserError: as :meth:`update`.
+        """
+        few = self._read(experience.dataset, FEW)
+        self.memory.check(
+            few.images,
+            few.tasks,
+            classes=classes_of(experience.dataset, few),
+            device=self._device(strategy),
+            features=None if self.own_features is not None else self._features_of(strategy, self._intake(few)),
+        )
+
+    def _read(self, dataset: AvalancheDataset, few: int | None = None) -> Samples:
+        samples = read_experience(dataset, self._named, few)
+        if self.exemplars is not None:
+            before, now = self.exemplars.decoded().images.shape[1:], samples.images.images.shape[1:]
+            if before != now:
+                raise UserError(
+                    f"images of {tuple(now)} (channels, height, width) cannot join a memory of {tuple(before)}; resize "
+                    "them in the data set, or use a memory for each size."
+                )
+        return samples
+
+    def _intake(self, samples: Samples) -> Intake:
+        stored = None if self.exemplars is None else self.exemplars.decoded()
+        return Intake(stored, self._origins, self.keys, samples)
+
+    def _features_of(self, strategy: Any, intake: Intake) -> Features:
+        if self.own_features is not None:
+            return self.own_features
+        return of_learner(strategy, intake) if self._features is None else of_factory(self._features, strategy)
+
+    def _device(self, strategy: Any) -> torch.device | str:
+        return self.device if self.device is not None else device_of(strategy)
+
+    def _renew(self, samples: Samples, strategy: Any, experience: Any) -> Origins:
+        on_images, intake = self.on_images, self._intake(samples)
         self.memory.update(
-            images,
-            tasks,
-            device=self.device if self.device is not None else strategy.device,
-            features=self.own_features if self.own_features is not None else of_learner(self._features, strategy),
+            samples.images,
+            samples.tasks,
+            device=self._device(strategy),
+            features=self._features_of(strategy, intake),
             watch=Watch(_both(self.on_step, self.on_losses), self.on_snapshot, self.snapshots, self.journal),
             older=Watch(self.on_step, journal=self.journal),
             on_images=None if on_images is None else lambda arrived: on_images(experience, arrived),
         )
+        assert self.exemplars is not None  # it has been renewed
+        return intake.of_memory(self.exemplars.decoded(), self.keys)
 
-    def _as_avalanche(self, like: AvalancheDataset, form: Form) -> AvalancheDataset:
-        memory = self.memory
-        assert memory.exemplars is not None  # it has been renewed
-        return as_avalanche(memory.exemplars, like, form, memory.normalization, memory.keys, self.number_samples)
+    def _as_avalanche(self, origins: Origins) -> AvalancheDataset:
+        assert self.exemplars is not None
+        return origins.as_avalanche(self.exemplars.decoded(), self.keys, self.number_samples)
 
     def resize(self, strategy: Any, new_size: int) -> None:
         """Changes a budget of ``mem_size`` images; each class keeps its first ones.
@@ -221,9 +276,11 @@ class MemoryBuffer(ClassGroups, ExemplarsBuffer):
         """
         if new_size == self.max_size:
             return
+        before = self.exemplars
         self.memory.resize(new_size)
-        if self.exemplars is not None:
-            self.buffer = self._as_avalanche(self.buffer, self._form)
+        if before is not None and self.exemplars is not None and self._origins is not None:
+            self._origins = self._origins.first_of(before.decoded(), self.exemplars.decoded())
+            self.buffer = self._as_avalanche(self._origins)
         self.max_size = new_size
 
     def state_dict(self) -> dict[str, Any]:
@@ -235,7 +292,8 @@ class MemoryBuffer(ClassGroups, ExemplarsBuffer):
         if self.staged_bytes:
             raise UserError("the memory is in the middle of a task of an online stream; save its state at the end.")
         state = self.memory.state_dict()
-        return {**state, "form": self._form, "max_size": self.max_size, "seconds": self.seconds}
+        form = None if self._origins is None else self._origins.presentations[-1].form.state()
+        return {**state, "form": form, "max_size": self.max_size, "seconds": self.seconds}
 
     def load_state_dict(self, state: Mapping[str, Any], like: AvalancheDataset | None) -> None:
         """Takes over the state of a buffer that was made with the same arguments.
@@ -243,9 +301,13 @@ class MemoryBuffer(ClassGroups, ExemplarsBuffer):
         Exemplars take the transforms of ``like``, the data set of the last experience.
         """
         self.memory.load_state_dict(state)
-        self._form, self.max_size, self.seconds = state["form"], state["max_size"], state["seconds"]
-        if self.exemplars is not None and like is not None:
-            self.buffer = self._as_avalanche(like, self._form)
+        self.max_size, self.seconds = state["max_size"], state["seconds"]
+        if self.exemplars is None or like is None:
+            return
+        decoded, form = self.exemplars.decoded(), Form.from_state(state["form"])
+        presentation = Presentation.like(parts_of(like)[0], form)
+        self._origins = Origins.all_like(presentation, len(decoded), hasattr(like, "targets_task_labels"))
+        self.buffer = self._as_avalanche(self._origins)
 
     def save(self, path: Path | str, metadata: Mapping[str, Any] | None = None) -> None:
         """Writes the memory as safetensors; ``metadata`` (plain JSON) joins the memory's own.

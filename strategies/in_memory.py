@@ -15,15 +15,14 @@ import numpy as np
 import torch
 from avalanche.benchmarks.utils import AvalancheDataset
 from avalanche.core import SupervisedPlugin
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import default_collate
-from torchvision.transforms import Normalize
 
-from iid_cl.data.images import Normalization
 from iid_cl.errors import UserError
 from iid_cl.seeding import make_generator
 
 from .loading import Source, TensorLoader, translate
+from .presentation import takes_batches
 from .reading import Kind, Part, Step, parts_of, read
 
 Batched = Callable[[Tensor], Tensor]
@@ -33,7 +32,8 @@ class InMemoryPlugin(SupervisedPlugin):
     """Serves training and evaluation from tensors on the strategy's device instead of Avalanche's data loaders.
 
     Except for the order of random draws, the mini-batches equal those of the loader that the strategy and its other
-    plugins have set up, with replay and memory-only training too. An experience's samples are read when first needed,
+    plugins have set up, with replay and memory-only training too. But a last mini-batch of one image joins the one
+    before it where batch norm could not be trained on it. An experience's samples are read when first needed,
     before its transforms, and kept as long as the data set that holds them.
 
     Transforms of images work on batches (N, C, H, W) on the device. ``Normalization.apply``, torchvision's
@@ -47,6 +47,7 @@ class InMemoryPlugin(SupervisedPlugin):
 
     >>> from avalanche.training.supervised import Naive
     >>> model = torch.nn.Linear(4, 2)
+    >>> from torchvision.transforms import Normalize
     >>> plugin = InMemoryPlugin(eval_transform=Normalize(0.5, 0.25), seed=1)
     >>> plugin in Naive(model=model, optimizer=torch.optim.SGD(model.parameters()), plugins=[plugin]).plugins
     True
@@ -67,7 +68,7 @@ class InMemoryPlugin(SupervisedPlugin):
         Raises:
             UserError: a transform, a data set or a loader that cannot be served from memory.
         """
-        self._serve(strategy, "train_transform", self._train_transform)
+        self._serve(strategy, "train_transform", self._train_transform, getattr(strategy, "model", None))
 
     def before_eval_exp(self, strategy: Any, **kwargs: Any) -> None:
         """Replaces the data loader; see :meth:`before_training_epoch`."""
@@ -81,7 +82,7 @@ class InMemoryPlugin(SupervisedPlugin):
         """Continues from a state."""
         self._generator.set_state(state["generator"])
 
-    def _serve(self, strategy: Any, argument: str, custom: Batched | None) -> None:
+    def _serve(self, strategy: Any, argument: str, custom: Batched | None, network: nn.Module | None = None) -> None:
         if isinstance(strategy.dataloader, TensorLoader):
             return
         datasets, batch_sizes, settings = translate(strategy.dataloader)
@@ -89,7 +90,7 @@ class InMemoryPlugin(SupervisedPlugin):
             self._source(dataset, batch_size, strategy.device, argument, custom)
             for dataset, batch_size in zip(datasets, batch_sizes, strict=True)
         ]
-        strategy.dataloader = TensorLoader(sources, **settings, generator=self._generator)
+        strategy.dataloader = TensorLoader(sources, **settings, generator=self._generator, network=network)
 
     def _source(
         self, dataset: AvalancheDataset, batch_size: int, device: torch.device, argument: str, custom: Batched | None
@@ -99,26 +100,27 @@ class InMemoryPlugin(SupervisedPlugin):
         if not len(dataset):
             return Source([], rows, [], [], batch_size)
         parts = parts_of(dataset)
-        steps, *rest = [_batch_steps(part.steps[1], argument, custom) for part in parts]
-        if any(part_steps != steps for part_steps in rest):
-            raise UserError(
-                f"the data set joins samples with different transforms; give InMemoryPlugin({argument}=...) one for "
-                "all of them, or leave the plugin out."
-            )
+        of_part = [_batch_steps(part.steps[1], argument, custom) for part in parts]
+        ways = None
+        if any(steps != of_part[0] for steps in of_part[1:]):
+            ways = torch.empty(len(dataset), dtype=torch.int64)
+            for number, part in enumerate(parts):
+                ways[torch.from_numpy(part.positions)] = number
+            ways = ways.to(device)
         if len(parts) == 1 and parts[0].holds_tensors():
             # kept whole: on the CPU without a copy, elsewhere with a single copy for all experiences cut from it
             rows = torch.from_numpy(parts[0].indices).to(device)
             all_rows = np.arange(len(parts[0].source))
             parts = [replace(parts[0], indices=all_rows, positions=all_rows)]
         items, kind = self._read(parts, device)
-        if kind != "tensor" and not any(item == 0 for item, _ in steps):
+        if kind != "tensor" and not all(any(item == 0 for item, _ in steps) for steps in of_part):
             raise UserError(
                 f"the samples are {'PIL images' if kind == 'pil' else 'arrays'} and no transform turns them into a "
                 f"network's input; give InMemoryPlugin({argument}=...), or leave the plugin out."
             )
         attributes = [attribute for attribute in dataset._data_attributes.values() if attribute.use_in_getitem]
         tasks = [default_collate(list(attribute)).to(device) for attribute in attributes]
-        return Source(items, rows, tasks, steps, batch_size)
+        return Source(items, rows, tasks, of_part[0], batch_size, ways, of_part)
 
     def _read(self, parts: list[Part], device: torch.device) -> tuple[list[Tensor], Kind]:
         """The samples, read once."""
@@ -159,7 +161,7 @@ def _batch_steps(steps: list[Step], argument: str, custom: Batched | None) -> li
     """The transforms of batches; ``custom`` replaces the transforms of images."""
     used = [step for step in steps if custom is None or step[0] != 0]
     for item, transform in used:
-        if item is None or not _takes_batches(transform):
+        if item is None or not takes_batches(transform):
             name = " ".join(repr(transform).split())
             ways_out = [
                 *([f"give InMemoryPlugin({argument}=...) a function of batches (N, C, H, W)"] if item == 0 else []),
@@ -169,11 +171,3 @@ def _batch_steps(steps: list[Step], argument: str, custom: Batched | None) -> li
             what = "images" if item == 0 else "labels" if item == 1 else "samples"
             raise UserError(f"the transform {name} works on single {what}; {', or '.join(ways_out)}.")
     return used if custom is None else [(0, custom), *used]
-
-
-def _takes_batches(transform: Callable[..., Any]) -> bool:
-    return (
-        getattr(transform, "batched", False) is True
-        or isinstance(getattr(transform, "__self__", None), Normalization)
-        or type(transform) is Normalize
-    )

@@ -8,9 +8,10 @@ import torch
 from avalanche.benchmarks.utils import AvalancheDataset
 from avalanche.benchmarks.utils.data_loader import MultiDatasetDataLoader
 from avalanche.distributed.distributed_helper import DistributedHelper
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import BatchSampler, DataLoader, RandomSampler, SequentialSampler, default_collate
 
+from iid_cl.compute.batches import batch_sizes
 from iid_cl.errors import UserError
 
 from .reading import Step
@@ -25,6 +26,9 @@ class Source:
         rows: (N,), the row of each sample in ``items``.
         attributes: what the data set adds to a sample, each (N,): task labels.
         steps: transforms of batches, in order.
+        ways: (N,), which of ``of_way`` each sample takes in place of ``steps``, where samples of several data sets are
+            joined; None: all take ``steps``.
+        of_way: transforms of batches of each joined data set.
         batch_size: samples per mini-batch.
     """
 
@@ -33,11 +37,26 @@ class Source:
     attributes: list[Tensor]
     steps: list[Step]
     batch_size: int
+    ways: Tensor | None = None
+    of_way: Sequence[list[Step]] = ()
 
     def columns(self, samples: Tensor) -> list[tuple[Tensor, Tensor]]:
         """For each part of a sample, a tensor and the rows of it that hold ``samples``."""
         rows = self.rows.index_select(0, samples)
         return [*((item, rows) for item in self.items), *((attribute, samples) for attribute in self.attributes)]
+
+    def batch(self, samples: Tensor) -> list[Tensor]:
+        """The selected samples, transformed."""
+        if self.ways is None:
+            return _apply(self.steps, [_select([column]) for column in self.columns(samples)])
+        ways = self.ways.index_select(0, samples)
+        members = [(ways == way).nonzero().squeeze(1) for way in ways.unique()]
+        parts = []
+        for own in members:
+            steps = self.of_way[int(ways[own[0]])]
+            parts.append(_apply(steps, [_select([column]) for column in self.columns(samples.index_select(0, own))]))
+        order = torch.cat(members).argsort()
+        return [torch.cat(column).index_select(0, order) for column in zip(*parts, strict=True)]
 
 
 @dataclass(eq=False, repr=False)
@@ -54,6 +73,8 @@ class TensorLoader:
         shuffle: draw a new order for each pass over a source.
         drop_last: leave out a source's last samples where they don't fill its share of a mini-batch.
         generator: on the CPU; draws the orders.
+        network: that is trained. With batch norm, a rest of one sample joins the mini-batch before it, see
+            :func:`iid_cl.compute.batches.batch_sizes`.
     """
 
     sources: Sequence[Source]
@@ -63,6 +84,7 @@ class TensorLoader:
     shuffle: bool
     drop_last: bool
     generator: torch.Generator
+    network: nn.Module | None = None
 
     def __post_init__(self) -> None:
         self._started = self.generator.get_state()  # at the beginning of the epoch
@@ -70,9 +92,7 @@ class TensorLoader:
         self._skip = 0
 
     def __len__(self) -> int:
-        lead = self.sources[self.lead]
-        batches, rest = divmod(len(lead.rows), lead.batch_size)
-        return batches + (rest > 0 and not self.drop_last)
+        return len(self._sizes(self.sources[self.lead]))
 
     def __iter__(self) -> Iterator[list[Tensor]]:
         self._started, self._served = self.generator.get_state(), 0
@@ -102,11 +122,17 @@ class TensorLoader:
 
     def _pass(self, source: Source) -> Iterator[Tensor]:
         """One pass over a source: the numbers of each mini-batch's samples."""
-        total, size = len(source.rows), source.batch_size
-        count = total - total % size if self.drop_last else total
+        total, sizes = len(source.rows), self._sizes(source)
         order = torch.randperm(total, generator=self.generator) if self.shuffle else torch.arange(total)
-        if count:
-            yield from order[:count].to(source.rows.device).split(size)
+        if sizes:
+            yield from order[: sum(sizes)].to(source.rows.device).split(sizes)
+
+    def _sizes(self, source: Source) -> list[int]:
+        """Sizes of the mini-batches of one pass over a source."""
+        total, size = len(source.rows), source.batch_size
+        if self.drop_last:
+            return batch_sizes(total - total % size, size)
+        return batch_sizes(total, size, self.network if len(self.sources) == 1 else None)
 
 
 def _batch(selection: list[tuple[Source, Tensor]]) -> list[Tensor]:
@@ -115,12 +141,9 @@ def _batch(selection: list[tuple[Source, Tensor]]) -> list[Tensor]:
     if len({len(items) for items in columns}) > 1:
         raise UserError("the data sets of a mini-batch differ in what a sample holds; give all of them task labels.")
     first = selection[0][0].steps
-    if all(source.steps == first for source, _ in selection[1:]):
+    if all(source.ways is None and source.steps == first for source, _ in selection):
         return _apply(first, [_select(column) for column in zip(*columns, strict=True)])
-    batches = [
-        _apply(source.steps, [_select([column]) for column in items])
-        for (source, _), items in zip(selection, columns, strict=True)
-    ]
+    batches = [source.batch(samples) for source, samples in selection]
     return [torch.cat(column) for column in zip(*batches, strict=True)]
 
 

@@ -28,6 +28,9 @@ Kind = Literal["pil", "array", "tensor"]
 Step = tuple[int | None, Callable[..., Any]]  # the item of the sample that changes (None: several), and the transform
 Level = tuple[TransformGroups, TransformGroups]  # frozen and ordinary
 
+SAME_AS = {"1": "L", "P": "RGB", "PA": "RGBA", "CMYK": "RGB", "YCbCr": "RGB", "HSV": "RGB", "RGBX": "RGB"}
+"""The plain mode of each other mode of PIL that converts to one."""
+
 
 @dataclass(frozen=True)
 class Part:
@@ -57,7 +60,7 @@ class Part:
             (step, frozen)
             for level in self.levels
             for frozen, groups in zip((True, False), level, strict=True)
-            for step in _steps(groups[self.group])
+            for step in steps_of(groups[self.group])
         ]
 
         def fixed(number: int) -> bool:
@@ -69,7 +72,10 @@ class Part:
 
     def sample(self, number: int) -> list[Any]:
         """A raw sample, from 0 to n - 1."""
-        items = list(self.source[int(self.indices[number])])
+        items = self.source[int(self.indices[number])]
+        if not isinstance(items, tuple | list) or len(items) < 2:
+            raise UserError(f"samples are of type {type(items).__name__}; use pairs of an image and its class index.")
+        items = list(items)
         for item, transform in self.steps[0]:
             if item is None:
                 items = list(transform(*items))
@@ -85,7 +91,7 @@ class Part:
 
     def groups(self) -> list[TransformGroups]:
         """The ordinary transform groups that are not empty, innermost first, from the last frozen image transform."""
-        frozen = [any(item in (0, None) for item, _ in _steps(level[0][self.group])) for level in self.levels]
+        frozen = [any(item in (0, None) for item, _ in steps_of(level[0][self.group])) for level in self.levels]
         first = max((number for number, flag in enumerate(frozen) if flag), default=0)
         return [groups for _, groups in self.levels[first:] if any(groups.transform_groups.values())]
 
@@ -122,21 +128,21 @@ def _parts(
         yield from _parts(children[number], indices[in_child] - start, positions[in_child], levels, group)
 
 
-def _steps(transform: Any, item: int = 0) -> list[Step]:
+def steps_of(transform: Any, item: int = 0) -> list[Step]:
     """The parts of a transform, in order."""
     if transform is None:
         return []
     if isinstance(transform, TupleTransform):
-        return [step for item, part in enumerate(transform.transforms) for step in _steps(part, item)]
+        return [step for item, part in enumerate(transform.transforms) for step in steps_of(part, item)]
     if isinstance(transform, MultiParamCompose):
         pairs = zip(transform.transforms, transform.param_def, strict=True)
         return [
             step
             for part, (_, most) in pairs
-            for step in (_steps(part) if most == 1 or isinstance(part, TupleTransform) else [(None, part)])
+            for step in (steps_of(part) if most == 1 or isinstance(part, TupleTransform) else [(None, part)])
         ]
     if isinstance(transform, Compose):
-        return [step for part in transform.transforms for step in _steps(part, item)]
+        return [step for part in transform.transforms for step in steps_of(part, item)]
     return [(item, transform.lambd if isinstance(transform, Lambda) else transform)]
 
 
@@ -157,7 +163,7 @@ def read(parts: Sequence[Part], repeatable: bool = False) -> tuple[list[Tensor],
     """
     (first, kind), *rest = (_read(part, repeatable) for part in parts)
     for (images, *_), other in rest:
-        _check_shapes([tuple(first[0].shape[1:]), tuple(images.shape[1:])])
+        check_shapes([tuple(first[0].shape[1:]), tuple(images.shape[1:])])
         if images.dtype != first[0].dtype or other != kind:
             raise UserError(
                 f"images differ in type ({kind} of {first[0].dtype} and {other} of {images.dtype}); give data sets "
@@ -165,27 +171,68 @@ def read(parts: Sequence[Part], repeatable: bool = False) -> tuple[list[Tensor],
             )
     if not rest:
         return first, kind
-    order = torch.from_numpy(np.argsort(np.concatenate([part.positions for part in parts])))
+    order = in_order(parts)
     columns = zip(first, *(items for items, _ in rest), strict=True)
     return [torch.cat(column).index_select(0, order) for column in columns], kind
 
 
-def _read(part: Part, repeatable: bool) -> tuple[list[Tensor], Kind]:
-    fixed = part.steps[0]
-    if part.holds_tensors():
-        return _select(part.source, part.indices, [transform for _, transform in fixed]), "tensor"
+def in_order(parts: Sequence[Part]) -> Tensor:
+    """Where each sample of the data set stands when its parts are joined one after the other."""
+    return torch.from_numpy(np.argsort(np.concatenate([part.positions for part in parts])))
 
+
+def _read(part: Part, repeatable: bool) -> tuple[list[Tensor], Kind]:
+    """As :func:`raw`, with uint8 images from PIL and NumPy as (n, C, H, W)."""
     if repeatable:
-        for index in range(min(16, len(part.indices))):
-            if not np.array_equal(np.asarray(part.sample(index)[0]), np.asarray(part.sample(index)[0])):
-                raise UserError(
-                    f"the data set {type(part.source).__name__} gives another image each time it is read, so "
-                    "its images cannot be kept in memory; move its random transforms to the train transform, or leave "
-                    "InMemoryPlugin out."
-                )
+        check_repeatable(part, "leave InMemoryPlugin out")
+    items, kind = raw(part)
+    images = items[0]
+    if kind != "tensor" and images.dtype == torch.uint8 and images.ndim in (3, 4):
+        items[0] = images[:, None] if images.ndim == 3 else images.permute(0, 3, 1, 2).contiguous()
+    return items, kind
+
+
+def raw(part: Part) -> tuple[list[Tensor], Kind]:
+    """A part's samples with the axes that they have: images (n, ...), labels and further items; and the images' kind.
+
+    Raises:
+        UserError: samples that are no pairs of image and label; images of an unusable type, or of several shapes.
+    """
+    if part.holds_tensors():
+        return _select(part.source, part.indices, [transform for _, transform in part.steps[0]]), "tensor"
     samples = [part.sample(index) for index in range(len(part.indices))]
-    images, kind = _stack([items[0] for items in samples])
-    return [images, *(default_collate(list(item)) for item in list(zip(*samples, strict=True))[1:])], kind
+    images, kind = stack([items[0] for items in samples])
+    items = [images]
+    for number, column in enumerate(list(zip(*samples, strict=True))[1:]):
+        joined = default_collate(list(column))
+        if not isinstance(joined, Tensor):
+            what = "labels" if number == 0 else "further items of samples"
+            raise UserError(f"{what} are of type {type(column[0]).__name__}; use numbers.")
+        items.append(joined)
+    return items, kind
+
+
+def same(first: Any, second: Any) -> bool:
+    """Whether two images are equal in type, shape and values."""
+    if isinstance(first, Tensor) and isinstance(second, Tensor):
+        return first.dtype == second.dtype and torch.equal(first, second)
+    return type(first) is type(second) and np.array_equal(np.asarray(first), np.asarray(second))
+
+
+def check_repeatable(part: Part, way_out: str) -> None:
+    """Refuses a source that gives another image each time it is read.
+
+    Raises:
+        UserError: it does so; ``way_out`` is what a user may do besides moving the random transform.
+    """
+    if part.holds_tensors():
+        return
+    for index in range(min(16, len(part.indices))):
+        if not same(part.sample(index)[0], part.sample(index)[0]):
+            raise UserError(
+                f"the data set {type(part.source).__name__} gives another image each time it is read, so its images "
+                f"cannot be kept in memory; move its random transforms to the train transform, or {way_out}."
+            )
 
 
 def _select(source: Any, indices: np.ndarray[Any, Any], label_transforms: list[Callable[..., Any]]) -> list[Tensor]:
@@ -203,23 +250,41 @@ def _select(source: Any, indices: np.ndarray[Any, Any], label_transforms: list[C
     return items
 
 
-def _stack(images: list[Any]) -> tuple[Tensor, Kind]:
+def stack(images: list[Any]) -> tuple[Tensor, Kind]:
+    """Images with the axes that they have, (n, ...)."""
     first = images[0]
     if isinstance(first, Tensor):
-        _check_shapes([tuple(image.shape) for image in images])
+        check_shapes([tuple(image.shape) for image in images])
         return torch.stack([image.detach() for image in images]), "tensor"
     if not isinstance(first, Image.Image | np.ndarray):
         raise UserError(f"images are of type {type(first).__name__}; use PIL images, arrays or tensors.")
-    arrays = [np.asarray(image) for image in images]
-    _check_shapes([array.shape for array in arrays])
-    stacked = torch.from_numpy(np.stack(arrays))
-    kind: Kind = "array" if isinstance(first, np.ndarray) else "pil"
-    if stacked.dtype == torch.uint8 and stacked.ndim in (3, 4):
-        stacked = stacked[:, None] if stacked.ndim == 3 else stacked.permute(0, 3, 1, 2).contiguous()
-    return stacked, kind
+    arrays = [np.asarray(_eight_bits(image) if isinstance(image, Image.Image) else image) for image in images]
+    check_shapes([array.shape for array in arrays])
+    try:
+        stacked = torch.from_numpy(np.stack(arrays))
+    except TypeError:
+        raise UserError(f"images are {arrays[0].dtype} arrays; use uint8, or floats in [0, 1].") from None
+    return stacked, "array" if isinstance(first, np.ndarray) else "pil"
 
 
-def _check_shapes(shapes: list[tuple[int, ...]]) -> None:
+def _eight_bits(image: Image.Image) -> Image.Image:
+    """The picture in a mode whose bytes are grey levels, colours or transparency.
+
+    Raises:
+        UserError: a mode without such a counterpart.
+    """
+    if image.mode in ("L", "LA", "RGB", "RGBA"):
+        return image
+    if image.mode not in SAME_AS:
+        raise UserError(
+            f"images are PIL pictures of mode {image.mode!r}; convert them to grey ('L') or colour ('RGB') in the "
+            "data set."
+        )
+    return image.convert(SAME_AS[image.mode])
+
+
+def check_shapes(shapes: list[tuple[int, ...]]) -> None:
+    """Raises UserError if images differ in shape."""
     for shape in shapes:
         if shape != shapes[0]:
             raise UserError(

@@ -41,7 +41,12 @@ class MemoryReplayPlugin(ReplayPlugin):
 
         A memory smaller than ``batch_size_mem`` is repeated. Avalanche's loader serves it once per mini-batch, so that
         the current data outvotes a few distilled images; with ``drop_last`` it serves no memory at all.
+
+        Raises:
+            UserError: the memory could not take the experience's images.
         """
+        if isinstance(self.storage_policy, MemoryBuffer):
+            self.storage_policy.check(strategy, strategy.experience)
         memory = self.storage_policy.buffer
         if len(memory) == 0:
             return

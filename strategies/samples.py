@@ -1,132 +1,142 @@
-"""From Avalanche's data sets to uint8 tensors, and back.
+"""From Avalanche's data sets to uint8 tensors.
 
 A memory must pass through the same transforms as real data, whatever these expect (PIL images, uint8 or float tensors).
-So images are read before the experience's transform groups. Exemplars get the same form and the same groups.
+So images are read before the experience's transform groups. Exemplars get the form and the groups of the experience
+that they came with, see :mod:`iid_cl.strategies.presentation`.
 """
 
-from collections.abc import Mapping
-from typing import Any, Literal
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
-from avalanche.benchmarks.utils import AvalancheDataset, TransformGroups, as_classification_dataset
-from avalanche.benchmarks.utils.classification_dataset import (
-    ClassificationDataset,
-    _make_taskaware_classification_dataset,
-)
-from PIL import Image
+from avalanche.benchmarks.utils import AvalancheDataset
 from torch import Tensor
 
 from iid_cl.data.images import LabelledImages, Normalization
-from iid_cl.data.tensors import TensorImages
 from iid_cl.errors import UserError
-from iid_cl.memory.exemplars import Exemplars
-from iid_cl.methods.memory import LABEL_RANGE
 
-from .reading import parts_of, read
+from .forms import Form
+from .presentation import Presentation
+from .reading import Part, check_repeatable, check_shapes, in_order, parts_of, raw
 
-Form = Literal["pil", "array", "bytes", "unit", "normalized"]
+Keys = Mapping[int, tuple[int, int]]
+"""Class index and task label of each class of a memory."""
 
 
-def read_experience(dataset: AvalancheDataset, normalization: Normalization | None) -> tuple[LabelledImages, Form]:
-    """An experience's images before its transforms, as uint8, and the form that they came in.
+@dataclass(frozen=True)
+class Samples:
+    """An experience's samples as a memory takes them.
 
-    Forms: ``pil`` images, ``array`` (uint8, H x W [x C]), ``bytes`` (uint8 tensors), ``unit`` (float tensors in
-    [0, 1]) and ``normalized`` (float tensors that ``normalization`` brings back to [0, 1]).
+    Attributes:
+        images: before the transforms, with the class indices that the learner is trained with.
+        tasks: task labels (N,).
+        rows: (N,), which of ``presentations`` each sample has.
+        presentations: how samples come to the learner.
+        task_labelled: whether samples are (x, y, t).
+        positions: (N,), their rows in the data set.
+    """
+
+    images: LabelledImages
+    tasks: Tensor
+    rows: Tensor
+    presentations: list[Presentation]
+    task_labelled: bool
+    positions: Tensor
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def join(self, later: "Samples") -> "Samples":
+        """These samples and later ones."""
+        images = LabelledImages(
+            torch.cat([self.images.images, later.images.images]), torch.cat([self.images.labels, later.images.labels])
+        )
+        presentations, numbers = merged(self.presentations, later.presentations)
+        rows = torch.cat([self.rows, torch.tensor(numbers)[later.rows]])
+        tasks, positions = (torch.cat(pair) for pair in ((self.tasks, later.tasks), (self.positions, later.positions)))
+        return Samples(images, tasks, rows, presentations, later.task_labelled, positions)
+
+
+def merged(before: Sequence[Presentation], new: Sequence[Presentation]) -> tuple[list[Presentation], list[int]]:
+    """The different ones of both, and the number of each of ``new`` among them."""
+    together, numbers = list(before), []
+    for presentation in new:
+        if presentation not in together:
+            together.append(presentation)
+        numbers.append(together.index(presentation))
+    return together, numbers
+
+
+def read_experience(dataset: AvalancheDataset, normalization: Normalization | None, few: int | None = None) -> Samples:
+    """An experience's images before its transforms, as uint8, and how they come to the learner.
+
+    Args:
+        dataset: PIL images, uint8 or float arrays, uint8 tensors, float tensors in [0, 1], or float tensors that
+            ``normalization`` brings back to [0, 1].
+        normalization: the one that float images may have already.
+        few: read this many samples of each source only, spread evenly; None reads all. Sources of tensors are read
+            whole.
 
     Raises:
-        UserError: images of several shapes, of another type, or of floats outside [0, 1] that ``normalization`` does
-            not explain.
+        UserError: samples that are not pairs of an image and a class index; images of several shapes, of another type,
+            or of floats outside [0, 1] that ``normalization`` does not explain; images that differ from reading to
+            reading, or that the transforms treat differently when they come from a memory.
     """
     if not len(dataset):
         raise UserError("the experience holds no images.")
-    (images, labels, *_), kind = read(parts_of(dataset))
-    if kind != "tensor":
-        if images.dtype != torch.uint8:
-            raise UserError(f"images are arrays of {images.dtype}; a memory needs uint8 or float tensors.")
-        return LabelledImages(images, labels.to(torch.int64)), kind
-    images, labels = images.cpu(), labels.cpu().to(torch.int64)
-    images = images[:, None] if images.ndim == 3 else images
-    if images.dtype == torch.uint8:
-        return LabelledImages(images, labels), "bytes"
-    return _from_floats(images, labels, normalization)
+    parts = [part if few is None or part.holds_tensors() else _thinned(part, few) for part in parts_of(dataset)]
+    read = [_read(part, normalization) for part in parts]
+    for images, _, _ in read:
+        check_shapes([tuple(read[0][0].shape[1:]), tuple(images.shape[1:])])
+    presentations, numbers = merged([], [presentation for *_, presentation in read])
+    rows = torch.cat([torch.full((len(images),), number) for (images, *_), number in zip(read, numbers, strict=True)])
+    joined = [torch.cat([images for images, *_ in read]), torch.cat([labels for _, labels, _ in read]), rows]
+    if len(parts) > 1:
+        order = in_order(parts)
+        joined = [column.index_select(0, order) for column in joined]
+    images, labels, rows = joined
+    task_labels = getattr(dataset, "targets_task_labels", None)
+    positions = torch.from_numpy(np.sort(np.concatenate([part.positions for part in parts])))
+    tasks = torch.zeros_like(labels)
+    if task_labels is not None:
+        tasks = torch.tensor([int(task_labels[position]) for position in positions.tolist()])
+    labelled = LabelledImages(images, labels)
+    return Samples(labelled, tasks, rows, presentations, task_labels is not None, positions)
 
 
-def _from_floats(tensors: Tensor, labels: Tensor, normalization: Normalization | None) -> tuple[LabelledImages, Form]:
-    identity = Normalization((0.0,) * tensors.shape[1], (1.0,) * tensors.shape[1])
-    tolerance = 1e-3
-    candidates: list[tuple[Normalization | None, Form]] = [(identity, "unit"), (normalization, "normalized")]
-    for space, form in candidates:
-        if space is not None:
-            black, white = space.limits(tensors.device)
-            if bool(((tensors >= black - tolerance) & (tensors <= white + tolerance)).all()):
-                return LabelledImages(space.invert(tensors), labels), form
-    raise UserError(
-        f"images are floats between {float(tensors.min()):.3g} and {float(tensors.max()):.3g}; give images in "
-        "[0, 1] and normalise in the transform, or name the normalisation that they already have "
-        "(normalization=Normalization(mean, std))."
-    )
+def classes_of(dataset: AvalancheDataset, few: Samples) -> set[tuple[int, int]]:
+    """Class index and task label of each class of a data set of which a few samples were read.
 
-
-class _Pictures(TensorImages):
-    """Exemplars as PIL images or as arrays, H x W [x C]."""
-
-    def __init__(self, form: Form, *arguments: Any) -> None:
-        super().__init__(*arguments)
-        self._form = form
-
-    def __getitem__(self, index: int) -> tuple[Any, Any]:
-        image, label = super().__getitem__(index)
-        array = image[0].numpy() if len(image) == 1 else image.permute(1, 2, 0).numpy()
-        return Image.fromarray(array) if self._form == "pil" else array, label
-
-
-def _exemplars(
-    decoded: LabelledImages, form: Form, normalization: Normalization | None, numbered: bool, tensor_labels: bool
-) -> TensorImages:
-    """A memory's images in the form of an experience's raw samples."""
-    images, labels, targets = decoded.images, decoded.labels, decoded.labels.tolist()
-    if numbered:
-        labels = labels + LABEL_RANGE * torch.arange(1, len(labels) + 1)
-    if form in ("pil", "array"):
-        return _Pictures(form, images, labels, targets, tensor_labels)
-    if form == "unit":
-        images = images.to(torch.float32) / 255
-    elif form == "normalized":
-        assert normalization is not None
-        images = normalization.apply(images)
-    return TensorImages(images, labels, targets, tensor_labels)
-
-
-def as_avalanche(
-    memory: Exemplars,
-    like: AvalancheDataset,
-    form: Form,
-    normalization: Normalization | None,
-    keys: Mapping[int, tuple[int, int]],
-    numbered: bool = False,
-) -> AvalancheDataset:
-    """The memory as an Avalanche data set of the same arity and with the same transforms as ``like``.
-
-    Args:
-        memory: the exemplars.
-        like: an experience's data set. Samples are (x, y) or (x, y, t) like its samples.
-        form: the form of its raw samples, see :func:`read_experience`.
-        keys: class index and task label of each class of the memory. Samples (x, y, t) carry the task label.
-        numbered: labels of samples carry the exemplar's number, see :class:`SoftLabelPlugin`.
+    Only the classes of these samples, where the data set's ``targets`` say something else than its samples.
     """
-    part = parts_of(like)[0]
-    tensor_labels = isinstance(part.sample(0)[1], Tensor)  # a mini-batch cannot join them with numbers
-    decoded = memory.decoded()
-    of_sample = [keys[number] for number in decoded.labels.tolist()]
-    labelled = LabelledImages(decoded.images, torch.tensor([label for label, _ in of_sample]))
-    exemplars = _exemplars(labelled, form, normalization, numbered, tensor_labels)
-    if hasattr(like, "targets_task_labels"):
-        tasks = [task for _, task in of_sample]
-        dataset = _make_taskaware_classification_dataset(exemplars, targets=exemplars.targets, task_labels=tasks)
-    else:
-        dataset = as_classification_dataset(exemplars)
-        if not isinstance(dataset, ClassificationDataset):
-            raise TypeError(f"Avalanche built a {type(dataset).__name__}")
-    for groups in part.groups():
-        dataset = type(dataset)([dataset], transform_groups=TransformGroups(dict(groups.transform_groups)))
-    return dataset
+    seen = set(zip(few.images.labels.tolist(), few.tasks.tolist(), strict=True))
+    targets = [int(target) for target in getattr(dataset, "targets", ())]
+    tasks = [int(task) for task in getattr(dataset, "targets_task_labels", [0] * len(targets))]
+    agree = [targets[p] == label for p, label in zip(few.positions.tolist(), few.images.labels.tolist(), strict=True)]
+    return seen | set(zip(targets, tasks, strict=True)) if targets and all(agree) else seen
+
+
+def _thinned(part: Part, few: int) -> Part:
+    rows = np.unique(np.linspace(0, len(part.indices) - 1, few).round().astype(np.int64))
+    return replace(part, indices=part.indices[rows], positions=part.positions[rows])
+
+
+def _read(part: Part, normalization: Normalization | None) -> tuple[Tensor, Tensor, Presentation]:
+    """A part's images as uint8 (n, C, H, W), their class indices (n,), and how they are presented."""
+    if len(part.sample(0)) > 2:
+        raise UserError(
+            f"samples hold {len(part.sample(0))} items; a memory keeps an image and its class index, so leave the "
+            "others out of the data set."
+        )
+    check_repeatable(part, "give the memory another data set")
+    (images, labels), kind = raw(part)
+    if labels.ndim != 1 or labels.dtype.is_floating_point or labels.dtype.is_complex:
+        raise UserError(
+            f"labels are {labels.dtype} of shape {tuple(labels.shape[1:])}; a memory needs one class index an image."
+        )
+    images, labels = images.cpu(), labels.cpu().to(torch.int64)
+    form = Form.of(kind, images, normalization)
+    presentation = Presentation.of(part, form, labels)
+    presentation.check(part.sample(0)[0])
+    return form.to_bytes(images), presentation.labels(labels), presentation

@@ -4,45 +4,38 @@ A class is condensed best from all its images at once. So sub-experiences are co
 task ends. Otherwise each is condensed by itself.
 """
 
+from functools import reduce
 from typing import Any
 
-import torch
-from torch import Tensor
-
-from iid_cl.data.images import LabelledImages
+from .samples import Samples
 
 
 class Staging:
     """Collects the sub-experiences of an online stream."""
 
     def __init__(self) -> None:
-        self._parts: list[tuple[LabelledImages, Tensor]] = []
+        self._parts: list[Samples] = []
         self._arrived = 0  # sub-experiences since the task began
 
     @property
     def nbytes(self) -> int:
         """Bytes of the images set aside, with two bytes per label as in a memory."""
-        return sum(images.images.nbytes + 2 * len(images) for images, _ in self._parts)
+        return sum(part.images.images.nbytes + 2 * len(part) for part in self._parts)
 
-    def collect(self, experience: Any, images: LabelledImages, tasks: Tensor) -> tuple[LabelledImages, Tensor] | None:
-        """Adds an experience's images and their task labels (N,); returns what to condense now.
+    def collect(self, experience: Any, samples: Samples) -> Samples | None:
+        """Adds an experience's samples; returns what to condense now.
 
-        That is None while the task goes on. At its end, and for an experience without task boundaries, it is all images
-        set aside and these, with their task labels. Images stay set aside until :meth:`clear`, so that the last part of
-        a task can come again if condensing it fails.
+        That is None while the task goes on. At its end, and for an experience without task boundaries, it is all that
+        was set aside and these. Samples stay set aside until :meth:`clear`, so that the last part of a task can come
+        again if condensing it fails.
         """
         arrived = self._arrived_with(experience)
         # counted, as Avalanche 0.6 marks no sub-experience as the last if the size divides the experience
         if arrived and not (experience.is_last_subexp or arrived == experience.sub_stream_length):
-            self._parts.append((images, tasks))
+            self._parts.append(samples)
             self._arrived = arrived
             return None
-        parts = [*self._parts, (images, tasks)]
-        if len(parts) == 1:
-            return parts[0]
-        all_images = torch.cat([part.images for part, _ in parts])
-        all_labels = torch.cat([part.labels for part, _ in parts])
-        return LabelledImages(all_images, all_labels), torch.cat([labels for _, labels in parts])
+        return reduce(Samples.join, [*self._parts, samples])
 
     def clear(self) -> None:
         """Forgets the images set aside, which the memory has condensed."""

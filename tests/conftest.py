@@ -16,6 +16,10 @@ import sklearn.datasets
 import torch
 from hypothesis import settings
 
+from tests.processes import forked_workers
+
+__all__ = ["forked_workers"]
+
 # the same examples in every run, and no limit on the time of each: machines differ
 settings.register_profile("suite", derandomize=True, deadline=None, database=None, max_examples=60)
 settings.load_profile("suite")
@@ -73,6 +77,13 @@ def _own_data_root(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest
 def brief_trials(monkeypatch: pytest.MonkeyPatch) -> None:
     """The networks that ``auto`` judges memories by take 2 updates in place of 300: for where any choice will do."""
     monkeypatch.setattr("iid_cl.methods.judging.UPDATES", 2)
+
+
+@pytest.fixture
+def no_reports(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs and comparisons leave no report, which takes seconds; tests/runs/test_reports.py sees that they do."""
+    for module in ("runs.run", "compare.compare"):
+        monkeypatch.setattr(f"iid_cl.{module}.report", lambda directories: directories[0] / "report.html")
 
 
 @pytest.fixture

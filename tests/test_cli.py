@@ -1,10 +1,11 @@
 """The command line: a mistake ends in one sentence and exit code 2, and leaves nothing behind."""
 
-import contextlib
 import csv
+import errno
 import json
 import os
 import re
+import select
 import subprocess
 import sys
 import urllib.request
@@ -20,13 +21,13 @@ from PIL import Image
 
 import iid_cl
 from iid_cl.cli import main
-from iid_cl.config.reading import load_config, shipped_configs
+from iid_cl.config.reading import load_config, parse_config, shipped_configs
 from iid_cl.files import save_tensors
 from iid_cl.memory.exemplars import ExemplarSet
 from iid_cl.memory.files import load_memory, save_memory
 from iid_cl.studies.cases import load_study, shipped_studies
 
-pytestmark = pytest.mark.usefixtures("in_tmp_path", "_no_network")
+pytestmark = pytest.mark.usefixtures("in_tmp_path", "_no_network", "no_reports")
 
 RUN = ["run", "split_digits.yaml", "--device", "cpu"]
 COMPARE = ["compare", "split_digits.yaml", "--device", "cpu"]
@@ -158,9 +159,9 @@ def image_folder_of_other_test_classes() -> list[str]:
     return on_folder()
 
 
-def corrupt_image() -> list[str]:
+def corrupt_image(run: bool = True) -> list[str]:
     (image_folder() / "train" / "b" / "2.png").write_bytes(b"\x89PNG\r\n\x1a\n and no more")
-    return on_folder()
+    return on_folder() if run else ["distill", "image_folder", "--data-root", "images", "-o", "out.safetensors"]
 
 
 def truncated_image() -> list[str]:
@@ -288,6 +289,62 @@ def distill_to_another_suffix() -> list[str]:
 def distill_to_a_folder() -> list[str]:
     Path("out.safetensors").mkdir()
     return [*DISTILL, "--method", "random"]
+
+
+def distill_over_a_file() -> list[str]:
+    Path("out.safetensors").write_text("mine")
+    return DISTILL
+
+
+def distill_over_a_picture() -> list[str]:
+    Path("out.png").write_text("mine")
+    return DISTILL
+
+
+def show_over_a_file() -> list[str]:
+    stored_memory()
+    Path("m.png").write_text("mine")
+    return ["show", "m.safetensors", "--out", "m.png"]
+
+
+def report_through_a_link() -> list[str]:
+    Path("mine").mkdir()
+    Path("run").mkdir()
+    Path("run/figures").symlink_to(Path("mine").resolve())
+    return ["report", "run"]
+
+
+def report_out_through_a_link() -> list[str]:
+    Path("mine").mkdir()
+    Path("out").mkdir()
+    Path("out/figures").symlink_to(Path("mine").resolve())
+    return ["report", "run", "--out", "out"]
+
+
+def resume_of_a_pipe() -> list[str]:
+    Path("run").mkdir()
+    for name in ("config.yaml", "begun.json"):
+        Path("run", name).write_text("{}")
+    os.mkfifo("run/log.txt")
+    return ["resume", "run"]
+
+
+def resume_of_nothing() -> list[str]:
+    Path("run").mkdir()
+    return ["resume", "run"]
+
+
+def resume_of_a_comparison() -> list[str]:
+    Path("run/cells").mkdir(parents=True)
+    Path("run/config.yaml").write_text("")
+    return ["resume", "run"]
+
+
+def compare_with_a_pipe() -> list[str]:
+    Path("run/cells").mkdir(parents=True)
+    Path("run/config.yaml").write_text("")
+    os.mkfifo("run/cells/random-replay-ipc10-seed0.json")
+    return [*COMPARE, "--out", "run"]
 
 
 def distill_below_a_file() -> list[str]:
@@ -640,6 +697,15 @@ MISTAKES = [
     case(stored_memory, "m.safetensors", "normalisation", mean=[0.5], std=[0.5]),
     case(distill_to_another_suffix, "--out", "'out.pt'", ".safetensors"),
     case(distill_to_a_folder, "out.safetensors"),
+    case(distill_over_a_file, "out.safetensors: exists already", "--force"),
+    case(distill_over_a_picture, "out.png: exists already", "--force"),
+    case(show_over_a_file, "m.png: exists already", "--force"),
+    case(report_through_a_link, "run/figures: is a link that leads out"),
+    case(report_out_through_a_link, "out/figures: is a link that leads out"),
+    case(resume_of_a_pipe, "run/log.txt: is a pipe"),
+    case(resume_of_nothing, "run: no run has begun there", "iid-cl run"),
+    case(resume_of_a_comparison, "run: holds a comparison", "iid-cl compare"),
+    case(compare_with_a_pipe, "random-replay-ipc10-seed0.json: is a pipe"),
     case(distill_below_a_file, "kept/out.safetensors"),
     case(distill_an_unknown_dataset, "stream.dataset", "'digitz'"),
     case(distill_without_images, "memory.method", "'none'"),
@@ -749,7 +815,7 @@ def iid_cl_program(*arguments: str) -> Answer:
     [
         case(misspelt_key, "'memory.icp'"),
         case(memory_damaged, "m.safetensors"),
-        case(corrupt_image, "images/train/b/2.png"),
+        case(corrupt_image, "images/train/b/2.png", run=False),  # which starts sooner
     ],
 )
 def test_the_installed_program_answers_a_mistake_in_one_sentence(
@@ -831,18 +897,117 @@ def test_version_is_the_packages(cli: Callable[[Sequence[str]], Answer]) -> None
 def test_configs_lists_what_run_and_study_take(cli: Callable[[Sequence[str]], Answer]) -> None:
     answer = cli(["configs"])
     assert answer.code == 0
-    lines = answer.out.splitlines()
-    names = [line for line in lines if " " not in line]
-    studies = [line.removesuffix(" (study)") for line in lines if line.endswith(" (study)")]
-    assert lines == [*names, *(f"{name} (study)" for name in studies)]
-    assert names == shipped_configs() == sorted(names)
-    assert studies == shipped_studies() == sorted(studies)
-    assert "split_digits.yaml" in names
-    assert "ablation_digits.yaml" in studies
-    for name in names:
-        load_config(name)
-    for name in studies:
-        load_study(name)
+    groups: dict[str, dict[str, str]] = {}
+    for line in answer.out.splitlines():
+        if line.startswith("iid-cl"):
+            listed = groups.setdefault(line, {})
+        else:
+            name, purpose = line.split(maxsplit=1)
+            listed[name] = purpose
+    runs, comparisons, studies = (groups[f"iid-cl {command} NAME"] for command in ("run", "compare", "study"))
+    assert sorted([*runs, *comparisons]) == shipped_configs()
+    assert list(comparisons) == [name for name in shipped_configs() if name.startswith("compare_")]
+    assert list(studies) == shipped_studies()
+    assert runs["split_mnist.yaml"] == "MNIST, two classes at a time, ten distilled images per class"
+    assert all(load_config(name).name for name in (*runs, *comparisons))
+    assert all(load_study(name).name for name in studies)
+
+
+@pytest.mark.parametrize("name", ["split_digits", "split_digits.yaml", "ablation_digits"])
+def test_configs_prints_a_shipped_file(cli: Callable[[Sequence[str]], Answer], name: str) -> None:
+    answer = cli(["configs", "--show", name])
+    assert answer.code == 0
+    assert f"\nname: {name.removesuffix('.yaml')}\n" in answer.out
+
+
+def test_check_prints_the_whole_configuration(cli: Callable[[Sequence[str]], Answer]) -> None:
+    answer = cli(["check", "split_digits", "--set", "memory.ipc=3", "--print-config"])
+    assert answer.code == 0
+    assert parse_config(yaml.safe_load(answer.out), "printed") == load_config("split_digits", ["memory.ipc=3"])
+
+
+@pytest.fixture
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["run", "ablation_digits"], "ablation_digits: is a study; give it to iid-cl study."),
+        (["study", "split_digits.yaml"], "split_digits.yaml: is a configuration; give it to iid-cl run."),
+        (["run", "split_digit"], "no shipped configuration of that name; did you mean split_digits.yaml?"),
+        (["study", "ablation_digit.yaml"], "no shipped study of that name; did you mean ablation_digits.yaml?"),
+        (
+            ["configs", "--show", "nothing"],
+            "--show 'nothing': nothing shipped has this name",
+        ),
+        (["run", "split_digits", "--method", "herdin"], "memory.method: 'herdin' is not accepted"),
+        (["run", "split_digits", "--mode", "both"], "train.mode: 'both' is not accepted"),
+        (["show", "."], ".: is a directory without a memory"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_a_command_says_what_was_meant(
+    cli: Callable[[Sequence[str]], Answer],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: list[str],
+    says: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    answer = cli(arguments)
+    assert answer.code == 2
+    assert says in answer.err
+
+
+@pytest.mark.parametrize(("own", "command"), [("variants: []", "run"), ("stream: {dataset: digits}", "study")])
+def test_a_file_of_ones_own_goes_to_its_command(
+    cli: Callable[[Sequence[str]], Answer], tmp_path: Path, own: str, command: str
+) -> None:
+    (tmp_path / "mine.yaml").write_text(own)
+    answer = cli([command, str(tmp_path / "mine.yaml")])
+    assert answer.code == 2
+    assert f"give it to iid-cl {'study' if command == 'run' else 'run'}." in answer.err
+
+
+def test_short_options_of_run_are_those_keys(
+    cli: Callable[[Sequence[str]], Answer], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """--ipc takes the place of the configuration's budget."""
+    given: list[Any] = []
+    monkeypatch.setattr("iid_cl.runs.run.run", lambda config, *rest: given.append(config))
+    (tmp_path / "mine.yaml").write_text("memory: {mem_bytes: 5000}")
+    answer = cli(["run", str(tmp_path / "mine.yaml"), "--ipc", "4", "--method", "random", "--mode", "memory_only"])
+    assert answer.code == 0
+    assert given[0].memory.budget.pair == ("ipc", 4)
+    assert (given[0].memory.method, given[0].train.mode) == ("random", "memory_only")
+
+
+def test_the_first_line_comes_before_pytorch_is_imported() -> None:
+    """As what a user waits for: the import takes seconds."""
+    script = (
+        "import sys, builtins\n"
+        "sys.argv = ['iid-cl', 'run', 'split_digits']\n"
+        "class Stop:\n"
+        "    def find_spec(self, name, *rest):\n"
+        "        if name == 'torch': sys.exit(7)\n"
+        "sys.meta_path.insert(0, Stop())\n"
+        "from iid_cl.cli import main\n"
+        "main()\n"
+    )
+    for terminal in (True, False):
+        environment = {**os.environ, "TTY_COMPATIBLE": str(int(terminal)), "NO_COLOR": "1"}
+        done = subprocess.run(
+            [sys.executable, "-c", script], capture_output=True, text=True, check=False, env=environment
+        )
+        assert done.returncode == 7
+        assert ("split_digits: loading" in done.stdout) == terminal
+
+
+def test_the_package_runs_as_a_module() -> None:
+    done = subprocess.run([sys.executable, "-m", "iid_cl", "--version"], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, f"iid-cl {iid_cl.__version__}\n")
 
 
 def test_help_of_study_names_its_options(cli: Callable[[Sequence[str]], Answer]) -> None:
@@ -908,9 +1073,10 @@ def comparison_file(**changes: Any) -> str:
     }
     values = {
         "name": "mini",
-        "stream": {"dataset": "digits", "classes": [[0, 1], [2, 3]]},
+        "stream": {"dataset": "digits", "classes": [[0, 1], [2, 3]], "train_limit": 20, "test_limit": 10},
         "model": {"width": 4, "depth": 1},
         "train": {"epochs": 1, "memory_epochs": 1},
+        "memory": {"method": "distilled"},  # auto's trials are of a fixed length
         "distill": {
             "iterations": 2,
             "real_batch": 4,
@@ -1004,6 +1170,35 @@ def test_show_draws_a_memory(cli: Callable[[Sequence[str]], Answer]) -> None:
         picture.load()
 
 
+def test_an_output_is_replaced_by_force(
+    cli: Callable[[Sequence[str]], Answer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("m.png", "out.safetensors", "out.png"):
+        Path(name).write_text("mine")
+    assert cli(["show", stored_digits(), "--out", "m.png", "--force"]).code == 0
+    assert cli([*DISTILL, "--method", "random", "--ipc", "1", "--force", "-q"]).code == 0
+    assert load_memory(Path("out.safetensors")).classes == list(range(10))
+    for name in ("m.png", "out.png"):
+        with Image.open(name) as picture:
+            picture.load()
+
+
+def test_a_full_disk_is_one_sentence(cli: Callable[[Sequence[str]], Answer], monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", "somewhere")
+
+    monkeypatch.setattr("iid_cl.report.show.print_table", full)
+    answer = cli(["show", stored_digits()])
+    assert_one_sentence(answer, ["somewhere: the disk is full; free some space and give the command again"])
+    monkeypatch.setattr("iid_cl.report.show.print_table", fail_otherwise)
+    with pytest.raises(PermissionError):
+        main()
+
+
+def fail_otherwise(*_: object) -> None:
+    raise PermissionError(errno.EACCES, "no")
+
+
 def test_export_writes_a_folder(cli: Callable[[Sequence[str]], Answer]) -> None:
     answer = cli(["export", stored_digits(), "folder", "--decoded"])
     assert answer == (0, "folder: 1 images; memory.json names their origin\n", "")
@@ -1084,18 +1279,17 @@ def test_a_narrow_terminal_is_never_overrun(in_tmp_path: Path) -> None:
     import struct
     import termios
 
-    file = comparison_file()
-    pid, terminal = pty.fork()
-    if pid == 0:
-        environment = {key: value for key, value in os.environ.items() if key not in ("COLUMNS", "LINES")}
-        program = Path(sys.executable).with_name("iid-cl")
-        os.execve(program, ["iid-cl", "run", file], {**environment, "TERM": "xterm-256color"})
+    from tests.processes import Command
+
+    controller, terminal = pty.openpty()
     fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 40, 0, 0))
+    process = Command(["run", comparison_file()], Path(os.ttyname(terminal)), in_tmp_path)
     shown = b""
-    with contextlib.suppress(OSError):  # the end of a pty
-        while part := os.read(terminal, 65536):
-            shown += part
-    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    while (ready := select.select([controller], [], [], 0.1)[0]) or process.running:
+        shown += os.read(controller, 65536) if ready else b""
+    assert process.code(0) == 0
+    os.close(controller)
+    os.close(terminal)
     text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown.decode())
     lines = [line for line in re.split(r"[\r\n]+", text) if not line.startswith("Everything is in")]
     assert max(map(len, lines)) <= 40

@@ -4,6 +4,7 @@ A copy of the sources is edited as a contributor would, and the command line is 
 """
 
 import gzip
+import json
 import os
 import shutil
 import struct
@@ -179,10 +180,44 @@ def write_kmnist(folder: Path) -> None:
             (folder / f"{name}-ubyte.gz").write_bytes(gzip.compress(data))  # which torchvision checks for
 
 
-def command(sources: Path, *arguments: str) -> str:
-    """What a command prints."""
+COMMANDS = {
+    "run": ["run", "toys.yaml", "--data-root", "data", "--out", "run"],
+    "distill": [
+        *("distill", "kmnist", "--data-root", "data", "-o", "m.safetensors"),
+        *("--method", "last", "--ipc", "2", "--set", "stream.first_classes=4"),
+    ],
+    "schema": ["schema"],
+    "greet": ["greet", "reader"],
+}
+# One process for all commands, as its imports take longer than they do. Figures for papers take longer still.
+PROGRAM = """
+import contextlib
+import io
+import json
+import sys
+
+import iid_cl.report.page
+from iid_cl.cli import main
+
+iid_cl.report.page.save_figures = lambda *_: None
+answers = {}
+for name, arguments in json.loads(sys.argv[1]).items():
+    sys.argv = ["iid-cl", *arguments]
+    with contextlib.redirect_stdout(io.StringIO()) as printed:
+        try:
+            main()
+        except SystemExit as ended:
+            assert not ended.code, f"{name}: {ended.code}"
+    answers[name] = printed.getvalue()
+print(json.dumps(answers))
+"""
+
+
+@pytest.fixture(scope="module")
+def answers(sources: Path) -> dict[str, str]:
+    """What each of the commands prints."""
     done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", "from iid_cl.cli import main; main()", *arguments],
+        [sys.executable, "-W", "ignore", "-c", PROGRAM, json.dumps(COMMANDS)],
         cwd=sources,
         env={**os.environ, "PYTHONPATH": str(sources), "OMP_NUM_THREADS": "1"},
         capture_output=True,
@@ -190,7 +225,8 @@ def command(sources: Path, *arguments: str) -> str:
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    return done.stdout
+    printed: dict[str, str] = json.loads(done.stdout)
+    return printed
 
 
 @pytest.mark.parametrize("kind", PLACES)
@@ -199,22 +235,18 @@ def test_so_many_places_and_no_more(kind: str) -> None:
     assert len(edits) == places
 
 
-def test_toys_of_every_kind_work_in_a_run(sources: Path) -> None:
-    said = command(sources, "run", "toys.yaml", "--data-root", "data", "--out", "run")
-    assert "toys: kmnist, 48 training and 16 test images of 28x28x1" in said
+def test_toys_of_every_kind_work_in_a_run(answers: dict[str, str], sources: Path) -> None:
+    assert "toys: kmnist, 48 training and 16 test images of 28x28x1" in answers["run"]
     for method in ("first", "last", "distilled"):
-        assert f"\n {method} " in said.replace("\x1b", "")
+        assert f"\n {method} " in answers["run"].replace("\x1b", "")
     assert (sources / "run" / "report.html").is_file()
 
 
-def test_a_selection_rule_serves_a_whole_data_set(sources: Path) -> None:
-    chosen = ("--method", "last", "--ipc", "2", "--set", "stream.first_classes=4")
-    said = command(sources, "distill", "kmnist", "--data-root", "data", "-o", "m.safetensors", *chosen)
-    assert "8 images of 4 classes (last), 6,288 bytes" in said  # 8 * (784 + 2)
+def test_a_selection_rule_serves_a_whole_data_set(answers: dict[str, str]) -> None:
+    assert "8 images of 4 classes (last), 6,288 bytes" in answers["distill"]  # 8 * (784 + 2)
 
 
-def test_a_toy_stands_in_schema_and_help(sources: Path) -> None:
-    schema = command(sources, "schema")
+def test_a_toy_stands_in_schema_and_help(answers: dict[str, str]) -> None:
     for name in ("first", "last", "median", "wide", "kmnist"):
-        assert f'"{name}"' in schema
-    assert command(sources, "greet", "reader") == "Hello, reader.\n"
+        assert f'"{name}"' in answers["schema"]
+    assert answers["greet"] == "Hello, reader.\n"

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -61,6 +61,7 @@ SECTIONS: dict[str, Any] = {
 }  # fmt: skip
 
 
+@settings(max_examples=30)  # each writes and reads a whole file, for 0.1 s
 @given(st.fixed_dictionaries({}, optional=SECTIONS))
 def test_a_configuration_survives_its_file(tmp_path_factory: pytest.TempPathFactory, values: dict[str, Any]) -> None:
     config = parse_config(values, "values")

@@ -1,23 +1,32 @@
-"""The real command line under signals, a second writer, a damaged checkpoint and a full disk."""
+"""The real command line under signals, a second writer, a damaged checkpoint and a full disk.
 
+A run that is killed or stopped, or whose disk fills, has a process of its own. Other commands are called in this one.
+"""
+
+import io
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
-COMMAND = [sys.executable, "-c", "from iid_cl.cli import main; main()"]
+from iid_cl.cli import main
+from tests.processes import Command
+
 SMALL = {
     "stream.experiences": "2",
+    "stream.train_limit": "60",
+    "stream.test_limit": "10",
     "model.width": "8",
     "distill.embedder.width": "8",
-    "distill.iterations": "150",
+    "distill.iterations": "60",
     "distill.real_batch": "8",
     "train.epochs": "3",
     "baselines": "[]",
@@ -27,24 +36,36 @@ SETTINGS = [word for key, value in SMALL.items() for word in ("--set", f"{key}={
 PATIENCE = 600.0  # seconds; far more than anything here takes
 
 
-def command(*arguments: str) -> list[str]:
-    return [*COMMAND, *arguments]
+class Done(NamedTuple):
+    """What a command left when it ended."""
+
+    returncode: int
+    stdout: str
+    stderr: str
 
 
-def start(out: Path) -> subprocess.Popen[str]:
+def start(out: Path) -> Command:
     """A run of some seconds."""
-    words = command("run", "split_digits.yaml", "--out", str(out), *SETTINGS)
-    return subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return Command(["run", "split_digits.yaml", "--out", str(out), *SETTINGS], out.with_suffix(".txt"), out.parent)
 
 
-def finish(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(command(*arguments), capture_output=True, text=True, timeout=PATIENCE)
+def finish(*arguments: str) -> Done:
+    """Runs a command to its end in this process."""
+    printed, errors = io.StringIO(), io.StringIO()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["iid-cl", *arguments])
+        patch.setattr("iid_cl.runs.run.report", lambda directories: directories[0] / "report.html")
+        patch.setattr(sys, "stdout", printed)
+        patch.setattr(sys, "stderr", errors)
+        with pytest.raises(SystemExit) as ended:
+            main()
+    return Done(int(ended.value.code or 0), printed.getvalue(), errors.getvalue())
 
 
-def wait_for(condition: Callable[[], bool], process: subprocess.Popen[str]) -> None:
+def wait_for(condition: Callable[[], bool], process: Command) -> None:
     deadline = time.monotonic() + PATIENCE
     while not condition():
-        assert process.poll() is None, process.communicate()
+        assert process.running, process.text()
         assert time.monotonic() < deadline
         time.sleep(0.005)
 
@@ -70,20 +91,19 @@ def test_sigterm_saves_and_stops_and_meanwhile_nobody_else_may_write(tmp_path: P
     out = tmp_path / "run"
     process = start(out)
     wait_for(lambda: bool(checkpoints(out)), process)
-    process.send_signal(signal.SIGSTOP)
+    process.send(signal.SIGSTOP)
     other = finish("run", "split_digits.yaml", "--out", str(out), *SETTINGS)
     assert (other.returncode, other.stdout) == (2, "")
     assert f"process {process.pid} on " in other.stderr
     assert "is writing there; wait for it, or choose another --out" in other.stderr
-    process.send_signal(signal.SIGKILL)
-    process.communicate()
+    process.send(signal.SIGKILL)
+    assert process.code(PATIENCE) == -signal.SIGKILL
 
-    process = start(out)
-    wait_for(lambda: "resumed (" in (process.stdout.readline() if process.stdout else ""), process)
-    process.send_signal(signal.SIGTERM)
-    printed, errors = process.communicate(timeout=PATIENCE)  # how long it takes: benchmarks/saving.py
-    assert process.returncode == 143, errors
-    assert f"stopped; resume with: iid-cl resume {out}" in printed
+    again = start(out)
+    wait_for(lambda: "resumed (" in again.text(), again)
+    again.send(signal.SIGTERM)
+    assert again.code(PATIENCE) == 143, again.text()  # how long it takes: benchmarks/saving.py
+    assert f"stopped; resume with: iid-cl resume {out}" in again.text()
     done = finish("resume", str(out))
     assert done.returncode == 0, done.stderr
     assert stored(out) == whole
@@ -93,8 +113,8 @@ def test_a_damaged_newest_checkpoint_is_passed_over(tmp_path: Path, whole: dict[
     out = tmp_path / "run"
     process = start(out)
     wait_for(lambda: len(checkpoints(out)) == 2, process)
-    process.kill()
-    process.communicate()
+    process.send(signal.SIGKILL)
+    assert process.code(PATIENCE) == -signal.SIGKILL
     newest = checkpoints(out)[-1].with_suffix(".safetensors")
     data = newest.read_bytes()
     newest.write_bytes(data[: len(data) // 2])
@@ -120,9 +140,9 @@ def test_a_full_disk_ends_with_one_sentence_and_the_run_goes_on_elsewhere(
     disk, copy = tmp_path / "disk", tmp_path / "copy"
     disk.mkdir()
     copy.mkdir()
-    quoted = subprocess.list2cmdline(command("run", "split_digits.yaml", "--out", str(disk / "run"), *SETTINGS))
-    quoted = quoted.replace("baselines=[]", "'baselines=[]'")
-    script = FULL.format(size=120, disk=disk, copy=copy, run=quoted)
+    arguments = ["run", "split_digits.yaml", "--out", str(disk / "run"), *SETTINGS]
+    run = shlex.join([sys.executable, "-c", "from iid_cl.cli import main; main()", *arguments])
+    script = FULL.format(size=120, disk=disk, copy=copy, run=run)
     words = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", script]
     if os.name != "posix" or subprocess.run([*words[:4], "true"], capture_output=True).returncode:
         pytest.skip("no mount namespaces here")

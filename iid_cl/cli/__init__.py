@@ -10,6 +10,7 @@ from iid_cl import __version__
 from iid_cl.cli import help as help_commands
 from iid_cl.cli import look, train
 from iid_cl.errors import UserError, is_printable, one_line, shown
+from iid_cl.files import is_full
 from iid_cl.terminal.signals import Stopped, stops_at_signals
 
 app = typer.Typer(
@@ -70,3 +71,9 @@ def main() -> None:
     except Stopped as stopped:
         print(f"iid-cl: stopped by {stopped}", file=sys.stderr)
         sys.exit(stopped.exit_code)
+    except OSError as error:
+        if not is_full(error):
+            raise
+        where = f"{error.filename}: " if error.filename else ""
+        print(f"iid-cl: {where}the disk is full; free some space and give the command again.", file=sys.stderr)
+        sys.exit(2)

@@ -11,20 +11,45 @@ from iid_cl.cli.options import (
     JsonOption,
     SeedOption,
     SetOption,
+    complete_shipped,
     resolve,
     screen,
+    screen_of,
 )
-from iid_cl.config.reading import shipped_configs
+from iid_cl.config.reading import CONFIGURATION, STUDY, dump_config
 from iid_cl.config.schema import config_schema, study_schema, to_text
-from iid_cl.studies.cases import shipped_studies
+from iid_cl.errors import UserError, shown
 
 
-def configs() -> None:
-    """List the shipped configurations and studies."""
-    for name in shipped_configs():
-        print(name)
-    for name in shipped_studies():
-        print(f"{name} (study)")
+def configs(
+    show: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Print this file, to start one from it.", autocompletion=complete_shipped),
+    ] = None,
+) -> None:
+    """List the shipped configurations and studies with their purpose."""
+    if show is not None:
+        print(_shipped_text(show), end="")
+        return
+    names: dict[str, list[tuple[str, str]]] = {"run": [], "compare": [], "study": []}
+    for kind in (CONFIGURATION, STUDY):
+        for name in kind.shipped():
+            command = "compare" if name.startswith("compare_") else kind.command
+            names[command].append((name, kind.purpose(name)))
+    width = max(len(name) for listed in names.values() for name, _ in listed)
+    for command, listed in names.items():
+        print(f"iid-cl {command} NAME")
+        for name, purpose in listed:
+            print(f"  {name:{width}}  {purpose}")
+
+
+def _shipped_text(name: str) -> str:
+    """Raises UserError if no shipped file has this name, with or without ``.yaml``."""
+    file = name if name.endswith(".yaml") else f"{name}.yaml"
+    for kind in (CONFIGURATION, STUDY):
+        if file in kind.shipped():
+            return kind.text(file)
+    raise UserError(f"--show {shown(name)}: nothing shipped has this name; iid-cl configs lists all.")
 
 
 def check(
@@ -34,13 +59,20 @@ def check(
     device: DeviceOption = None,
     data_root: DataRootOption = None,
     probe: Annotated[bool, typer.Option(help="Try a few iterations to estimate the time.")] = True,
+    print_config: Annotated[
+        bool, typer.Option("--print-config", help="Print the whole configuration with its defaults, and stop.")
+    ] = False,
     json: JsonOption = False,
 ) -> None:
     """Show what a run would do, and about how long it would take."""
     resolved = resolve(config, set_, seed, device)
+    if print_config:
+        print(dump_config(resolved), end="")
+        return
+    console = screen_of(resolved.name, False, json)
     from iid_cl.precheck.check import check_config
 
-    check_config(resolved, data_root, screen(False, json), probe=probe)
+    check_config(resolved, data_root, console, probe=probe)
 
 
 def schema(

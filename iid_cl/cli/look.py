@@ -5,9 +5,7 @@ from typing import Annotated
 
 import typer
 
-from iid_cl.cli.options import JsonOption, screen
-
-MemoryArgument = Annotated[Path, typer.Argument(metavar="FILE", help="A memory written by iid-cl.")]
+from iid_cl.cli.options import ForceOption, JsonOption, MemoryArgument, screen
 
 
 def show(
@@ -16,12 +14,13 @@ def show(
     class_: Annotated[
         list[str] | None, typer.Option("--class", metavar="NAME", help="Draw this class only. Repeatable.")
     ] = None,
+    force: ForceOption = False,
     json: JsonOption = False,
 ) -> None:
     """Show a memory: its size and method, its origin, and its images."""
     from iid_cl.report.show import show_memory
 
-    show_memory(memory, out, class_, screen(False, json))
+    show_memory(memory, out, class_, screen(False, json), force=force)
 
 
 def export(

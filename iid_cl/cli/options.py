@@ -26,6 +26,11 @@ def complete_study(incomplete: str) -> list[str]:
     return _names_and_files(incomplete, shipped_studies())
 
 
+def complete_shipped(incomplete: str) -> list[str]:
+    """Shipped configurations and studies."""
+    return [name for name in (*shipped_configs(), *shipped_studies()) if name.startswith(incomplete)]
+
+
 def complete_key(incomplete: str) -> list[str]:
     """Keys of the configuration that hold a value."""
     keys = list(dotted_keys(Config))
@@ -35,6 +40,16 @@ def complete_key(incomplete: str) -> list[str]:
 def complete_method(incomplete: str) -> list[str]:
     """Methods that condense a whole data set."""
     return [name for name in for_whole_data() if name.startswith(incomplete)]
+
+
+def complete_any_method(incomplete: str) -> list[str]:
+    """Memory methods."""
+    return [name for name in METHODS if name.startswith(incomplete)]
+
+
+def complete_mode(incomplete: str) -> list[str]:
+    """Modes of training."""
+    return [name for name in ("replay", "memory_only") if name.startswith(incomplete)]
 
 
 def complete_methods(incomplete: str) -> list[str]:
@@ -70,6 +85,25 @@ ConfigArgument = Annotated[
     typer.Argument(
         metavar="CONFIG", help="A YAML file, or a shipped configuration's name.", autocompletion=complete_config
     ),
+]
+
+
+def memory_file(path: Path) -> Path:
+    """The memory at a path: the file itself, or that of a run's directory.
+
+    Raises:
+        UserError: a directory without a memory.
+    """
+    if not path.is_dir():
+        return path
+    memories = sorted(path.glob("memory*.safetensors"))
+    if not memories:
+        raise UserError(f"{path}: is a directory without a memory; name a memory file, or a run that has one.")
+    return path / "memory.safetensors" if path / "memory.safetensors" in memories else memories[0]
+
+
+MemoryArgument = Annotated[
+    Path, typer.Argument(metavar="FILE", help="A memory written by iid-cl, or a run's directory.", callback=memory_file)
 ]
 SetOption = Annotated[
     list[str] | None,
@@ -107,6 +141,7 @@ ThreadsOption = Annotated[
 AddressOption = Annotated[str | None, typer.Option(help="Address of a running Ray cluster. Default: start one here.")]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Print only results.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print events as JSON, one per line, instead of text.")]
+ForceOption = Annotated[bool, typer.Option("--force", help="Replace the output if it exists.")]
 OutOption = Annotated[Path | None, typer.Option(help="Run directory to make. Default: runs/NAME.")]
 
 
@@ -116,6 +151,18 @@ def resolve(source: str | None, overrides: list[str] | None, seed: int | None, d
     options += [] if seed is None else [f"seed={seed}"]
     options += [] if device is None else [f"device={device}"]
     return load_config(source, options)
+
+
+def screen_of(name: str, quiet: bool, json: bool) -> Screen:
+    """The screen of a command that trains. In a terminal it says at once that it is loading: PyTorch takes seconds.
+
+    Raises:
+        UserError: both modes are chosen.
+    """
+    console = screen(quiet, json)
+    if console.mode is Mode.full and console.is_terminal:
+        console.print(f"{name}: loading", style="dim", markup=False, soft_wrap=True)
+    return console
 
 
 def screen(quiet: bool, json: bool) -> Screen:

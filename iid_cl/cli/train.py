@@ -6,30 +6,35 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from iid_cl.budget import KEYS as BUDGETS
 from iid_cl.cli.options import (
     AddressOption,
     ConfigArgument,
     DataRootOption,
     DeviceOption,
+    ForceOption,
     JsonOption,
     Launcher,
     LauncherOption,
+    MemoryArgument,
     OutOption,
     QuietOption,
     SeedOption,
     SetOption,
     ThreadsOption,
     WorkersOption,
+    complete_any_method,
     complete_config,
     complete_dataset,
     complete_method,
     complete_methods,
+    complete_mode,
     complete_study,
     resolve,
-    screen,
+    screen_of,
 )
 from iid_cl.config.experiment import CompareConfig, CompareMethod
-from iid_cl.config.methods import for_whole_data
+from iid_cl.config.methods import METHODS, for_whole_data
 from iid_cl.config.reading import parse_section, read_override
 from iid_cl.errors import UserError
 from iid_cl.studies.cases import load_study
@@ -37,6 +42,11 @@ from iid_cl.studies.cases import load_study
 
 def run(
     config: ConfigArgument,
+    method: Annotated[
+        str | None, typer.Option(help=f"Memory: {', '.join(METHODS)}.", autocompletion=complete_any_method)
+    ] = None,
+    ipc: Annotated[int | None, typer.Option(help="Images per class.")] = None,
+    mode: Annotated[str | None, typer.Option(help="replay, or memory_only.", autocompletion=complete_mode)] = None,
     set_: SetOption = None,
     seed: SeedOption = None,
     device: DeviceOption = None,
@@ -46,21 +56,29 @@ def run(
     json: JsonOption = False,
 ) -> None:
     """Train class by class with a memory, and show the results."""
-    resolved = resolve(config, set_, seed, device)
+    shortcuts = {"memory.method": method, "train.mode": mode, "memory.ipc": ipc}
+    chosen = [f"{key}={value}" for key, value in shortcuts.items() if value is not None]
+    chosen += [] if ipc is None else [f"memory.{key}=null" for key in BUDGETS if key != "ipc"]
+    resolved = resolve(config, [*chosen, *(set_ or [])], seed, device)
+    console = screen_of(resolved.name, quiet, json)
     from iid_cl.runs.run import run as run_config
 
-    run_config(resolved, data_root, out, screen(quiet, json))
+    run_config(resolved, data_root, out, console)
 
 
 def resume(
     directory: Annotated[Path, typer.Argument(metavar="DIR", help="Directory of an unfinished run.")],
+    data_root: Annotated[
+        Path | None, typer.Option(help="Folder of the data sets, where it has moved. Default: as when the run began.")
+    ] = None,
     quiet: QuietOption = False,
     json: JsonOption = False,
 ) -> None:
-    """Resume an interrupted run from its last checkpoint."""
+    """Resume an interrupted run from its last checkpoint, or make the report that it lacks."""
+    console = screen_of(str(directory), quiet, json)
     from iid_cl.runs.run import resume as resume_run
 
-    resume_run(directory, screen(quiet, json))
+    resume_run(directory, console, data_root)
 
 
 def compare(
@@ -109,13 +127,12 @@ def compare(
     }
     changed = {key: value for key, value in options.items() if value is not None}
     section = parse_section(CompareConfig, {**resolved.compare.model_dump(), "baseline": None, **changed}, "compare")
+    console = screen_of(resolved.name, quiet, json)
     from iid_cl.compare.compare import compare as run_comparison
     from iid_cl.launch.jobs import Launch
 
     how = Launch(launcher.value, workers, threads, address, gpus_per_cell)
-    _, failed = run_comparison(
-        resolved.model_copy(update={"compare": section}), data_root, out, screen(quiet, json), how
-    )
+    _, failed = run_comparison(resolved.model_copy(update={"compare": section}), data_root, out, console, how)
     if failed:
         raise typer.Exit(1)
 
@@ -142,6 +159,7 @@ def distill(
     seed: SeedOption = None,
     device: DeviceOption = None,
     data_root: DataRootOption = None,
+    force: ForceOption = False,
     quiet: QuietOption = False,
     json: JsonOption = False,
 ) -> None:
@@ -149,16 +167,17 @@ def distill(
     shortcuts = [f"stream.dataset={dataset}", f"memory.method={method}"]
     shortcuts += [] if ipc is None else [f"memory.ipc={ipc}"]
     resolved = resolve(config, [*shortcuts, *(set_ or [])], seed, device)
+    console = screen_of(dataset, quiet, json)
     from iid_cl.launch.jobs import Launch
     from iid_cl.runs.condense import condense_dataset
 
     how = Launch(launcher.value, workers, threads, address)
     alone = launcher is Launcher.local and (workers or 1) == 1
-    condense_dataset(resolved, data_root, out, screen(quiet, json), None if alone else how)
+    condense_dataset(resolved, data_root, out, console, None if alone else how, force=force)
 
 
 def evaluate(
-    memory: Annotated[Path, typer.Argument(metavar="FILE", help="A memory written by iid-cl.")],
+    memory: MemoryArgument,
     config: Annotated[
         str | None,
         typer.Option(help="Configuration to take the `evaluate` section from.", autocompletion=complete_config),
@@ -172,9 +191,10 @@ def evaluate(
 ) -> None:
     """Judge a memory: train new networks on it alone, and test them on real images."""
     resolved = resolve(config, set_, seed, device)
+    console = screen_of(str(memory), quiet, json)
     from iid_cl.runs.judge import evaluate_memory
 
-    evaluate_memory(memory, resolved, data_root, screen(quiet, json))
+    evaluate_memory(memory, resolved, data_root, console)
 
 
 def study(

@@ -1,6 +1,5 @@
 """One cell of a comparison, run in any process: from a configuration to a result and its memory's files."""
 
-import platform
 import tempfile
 import time
 from dataclasses import dataclass, field
@@ -12,15 +11,19 @@ from rich.console import Console
 from iid_cl.compute.deterministic import deterministic
 from iid_cl.compute.devices import resolve_device
 from iid_cl.config.experiment import Config
-from iid_cl.data.loaded import dataset_of
+from iid_cl.data.loaded import dataset_of, fingerprint_of
 from iid_cl.data.streams import class_order
+from iid_cl.records.nameless import machine_id
+from iid_cl.records.provenance import provenance
 from iid_cl.records.recording import Recording
 from iid_cl.records.result import Result
 from iid_cl.report.pictures import save_memory_picture
-from iid_cl.runs.audit import Audit
+from iid_cl.runs.audit import Audit, promise_of
 from iid_cl.runs.experiment import run_method
 from iid_cl.runs.whole import origin_of
 from iid_cl.terminal.reporter import Reporter
+
+VERSIONS = ("torch", "iid-cl")  # that a cell's result may depend on
 
 
 @dataclass(frozen=True)
@@ -28,6 +31,9 @@ class Outcome:
     """What a worker returns.
 
     Attributes:
+        data: fingerprint of the data, see :func:`iid_cl.data.loaded.fingerprint_of`.
+        versions: of torch and iid-cl.
+        host: tells the workers' machines apart, without their names.
         files: contents of the memory's files, by suffix.
         checks: see :meth:`iid_cl.runs.audit.Audit.verify`; None without a memory.
         remarks: lines for a person.
@@ -35,6 +41,8 @@ class Outcome:
 
     result: Result
     seconds: float
+    data: str
+    versions: dict[str, str | None]
     host: str
     files: dict[str, bytes]
     checks: dict[str, Any] | None = None
@@ -67,9 +75,12 @@ def run_cell(config: str, data_root: Path | None, record: bool) -> Outcome:
     if memory is not None and memory.exemplars is not None:
         with tempfile.TemporaryDirectory() as folder:
             memory.save(Path(folder) / "m.safetensors", origin_of(resolved, dataset))
-            checks = audit.verify(method, Path(folder) / "m.safetensors", result.memory_bytes, resolved.memory.budget)
+            file, budget = Path(folder) / "m.safetensors", resolved.memory.budget
+            checks = audit.verify(method, file, result.memory_bytes, budget, promise_of(memory.method))
             save_memory_picture(Path(folder) / "m.png", memory.exemplars, dataset.class_names)
             if recording is not None:
                 recording.write(Path(folder), "m.")
             files = {path.name.removeprefix("m"): path.read_bytes() for path in Path(folder).iterdir()}
-    return Outcome(result, time.perf_counter() - start, platform.node(), files, checks, remarks)
+    seconds, data = time.perf_counter() - start, fingerprint_of(resolved, data_root)
+    versions = {name: provenance(device)["versions"][name] for name in VERSIONS}
+    return Outcome(result, seconds, data, versions, machine_id(), files, checks, remarks)

@@ -10,7 +10,9 @@ from pydantic import TypeAdapter, ValidationError
 
 from iid_cl.compare.cell import Outcome
 from iid_cl.config.grid import Cell
+from iid_cl.errors import UserError
 from iid_cl.files import read_text, write_bytes
+from iid_cl.records.integrity import check_file
 from iid_cl.records.result import Result
 
 KEPT = ("label", "mode", "budget", "seed", "digest", "host", "threads", "seconds")  # keys that are read, and `result`
@@ -19,22 +21,44 @@ LARGEST_CELL = 2**25  # bytes; a cell with 100 experiences and 1,000 classes has
 _RESULT = TypeAdapter(Result)
 
 
-def read_cell(folder: Path, cell: Cell) -> dict[str, Any] | None:
+def read_cell(folder: Path, cell: Cell, data: str | None = None) -> dict[str, Any] | None:
     """The record of a finished cell in ``folder``.
 
-    None if the cell has not run with exactly these settings, or if its file is damaged; then the cell runs again.
+    None if the cell has not run with exactly these settings and data, or if its file or its memory is damaged; then the
+    cell runs again.
+
+    Args:
+        folder: holds the cells' files.
+        cell: which of them.
+        data: fingerprint of the data; None: any.
     """
     path = folder / f"{cell.name}.json"
     try:
         values = json.loads(read_text(path, LARGEST_CELL))
         record = {key: values[key] for key in KEPT}
         record["result"] = asdict(_RESULT.validate_python(values["result"]))
+        record |= {key: values.get(key) for key in ("data", "versions", "memory_sha256")}
         if record["digest"] != cell.digest or type(record["host"]) is not str or not _countable(record):
             return None
+        if data is not None and record["data"] != data:
+            return None
+        check_file(path.with_suffix(".safetensors"), record["memory_sha256"])
         record["seconds"] = float(record["seconds"])
-    except (OSError, ValueError, KeyError, TypeError, RecursionError, ValidationError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, ValidationError, UserError):
         return None
     return record
+
+
+def other_data(folder: Path, data: str) -> Path | None:
+    """The file of a cell in ``folder`` that ran on other data; None where there is none."""
+    for path in sorted(folder.glob("*.json")):
+        try:
+            before = json.loads(read_text(path, LARGEST_CELL)).get("data")
+        except (OSError, ValueError, AttributeError, RecursionError):
+            continue  # damaged: the cell runs again
+        if isinstance(before, str) and before != data:
+            return path
+    return None
 
 
 def write_cell(folder: Path, cell: Cell, outcome: Outcome, threads: int) -> None:
@@ -50,6 +74,9 @@ def write_cell(folder: Path, cell: Cell, outcome: Outcome, threads: int) -> None
         "host": outcome.host,
         "threads": threads,
         "seconds": round(outcome.seconds, 3),
+        "data": outcome.data,
+        "versions": outcome.versions,
+        "memory_sha256": None if outcome.checks is None else outcome.checks["sha256"],
         "result": asdict(outcome.result),
         "checks": outcome.checks,
     }

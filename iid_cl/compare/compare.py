@@ -1,7 +1,6 @@
 """``iid-cl compare``: runs a grid of methods, modes, budgets and seeds, and shows all cells in one table."""
 
 import time
-from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,21 +11,22 @@ from rich.text import Text
 
 from iid_cl.budget import KEYS
 from iid_cl.compare.cell import run_cell
-from iid_cl.compare.cell_files import read_cell, write_cell
+from iid_cl.compare.cell_files import other_data, read_cell, write_cell
 from iid_cl.compare.results import remarks, show_results, summary_of, write_results
 from iid_cl.compute.devices import resolve_device
 from iid_cl.config.experiment import Config
 from iid_cl.config.grid import Cell, baseline_of, cells
 from iid_cl.config.reading import flat, load_config
 from iid_cl.data.images import ImageDataset
-from iid_cl.data.loaded import dataset_of, forget_datasets
+from iid_cl.data.loaded import dataset_of, fingerprint_of, forget_datasets
 from iid_cl.data.streams import class_order
 from iid_cl.errors import UserError
-from iid_cl.files import write_bytes
+from iid_cl.files import on_full_disk, write_bytes
 from iid_cl.launch.jobs import Failure, Launch
 from iid_cl.launch.launch import launch
 from iid_cl.precheck.fits import check_methods, check_network
-from iid_cl.records.directory import RunDirectory, free_directory
+from iid_cl.records.directory import RunDirectory, check_directory, new_directory
+from iid_cl.records.nameless import without_names
 from iid_cl.report.page import report
 from iid_cl.terminal.headline import headline
 from iid_cl.terminal.reporter import Reporter
@@ -45,6 +45,7 @@ class _Comparison:
     device: torch.device
     dataset: ImageDataset
     classes: int  # of the stream
+    data: str  # its fingerprint
     grid: list[Cell]
     baseline: str | None
 
@@ -70,13 +71,14 @@ def compare(
         UserError: a mistake of the user, detected before anything is written wherever possible.
     """
     comparison = _prepare(config, data_root, how if how is not None else Launch())
-    path = out if out is not None else free_directory(f"{config.name}-compare")
-    again = _is_started(path, config)
-    with RunDirectory(path, again=again) as directory:
-        directory.write_config(config)
+    again = out is not None and _is_started(out, config, comparison.data)
+    path = out if out is not None else new_directory(f"{config.name}-compare")
+    full = f"{path}: the disk is full; free some space, then give the same command with --out {path}."
+    with on_full_disk(full), RunDirectory(path, again=again) as directory:
         (path / "cells").mkdir(exist_ok=True)
+        directory.write_config(config)
         failed = _run(comparison, directory, data_root, console)
-        stored = [(cell, read_cell(path / "cells", cell)) for cell in comparison.grid]
+        stored = [(cell, read_cell(path / "cells", cell, comparison.data)) for cell in comparison.grid]
         records = [(cell, record) for cell, record in stored if record is not None]
         summary = summary_of(config, comparison.baseline, records, comparison.dataset, comparison.classes)
         write_results(directory, summary, comparison.device)
@@ -113,19 +115,18 @@ def _prepare(config: Config, data_root: Path | None, how: Launch) -> _Comparison
     for cell in grid:
         if cell.seed == config.seed:
             check_methods(cell.config, [cell.config.memory.method], dataset, classes)
-    return _Comparison(config, how, device, dataset, len(classes), grid, baseline)
+    return _Comparison(config, how, device, dataset, len(classes), fingerprint_of(config, data_root), grid, baseline)
 
 
-def _is_started(path: Path, config: Config) -> bool:
+def _is_started(path: Path, config: Config, data: str) -> bool:
     """Whether the folder already holds this comparison; seeds, methods, modes and budgets may differ.
 
     Raises:
-        UserError: it holds another comparison, or its cells are a link.
+        UserError: it holds another comparison, or one of other data.
     """
+    check_directory(path)
     if not ((path / "config.yaml").is_file() and (path / "cells").is_dir()):
         return False
-    if (path / "cells").is_symlink():
-        raise UserError(f"{path / 'cells'}: is a link, and cells would be written elsewhere; choose another --out.")
     stored = load_config(str(path / "config.yaml"))
     before, now = (flat(values.model_dump(mode="json"), IN_CELLS) for values in (stored, config))
     for key in now:
@@ -134,6 +135,12 @@ def _is_started(path: Path, config: Config) -> bool:
                 f"{path}: holds another comparison ({key}: {before.get(key)!r} there, {now[key]!r} here); choose "
                 "another --out."
             )
+    other = other_data(path / "cells", data)
+    if other is not None:
+        raise UserError(
+            f"{other}: ran on other data than {config.stream.dataset!r} holds now, and one table cannot show both; "
+            "restore the former (with --data-root), or choose another --out."
+        )
     return True
 
 
@@ -144,17 +151,16 @@ def _run(comparison: _Comparison, directory: RunDirectory, data_root: Path | Non
         where = "Ray" if how.launcher == "ray" else f"{comparison.device}, {how.workers or 1} at a time"
         reporter.line(headline(comparison.config, comparison.dataset, where))
         try:
-            return _run_missing(comparison.grid, directory.path / "cells", data_root, how, reporter)
+            return _run_missing(comparison, directory.path / "cells", data_root, reporter)
         except (KeyboardInterrupt, Stopped):
             reporter.line(f"stopped; continue with the same command and --out {directory.path}")
             raise
 
 
-def _run_missing(
-    grid: Sequence[Cell], folder: Path, data_root: Path | None, how: Launch, reporter: Reporter
-) -> dict[str, str]:
+def _run_missing(comparison: _Comparison, folder: Path, data_root: Path | None, reporter: Reporter) -> dict[str, str]:
     """Runs the missing cells and writes each at once; returns the errors of failed cells by their names."""
-    missing = {cell.name: cell for cell in grid if read_cell(folder, cell) is None}
+    grid, how = comparison.grid, comparison.how
+    missing = {cell.name: cell for cell in grid if read_cell(folder, cell, comparison.data) is None}
     before = len(grid) - len(missing)
     reporter.line(f"{len(grid)} cells" + (f", {before} of them finished before" if before else ""))
     failed: dict[str, str] = {}
@@ -170,7 +176,7 @@ def _run_missing(
             accuracy = None
             if isinstance(outcome, Failure):
                 failed[name] = outcome.error
-                write_bytes(folder / f"{name}.error.txt", f"{outcome.error}\n".encode())
+                write_bytes(folder / f"{name}.error.txt", f"{without_names(outcome.error)}\n".encode())
                 text = f"failed: {outcome.error}"
                 if reporter.log is not None:
                     reporter.log.write(outcome.traceback)

@@ -2,6 +2,7 @@
 
 import csv
 import io
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from math import prod
@@ -98,11 +99,25 @@ def show_results(directory: RunDirectory, summary: Summary, console: Console) ->
 
 
 def remarks(summary: Summary, failed: Mapping[str, str]) -> list[str]:
-    """A line for each unequal comparison, and for each cell that failed."""
+    """A line for each unequal comparison, one on the versions that the cells ran on, and one for each that failed."""
     unequal = [
         f"* not equal bytes ({place(row.mode, row.budget)}): {row.label} {why}" for row, why in summary.flagged.items()
     ]
-    return [*unequal, *unequal_updates(summary.rows), *_failures(failed)]
+    return [*unequal, *unequal_updates(summary.rows), *_versions(summary), *_failures(failed)]
+
+
+def _versions(summary: Summary) -> list[str]:
+    counts = Counter(_version_text(record.get("versions")) for _, record in summary.cells)
+    if len(counts) > 1:
+        each = "; ".join(f"{text} ({count} cell{'s' if count > 1 else ''})" for text, count in counts.most_common())
+        return [f"note: the cells ran on different versions: {each}"]
+    return [f"measured with {text}" for text in counts]
+
+
+def _version_text(versions: Any) -> str:
+    if not isinstance(versions, Mapping) or not versions:
+        return "unknown versions"
+    return ", ".join(f"{name} {version}" for name, version in versions.items())
 
 
 def _failures(failed: Mapping[str, str]) -> list[str]:

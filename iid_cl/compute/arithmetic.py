@@ -1,4 +1,4 @@
-"""How the arithmetic is carried out: number format, compilation, and how much of it at a time."""
+"""Number format and compilation of the networks' passes, and how many images or classes they take at a time."""
 
 import copy
 import logging
@@ -11,20 +11,20 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.flop_counter import FlopCounterMode
 
+from iid_cl.compute.batches import has_batch_norm
 from iid_cl.errors import UserError
 from iid_cl.nets import Network
 
-# Floating-point operations from which on compiling pays. On two CPU cores 1e13 take more than a minute without a
-# compiler, and the compiler itself half a minute. On an H100 it wins half a minute back over 7e14.
+# Number of floating-point operations from which on compiling pays. On two CPU cores 1e13 operations take more than a
+# minute without a compiler, which itself takes half a minute. On an H100 it wins half a minute back over 7e14.
 COMPILING_PAYS = {"cpu": 5e12, "cuda": 7e14}  # per thread; per device
-CPU_BLOCK = 64  # images per forward pass that a CPU's caches hold
+CPU_BLOCK = 64  # images per forward pass that fit into a CPU's caches
 DEVICE_BLOCK = 4096  # images per forward pass elsewhere: enough to fill a device
 CPU_MEMORY = 2 << 30  # bytes of activations at a time on a CPU: fixed, so that a result doesn't depend on what is free
 DEVICE_SHARE = 0.4  # of the memory that is free on a device
-COMPILER_WARNINGS = (  # of PyTorch's compiler on what it does by itself; patterns
+COMPILER_WARNINGS = (  # patterns of warnings of PyTorch's compiler about its own doings
     r"\s*Online softmax is disabled",
     "TensorFloat32 tensor cores",
     "The CUDA Graph is empty",
@@ -34,27 +34,27 @@ COMPILER_WARNINGS = (  # of PyTorch's compiler on what it does by itself; patter
 
 @dataclass(frozen=True)
 class Cost:
-    """What one image costs a network."""
+    """The cost of one image in a network."""
 
     flops: int  # of a forward pass
-    activation_bytes: int  # kept for the backward pass, float32
+    activation_bytes: int  # stored for the backward pass, float32
     feature_bytes: int  # of the last feature map, float32
 
 
 def measure(network: Network, shape: tuple[int, int, int], device: torch.device) -> Cost:
     """Counts operations and activations of ``network.embed`` on images of ``shape``, by running it once."""
-    count = 3  # few layers have as many channels, so tensors of so many rows belong to the images
-    kept = 0
+    count = 3  # few layers have 3 channels, so a tensor with 3 rows belongs to the images
+    activations = 0  # bytes
 
     def pack(tensor: Tensor) -> Tensor:
-        nonlocal kept
-        kept += tensor.nbytes if tensor.shape[:1] == (count,) else 0
+        nonlocal activations
+        activations += tensor.nbytes if tensor.shape[:1] == (count,) else 0
         return tensor
 
     images = torch.zeros(count, *shape, device=device, requires_grad=True)
     with FlopCounterMode(display=False) as counter, torch.autograd.graph.saved_tensors_hooks(pack, lambda t: t):
         features = network.embed(images)
-    return Cost(counter.get_total_flops() // count, kept // count, features.nbytes // count)
+    return Cost(counter.get_total_flops() // count, activations // count, features.nbytes // count)
 
 
 @dataclass(frozen=True)
@@ -65,13 +65,13 @@ class Arithmetic:
     compiled: bool = False
 
     def embed(self, network: Network, images: Tensor) -> Tensor:
-        """Last feature maps (N, C, H', W') of images (N, c, H, W), float32 whatever the format in between."""
-        # within a captured function it is compiled along with the rest
+        """Last feature maps (N, C, H', W') of images (N, c, H, W); always float32."""
+        # inside a captured function, whatever it calls is compiled along with it
         function = _compiled_embed if self.compiled and not torch.compiler.is_compiling() else _embed
         images = images.contiguous(memory_format=torch.channels_last)
-        # Blocks of equal size: a lone last image would be compiled once more. Batch norm in training needs the whole.
+        # Blocks of equal size: a single last image would be compiled once more. Batch norm in training needs the whole.
         block = CPU_BLOCK if images.device.type == "cpu" else DEVICE_BLOCK
-        if network.training and any(isinstance(module, _BatchNorm) for module in network.modules()):
+        if network.training and has_batch_norm(network):
             block = len(images)
         blocks = images.tensor_split(-(-len(images) // block))
         return torch.cat([function(network, block, self.dtype) for block in blocks])
@@ -83,7 +83,7 @@ class Arithmetic:
 
     @property
     def label(self) -> str:
-        """In words."""
+        """The arithmetic in words, e.g. ``float32, eager``."""
         return f"{str(self.dtype).removeprefix('torch.')}, {'compiled' if self.compiled else 'eager'}"
 
     def captures(self, device: torch.device) -> bool:
@@ -91,7 +91,7 @@ class Arithmetic:
         return self.compiled and device.type == "cuda"
 
     def capture(self, function: Callable[..., Any], device: torch.device) -> Callable[..., Any]:
-        """On a GPU ``function`` compiled as a whole, to be replayed as a CUDA graph; on a CPU ``function`` itself."""
+        """``function`` compiled to be replayed as a CUDA graph where :meth:`captures` says so; else unchanged."""
         return torch.compile(function, dynamic=False, mode="reduce-overhead") if self.captures(device) else function
 
 
@@ -99,16 +99,16 @@ EAGER = Arithmetic()
 
 
 def choose(precision: str, compiling: bool | None, device: torch.device, flops: float, own: bool) -> Arithmetic:
-    """The arithmetic asked for, or what is fastest for ``flops`` operations on ``device``.
+    """The requested arithmetic, or the fastest one for ``flops`` operations on ``device``.
 
-    The choice depends on the machine and the settings and never on a timing, so that a run repeats.
+    The choice depends on the machine and the settings and never on a timing, so a run repeats.
 
     Args:
         precision: ``float32``, ``bfloat16`` or ``auto``.
-        compiling: whether to compile; None where it pays.
-        device: where it runs.
+        compiling: whether to compile; None: only if it pays.
+        device: where to compute.
         flops: floating-point operations of the whole job.
-        own: the network or the objective is the user's; it is compiled on demand only.
+        own: whether the network or the objective is the user's; these are compiled only on request.
 
     Raises:
         UserError: ``compiling`` is true and the compiler does not work.
@@ -139,27 +139,27 @@ def for_training(
     precision: str = "auto",
     compiling: bool | None = None,
 ) -> Arithmetic:
-    """The arithmetic of a classifier's training, which shows a network ``images`` images of ``shape`` in all.
+    """The arithmetic of a classifier's training on ``images`` images of ``shape``, counted over all epochs.
 
-    On a CPU nothing is compiled unless asked for: small networks train side by side there, on a thread each.
+    On a CPU nothing is compiled unless ``compiling`` is true: small networks train in parallel, one per thread.
     """
     if device.type == "cpu" and not compiling:
         return Arithmetic(torch.float32 if precision == "auto" else getattr(torch, precision))
-    # a copy: what autograd keeps of the weights' own graph would tie a recorded step to another stream
+    # a copy: autograd would tie the weights to this stream, and a recorded step uses another
     frozen = copy.deepcopy(network).eval().requires_grad_(False)
     flops = 3 * images * measure(frozen, shape, device).flops  # a backward pass costs two forward passes
     return choose(precision, compiling, device, flops, own=False)
 
 
 def compiler_problem(device_type: str) -> str | None:
-    """Why the compiler does not work on this machine's ``cpu`` or ``cuda``, or None; it is tried once."""
+    """Why the compiler does not work on this machine's ``cpu`` or ``cuda``; None if it works. It is tried once."""
     return _try_compiler(device_type)
 
 
 def classes_per_chunk(bytes_per_class: int, device: torch.device) -> int:
-    """How many classes fit into memory at a time, at least 1.
+    """Number of classes that fit into memory at a time, at least 1.
 
-    The number changes the last digits of sums: a run that has to repeat goes by all of the device's memory.
+    The number changes the last digits of sums. So a deterministic run goes by a GPU's total memory, not its free one.
     """
     if device.type != "cuda":
         return max(1, CPU_MEMORY // bytes_per_class)
@@ -174,26 +174,26 @@ def _embed(network: Network, images: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 def _compiled_embed(network: Network, images: Tensor, dtype: torch.dtype) -> Tensor:
-    """One compilation serves all networks of an architecture and all numbers of images."""
-    # takes a second, which what is never compiled need not wait for
+    """:func:`_embed`, compiled once for all networks of an architecture and all numbers of images."""
+    # imported here because it takes a second, for which an eager run need not wait
     from torch._dynamo import config, maybe_mark_dynamic
 
     maybe_mark_dynamic(images, 0)
-    # a study compiles more architectures than PyTorch's limit per function foresees
+    # a study compiles more architectures than PyTorch's limit per function allows
     with config.patch(recompile_limit=64):
         return _compiled()(network, images, dtype)
 
 
 @cache
 def _compiled() -> Callable[[Network, Tensor, torch.dtype], Tensor]:
-    """Asking for it takes longer than a small step."""
+    """Cached because ``torch.compile`` itself takes longer than a small step."""
     return torch.compile(_embed)
 
 
 @cache
 def _try_compiler(device_type: str) -> str | None:
-    """Why the compiler does not work on this machine, or None."""
-    # a CUDA build of PyTorch on a machine without one says so on every compilation
+    """Why the compiler does not work on this machine; None if it works."""
+    # a CUDA build of PyTorch on a machine without a GPU warns on every compilation
     logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
     for pattern in COMPILER_WARNINGS:
         warnings.filterwarnings("ignore", pattern, UserWarning)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from iid_cl.compute.arithmetic import Arithmetic, for_training
+from iid_cl.compute.batches import batch_sizes
 from iid_cl.compute.sgd_step import SgdStep
 from iid_cl.data.augmentation import draw_each
 from iid_cl.nets.base import Network
@@ -21,9 +22,9 @@ class Training:
         epochs: passes over the images.
         batch_size: images per step.
         lr: learning rate.
-        momentum: of SGD.
-        weight_decay: of SGD.
-        lr_drop: multiply the learning rate by 0.1 half way.
+        momentum: momentum of SGD.
+        weight_decay: weight decay of SGD.
+        lr_drop: whether to multiply the learning rate by 0.1 half way.
     """
 
     epochs: int
@@ -49,16 +50,16 @@ def train_classifier(
     """Trains ``network`` in place with SGD and cross-entropy.
 
     Args:
-        network: lives on the device of the data.
+        network: on the device of the data.
         images: (N, C, H, W) normalised float32.
         labels: (N,) int64, or class probabilities (N, K).
         training: epochs, batches and rates.
         augmentations: transformations to draw from, one per image and step.
         generator: on the CPU; draws the order and the augmentations.
-        weights: (N,) floating point, on the CPU: each epoch draws N images with replacement, each as often as it
-            weighs, in place of a pass over all.
-        arithmetic: of the passes; by default what :func:`iid_cl.compute.arithmetic.for_training` says.
-        after_epoch: called with the number of epochs done.
+        weights: (N,) floating point, on the CPU. With weights an epoch draws N images with replacement, in proportion
+            to them, instead of passing over all.
+        arithmetic: of the passes; by default chosen by :func:`iid_cl.compute.arithmetic.for_training`.
+        after_epoch: called with the number of finished epochs.
     """
     if arithmetic is None:
         shape = (images.shape[1], images.shape[2], images.shape[3])
@@ -73,19 +74,21 @@ def train_classifier(
             for group in optimizer.param_groups:
                 group["lr"] = training.lr * 0.1
         order = _order(len(images), weights, generator)
-        # an epoch's at once: many small steps on the host would keep a device waiting
+        # those of an epoch at once: a GPU would have to wait for many small draws on the host
         size, device = (images.shape[2], images.shape[3]), images.device
         parameters = draw_each(len(order), augmentations, size, generator, device) if augmentations else None
         order = order.to(device)
-        for first in range(0, len(order), training.batch_size):
-            here = slice(first, first + training.batch_size)
-            step(images[order[here]], labels[order[here]], None if parameters is None else parameters[here])
+        first = 0
+        for count in batch_sizes(len(order), training.batch_size, network):
+            batch = slice(first, first + count)
+            step(images[order[batch]], labels[order[batch]], None if parameters is None else parameters[batch])
+            first += count
         if after_epoch is not None:
             after_epoch(epoch + 1)
 
 
 def _order(count: int, weights: Tensor | None, generator: torch.Generator) -> Tensor:
-    """Rows of an epoch: a shuffled pass, or draws by weight."""
+    """Rows of the images in an epoch: a shuffled pass, or draws by weight."""
     if weights is None:
         return torch.randperm(count, generator=generator)
     return torch.multinomial(weights, count, replacement=True, generator=generator)
@@ -106,5 +109,5 @@ def accuracy(network: Network, images: Tensor, labels: Tensor) -> float:
 
 
 def schedule_state(schedule: torch.optim.lr_scheduler.LRScheduler) -> dict[str, Any]:
-    """What a learning rate schedule has counted; its settings stay where it was made."""
+    """The counters of a learning rate schedule; its settings follow from the configuration."""
     return {key: schedule.state_dict()[key] for key in ("last_epoch", "_step_count", "_last_lr")}

@@ -1,4 +1,4 @@
-"""Repeatable arithmetic: what PyTorch can do for it, switched on for a while."""
+"""Repeatable arithmetic: PyTorch's settings for it, switched on for a while."""
 
 import os
 import re
@@ -10,21 +10,21 @@ from typing import Any
 import torch
 
 WORKSPACE = "CUBLAS_WORKSPACE_CONFIG"
-FIXED = ":4096:8"  # one of the two sizes with which NVIDIA says that cuBLAS repeats; the other one is slower
+FIXED = ":4096:8"  # cuBLAS repeats with two sizes, says NVIDIA; this is the faster one
 _MEMORY: Any = torch.utils.deterministic  # a module of properties, which type checkers take for an empty one
 _COMPLAINT = re.compile(r"(?P<operation>\S+) does not have a deterministic implementation")
 
 
 @contextmanager
 def deterministic(wanted: bool, say: Callable[[str], None]) -> Iterator[None]:
-    """Within it, PyTorch computes with algorithms that repeat; everything is as before afterwards.
+    """Inside this context PyTorch uses repeatable algorithms; afterwards its settings are restored.
 
-    Where there is no such algorithm the usual one is used, and ``say`` gets a line per operation, once. A CPU repeats
-    in any case. Enter it before anything runs on a GPU: cuBLAS reads its setting when it starts.
+    An operation without a repeatable algorithm runs as usual, and ``say`` gets a line about it, once. A CPU repeats in
+    any case. Enter the context before anything runs on a GPU: cuBLAS reads its setting when it starts.
 
     Args:
-        wanted: without it, nothing happens.
-        say: takes lines for a person.
+        wanted: if False, the context does nothing.
+        say: takes lines for a person to read.
     """
     if not wanted:
         yield
@@ -40,7 +40,7 @@ def deterministic(wanted: bool, say: Callable[[str], None]) -> Iterator[None]:
     said: set[str] = set()
     try:
         torch.use_deterministic_algorithms(True, warn_only=True)
-        _MEMORY.fill_uninitialized_memory = False  # it is for programs that read what none wrote
+        _MEMORY.fill_uninitialized_memory = False  # helps only programs that read uninitialized memory
         torch.backends.cudnn.benchmark = False
         torch.backends.cudnn.deterministic = True
         with _complaints(lambda text: _tell(text, said, say)):
@@ -70,7 +70,7 @@ def _restore(algorithms: bool, warn_only: bool, fill: bool, benchmark: bool, cud
 
 @contextmanager
 def _complaints(tell: Callable[[str], None]) -> Iterator[None]:
-    """Hands PyTorch's warnings of this kind to ``tell``, whatever filters are in force; the others pass."""
+    """Hands PyTorch's warnings about determinism to ``tell``, whatever filters are in force; other warnings pass."""
     with warnings.catch_warnings():
         show = warnings.showwarning
 
@@ -86,12 +86,12 @@ def _complaints(tell: Callable[[str], None]) -> Iterator[None]:
 
 
 def _tell(text: str, said: set[str], say: Callable[[str], None]) -> None:
-    found = _COMPLAINT.search(text)
-    key = found["operation"] if found else text
+    match = _COMPLAINT.search(text)
+    key = match["operation"] if match else text
     if key not in said:
         said.add(key)
         say(
             f"deterministic: {key} has no repeatable algorithm here; figures may differ from run to run."
-            if found
+            if match
             else f"deterministic: {' '.join(text.split())}"
         )

@@ -1,4 +1,4 @@
-"""Which device a run uses, and how busy it is."""
+"""The device of a run, and how busy it is."""
 
 import torch
 
@@ -6,10 +6,10 @@ from iid_cl.errors import UserError, shown
 
 
 def resolve_device(name: str) -> torch.device:
-    """Turns ``auto``, ``cpu``, ``cuda`` or ``cuda:N`` into a device that exists.
+    """The device that ``auto``, ``cpu``, ``cuda`` or ``cuda:N`` names.
 
     Raises:
-        UserError: no device, or it is not there.
+        UserError: the name is no device's, or this machine has no such device.
     """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -26,9 +26,9 @@ def resolve_device(name: str) -> torch.device:
 
 
 def gpu_state() -> str:
-    """Memory in use on the current GPU and, where NVIDIA's ``pynvml`` is installed, how busy it is, in words.
+    """Memory in use on the current GPU and, if NVIDIA's ``pynvml`` is installed, how busy it is, in words.
 
-    Empty where this process uses no GPU.
+    Empty if this process uses no GPU.
     """
     if not torch.cuda.is_initialized():
         return ""

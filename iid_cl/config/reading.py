@@ -1,8 +1,11 @@
 """Configurations as YAML: reading, ``--set`` overrides, and every mistake as one sentence."""
 
 import difflib
+import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from importlib import resources
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -26,11 +29,12 @@ def load_config(source: str | None, overrides: Sequence[str] = ()) -> Config:
 
     Without a source the overrides apply to the defaults.
 
-
     Raises:
         UserError: no such file, not YAML, an unknown key, a value of the wrong type or out of range.
     """
-    values = {} if source is None else read_yaml(source, "configuration", shipped_configs(), "iid_cl.configs")
+    values = {} if source is None else read_yaml(source, CONFIGURATION)
+    if "variants" in values:
+        raise UserError(f"{source}: is a study; give it to iid-cl study.")
     return parse_config(
         with_overrides(values, map(read_override, overrides)), "configuration" if source is None else source
     )
@@ -55,7 +59,7 @@ def parse_section(kind: type[SectionT], values: dict[str, Any], source: str) -> 
 
 def shipped_configs() -> list[str]:
     """Names of the configurations that ship with the package."""
-    return sorted(f.name for f in resources.files("iid_cl.configs").iterdir() if f.name.endswith(".yaml"))
+    return CONFIGURATION.shipped()
 
 
 def dump_config(config: Config) -> str:
@@ -63,11 +67,11 @@ def dump_config(config: Config) -> str:
     return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
 
 
-def first_difference(before: Config, now: Config) -> str | None:
-    """The first key in which two configurations differ, with both values; None if they are equal."""
+def first_difference(before: Config, now: Config, words: tuple[str, str] = ("there", "here")) -> str | None:
+    """The first key in which two configurations differ, with both values and ``words``; None if they are equal."""
     ours, theirs = flat(now.model_dump(mode="json")), flat(before.model_dump(mode="json"))
     key = next((key for key in ours if ours[key] != theirs[key]), None)
-    return None if key is None else f"{key}: {theirs[key]!r} there, {ours[key]!r} here"
+    return None if key is None else f"{key}: {theirs[key]!r} {words[0]}, {ours[key]!r} {words[1]}"
 
 
 def flat(values: Mapping[str, Any], whole: Collection[str] = (), prefix: str = "") -> dict[str, Any]:
@@ -79,24 +83,49 @@ def flat(values: Mapping[str, Any], whole: Collection[str] = (), prefix: str = "
     return leaves
 
 
-def read_yaml(source: str, kind: str, shipped: Sequence[str], package: str) -> dict[str, Any]:
-    """The keys of a YAML file: a path, or a name ``shipped`` in ``package``. Messages call it a ``kind``.
+@dataclass(frozen=True)
+class Kind:
+    """A kind of YAML file that ships with the package.
+
+    Attributes:
+        what: for messages.
+        package: holds the shipped ones.
+        command: that takes them.
+    """
+
+    what: str
+    package: str
+    command: str
+
+    def shipped(self) -> list[str]:
+        """Names of the shipped files."""
+        return sorted(f.name for f in resources.files(self.package).iterdir() if f.name.endswith(".yaml"))
+
+    def text(self, name: str) -> str:
+        """The text of a shipped file."""
+        return (resources.files(self.package) / name).read_text(encoding="utf-8")
+
+    def purpose(self, name: str) -> str:
+        """What a shipped file is for: the first sentence of the comment at its top."""
+        lines = takewhile(lambda line: line.startswith("#"), self.text(name).splitlines()[1:])  # the first: the schema
+        comment = " ".join(line.removeprefix("#").strip() for line in lines)
+        return re.split(r"(?<=[.?]) |[;:] ", comment)[0].removesuffix(".")
+
+
+CONFIGURATION = Kind("configuration", "iid_cl.configs", "run")
+STUDY = Kind("study", "iid_cl.configs.studies", "study")
+
+
+def read_yaml(source: str, kind: Kind) -> dict[str, Any]:
+    """The keys of a YAML file: a path, or the name of a shipped file with or without ``.yaml``.
 
     Raises:
         UserError: no such file, or not a mapping in YAML.
     """
-    path = Path(source)
     try:
-        if path.is_file():
-            text = read_text(path, MOST_BYTES)
-        elif path.name == source and source in shipped:
-            text = (resources.files(package) / source).read_text(encoding="utf-8")
-        else:
-            raise UserError(
-                f"{source}: no such file, and no shipped {kind} of that name (shipped: {', '.join(shipped)})."
-            )
+        text = _text(source, kind)
     except (OSError, ValueError) as error:
-        raise UserError(f"{source}: cannot be read as the text of a {kind} ({error}).") from None
+        raise UserError(f"{source}: cannot be read as the text of a {kind.what} ({error}).") from None
     try:
         values = parse_yaml(text)
     except ValueError as error:
@@ -106,6 +135,23 @@ def read_yaml(source: str, kind: str, shipped: Sequence[str], package: str) -> d
     if not isinstance(values, dict):
         raise UserError(f"{source}: holds a {type(values).__name__}; it must hold keys such as 'stream:'.")
     return values
+
+
+def _text(source: str, kind: Kind) -> str:
+    """Raises UserError if there is no such file."""
+    path = Path(source)
+    if path.is_file():
+        return read_text(path, MOST_BYTES)
+    name, shipped = source if source.endswith(".yaml") else f"{source}.yaml", kind.shipped()
+    if path.name == source:
+        if name in shipped:
+            return kind.text(name)
+        other = STUDY if kind is CONFIGURATION else CONFIGURATION
+        if name in other.shipped():
+            raise UserError(f"{source}: is a {other.what}; give it to iid-cl {other.command}.")
+    near = difflib.get_close_matches(path.stem, [Path(file).stem for file in shipped], n=1, cutoff=0.75)
+    hint = f"; did you mean {near[0]}.yaml?" if near else f" (shipped: {', '.join(shipped)})."
+    raise UserError(f"{source}: no such file, and no shipped {kind.what} of that name{hint}")
 
 
 def with_overrides(values: Mapping[str, Any], overrides: Iterable[tuple[str, Any]]) -> dict[str, Any]:

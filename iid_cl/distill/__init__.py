@@ -1,6 +1,6 @@
 """The distillation engine: :func:`distill` condenses each class into a few synthetic images.
 
-The package itself can be called, so that ``from iid_cl import distill`` is the function wherever it stands.
+The package itself can be called, so ``from iid_cl import distill`` works as a function whatever was imported before.
 """
 
 import sys

@@ -26,11 +26,11 @@ REPORTS = 50  # how often the losses are read back to the host during one distil
 
 
 class DivergedError(UserError):
-    """Synthetic images that are no longer finite."""
+    """The synthetic images are NaN or infinite."""
 
 
 class Distillation:
-    """Synthetic images of all classes of a job on their way."""
+    """Runs a job: optimises the synthetic images of all its classes together."""
 
     def __init__(self, job: DistillJob) -> None:
         config, lens = job.config, job.lens
@@ -55,7 +55,7 @@ class Distillation:
         self._iteration = 0
 
     def _trained(self) -> Sequence[TrainedNetwork]:
-        """Networks for class centralization and soft labels: the job's, or trained here where they are needed."""
+        """Networks for class centralization and soft labels: from the job if it brings any, else trained if needed."""
         job = self._job
         needed = (job.centralizes or job.soft_labels) and len(job.classes) > 1  # one class alone teaches nothing
         if job.trained or not needed:
@@ -63,7 +63,7 @@ class Distillation:
         return train_networks(job.classes, job.config.cc, job.lens, job.seed, self._arithmetic)
 
     def _objectives(self, features: int) -> Callable[[torch.Generator], Objective[Any]]:
-        """What makes the objective of a draw; ``features`` are those of an image."""
+        """The function that makes a draw's objective; ``features`` is the size D of a feature vector."""
         config, own = self._job.config, self._job.objective
         if own is not None:
             objective = OwnObjective(own)
@@ -71,10 +71,10 @@ class Distillation:
         return lambda draws: OBJECTIVES[config.objective](config, features, draws)
 
     def run(self, watch: Watch, state: Mapping[str, Any] | None) -> ExemplarSet:
-        """All iterations, or those after ``state``.
+        """Runs all iterations, or the remaining ones after ``state``.
 
         Raises:
-            DivergedError: images are not finite any more; found when losses are reported or a state is kept.
+            DivergedError: images are NaN or infinite; noticed when losses are reported or a state is saved.
         """
         if state is None:
             self._snapshot(watch)
@@ -101,7 +101,7 @@ class Distillation:
         return self.stored()
 
     def _share(self) -> float:
-        """The step's share of a distillation at the full learning rate: all are worth the same, however many."""
+        """The step's share of the whole distillation; shares add up to 1 if the learning rate is constant."""
         config = self._job.config
         return float(self._schedule.get_last_lr()[0]) / config.lr / config.iterations
 
@@ -133,10 +133,10 @@ class Distillation:
             )
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything that the iterations to come depend on, but for what follows from the seed.
+        """Everything that the remaining iterations depend on, except what follows from the seed.
 
         Raises:
-            DivergedError: the images are no state to go on from.
+            DivergedError: the images are NaN or infinite, so there is nothing to resume from.
         """
         self._check_finite()
         return {
@@ -149,7 +149,7 @@ class Distillation:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Goes on from there."""
+        """Resumes from ``state``."""
         with torch.no_grad():
             self._images.pixels.copy_(state["images"])
         self._optimizer.load_state_dict(state["optimizer"])

@@ -1,4 +1,4 @@
-"""What each iteration of a distillation draws: real batch, augmentation, networks and objective."""
+"""The random draws of a distillation: real batch, augmentation, networks and objective of each iteration."""
 
 import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -22,17 +22,17 @@ from iid_cl.seeding import make_generator
 
 @dataclass(frozen=True)
 class Draw:
-    """What is drawn for a step."""
+    """The random choices of one step."""
 
     rows: Tensor  # (K, B) real images of each class
     parameters: Parameters  # siamese augmentation of each class
     psi: Network  # embedder
-    accuracy: Tensor | None  # its training accuracy, where it was trained
+    accuracy: Tensor | None  # the embedder's training accuracy; None if it was never trained
     objective: Objective[Any]
     phi: TrainedNetwork | None  # network of class centralization
 
     def of(self, classes: slice) -> "Draw":
-        """What is drawn for some of the classes."""
+        """The part of the draw that belongs to some of the classes."""
         phi = None if self.phi is None else TrainedNetwork(self.phi.network, self.phi.spread[classes])
         return replace(self, rows=self.rows[classes], parameters=self.parameters[classes], phi=phi)
 
@@ -42,9 +42,9 @@ class Sources:
     """Where the networks and the objective of a draw come from.
 
     Attributes:
-        embedders: the embedder.
-        objective: makes the objective, from a generator on the embedders' device.
-        pool: networks for class centralization; without any it has no part in the loss.
+        embedders: hands out an embedder per draw.
+        objective: makes the objective; takes a generator on the embedders' device.
+        pool: networks for class centralization; if empty, centralization has no part in the loss.
     """
 
     embedders: FreshEmbedders | EmbedderQueue
@@ -53,14 +53,14 @@ class Sources:
 
 
 class Draws:
-    """One draw after the other.
+    """Iterates over the draws of a distillation, one per iteration.
 
     Args:
-        iterations: how many.
+        iterations: number of draws.
         sampler: draws real batches and augmentations.
         sources: of networks and objectives.
-        seed: of the streams that objectives and networks for class centralization are drawn from.
-        in_place: hand out networks at one and the same address, as a replayed CUDA graph needs them.
+        seed: seeds the streams that draw objectives and networks for class centralization.
+        in_place: hand out every network at the same address, which a replayed CUDA graph needs.
     """
 
     def __init__(
@@ -89,8 +89,8 @@ class Draws:
         pool = self._sources.pool
         if not pool:
             return None
-        chosen = pool[int(torch.randint(len(pool), (1,), generator=self._phi_draws))]
-        return TrainedNetwork(self._place("phi", chosen.network), chosen.spread)
+        trained = pool[int(torch.randint(len(pool), (1,), generator=self._phi_draws))]
+        return TrainedNetwork(self._place("phi", trained.network), trained.spread)
 
     def _place(self, role: str, network: Network) -> Network:
         if not self._in_place:
@@ -101,7 +101,7 @@ class Draws:
         return self._places[role]
 
     def state_dict(self) -> dict[str, Any]:
-        """What the draws to come depend on; that of networks for class centralization is their seed."""
+        """Everything that later draws depend on; networks for class centralization follow from the seed instead."""
         return {
             "sampler": self._sampler.state_dict(),
             "embedders": self._sources.embedders.state_dict(),
@@ -110,7 +110,7 @@ class Draws:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Lets the iteration go on from there."""
+        """Lets the iteration resume from ``state``."""
         self._sampler.load_state_dict(state["sampler"])
         self._sources.embedders.load_state_dict(state["embedders"])
         self._objective_draws.set_state(state["objective"])
@@ -128,8 +128,9 @@ def make_embedders(
     """Where the objective's embedders come from.
 
     Args:
-        own: a network of the user's, drawn afresh each time, whatever the objective.
-        arithmetic: of the queue's training.
+        own: the user's network, whose weights are drawn afresh each time whatever the objective; None for the
+            configured one.
+        arithmetic: number format and compilation of the queue's training.
     """
     weight_draws = make_generator(seed, "embedders", "weights", device=lens.device)
     if own is not None:

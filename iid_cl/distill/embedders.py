@@ -1,4 +1,4 @@
-"""Sources of embedding networks: one drawn afresh in each iteration, or a queue trained on the fly."""
+"""Sources of embedding networks: fresh weights in each iteration, or a queue of networks trained on the fly."""
 
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
@@ -27,16 +27,16 @@ class FreshEmbedders:
         self._generator = generator
 
     def draw(self) -> tuple[Network, None]:
-        """The network of this iteration; it knows nothing, so it has no accuracy."""
+        """The network of this iteration; it is never trained, so it has no accuracy."""
         initialize(self._network, self._generator)
         return self._network, None
 
     def state_dict(self) -> dict[str, Any]:
-        """What the networks to come depend on."""
+        """Everything that later networks depend on."""
         return {"generator": self._generator.get_state()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Goes on from there."""
+        """Resumes from ``state``."""
         self._generator.set_state(state["generator"])
 
 
@@ -52,20 +52,20 @@ class _Member:
 class EmbedderQueue:
     """Networks of all ages, trained on the fly on the current experience (IDM, arXiv 2307.09742, section 3.3).
 
-    In each iteration a few of them take a few SGD steps on real images and one is drawn; now and then a fresh one
-    joins, and the oldest leaves when there are too many.
+    In each iteration a few networks take a few SGD steps on real images, and one network is drawn. A fresh network
+    joins every 30 iterations. The oldest leaves when there are more than 100.
 
     Attributes:
-        SIZE: networks at most.
-        EVERY: iterations between two fresh ones.
+        SIZE: maximum number of networks.
+        EVERY: iterations between two fresh networks.
 
     Args:
-        config: how many are trained in an iteration, and how.
+        config: number of networks that train in an iteration, their steps and batches.
         make: builds a randomly initialised network with an output per class.
         batch: draws ``n`` augmented real images (n, c, H, W) and their class indices (n,).
         generator: on the CPU; decides which networks train and which is drawn.
-        arithmetic: of the training.
-        sources: generators that ``make`` and ``batch`` draw from, which belong to the queue's state.
+        arithmetic: number format and compilation of the training.
+        sources: generators that ``make`` and ``batch`` draw from; they belong to the queue's state.
     """
 
     SIZE = 100
@@ -98,9 +98,9 @@ class EmbedderQueue:
         return [self._iteration - member.born for member in self._members]
 
     def draw(self) -> tuple[Network, Tensor]:
-        """Lets the queue move on by an iteration; returns a network and its training accuracy, a scalar in [0, 1].
+        """Advances the queue by an iteration; returns a network and its training accuracy, a scalar in [0, 1].
 
-        The accuracy is that of the batches it was last trained on; 0 if it never was.
+        The accuracy is measured on the batches of the network's last training; 0 if it never trained.
         """
         if self._iteration % self.EVERY == 0:
             self._push()
@@ -108,8 +108,8 @@ class EmbedderQueue:
         order = torch.randperm(len(self._members), generator=self._generator)
         for index in order[: self._config.networks].tolist():
             self._train(self._members[index])
-        chosen = self._members[int(torch.randint(len(self._members), (1,), generator=self._generator))]
-        return chosen.network, chosen.accuracy
+        member = self._members[int(torch.randint(len(self._members), (1,), generator=self._generator))]
+        return member.network, member.accuracy
 
     def _push(self) -> None:
         network = self._make()
@@ -123,14 +123,14 @@ class EmbedderQueue:
         member.network.requires_grad_(True)
         correct = []
         size = self._config.batch_size
-        drawn, wanted = self._batch(self._config.steps * size)  # at once, so that a device need not wait for the draws
-        for images, labels in zip(drawn.split(size), wanted.split(size), strict=True):
-            correct.append((member.step(images, labels).argmax(1) == labels).float().mean())
+        images, labels = self._batch(self._config.steps * size)  # all at once: a device need not wait for the draws
+        for batch, targets in zip(images.split(size), labels.split(size), strict=True):
+            correct.append((member.step(batch, targets).argmax(1) == targets).float().mean())
         member.accuracy = torch.stack(correct).mean().detach()
         member.network.requires_grad_(False)
 
     def state_dict(self) -> dict[str, Any]:
-        """All networks with their optimizers, and what the draws to come depend on."""
+        """All networks with their optimizers, and everything that later draws depend on."""
         return {
             "iteration": self._iteration,
             "generators": [generator.get_state() for generator in self._generators],
@@ -146,14 +146,14 @@ class EmbedderQueue:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Goes on from there."""
-        for kept in state["members"]:
+        """Resumes from ``state``."""
+        for saved in state["members"]:
             self._push()
             member = self._members[-1]
-            member.network.load_state_dict(kept["network"])
-            member.optimizer.load_state_dict(kept["optimizer"])
-            member.born = kept["born"]
-            member.accuracy = kept["accuracy"].to(member.accuracy.device)
-        for generator, kept in zip(self._generators, state["generators"], strict=True):
-            generator.set_state(kept)
+            member.network.load_state_dict(saved["network"])
+            member.optimizer.load_state_dict(saved["optimizer"])
+            member.born = saved["born"]
+            member.accuracy = saved["accuracy"].to(member.accuracy.device)
+        for generator, saved in zip(self._generators, state["generators"], strict=True):
+            generator.set_state(saved)
         self._iteration = state["iteration"]

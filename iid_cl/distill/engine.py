@@ -1,4 +1,4 @@
-"""The engine's two ways in: :func:`distill` for users, and :func:`run_job` for what has put a job together."""
+"""The engine's two entry points: :func:`distill` for users, and :func:`run_job` for a job that is ready."""
 
 from collections.abc import Collection, Mapping, Sequence
 from typing import TypedDict, Unpack
@@ -23,32 +23,33 @@ from iid_cl.seeding import draw_seed
 
 
 class DistillOptions(TypedDict, total=False):
-    """What :func:`distill` takes besides, by keyword.
+    """Further keyword arguments of :func:`distill`.
 
     Attributes:
-        weights: how many images each image of a class stands for, (n_c,) floating point; classes that are left out
-            hold images that stand for themselves.
-        start: what the images start from, uint8 (m_c, C, H, W) of each class: the first ones, again where there are
-            fewer than needed (with a partition each stored image shows several). By default random ones of the class.
-        as_stored: the lossy format that the images will be stored in: losses are those of the images as read back, and
-            their gradients move the images as if nothing had been lost (the straight-through estimator, Bengio, Léonard
-            and Courville 2013). After each step their changes so far become sparser, so that they cost as few bytes as
-            what they started from.
-        embedder: a network of your own in place of ``config.embedder``, drawn afresh in each iteration, see
-            :class:`iid_cl.nets.NamedLayer`; it moves to ``device`` and its weights are frozen. ``idm`` and ``ncfm``
-            train no queue then.
-        objective: a matching loss of your own in place of ``config.objective``'s; all else is as configured. In the
-            relative scale the learning rate expects it in units of the real features' spread, see
-            :func:`iid_cl.distill.objectives.spread`.
-        trained: networks for class centralization and soft labels; without any they are trained here as
-            ``config.cc`` says.
-        soft_labels: store with each decoded image the class probabilities that the trained networks see in it.
+        weights: number of images that each image of a class stands for, (n_c,) floating point. In a class without
+            weights each image counts once.
+        start: initial images of each class, uint8 (m_c, C, H, W). The first ones are taken, and repeated if there are
+            too few (with a partition each stored image shows several). By default random images of the class.
+        as_stored: the lossy format that the images will be stored in. Losses see the images as read back. Gradients
+            pass through as if nothing had been lost (the straight-through estimator, Bengio, Léonard and Courville
+            2013). After each step the changes since the start become sparser, so that the result takes as few bytes as
+            the initial images.
+        embedder: your own network in place of ``config.embedder``, with fresh weights in each iteration, see
+            :class:`iid_cl.nets.NamedLayer`. It moves to ``device`` and its weights are frozen. ``idm`` and ``ncfm``
+            then train no queue.
+        objective: your own matching loss in place of ``config.objective``'s; everything else follows the
+            configuration. With the relative scale the learning rate expects a loss in units of the real features'
+            spread, see :func:`iid_cl.distill.objectives.spread`.
+        trained: networks for class centralization and soft labels; without any they are trained here, following
+            ``config.cc``.
+        soft_labels: store each decoded image's class probabilities under the trained networks.
         on_step: called now and then with the iteration (from 1) and the mean loss terms per class.
-        on_snapshot: called with the iteration and the images so far, at each iteration of ``snapshots``.
-        snapshots: those iterations; 0 stands for the images at the start. They change nothing about the schedule.
-        journal: takes the state of the distillation where it wants it, and gives back that of an interrupted one.
-        precision: number format of the networks' passes: ``float32``, ``bfloat16``, or ``auto`` for the fastest one.
-        compile: whether these passes are compiled, which takes half a minute; None: where the distillation is long
+        on_snapshot: called with the iteration and the current images, at each iteration of ``snapshots``.
+        snapshots: iterations at which ``on_snapshot`` is called; 0 means the initial images. They do not change the
+            result.
+        journal: saves the state of the distillation when due, and returns the state of an interrupted one.
+        precision: number format of the networks' passes: ``float32``, ``bfloat16``, or ``auto`` for the faster one.
+        compile: whether these passes are compiled, which takes half a minute; None: only if the distillation is long
             enough to pay for it.
 
     >>> options: DistillOptions = {"soft_labels": True, "snapshots": (0, 100)}
@@ -82,22 +83,22 @@ def distill(
 ) -> ExemplarSet:
     """Condenses each class into ``ipc`` stored images by matching feature distributions.
 
-    With fresh embedders no class's images depend on another's: a class distilled alone comes out as among
-    others. Networks trained on the experience (for class centralization, or a queue of embedders) tie them.
+    With fresh embedders a class's images do not depend on other classes: distilled alone they come out the same.
+    Networks trained on the experience (for class centralization, or in a queue of embedders) tie classes together.
 
     Args:
         images_by_class: images (n_c, C, H, W) of each class of the current experience, all of one shape: tensors or
             arrays of uint8, or of floats from 0 to 1, which are taken as the same images in uint8.
         config: objective, weights, iterations, embedder.
         ipc: images per class to store, at most n_c.
-        generator: source of all randomness; one number is drawn from it.
+        generator: source of all randomness; a single number is drawn from it.
         device: where to compute.
         normalization: what networks see; images are optimised in this space.
-        augmentations: transformations to draw from where the configuration names none.
-        options: what is rarely needed, see :class:`DistillOptions`.
+        augmentations: transformations to draw from, unless the configuration names some.
+        options: rarely needed arguments, see :class:`DistillOptions`.
 
     Returns:
-        The exemplars as stored, uint8; their metadata say after how many iterations, and by which arithmetic.
+        The exemplars as stored, uint8. Their metadata name the number of iterations and the arithmetic.
 
     Raises:
         UserError: an argument of another type or range, no classes, a class without images or with fewer than
@@ -141,7 +142,7 @@ def distill(
 
 
 def run_job(job: DistillJob, watch: Watch) -> ExemplarSet:
-    """Condenses each class of a job, see :func:`distill`; goes on where the watch's journal has an interrupted one.
+    """Condenses each class of a job, see :func:`distill`; resumes an interrupted one from the watch's journal.
 
     Raises:
         UserError: see :func:`distill`.
@@ -152,13 +153,13 @@ def run_job(job: DistillJob, watch: Watch) -> ExemplarSet:
     finished = None if journal is None else journal.finished()
     if finished is not None:
         return finished
-    kept = None if journal is None else journal.under_way()
+    state = None if journal is None else journal.under_way()
     slower = None if job.config.retry is None else job.slower(job.config.retry)
-    if slower is not None and kept is not None and kept["lr"] == slower.config.lr:
-        memory = Distillation(slower).run(watch, kept)
+    if slower is not None and state is not None and state["lr"] == slower.config.lr:
+        memory = Distillation(slower).run(watch, state)
     else:
         try:
-            memory = Distillation(job).run(watch, kept)
+            memory = Distillation(job).run(watch, state)
         except DivergedError:
             if slower is None:
                 raise

@@ -1,4 +1,4 @@
-"""A distillation, spelled out."""
+"""A distillation job: everything that its outcome depends on."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -20,28 +20,33 @@ class LossyFormat(Protocol):
     """A format that images will be stored in, such as :class:`iid_cl.memory.jpeg_format.JpegFormat`."""
 
     def read_back(self, images: Tensor) -> Tensor:
-        """What it makes of uint8 images (N, C, H, W), on their device."""
+        """uint8 images (N, C, H, W) as they look after storing and reading, on their device."""
         ...
 
     def sparser(self, changes: Tensor, share: float) -> Tensor:
-        """Changes of images (N, C, H, W), in grey levels, made a little cheaper: an iteration's share of the whole."""
+        """Changes of images (N, C, H, W), in grey levels, made a little cheaper to store.
+
+        Args:
+            share: the iteration's share of the whole distillation, in [0, 1].
+        """
         ...
 
 
 @dataclass(frozen=True)
 class DistillJob:
-    """Everything that the outcome of a distillation depends on; :func:`iid_cl.distill.distill` says what each means.
+    """Everything that the outcome of a distillation depends on, see :func:`iid_cl.distill.distill`.
 
     Attributes:
-        classes: what is condensed, and what the images start from.
+        classes: the real images to condense, and the initial images.
         ipc: images per class to store.
         config: objective, weights, iterations, embedder.
-        lens: how networks see images; its augmentations are drawn from where the configuration names none.
+        lens: how networks see images; its augmentations are used unless the configuration names some.
         seed: source of all randomness.
         as_stored: the lossy format that the images will be stored in.
-        embedder: a network in place of the configured one.
-        objective: a matching loss in place of the configured one.
-        trained: networks for class centralization and soft labels; without any they are trained as ``config.cc`` says.
+        embedder: the user's network, in place of the configured one.
+        objective: the user's matching loss, in place of the configured one.
+        trained: networks for class centralization and soft labels; without any they are trained, following
+            ``config.cc``.
         soft_labels: store class probabilities, too.
     """
 
@@ -58,16 +63,16 @@ class DistillJob:
 
     @property
     def shown(self) -> int:
-        """Synthetic images per class that a network sees: the parts of all stored ones."""
+        """Synthetic images per class that a network sees: all parts of all stored images."""
         return self.ipc * self.config.factor**2
 
     @property
     def centralizes(self) -> bool:
-        """Whether class centralization takes part; a single image has no deviation from its class mean."""
+        """Whether class centralization has a part in the loss; a single image never deviates from its class mean."""
         return self.config.cc.weight > 0 and self.ipc * self.config.factor > 1 and self.config.iterations > 0
 
     def check(self) -> None:
-        """Refuses what cannot be distilled.
+        """Refuses a job that cannot be run.
 
         Raises:
             UserError: no classes, a class with too few images, or a start that lacks a class or does not fit it.
@@ -87,11 +92,11 @@ class DistillJob:
             _check_start(start, images_by_class)
 
     def with_own_augmentations(self) -> "DistillJob":
-        """The same through a lens with the augmentations that the configuration names, if it names any."""
+        """The same job; if the configuration names augmentations, its lens has these."""
         return replace(self, lens=self.lens.augmented_by(self.config.augment))
 
     def slower(self, factor: float) -> "DistillJob":
-        """The same at another learning rate, once more at most."""
+        """The same job with its learning rate times ``factor`` and without another retry."""
         return replace(self, config=self.config.model_copy(update={"lr": self.config.lr * factor, "retry": None}))
 
 

@@ -1,4 +1,4 @@
-"""What a memory's update has got done, so that an interrupted one goes on instead of beginning anew."""
+"""The progress of a memory's update, so that an interrupted update resumes instead of starting over."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -9,15 +9,15 @@ from iid_cl.memory.files import memory_of_state, memory_state
 
 
 class Journal:
-    """Finished distillations of an update, and the state of the one under way.
+    """Finished distillations of an update, and the state of the current one.
 
-    An update may distil several times: classes of unequal size, older classes condensed again, trials. Everything it
-    does depends on its seed alone, so when it is begun again with the journal restored, finished distillations are
-    handed out in their order and the next one goes on in the middle.
+    An update may distil several times: classes of unequal size, older classes condensed again, trials. It depends on
+    its seed alone. So when it starts again with a restored journal, finished distillations are handed out in their
+    order and the next one resumes where it stopped.
 
     Args:
-        due: whether the state of a distillation is wanted now.
-        save: called as soon as the journal holds it.
+        due: whether to save the state of the distillation now.
+        save: saves the journal.
     """
 
     def __init__(self, due: Callable[[], bool], save: Callable[[], None]) -> None:
@@ -28,15 +28,15 @@ class Journal:
         self._under_way: State | None = None
 
     def begin_update(self) -> None:
-        """An update begins, for the first time or again."""
+        """To be called when an update begins, for the first time or again."""
         self._handed_out = 0
 
     def end_update(self) -> None:
-        """What it made is in the memory now."""
+        """To be called when the update's result is in the memory; forgets it here."""
         self._finished, self._handed_out, self._under_way = [], 0, None
 
     def finished(self) -> ExemplarSet | None:
-        """The next distillation's outcome, where it has been finished before."""
+        """The next distillation's outcome; None if it has not finished yet."""
         if self._handed_out == len(self._finished):
             return None
         memory = self._finished[self._handed_out]
@@ -45,27 +45,27 @@ class Journal:
         return memory
 
     def under_way(self) -> State | None:
-        """The state that the next distillation goes on from, if any; handed out once."""
+        """The state that the next distillation resumes from, if any; handed out once."""
         state, self._under_way = self._under_way, None
         return state
 
     def keep(self, state: Callable[[], State]) -> None:
-        """Offers the state of the distillation under way; it is taken where it is wanted."""
+        """Saves the state of the current distillation if that is due."""
         if self._due():
             self._under_way = state()
             self._save()
             self._under_way = None
 
     def finish(self, memory: ExemplarSet) -> None:
-        """The distillation is done."""
+        """Notes the outcome of the current distillation."""
         self._finished.append(memory)
         self._handed_out += 1
 
     def state_dict(self) -> State:
-        """Nested plain values and tensors."""
+        """The journal as nested plain values and tensors."""
         return {"finished": [memory_state(memory) for memory in self._finished], "under_way": self._under_way}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Takes over the state of another journal."""
+        """Restores ``state``."""
         self._finished = [memory_of_state(memory) for memory in state["finished"]]
         self._under_way = state["under_way"]

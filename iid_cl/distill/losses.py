@@ -21,18 +21,18 @@ from iid_cl.distill.objectives import (
 
 @dataclass(frozen=True)
 class RealStatistics:
-    """What matching needs to know of each class's real images, as one network and one augmentation show them."""
+    """Statistics of each class's real images under one network and one augmentation."""
 
-    matched: Any  # what the objective has observed
-    covariance: Tensor | None  # (K, C, C) of the local features, where covariance matching has a weight
+    matched: Any  # the objective's statistics
+    covariance: Tensor | None  # (K, C, C) of the local features; None if covariance matching has no weight
 
 
 def real_statistics(real: Tensor, objective: Objective[Any], config: DistillConfig) -> RealStatistics:
-    """Everything about the real images that the losses use.
+    """The statistics of the real images that the losses use.
 
     Args:
         real: (K, B, C, P) local features.
-        objective: observes them.
+        objective: observes the features.
         config: says whether covariances are matched.
     """
     return RealStatistics(objective.observe(real), local_covariance(real) if config.cm.weight > 0 else None)
@@ -41,18 +41,18 @@ def real_statistics(real: Tensor, objective: Objective[Any], config: DistillConf
 def matching_terms(
     real: RealStatistics, synthetic: Tensor, objective: Objective[Any], config: DistillConfig
 ) -> dict[str, Tensor]:
-    """Weighted matching of each class: the objective and, where it has a weight, covariance matching.
+    """Weighted matching terms of each class: the objective and, if it has a weight, covariance matching.
 
     Args:
-        real: of the real images.
+        real: statistics of the real images.
         synthetic: (K, M, C, P) local features of the synthetic images, from the same network.
-        objective: which has observed the real images.
-        config: says which weight and scale covariance matching has.
+        objective: the objective that observed the real images.
+        config: weight and scale of covariance matching.
 
     Returns:
-        ``match`` and perhaps ``cm``, each (K,). With the relative scale, ``match`` is in units of the real
-        features' spread and ``cm`` in units of their covariance's squared norm: both are free of the network's
-        size, so that one weight holds for all. A single image has no covariance, so ``cm`` is left out there.
+        ``match`` and perhaps ``cm``, each (K,). With the relative scale, ``match`` is in units of the real features'
+        spread and ``cm`` in units of their covariance's squared norm. Both then do not depend on the network's size, so
+        the same weight suits all networks. ``cm`` is left out for a single image, which has no covariance.
     """
     terms = {"match": objective.compare(real.matched, synthetic)}
     if real.covariance is not None and synthetic.shape[1] > 1:
@@ -64,8 +64,8 @@ def matching_terms(
 def centralization_term(features: Tensor, real_spread: Tensor, config: DistillConfig) -> Tensor:
     """Weighted class centralization of synthetic features (K, M, D) under a trained network: (K,).
 
-    With the relative scale distances are in units of the real images' spread (K,) under that network, and the
-    term is the mean over the images.
+    With the relative scale, distances are in units of the real images' spread (K,) under the same network, and the term
+    is the mean over the images.
     """
     distances = centre_distances(features)
     if config.scale == "relative":
@@ -83,23 +83,23 @@ def cross_entropy_term(scores: Tensor, labels: Tensor, accuracy: Tensor, config:
     Cross-entropy of the synthetic images, weighted by how well the network classifies real ones.
 
     Args:
-        scores: (k, M, K) of the images of k classes out of K.
-        labels: (k,) numbers of these classes.
+        scores: (k, M, K) class scores of the images of k classes out of K.
+        labels: (k,) indices of these classes.
         accuracy: the network's training accuracy in [0, 1], a scalar.
     """
-    here, images, classes = scores.shape
+    groups, images, classes = scores.shape
     targets = labels.repeat_interleave(images)
-    each = functional.cross_entropy(scores.flatten(0, 1), targets, reduction="none").view(here, images).mean(1)
+    losses = functional.cross_entropy(scores.flatten(0, 1), targets, reduction="none").view(groups, images).mean(1)
     weight = config.queue.cross_entropy * accuracy
     # as published: the mean over all images, the accuracy in percent
-    return weight * each if config.scale == "relative" else 100 * weight * each / classes
+    return weight * losses if config.scale == "relative" else 100 * weight * losses / classes
 
 
 def step_unit(synthetic: Tensor, config: DistillConfig) -> float:
-    """What the summed loss is multiplied by before the gradient step on (K, M, c, H, W) images.
+    """Factor on the summed loss before the gradient step on (K, M, c, H, W) images; 1 with the published scale.
 
-    A mean over M images leaves each with 1/M of the gradient, and moving an image of n values by a fixed
-    fraction of its norm takes a step that grows with n. With the relative scale the product M*n makes up for
-    both, so that one learning rate holds across images per class and image sizes. 1 as published.
+    A mean over M images leaves each with 1/M of the gradient. To move an image of n values by a fixed fraction of its
+    norm takes a step that grows with n. With the relative scale the factor M*n makes up for both. The same learning
+    rate then suits every number of images per class and every image size.
     """
     return float(math.prod(synthetic.shape[1:])) if config.scale == "relative" else 1.0

@@ -1,6 +1,6 @@
-"""Objectives: how far the features of synthetic images are from those of real ones.
+"""Objectives: how far the features of synthetic images are from the features of real images.
 
-Real images are observed once per draw. Synthetic ones are compared with what was observed, in every chunk of classes.
+Real images are observed once per draw. Synthetic images are then compared with the resulting statistics.
 """
 
 from collections.abc import Callable
@@ -15,18 +15,18 @@ from iid_cl.config.objectives import ObjectiveName
 from iid_cl.distill.characteristic import characteristic, characteristic_distance, draw_frequencies
 from iid_cl.distill.objectives import in_units, mean_matching, spread
 
-FREQUENCIES = 1024  # of characteristic functions
-AMPLITUDE = 0.5  # its share in their distance; the phase has the rest
+FREQUENCIES = 1024  # at which characteristic functions are compared
+AMPLITUDE = 0.5  # weight of the amplitude in the distance of characteristic functions; the phase has the rest
 
 Statistics = TypeVar("Statistics")
 
 MatchingLoss = Callable[[Tensor, Tensor], Tensor]
-"""A matching loss of your own: local features of real images (K, B, C, P) and of synthetic ones (K, M, C, P), from the
-same network and augmentation, to one value per class (K,). It must not mix classes."""
+"""Your own matching loss. It takes local features of real images (K, B, C, P) and of synthetic images (K, M, C, P),
+from the same network and augmentation, and returns a value per class (K,). It must not mix classes."""
 
 
 class Objective(Protocol[Statistics]):
-    """A matching loss in two halves, so that real images are looked at once. Neither half mixes classes.
+    """A matching loss in two halves, so that real images are observed only once. Neither half mixes classes.
 
     >>> means = OBJECTIVES["dm"](DistillConfig(), 2, torch.Generator())
     >>> statistics = means.observe(torch.zeros(1, 4, 2, 1))
@@ -35,17 +35,17 @@ class Objective(Protocol[Statistics]):
     """
 
     def observe(self, real: Tensor) -> Statistics:
-        """What matching needs to know of local features (K, B, C, P) of real images."""
+        """Statistics of local features (K, B, C, P) of real images."""
         ...
 
     def compare(self, statistics: Statistics, synthetic: Tensor) -> Tensor:
-        """The loss of each class (K,), of local features (K, M, C, P) of synthetic images from the same network."""
+        """The loss of each class, (K,), from local features (K, M, C, P) of synthetic images under the same network."""
         ...
 
 
 @dataclass(frozen=True)
 class Moments:
-    """Mean (K, D) of features, and their spread (K,): the mean squared distance to it."""
+    """Mean (K, D) of features, and their spread (K,): the mean squared distance to the mean."""
 
     mean: Tensor
     spread: Tensor
@@ -56,7 +56,7 @@ class MeanMatching:
     """DM (arXiv 2110.04181): squared distance of mean features.
 
     Attributes:
-        relative: in units of the real features' spread, which makes it free of the network's size.
+        relative: whether distances are in units of the real features' spread, which removes the network's size.
     """
 
     relative: bool
@@ -66,13 +66,13 @@ class MeanMatching:
         return _moments(real.flatten(2))
 
     def compare(self, statistics: Moments, synthetic: Tensor) -> Tensor:
-        """The distance of the means."""
+        """The squared distance of the means."""
         match = mean_matching(statistics.mean[:, None], synthetic.flatten(2))
         return in_units(match, statistics.spread) if self.relative else match
 
 
 @dataclass(frozen=True)
-class Seen:
+class Characteristics:
     """Moments of real features, and their characteristic function about the mean in units of the spread."""
 
     moments: Moments
@@ -89,20 +89,20 @@ class CharacteristicMatching:
 
     frequencies: Tensor
 
-    def observe(self, real: Tensor) -> Seen:
-        """The real images' function."""
+    def observe(self, real: Tensor) -> Characteristics:
+        """The real images' moments and characteristic function."""
         flat = real.flatten(2)
         moments = _moments(flat)
-        return Seen(moments, self._function(flat, moments))
+        return Characteristics(moments, self._function(flat, moments))
 
-    def compare(self, statistics: Seen, synthetic: Tensor) -> Tensor:
+    def compare(self, statistics: Characteristics, synthetic: Tensor) -> Tensor:
         """The distance of both functions; 0 for a class of equal real images, which has nothing to match."""
-        made = self._function(synthetic.flatten(2), statistics.moments)
-        match = characteristic_distance(statistics.function, made, AMPLITUDE)
+        function = self._function(synthetic.flatten(2), statistics.moments)
+        match = characteristic_distance(statistics.function, function, AMPLITUDE)
         return torch.where(statistics.moments.spread > 0, match, 0.0)
 
     def _function(self, features: Tensor, moments: Moments) -> tuple[Tensor, Tensor]:
-        """Of features (K, n, D) about the real mean, scaled to projections of unit variance on average."""
+        """Characteristic function of features (K, n, D) about the real mean, in units of the real spread."""
         scale = torch.where(moments.spread > 0, moments.spread, 1.0).rsqrt()
         standardized = (features - moments.mean[:, None]) * scale[:, None, None]
         return characteristic(standardized, self.frequencies.to(features.dtype))
@@ -110,21 +110,21 @@ class CharacteristicMatching:
 
 @dataclass(frozen=True)
 class OwnObjective:
-    """A loss of the user's, which wants the real features themselves."""
+    """The user's loss, which takes the real features themselves."""
 
     loss: MatchingLoss
 
     def observe(self, real: Tensor) -> Tensor:
-        """The features."""
+        """The features themselves."""
         return real
 
     def compare(self, statistics: Tensor, synthetic: Tensor) -> Tensor:
-        """What the loss says."""
+        """The value of the user's loss."""
         return self.loss(statistics, synthetic)
 
 
 def _moments(features: Tensor) -> Moments:
-    """Of features (K, n, D)."""
+    """Moments of features (K, n, D)."""
     return Moments(features.mean(1), spread(features))
 
 
@@ -141,5 +141,5 @@ OBJECTIVES: dict[ObjectiveName, Callable[[DistillConfig, int, torch.Generator], 
     "idm": _means,
     "ncfm": _characteristic,
 }
-"""The objective of a draw, by its name: from the configuration, the number D of features of an image and the source of
-what the objective draws, on the features' device."""
+"""By its name, the function that makes a draw's objective. It takes the configuration, the number D of features of an
+image, and a generator on the features' device."""

@@ -1,7 +1,7 @@
 """The matching losses, as pure functions of features.
 
-All take one group per class and return one value per class, so that classes never mix. ``K`` is the
-number of classes, ``B`` the real and ``M`` the synthetic images of each.
+All take a group per class and return a value per class, so classes never mix. ``K`` is the number of classes, ``B`` the
+number of real and ``M`` the number of synthetic images of each class.
 """
 
 import torch
@@ -40,7 +40,7 @@ def centre_distances(features: Tensor) -> Tensor:
 
 
 def quadratic_centralization(distances: Tensor) -> Tensor:
-    """Class centralization as the authors' implementation has it (IID, CVPR 2024, arXiv 2404.00563, section 3.2).
+    """Class centralization as in the authors' code (IID, CVPR 2024, arXiv 2404.00563, section 3.2).
 
     Args:
         distances: (K, M) squared distances of synthetic features to their class mean, see :func:`centre_distances`,
@@ -56,7 +56,7 @@ def quadratic_centralization(distances: Tensor) -> Tensor:
 
 
 def exponential_centralization(distances: Tensor, beta: float) -> Tensor:
-    """Class centralization as the paper has it, with its alpha 1: images closer than ln(beta) are left alone.
+    """Class centralization as in the paper, with alpha = 1: images closer than ln(beta) to the mean add nothing.
 
     Args:
         distances: (K, M), as for :func:`quadratic_centralization`.
@@ -71,7 +71,7 @@ def exponential_centralization(distances: Tensor, beta: float) -> Tensor:
 
 
 def local_covariance(features: Tensor) -> Tensor:
-    """Covariance of local features about a class mean that keeps its position (IID, section 3.3).
+    """Covariance of local features about the class mean at each position (IID, section 3.3).
 
     Args:
         features: (K, B, C, P) local features: C channels at each of P positions.
@@ -110,8 +110,8 @@ def spread(features: Tensor) -> Tensor:
         features: (K, B, D).
 
     Returns:
-        (K,): mean_b ||features_b - mean_b features||^2; exactly 0 where it is a millionth of
-        ||mean_b features||^2 or less, which is what rounding leaves of a class of equal images.
+        (K,): mean_b ||features_b - mean_b features||^2. Exactly 0 if it is at most a millionth of
+        ||mean_b features||^2: that much is rounding, in a class of equal images.
 
     >>> spread(torch.tensor([[[0.0], [2.0]]]))
     tensor([1.])
@@ -121,7 +121,7 @@ def spread(features: Tensor) -> Tensor:
 
 
 def in_units(values: Tensor, unit: Tensor) -> Tensor:
-    """``values / unit``, both (K,), and 0 where the unit is 0: a class of equal images has nothing to match.
+    """``values / unit``, both (K,); 0 where the unit is 0, because a class of equal images has nothing to match.
 
     >>> in_units(torch.tensor([3.0, 1.0]), torch.tensor([2.0, 0.0]))
     tensor([1.5000, 0.0000])

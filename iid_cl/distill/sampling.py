@@ -1,4 +1,4 @@
-"""Random draws per class: each class has a stream of its own, so that its images don't depend on the others'."""
+"""Random draws per class: each class has a separate stream, so its images don't depend on other classes."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -17,15 +17,14 @@ BLOCK = 64  # iterations drawn at once: the loop over classes runs once per bloc
 class ClassSampler:
     """Real mini-batches and siamese augmentations for all classes, one step at a time.
 
-    Each class walks through its images in shuffled passes without replacement; a class with fewer images
-    than the batch repeats them evenly. The images of a class that has weights are drawn with replacement instead, each
-    as often as it weighs.
+    A class without weights goes through its images in shuffled passes without replacement. If it has fewer images than
+    the batch, it repeats them evenly. In a class with weights images are drawn with replacement, in proportion to them.
 
     Args:
-        classes: the images, and their weights.
+        classes: the images and their weights.
         batch: real images per class and draw.
-        lens: says which augmentations to draw from, and where the images go.
-        seed: of each class's stream.
+        lens: names the augmentations to draw from and the device of the images.
+        seed: seeds the stream of each class.
     """
 
     def __init__(self, classes: Classes, batch: int, lens: Lens, seed: int) -> None:
@@ -42,8 +41,8 @@ class ClassSampler:
         self._rests = [torch.empty(0, dtype=torch.int64) for _ in self._classes]
         self._batch = batch
         self._augmentations = lens.augmentations
-        self._begun = 0  # draws before the block at hand
-        self._handed_out = 0  # of the block at hand
+        self._begun = 0  # draws before the current block
+        self._handed_out = 0  # draws of the current block
         self._before_block = self._streams()
 
     @property
@@ -59,11 +58,11 @@ class ClassSampler:
 
     @property
     def device(self) -> torch.device:
-        """Where the images are."""
+        """The device of the images."""
         return self._images.device
 
     def initial(self, count: int) -> Tensor:
-        """``count`` real images of each class, uint8 (K, count, C, H, W); distinct as far as the class has so many."""
+        """``count`` real images of each class, uint8 (K, count, C, H, W); repeated only if the class has too few."""
         rows = []
         for offset, n, weights, generator in zip(
             self._offsets, self._counts, self._weights, self._generators, strict=True
@@ -78,8 +77,8 @@ class ClassSampler:
     def mixed(self, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """``count`` images of all classes, drawn with replacement: uint8 (count, C, H, W), class numbers 0 to K-1."""
         if any(weights is not None for weights in self._weights):
-            every = [torch.ones(n) if w is None else w for n, w in zip(self._counts, self._weights, strict=True)]
-            rows = torch.multinomial(torch.cat(every), count, replacement=True, generator=generator)
+            weights = [torch.ones(n) if w is None else w for n, w in zip(self._counts, self._weights, strict=True)]
+            rows = torch.multinomial(torch.cat(weights), count, replacement=True, generator=generator)
         else:
             rows = torch.randint(len(self._images), (count,), generator=generator)
         rows = rows.to(self._images.device)
@@ -107,20 +106,20 @@ class ClassSampler:
         return {"generators": [g.get_state() for g in self._generators], "rests": list(self._rests)}
 
     def state_dict(self) -> dict[str, Any]:
-        """Where :meth:`draws` is: the streams before the block at hand, and how much of it has been handed out."""
+        """The position of :meth:`draws`: the streams before the current block, and the number of its draws so far."""
         return {**self._before_block, "begun": self._begun, "handed_out": self._handed_out}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Lets :meth:`draws`, called anew with the same count, go on from there."""
-        for generator, kept in zip(self._generators, state["generators"], strict=True):
-            generator.set_state(kept)
+        """Lets :meth:`draws`, called again with the same count, resume from ``state``."""
+        for generator, saved in zip(self._generators, state["generators"], strict=True):
+            generator.set_state(saved)
         self._rests = list(state["rests"])
         self._begun, self._handed_out = state["begun"], state["handed_out"]
 
     def _walk(self, k: int, length: int) -> Tensor:
         """The next ``length`` batches of class number ``k``, (length, batch), as rows of the images.
 
-        Shuffled passes follow one another; what is left of the last one is where the next call goes on.
+        Shuffled passes follow one another. The next call begins with the rest of the last pass.
         """
         n, generator, weights = self._counts[k], self._generators[k], self._weights[k]
         if weights is not None:

@@ -25,15 +25,15 @@ from iid_cl.nets import Network
 class ImageStep:
     """Loss terms of the synthetic images and the gradient of their sum.
 
-    A class's terms depend on that class alone, given the networks, so classes are taken in chunks that fit into
-    memory; a chunk that does not fit after all is halved and the step begun anew.
+    Given the networks, a class's terms depend on this class alone. So classes are processed in chunks that fit into
+    memory. If a chunk does not fit after all, chunks are halved and the step starts over.
 
     Args:
-        config: the objective.
-        sampler: has the real images.
+        config: objective and weights of the terms.
+        sampler: holds the real images.
         lens: how networks see images.
         arithmetic: number format and compilation.
-        chunk: classes at a time.
+        chunk: number of classes in a chunk.
     """
 
     def __init__(
@@ -53,12 +53,13 @@ class ImageStep:
         self._compare = arithmetic.capture(self._terms, sampler.device)
 
     def gradient(self, synthetic: Tensor, draw: Draw) -> dict[str, Tensor]:
-        """Sets the gradient of ``synthetic``, stored images (K, M, C, H, W); returns the terms, each (K,).
+        """Sets the gradient of ``synthetic``, the stored images (K, M, C, H, W); returns the loss terms, each (K,).
 
         Raises:
             UserError: not even one class fits into a GPU's memory.
         """
-        torch.compiler.cudagraph_mark_step_begin()
+        if self._arithmetic.captures(synthetic.device):  # imports the compiler, which takes seconds
+            torch.compiler.cudagraph_mark_step_begin()
         while True:
             try:
                 return self._in_chunks(synthetic, draw)
@@ -79,42 +80,41 @@ class ImageStep:
         gradient = torch.empty_like(synthetic)
         labels = torch.arange(len(synthetic), device=synthetic.device)
         unit = step_unit(synthetic, self._config)
-        found = []
+        chunks = []
         for first in range(0, len(synthetic), self.chunk):
-            here = slice(first, first + self.chunk)
-            mine = draw.of(here)
+            classes = slice(first, first + self.chunk)
+            part = draw.of(classes)
             with torch.no_grad():
-                statistics = self._observe(self._lens.show(self._sampler.real(mine.rows)), mine)
-            images = synthetic.detach()[here].requires_grad_()
-            terms = self._compare(images, statistics, labels[here], mine)
+                statistics = self._observe(self._lens.show(self._sampler.real(part.rows)), part)
+            images = synthetic.detach()[classes].requires_grad_()
+            terms = self._compare(images, statistics, labels[classes], part)
             (unit * torch.stack(list(terms.values())).sum()).backward()
             assert images.grad is not None  # set by backward
-            gradient[here] = images.grad
-            found.append({name: term.detach().clone() for name, term in terms.items()})
+            gradient[classes] = images.grad
+            chunks.append({name: term.detach().clone() for name, term in terms.items()})
         synthetic.grad = gradient
-        return {name: torch.cat([terms[name] for terms in found]) for name in found[0]}
+        return {name: torch.cat([terms[name] for terms in chunks]) for name in chunks[0]}
 
     def _real_statistics(self, real: Tensor, draw: Draw) -> RealStatistics:
         local = self._local(draw.psi, augment(real, draw.parameters)).flatten(3)
         return real_statistics(local, draw.objective, self._config)
 
     def _terms(self, synthetic: Tensor, real: RealStatistics, labels: Tensor, draw: Draw) -> dict[str, Tensor]:
-        """Weighted terms, each (k,), of stored images (k, M, C, H, W) of the classes ``labels``."""
+        """Weighted loss terms, each (k,), of the stored images (k, M, C, H, W) of the classes ``labels``."""
         psi, phi = draw.psi, draw.phi
-        shown = expand(synthetic.flatten(0, 1), self._config.factor).unflatten(0, (len(synthetic), -1))
-        augmented = augment(shown, draw.parameters)
+        decoded = expand(synthetic.flatten(0, 1), self._config.factor).unflatten(0, (len(synthetic), -1))
+        augmented = augment(decoded, draw.parameters)
         local = self._local(psi, augmented)
         terms = matching_terms(real, local.flatten(3), draw.objective, self._config)
         if draw.accuracy is not None and self._config.queue.cross_entropy > 0:
             scores = psi.classifier(psi.pool(local.flatten(0, 1))).unflatten(0, augmented.shape[:2])
             terms["ce"] = cross_entropy_term(scores, labels, draw.accuracy, self._config)
         if phi is not None:
-            seen = phi.network.pool(self._local(phi.network, augmented).flatten(0, 1))
-            terms["cc"] = centralization_term(seen.unflatten(0, augmented.shape[:2]), phi.spread, self._config)
+            features = phi.network.pool(self._local(phi.network, augmented).flatten(0, 1))
+            terms["cc"] = centralization_term(features.unflatten(0, augmented.shape[:2]), phi.spread, self._config)
         return terms
 
     def _local(self, network: Network, images: Tensor) -> Tensor:
-        """(K, n, c, H, W) to last feature maps (K, n, C, H', W')."""
-        maps = self._arithmetic.embed(network, images.flatten(0, 1))
-        shaped: Tensor = maps.unflatten(0, images.shape[:2])
-        return shaped
+        """Last feature maps (K, n, C, H', W') of images (K, n, c, H, W)."""
+        maps: Tensor = self._arithmetic.embed(network, images.flatten(0, 1)).unflatten(0, images.shape[:2])
+        return maps

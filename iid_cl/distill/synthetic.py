@@ -1,4 +1,4 @@
-"""The synthetic images on their way: what they start from, how networks see them, and how they are stored."""
+"""The synthetic images: how they start, how networks see them, and how they are stored."""
 
 from collections.abc import Mapping, Sequence
 
@@ -11,21 +11,21 @@ from iid_cl.memory.partition import pack
 
 
 class SyntheticImages:
-    """Stored images (K, M, C, H, W) of all classes of a job, normalised, as the gradient moves them.
+    """The normalised images (K, M, C, H, W) of all classes of a job, which the optimizer moves.
 
     Args:
-        job: says how many, in which format they will be stored, and what they start from.
-        sampler: draws what they start from where the job does not say.
+        job: number, stored format and initial values of the images.
+        sampler: draws the initial images if the job brings none.
 
     Attributes:
-        pixels: the images, a leaf that requires a gradient.
+        pixels: the images, a leaf tensor that requires a gradient.
     """
 
     def __init__(self, job: DistillJob, sampler: ClassSampler) -> None:
         self._normalization, self._format = job.lens.normalization, job.as_stored
         self._classes = sorted(job.classes.images)
-        shown, start = job.shown, job.classes.start
-        first = sampler.initial(shown) if start is None else _first(start, self._classes, shown)
+        start = job.classes.start
+        first = sampler.initial(job.shown) if start is None else _first(start, self._classes, job.shown)
         real = job.lens.show(first).flatten(0, 1)
         packed = pack(real, job.config.factor).unflatten(0, (len(self._classes), job.ipc))
         self.pixels: Tensor = packed.requires_grad_()
@@ -35,7 +35,7 @@ class SyntheticImages:
         self._start = self.pixels.detach().clone() if self._format is not None else None
 
     def read_back(self) -> Tensor:
-        """The images as networks will see them once they are stored."""
+        """The images as networks will see them after storing and reading."""
         if self._format is None:
             return self.pixels
         images = self._format.read_back(self._normalization.invert(self.pixels.detach().flatten(0, 1)))
@@ -44,11 +44,11 @@ class SyntheticImages:
 
     @torch.no_grad()
     def settle(self, share: float) -> None:
-        """Keeps the images to what can be stored, after a step.
+        """Limits the images to what can be stored, after a step.
 
         Args:
-            share: of the whole distillation that the step was. A lossy format takes as much of what the changes since
-                the start cost in bytes and matter little.
+            share: the step's share of the whole distillation. A lossy format drops that part of its work now: changes
+                since the start that matter little for the bytes they cost.
         """
         if self._format is not None and self._start is not None:
             grey = 255 / (self._white - self._black)
@@ -60,7 +60,7 @@ class SyntheticImages:
         self.pixels.clamp_(self._black, self._white)  # storage knows nothing below black or above white
 
     def broken(self) -> int | None:
-        """A class whose images are no longer finite."""
+        """The first class with NaN or infinite pixels; None if all are finite."""
         rows = (~self.pixels.detach().flatten(1).isfinite().all(1)).nonzero()
         return self._classes[int(rows[0])] if len(rows) else None
 
@@ -71,5 +71,5 @@ class SyntheticImages:
 
 
 def _first(images_by_class: Mapping[int, Tensor], classes: Sequence[int], count: int) -> Tensor:
-    """The first ``count`` images of each class (K, count, C, H, W), again where there are fewer."""
+    """The first ``count`` images of each class (K, count, C, H, W), repeated if there are fewer."""
     return torch.stack([images_by_class[c][torch.arange(count) % len(images_by_class[c])] for c in classes])

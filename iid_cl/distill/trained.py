@@ -34,20 +34,21 @@ class TrainedNetwork:
 def train_networks(
     classes: Classes, config: CentralizationConfig, lens: Lens, seed: int, arithmetic: Arithmetic | None = None
 ) -> list[TrainedNetwork]:
-    """Trains networks for class centralization on the current experience's real images and nothing else.
+    """Trains networks for class centralization on the current experience's real images alone.
 
-    A few trainings with snapshots along each stand for the paper's pool of a thousand trained networks:
-    all stay in memory, none is reloaded from disk.
+    The paper has a pool of a thousand trained networks. A few trainings with several snapshots each take its place
+    here, and all networks stay in memory.
 
     Args:
-        classes: the images of the current experience. Where any of them have weights, an epoch draws images by weight.
+        classes: the images of the current experience. If any class has weights, an epoch draws images by weight.
         config: architecture, trainings, epochs, snapshots.
         lens: how networks see images.
         seed: of weights and training.
-        arithmetic: of the trainings; by default what :func:`iid_cl.compute.arithmetic.for_training` makes of the lens.
+        arithmetic: of the trainings; by default chosen for the lens by
+            :func:`iid_cl.compute.arithmetic.for_training`.
 
     Returns:
-        ``trainings * snapshots`` networks (fewer when there are fewer epochs than snapshots).
+        ``trainings * snapshots`` networks, or fewer if there are fewer epochs than snapshots.
     """
     labels = sorted(classes.images)
     images = torch.cat([lens.show(classes.images[c]) for c in labels])
@@ -62,8 +63,8 @@ def train_networks(
         network = build_network(config.network, classes.shape, len(labels), weights, lens.device)
         passes = arithmetic
         if passes is None:
-            shown = config.epochs * len(images)
-            passes = for_training(network, classes.shape, shown, lens.device, lens.precision, lens.compile)
+            views = config.epochs * len(images)
+            passes = for_training(network, classes.shape, views, lens.device, lens.precision, lens.compile)
 
         def keep(epoch: int, network: Network = network) -> None:
             if epoch in snapshot_epochs:
@@ -80,7 +81,7 @@ def train_networks(
 
 
 def _joined_weights(classes: Classes) -> Tensor | None:
-    """Weights of all images in the classes' order; None where every image stands for itself."""
+    """Weights of all images in the classes' order; None if every image counts once."""
     if not classes.weights:
         return None
     plain = {c: torch.ones(len(images), dtype=torch.float64) for c, images in classes.images.items()}
@@ -88,17 +89,17 @@ def _joined_weights(classes: Classes) -> Tensor | None:
 
 
 def label_softly(memory: Memory, classes: Classes, config: CentralizationConfig, lens: Lens, seed: int) -> Memory:
-    """:func:`add_soft_labels` by networks trained on the images that the memory was made from.
+    """Adds soft labels, see :func:`add_soft_labels`, by networks trained on the images that the memory was made from.
 
-    The arguments are those of :func:`train_networks`. No network is trained for a single class, which leaves it nothing
-    to tell apart.
+    Arguments besides the memory go to :func:`train_networks`. For a single class no network is trained: it would have
+    nothing to learn.
     """
     trained = train_networks(classes, config, lens, seed) if len(classes) > 1 else []
     return add_soft_labels(memory, trained, lens)
 
 
 def _sample(images: Tensor, weights: Tensor | None) -> Tensor:
-    """The images that measure a class's spread: the first ones, or by evenly spaced steps through the weights (n,)."""
+    """The images that measure a class's spread: the first ones, or by evenly spaced steps through weights (n,)."""
     if weights is None:
         return images[:SPREAD_IMAGES]
     ends = weights.double().cumsum(0)
@@ -113,12 +114,12 @@ def _real_spread(network: Network, samples: Sequence[Tensor]) -> Tensor:
 
 @torch.no_grad()
 def add_soft_labels(memory: Memory, trained: Sequence[TrainedNetwork], lens: Lens) -> Memory:
-    """Stores with each decoded image its class probabilities, averaged over the trained networks.
+    """Adds the class probabilities of each decoded image, averaged over the trained networks.
 
-    Without networks (an experience of one class) each image belongs to its class entirely.
+    Without networks (an experience of a single class) each image has probability 1 for its class.
     """
     images = lens.show(memory.decoded().images)
     if not trained:
         return memory.with_soft_labels(torch.ones(len(images), 1), memory.classes)
-    scores = [torch.cat(list(predict(each.network, images))).softmax(1) for each in trained]
-    return memory.with_soft_labels(torch.stack(scores).mean(0), memory.classes)
+    probabilities = [torch.cat(list(predict(member.network, images))).softmax(1) for member in trained]
+    return memory.with_soft_labels(torch.stack(probabilities).mean(0), memory.classes)

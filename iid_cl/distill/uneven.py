@@ -1,4 +1,4 @@
-"""Distillation of classes of unequal size: a class with fewer images than asked gives as many as it has."""
+"""Distillation of classes of unequal size: a small class gets no more synthetic images than it has real ones."""
 
 from dataclasses import replace
 
@@ -9,18 +9,18 @@ from iid_cl.memory.exemplars import ExemplarSet
 
 
 def distill_each(job: DistillJob, watch: Watch) -> ExemplarSet:
-    """:func:`iid_cl.distill.engine.run_job` of ``job.ipc`` images of each class, or as many as it has.
+    """Condenses each class to ``job.ipc`` images, or to its number of real images if that is smaller.
 
-    Classes of equal numbers are condensed together, the larger ones first, all from the job's seed, so that a class
-    comes out the same whatever stands beside it.
+    Classes with the same number are condensed together, the largest numbers first. All use the job's seed, so a class
+    comes out the same whichever classes stand beside it.
     """
     counts = {label: min(job.ipc, len(images)) for label, images in job.classes.images.items()}
     if not counts:
-        return run_job(job, watch)  # which says what is wrong
+        return run_job(job, watch)  # raises the error
     memory: ExemplarSet | None = None
     for count in sorted(set(counts.values()), reverse=True):
         group = job.classes.of(label for label in counts if counts[label] == count)
         distilled = run_job(replace(job, classes=group, ipc=count), watch)
-        memory = distilled if memory is None else distilled.merge(memory)  # whose metadata are the larger ones'
+        memory = distilled if memory is None else distilled.merge(memory)  # keeps the largest classes' metadata
     assert memory is not None  # there is a class
     return memory

@@ -1,4 +1,4 @@
-"""What is told of a distillation while it goes on, and kept of it."""
+"""Observers of a distillation: progress, snapshots and saved states."""
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
@@ -12,14 +12,13 @@ OnSnapshot = Callable[[int, ExemplarSet], None]
 
 @dataclass(frozen=True)
 class Watch:
-    """Who looks on.
+    """Observers of a distillation.
 
     Attributes:
         on_step: called now and then with the iteration (from 1) and the mean loss terms per class.
-        on_snapshot: called with the iteration and the images so far at each iteration of ``snapshots``; 0 stands for
-            the images at the start.
-        snapshots: those iterations.
-        journal: takes the state of the distillation where it wants it, and gives back that of an interrupted one.
+        on_snapshot: called with the iteration and the current images at each iteration of ``snapshots``.
+        snapshots: iterations at which ``on_snapshot`` is called; 0 means the initial images.
+        journal: saves the state of the distillation when due, and returns the state of an interrupted one.
     """
 
     on_step: OnStep | None = None

@@ -1,4 +1,4 @@
-"""How much a distillation computes, and what follows: its arithmetic, and how many classes it takes at a time."""
+"""How much a distillation computes; its arithmetic and the number of classes in a chunk follow."""
 
 import math
 from dataclasses import dataclass
@@ -11,13 +11,13 @@ from iid_cl.distill.trained import TrainedNetwork
 
 @dataclass(frozen=True)
 class Workload:
-    """What the networks of a distillation look at.
+    """The images that pass through the networks of a distillation.
 
     Attributes:
         config: iterations and batches.
-        cost: of an image under the embedder.
+        cost: cost of an image under the embedder.
         shape: (channels, height, width) of an image.
-        classes: K.
+        classes: number of classes, K.
         shown: synthetic images per class that a network sees.
         lens: how networks see the images.
     """
@@ -30,10 +30,10 @@ class Workload:
     lens: Lens
 
     def arithmetic(self, own: bool) -> Arithmetic:
-        """That of the networks' passes.
+        """Number format and compilation of the networks' passes.
 
         Args:
-            own: the embedder or the objective is the user's.
+            own: whether the embedder or the objective is the user's.
         """
         config, queue = self.config, self.config.queue
         # a backward pass costs two forward passes
@@ -43,12 +43,12 @@ class Workload:
         return choose(self.lens.precision, self.lens.compile, self.lens.device, images * self.cost.flops, own)
 
     def chunk(self, trained: TrainedNetwork | None) -> int:
-        """How many classes to take at a time.
+        """Number of classes that fit into memory at a time.
 
-        Synthetic images keep their activations; of real ones a few copies, and their features, are alive at a time.
+        Synthetic images keep their activations. Real images take a few copies of themselves and of their features.
 
         Args:
-            trained: a network of class centralization, where it takes part.
+            trained: a network of class centralization, if it has a part in the loss.
         """
         activations = self.cost.activation_bytes
         if trained is not None:

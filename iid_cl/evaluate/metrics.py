@@ -2,10 +2,10 @@
 
 ``matrix[t][j]`` is the accuracy, in [0, 1], on the test images of experience ``j`` after training on experience ``t``,
 for ``j <= t``; ``sizes[j]`` is the number of those images. Joint training has no sequence: its matrix is one row over
-all experiences. What a matrix does not define is None.
+all experiences. A metric that a matrix does not define is None.
 
-Accuracies over several experiences weigh images alike, as accuracy over the classes seen does, unless a name says
-``task``: those weigh experiences alike. The two differ where experiences have test sets of different sizes.
+An accuracy over several experiences gives every image the same weight. If ``task`` is in its name, it gives every
+experience the same weight. The two differ if experiences have test sets of different sizes.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -16,7 +16,7 @@ Matrix = Sequence[Sequence[float]]
 
 
 class Summary(TypedDict):
-    """Every metric of a whole sequence.
+    """All metrics of a whole sequence.
 
     >>> round(summary([[[0.9], [0.6, 0.8]]], [100, 300])["final_accuracy"], 3)  # (60 + 240) of 400 images
     0.75
@@ -49,7 +49,7 @@ def final_accuracy(matrix: Matrix, sizes: Sequence[int]) -> float:
 
 
 def final_task_accuracy(matrix: Matrix) -> float:
-    """Mean over experiences of their accuracy after the last one (ACC of Lopez-Paz & Ranzato, NIPS 2017).
+    """Mean over experiences of the accuracy after the last one (ACC of Lopez-Paz & Ranzato, NIPS 2017).
 
     >>> final_task_accuracy([[0.9], [0.5, 1.0]])
     0.75
@@ -58,7 +58,7 @@ def final_task_accuracy(matrix: Matrix) -> float:
 
 
 def average_incremental_accuracy(matrix: Matrix, sizes: Sequence[int]) -> float | None:
-    """Mean over experiences of the accuracy over the classes seen until then (iCaRL, CVPR 2017).
+    """Mean over experiences of the accuracy over all classes seen so far (iCaRL, CVPR 2017).
 
     >>> average_incremental_accuracy([[1.0], [0.5, 0.5]], [100, 100])
     0.75
@@ -69,9 +69,9 @@ def average_incremental_accuracy(matrix: Matrix, sizes: Sequence[int]) -> float 
 
 
 def forgetting(matrix: Matrix) -> float | None:
-    """Mean over earlier experiences of best accuracy so far minus final accuracy (Chaudhry et al., ECCV 2018).
+    """Mean over earlier experiences of best accuracy minus final accuracy (Chaudhry et al., ECCV 2018).
 
-    The best is taken over the evaluations before the last one. None for a single experience.
+    The best accuracy is taken over all evaluations but the last. None for a single experience.
 
     >>> forgetting([[1.0], [0.75, 1.0], [0.5, 0.75, 1.0]])  # mean of 0.5 and 0.25
     0.375
@@ -84,7 +84,7 @@ def forgetting(matrix: Matrix) -> float | None:
 def backward_transfer(matrix: Matrix) -> float | None:
     """Mean over earlier experiences of final accuracy minus accuracy when just learned (BWT, Lopez-Paz & Ranzato).
 
-    Negative where later experiences cost what was learned. None for a single experience.
+    Negative if later experiences made it worse. None for a single experience.
 
     >>> backward_transfer([[1.0], [0.75, 1.0], [0.5, 0.75, 1.0]])
     -0.375
@@ -95,7 +95,7 @@ def backward_transfer(matrix: Matrix) -> float | None:
 
 
 def summary(matrices: Sequence[Matrix], sizes: Sequence[int]) -> Summary:
-    """Each metric, as the mean over learners that went through the same sequence.
+    """All metrics, each as the mean over learners that went through the same sequence.
 
     >>> summary([[[1.0], [0.5, 1.0]]], [100, 100])["forgetting"]
     0.5
@@ -119,16 +119,16 @@ def mean_row(rows: Sequence[Sequence[float]]) -> list[float]:
 
 
 def mean_by_class(accuracies: Sequence[Mapping[int, float]]) -> dict[int, float]:
-    """The mean over learners, class by class; all have been tested on the same classes.
+    """The mean over learners, class by class; all must have been tested on the same classes.
 
     >>> mean_by_class([{3: 0.5}, {3: 1.0}])
     {3: 0.75}
     """
-    return {label: mean(each[label] for each in accuracies) for label in accuracies[0]}
+    return {label: mean(learner[label] for learner in accuracies) for label in accuracies[0]}
 
 
 def _without_sequence(matrix: Matrix) -> bool:
-    return len(matrix[0]) > 1  # the first row covers what only later rows would
+    return len(matrix[0]) > 1  # in a sequence the first row has a single experience
 
 
 def _mean(metric: Callable[[Matrix], float | None], matrices: Sequence[Matrix]) -> float | None:

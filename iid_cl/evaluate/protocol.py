@@ -40,13 +40,13 @@ OnNetwork = Callable[[NetworkConfig, int, float], None]
 
 
 class JudgeOptions(TypedDict, total=False):
-    """What :func:`judge` takes besides, by keyword.
+    """Further keyword arguments of :func:`judge`.
 
     Attributes:
         on_network: called with the architecture, the network's number (from 1) and its accuracy.
         precision: number format of the networks' passes in training: ``float32``, ``bfloat16``, or ``auto`` for the
             fastest one.
-        compile: whether these passes are compiled, which takes up to a minute; None: on a GPU where it pays.
+        compile: whether these passes are compiled, which takes up to a minute; None: only on a GPU, if it pays.
     """
 
     on_network: OnNetwork | None
@@ -65,23 +65,22 @@ def judge(
     device: torch.device,
     **options: Unpack[JudgeOptions],
 ) -> list[Judgement]:
-    """Trains ``config.networks`` networks of each architecture on ``memory``, each from weights of its own.
+    """Trains ``config.networks`` networks of each architecture on ``memory``, each from different random weights.
 
-    On a CPU networks are trained side by side, one thread each: small batches keep a core busier than they keep
-    several.
+    On a CPU networks train side by side, each on one thread: small batches do not keep several threads busy.
 
     Args:
         memory: the exemplars as stored.
-        test: real images of (at least) the memory's classes; others are left out.
+        test: real images of at least the memory's classes; other classes are ignored.
         config: architectures, epochs and batches (DC, ICLR 2021: 1,000 epochs of SGD, lr 0.01, x0.1 half way).
         normalization: what networks see.
         augmentations: drawn from per image while training.
-        seed: network ``i`` draws from streams of its own of this seed.
+        seed: source of all randomness; each network has separate streams.
         device: where networks are trained.
-        options: what is rarely needed, see :class:`JudgeOptions`.
+        options: rarely needed arguments, see :class:`JudgeOptions`.
 
     Returns:
-        A judgement per architecture: ``config.network``, then those of ``config.transfer``.
+        A judgement per architecture: ``config.network`` first, then ``config.transfer``.
 
     >>> images = torch.arange(40, dtype=torch.uint8)[:, None, None, None].expand(40, 1, 8, 8) * 6
     >>> data = LabelledImages(images, torch.arange(40) // 20)  # dark images and bright ones
@@ -115,7 +114,7 @@ def judge(
 
 
 class _Exam:
-    """What every network trains on and is tested by, on the device."""
+    """The training and test images of all networks, on the device."""
 
     def __init__(self, memory: Exemplars, test: LabelledImages, config: EvaluateConfig, lens: Lens, seed: int) -> None:
         self._config, self._lens, self._seed = config, lens, seed
@@ -131,7 +130,7 @@ class _Exam:
         shape = (images.shape[1], images.shape[2], images.shape[3])
         weights = make_generator(self._seed, "scratch weights", number)
         network = build_network(architecture, shape, self._classes, weights, lens.device)
-        shown = config.networks * config.epochs * len(images)  # one compilation serves all networks
+        views = config.networks * config.epochs * len(images)  # one compilation serves all networks
         train_classifier(
             network,
             images,
@@ -139,7 +138,7 @@ class _Exam:
             Training(config.epochs, config.batch_size),
             augmentations=lens.augmentations,
             generator=make_generator(self._seed, "scratch training", number),
-            arithmetic=for_training(network, shape, shown, lens.device, lens.precision, lens.compile),
+            arithmetic=for_training(network, shape, views, lens.device, lens.precision, lens.compile),
         )
         return accuracy(network, self._test_images, self._test_labels)
 
@@ -157,4 +156,4 @@ def _in_turn(
         with ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(cores // workers,)) as pool:
             yield from pool.map(lambda number: train(architecture, number), range(count))
     finally:
-        torch.set_num_threads(cores)  # what threads started later begin with
+        torch.set_num_threads(cores)  # for threads that start later

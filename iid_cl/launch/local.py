@@ -11,6 +11,7 @@ from multiprocessing.context import SpawnProcess
 from typing import TypeVar
 
 from iid_cl.launch.jobs import RETRIES, Failure, Jobs, attempt, lost
+from iid_cl.launch.orphans import end_with_parent
 
 T = TypeVar("T")
 
@@ -79,6 +80,7 @@ def _stop(process: SpawnProcess, connection: Connection) -> None:
 
 def _work(connection: Connection) -> None:
     """Runs jobs in a worker until the pipe closes. The parent handles interrupts."""
+    end_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if not sys.warnoptions:
         warnings.simplefilter("ignore")  # as the command line does

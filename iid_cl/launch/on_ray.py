@@ -2,6 +2,7 @@
 
 import logging
 import os
+import secrets
 import socket
 import warnings
 from collections.abc import Callable, Generator, Iterator
@@ -13,6 +14,13 @@ from iid_cl.launch.jobs import RETRIES, Failure, Jobs, Launch, attempt, lost
 
 T = TypeVar("T")
 
+# of a cluster that this process starts, for itself alone. Ray reads them when it is imported, and its processes, too
+LOCAL = {
+    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # it listens on the loopback address only
+    "RAY_AUTH_MODE": "token",  # other users of this machine are refused
+    "RAY_AUTH_TOKEN": secrets.token_hex(32),
+}
+
 
 def launch_on_ray(
     function: Callable[..., T], jobs: Jobs, how: Launch
@@ -22,12 +30,8 @@ def launch_on_ray(
     Raises:
         UserError: Ray is not installed or not reachable, or no machine of the cluster has room for a job.
     """
-    try:
-        import ray
-    except ImportError:
-        raise UserError("--launcher ray: Ray is not installed; run pip install 'iid-cl[ray]'.") from None
     threads = how.threads_each
-    with _cluster(ray, how, threads):
+    with settings(how), _cluster(how, threads) as ray:
         gpus = how.gpus if how.gpus is not None else float(ray.cluster_resources().get("GPU", 0) > 0)
         _check_room(ray, threads, gpus)
         remote = ray.remote(num_cpus=threads, num_gpus=gpus, max_retries=RETRIES)(attempt)
@@ -53,17 +57,33 @@ def launch_on_ray(
 
 
 @contextmanager
-def _cluster(ray: Any, how: Launch, threads: int) -> Iterator[None]:
-    """Connects to the cluster that ``how`` names, or starts one on this machine while the context lasts."""
-    if ray.is_initialized():  # by the caller, who also shuts it down
+def settings(how: Launch) -> Iterator[None]:
+    """Sets Ray's environment variables while the context lasts; those that are set already stay."""
+    wanted = {"RAY_USAGE_STATS_ENABLED": "0", **(LOCAL if how.address is None else {})}  # no reports to Ray's makers
+    added = {name: value for name, value in wanted.items() if name not in os.environ}
+    os.environ.update(added)
+    try:
         yield
+    finally:
+        for name in added:
+            os.environ.pop(name, None)
+
+
+@contextmanager
+def _cluster(how: Launch, threads: int) -> Iterator[Any]:
+    """Ray, connected to the cluster that ``how`` names, or to one on this machine while the context lasts."""
+    try:
+        import ray
+    except ImportError:
+        raise UserError("--launcher ray: Ray is not installed; run pip install 'iid-cl[ray]'.") from None
+    if ray.is_initialized():  # by the caller, who also shuts it down
+        yield ray
         return
     settings: dict[str, Any] = {"include_dashboard": False}
     if how.workers is not None:
         settings["num_cpus"] = how.workers * threads
     if how.address is not None:
         _check_reachable(how.address)
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # no reports to Ray's makers unless asked for
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about settings that future versions will change
@@ -80,7 +100,7 @@ def _cluster(ray: Any, how: Launch, threads: int) -> Iterator[None]:
             else f"--launcher ray: Ray does not start on this machine ({' '.join(str(error).split())})."
         ) from None
     try:
-        yield
+        yield ray
     finally:
         ray.shutdown()
 

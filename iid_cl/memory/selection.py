@@ -12,10 +12,9 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from iid_cl.data.classes import Classes
-from iid_cl.data.lens import Lens
 
 FeatureExtractor = Callable[[Tensor], Tensor]
-"""From normalised images (n, C, H, W) to features (n, ...) on the same device."""
+"""From uint8 images (n, C, H, W) to features (n, ...) on any device."""
 
 Rule = Callable[[Tensor, int, Tensor, torch.Generator], Tensor]
 
@@ -99,24 +98,20 @@ RULES: dict[str, Rule] = {
 }
 
 
-def ordering(
-    classes: Classes, rule: Rule, extract: FeatureExtractor | None, lens: Lens, generator: torch.Generator
-) -> Order:
+def ordering(classes: Classes, rule: Rule, extract: FeatureExtractor | None, generator: torch.Generator) -> Order:
     """The order in which a rule picks each class's images, by the features that ``extract`` makes of them.
 
-    The extractor sees images through ``lens``. Without one the rule gets the images themselves.
+    Without an extractor the rule gets the images themselves.
 
-    >>> from iid_cl.data.images import Normalization
-    >>> lens = Lens(Normalization((0.0,), (1.0,)), (), torch.device("cpu"))
     >>> classes = Classes({4: torch.tensor([[[[30]]], [[[20]]], [[[10]]]], dtype=torch.uint8)})
     >>> darkest = lambda features, count, weights, generator: features[:, 0].argsort()[:count]
-    >>> ordering(classes, darkest, torch.nn.Identity(), lens, torch.Generator())(4, 2)
+    >>> ordering(classes, darkest, torch.nn.Identity(), torch.Generator())(4, 2)
     tensor([2, 1])
     """
 
     def order(label: int, count: int) -> Tensor:
         images = classes.images[label]
-        features = images if extract is None else features_of(images, extract, lens)
+        features = images if extract is None else features_of(images, extract)
         weights = classes.weights.get(label, torch.ones(len(images), dtype=torch.float64))
         return rule(features, count, weights, generator)
 
@@ -124,15 +119,13 @@ def ordering(
 
 
 @torch.no_grad()
-def features_of(images: Tensor, extract: FeatureExtractor, lens: Lens) -> Tensor:
-    """Features (N, D) of uint8 images (N, C, H, W), in batches of 256, with ``lens`` as the extractor sees images.
+def features_of(images: Tensor, extract: FeatureExtractor) -> Tensor:
+    """Features (N, D) of uint8 images (N, C, H, W), in batches of 256.
 
-    >>> from iid_cl.data.images import Normalization
-    >>> lens = Lens(Normalization((0.5,), (0.25,)), (), torch.device("cpu"))
-    >>> features_of(torch.tensor([[[[0, 255]]]], dtype=torch.uint8), torch.nn.Identity(), lens)
-    tensor([[-2.,  2.]])
+    >>> features_of(torch.tensor([[[[0, 255]]]], dtype=torch.uint8), torch.nn.Identity())
+    tensor([[  0, 255]], dtype=torch.uint8)
     """
-    return torch.cat([extract(lens.show(batch)).flatten(1) for batch in images.split(256)])
+    return torch.cat([extract(batch).flatten(1) for batch in images.split(256)])
 
 
 def _units(features: Tensor, weights: Tensor | None) -> tuple[Tensor, Tensor]:

@@ -48,6 +48,15 @@ class Storage(Protocol):
             UserError: the images cannot be stored in this way.
         """
 
+    def check(self, images: Mapping[int, Tensor], space: Space) -> None:
+        """Stores a few images of some classes.
+
+        Raises:
+            UserError: not even one image fits, or the images cannot be stored in this way.
+        """
+        self.count(images, space)
+        self.store(images, lambda _, count: torch.arange(count), replace(space, old=None))
+
     def keep(self, distilled: ExemplarSet, space: Space, soft_width: int = 0) -> Exemplars:
         """Distilled images, or as many of the first of each class as fit."""
 

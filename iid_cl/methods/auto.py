@@ -78,6 +78,11 @@ class Auto(Method):
     choice: Way | None = None
     tried: dict[str, float | None] = field(default_factory=dict)
 
+    needs_features = True  # herding is among the ways
+
+    def check(self, sample: Classes, space: Space) -> None:
+        (self.chosen or self.distilled).check(sample, space)
+
     def condense(self, arrived: Classes, space: Space, scene: Scene) -> Exemplars:
         """Stores the classes in the chosen way, which the first experience that can decide chooses.
 

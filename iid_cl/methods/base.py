@@ -105,9 +105,19 @@ class Method(Protocol):
 
     Attributes:
         by_class: whether each class is condensed by itself. Otherwise :meth:`condense` makes the whole memory.
+        needs_features: whether images are chosen by a network's features.
     """
 
     by_class: bool = True
+    needs_features: bool = False
+
+    def check(self, sample: Classes, space: Space) -> None:
+        """Refuses what :meth:`condense` would refuse, from a few images of some classes.
+
+        Raises:
+            UserError: images that do not fit the networks or the storage, or have no room.
+        """
+        return
 
     def condense(self, arrived: Classes, space: Space, scene: Scene) -> Exemplars:
         """What is stored of the classes that arrived: as many images as fit, the most important first.
@@ -131,6 +141,10 @@ class Method(Protocol):
 
     def describe(self) -> dict[str, Any]:
         """The method and its settings, as plain JSON."""
+
+    def holds_real_images(self) -> bool:
+        """Whether each stored image is one of those that arrived, and none is synthetic."""
+        return False
 
     def state_dict(self) -> dict[str, Any]:
         """What the method has decided so far, as plain values."""

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, get_args
 
-from iid_cl.config.distill import DistillConfig
+from iid_cl.config.distill import DistillConfig, NetworkConfig
 from iid_cl.data.classes import Classes
 from iid_cl.data.lens import Lens
 from iid_cl.distill.job import DistillJob
@@ -19,7 +19,7 @@ from iid_cl.memory.space import Space
 from iid_cl.memory.storage import Jpeg, Storage, Whole
 from iid_cl.methods.base import Arrival, Method, PlannedDistillation, Scene, Work, first_fitting
 from iid_cl.methods.mixing import mixture
-from iid_cl.nets import Network
+from iid_cl.nets import Network, require_fit
 from iid_cl.seeding import derive_seed, draw_seed, make_generator
 
 Shrink = Literal["cut", "redistil"]
@@ -65,6 +65,16 @@ class Distilled(Method):
     def stored(self) -> Storage:
         """The storage in force."""
         return self.storage if self.storage is not None else Whole(self.config.factor)
+
+    def check(self, sample: Classes, space: Space) -> None:
+        networks: dict[str, NetworkConfig] = {}
+        if self.embedder is None:
+            networks["distill.embedder"] = self.config.embedder
+        if self.config.cc.weight > 0 or self.soft_labels:
+            networks["distill.cc.network"] = self.config.cc.network
+        for key, network in networks.items():
+            require_fit(key, network, sample.shape, len(sample))
+        self.stored.check(sample.images, space)
 
     def condense(self, arrived: Classes, space: Space, scene: Scene) -> Exemplars:
         if self.stored.lossy is None:  # the engine makes soft labels

@@ -20,6 +20,6 @@ def trained_features(network: NetworkConfig, training: CentralizationConfig) -> 
 
     def make(images: Mapping[int, Tensor], lens: Lens, generator: torch.Generator) -> FeatureExtractor:
         (trained,) = train_networks(Classes(images), single, lens, draw_seed(generator))
-        return trained.network.features
+        return lambda batch: trained.network.features(lens.show(batch))
 
     return make

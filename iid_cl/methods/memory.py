@@ -1,6 +1,6 @@
 """A memory under one budget, renewed from each experience's own data; no training framework is needed."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -136,7 +136,7 @@ class Memory:
         if on_images is not None:
             on_images(arrived)
         normalization = self.normalization or measure(images.images)
-        lens = Lens(normalization, self.augmentations, torch.device(device), self.precision, self.compile)
+        lens = self._lens(normalization, device)
         generator = make_generator(self.seed, "memory", self.updates)
         watch, older = watch or Watch(), older or Watch()
         scene = Scene(lens, features, generator, watch, older)
@@ -150,6 +150,40 @@ class Memory:
             self.updates += 1
         if watch.journal is not None:
             watch.journal.end_update()
+
+    def check(
+        self,
+        images: LabelledImages,
+        tasks: Tensor | None = None,
+        *,
+        classes: Collection[tuple[int, int]] = (),
+        device: torch.device | str = "cpu",
+        features: Features | None = None,
+    ) -> None:
+        """Refuses what :meth:`update` would refuse, from a few images of an experience.
+
+        Args:
+            images: a few images of some classes.
+            tasks: their task labels; None: all 0.
+            classes: class index and task label of further classes of the experience.
+            device: where to compute.
+            features: makes the feature extractor; None: it is not looked at.
+
+        Raises:
+            UserError: see :meth:`update`.
+        """
+        tasks = torch.zeros_like(images.labels) if tasks is None else tasks
+        further = torch.tensor([*classes]).view(-1, 2).to(torch.int64)
+        _, ids = self._identify(torch.cat([images.labels, further[:, 0]]), torch.cat([tasks, further[:, 1]]))
+        of_images = ids[: len(images)]
+        sample = Classes({int(c): images.images[of_images == c] for c in of_images.unique()})
+        self.method.check(sample, self._space(ids.unique().tolist(), images.images[0].numel()))
+        if features is not None and self.method.needs_features:
+            lens = self._lens(self.normalization or measure(images.images), device)
+            features(sample.images, lens, make_generator(self.seed, "check"))(images.images)
+
+    def _lens(self, normalization: Normalization, device: torch.device | str) -> Lens:
+        return Lens(normalization, self.augmentations, torch.device(device), self.precision, self.compile)
 
     def _identify(self, labels: Tensor, tasks: Tensor) -> tuple[dict[int, tuple[int, int]], Tensor]:
         """The memory's index of each (class, task), known or new, and of each sample.
@@ -167,13 +201,14 @@ class Memory:
             keys[number], numbers[key] = key, number
         return keys, torch.tensor([numbers[pair] for pair in pairs])
 
-    def _space(self, arrived: ImagesByClass, image_bytes: int) -> Space:
+    def _space(self, arrived: Iterable[int], image_bytes: int) -> Space:
         """The bytes for each class, old and new."""
-        classes = set(arrived) | set(self.stands_for)
+        arrived = set(arrived)
+        classes = arrived | set(self.stands_for)
         if self.budget.fixed:
             paying = len(classes)
         else:  # a class that comes back may have paid for the header, new classes find it paid
-            all_new = self.exemplars is not None and not set(arrived) & set(self.stands_for)
+            all_new = self.exemplars is not None and not arrived & set(self.stands_for)
             paying = 0 if all_new else len(arrived)
         room = self.budget.room(len(classes), image_bytes)
         return Space(self.budget, room, paying, self.exemplars, dict(self.stands_for))

@@ -34,6 +34,14 @@ class Mixed(Method):
         if not 0 <= self.share <= 1:
             raise UserError(f"memory.share: {self.share} is no share; use a number from 0 to 1.")
 
+    @property
+    def needs_features(self) -> bool:  # type: ignore[override]  # it follows from the share
+        """Whether real images are herded."""
+        return self.share < 1
+
+    def check(self, sample: Classes, space: Space) -> None:
+        self.distilled.check(sample, space)
+
     def condense(self, arrived: Classes, space: Space, scene: Scene) -> Exemplars:
         return self.condense_by(draw_seed(scene.generator), arrived, space, scene)
 
@@ -43,7 +51,7 @@ class Mixed(Method):
         def herding() -> Order:
             draws = make_generator(seed, "herding")
             extract = scene.features(arrived.images, scene.lens, draws)
-            return ordering(arrived, select_herding, extract, scene.lens, draws)
+            return ordering(arrived, select_herding, extract, draws)
 
         return self.distilled.mixed(arrived, space, scene, self.share, seed, herding)
 

@@ -32,17 +32,25 @@ class Real(Method):
         if isinstance(self.rule, str) and self.rule not in RULES:
             raise UserError(f"rule: {self.rule!r} is unknown; use one of {', '.join(RULES)}.")
 
+    @property
+    def needs_features(self) -> bool:  # type: ignore[override]  # it follows from the rule
+        """Whether the rule looks at features."""
+        return METHODS[self.rule].needs_features if isinstance(self.rule, str) else True
+
+    def check(self, sample: Classes, space: Space) -> None:
+        self.storage.check(sample.images, space)
+
     def condense(self, arrived: Classes, space: Space, scene: Scene) -> Exemplars:
-        if isinstance(self.rule, str):
-            rule, by_features = RULES[self.rule], METHODS[self.rule].needs_features
-        else:
-            rule, by_features = self.rule, True
-        extract = scene.features(arrived.images, scene.lens, scene.generator) if by_features else None
-        order = ordering(arrived, rule, extract, scene.lens, scene.generator)
+        rule = RULES[self.rule] if isinstance(self.rule, str) else self.rule
+        extract = scene.features(arrived.images, scene.lens, scene.generator) if self.needs_features else None
+        order = ordering(arrived, rule, extract, scene.generator)
         return self.storage.store(arrived.images, order, space)
 
     def work(self, arrival: Arrival, space: Space) -> Work:
         return Work(self.storage.count(arrival.sample.images, space), self.storage.partition**2)
+
+    def holds_real_images(self) -> bool:
+        return True
 
     def describe(self) -> dict[str, Any]:
         rule = self.rule

@@ -43,6 +43,9 @@ class Reservoir(Method):
     def work(self, arrival: Arrival, space: Space) -> Work:
         return Work(images_in(space.room, next(iter(arrival.sample.images.values()))[0].numel()))
 
+    def holds_real_images(self) -> bool:
+        return True
+
     def describe(self) -> dict[str, Any]:
         return {"method": "reservoir"}
 

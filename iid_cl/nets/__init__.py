@@ -6,6 +6,7 @@ import torch
 
 from iid_cl.config.distill import NetworkConfig
 from iid_cl.config.networks import NetworkName
+from iid_cl.errors import UserError
 from iid_cl.nets.alexnet import AlexNet, build_alexnet
 from iid_cl.nets.base import Network, initialize
 from iid_cl.nets.convnet import ConvNet, build_convnet
@@ -39,6 +40,21 @@ NETWORKS: dict[NetworkName, Callable[[NetworkConfig, tuple[int, int, int], int],
 }
 """The builder of each network. It takes the network's configuration, the images' (channels, height, width) and the
 number of classes, and raises a :class:`iid_cl.errors.UserError` if the images are too small."""
+
+
+def require_fit(key: str, config: NetworkConfig, shape: tuple[int, int, int], classes: int) -> None:
+    """Builds the network once; ``key`` names its section of the configuration in the error.
+
+    Raises:
+        UserError: the images are too small for it.
+
+    >>> from iid_cl.config.distill import EmbedderConfig
+    >>> require_fit("model", EmbedderConfig(width=4), (1, 28, 28), 10)
+    """
+    try:
+        build_network(config, shape, classes, torch.Generator())
+    except UserError as error:
+        raise UserError(f"{key}.{error}") from None
 
 
 def build_network(

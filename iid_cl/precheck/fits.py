@@ -11,8 +11,7 @@ from iid_cl.config.methods import METHODS, MethodName
 from iid_cl.data.images import ImageDataset
 from iid_cl.errors import UserError
 from iid_cl.memory.partition import cut, reduce_bytes
-from iid_cl.nets import build_network
-from iid_cl.seeding import make_generator
+from iid_cl.nets import require_fit
 
 
 def check_methods(config: Config, methods: Iterable[MethodName], dataset: ImageDataset, classes: Iterable[int]) -> None:
@@ -45,7 +44,4 @@ def check_network(key: str, network: NetworkConfig, dataset: ImageDataset) -> No
     Raises:
         UserError: the network does not fit the images.
     """
-    try:
-        build_network(network, dataset.shape, len(dataset.class_names), make_generator(0))
-    except UserError as error:
-        raise UserError(f"{key}.{error}") from None
+    require_fit(key, network, dataset.shape, len(dataset.class_names))

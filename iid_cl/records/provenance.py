@@ -7,11 +7,14 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Mapping
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import torch
+
+from iid_cl.records.nameless import argument_without_names
 
 PACKAGES = (
     "iid-cl",
@@ -28,13 +31,13 @@ ONLY_READ_AND_WRITE = ("safetensors", "pydantic")  # results do not depend on th
 
 
 def provenance(device: torch.device) -> dict[str, Any]:
-    """What produced a result, as plain JSON, without names of the host or the user.
+    """What produced a result, as plain JSON, without names of the host or the user, in paths either.
 
     ``changes`` is a digest of the checkout's uncommitted changes, or None.
     """
     commit, changes = _checkout()
     return {
-        "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "command": shlex.join([Path(sys.argv[0]).name, *map(argument_without_names, sys.argv[1:])]),
         "commit": commit,
         "changes": changes,
         "versions": {
@@ -108,6 +111,7 @@ def _system(device: torch.device) -> dict[str, Any]:
     return facts
 
 
+@cache
 def _version(package: str) -> str | None:
     try:
         return version(package)

@@ -1,7 +1,7 @@
 """Reads run directories and comparisons into plain data for a report."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,8 @@ from iid_cl.errors import UserError
 from iid_cl.files import read_text
 from iid_cl.memory.exemplars import Exemplars
 from iid_cl.memory.files import load_memory
+from iid_cl.records.directory import check_directory
+from iid_cl.records.integrity import check_file, check_memories
 from iid_cl.records.recording import Recording, read_recording
 from iid_cl.records.result import Result
 from iid_cl.report.comparison import Measured
@@ -90,6 +92,7 @@ def collect(directories: Sequence[Path]) -> Collected:
     for directory in directories:
         if not directory.is_dir():
             raise UserError(f"{directory}: no such directory; name one that `iid-cl run` or `iid-cl compare` made.")
+        check_directory(directory)
     compared = [each for each in directories if (each / "cells").is_dir()]
     if compared and len(directories) > 1:
         raise UserError(f"{compared[0]}: is a comparison, which is reported alone; name it without the others.")
@@ -116,6 +119,7 @@ def _runs(directories: Sequence[Path]) -> Collected:
                 bound = not result.memory_images
                 mode, budget = (None, None) if bound else place
                 measured.append(Measured(prefix + result.method, mode, budget, result))
+            check_memories(source.path, source.provenance.get("checks"))
         first = members[0]
         recording = read_recording(first.path)
         names = names or ([] if recording is None else recording.class_names)
@@ -136,28 +140,32 @@ def _runs(directories: Sequence[Path]) -> Collected:
 
 def _comparison(directory: Path) -> Collected:
     source = _source(directory, "results.json")
-    measured = _measured(source)
+    measured, digests = _measured(source)
     if not measured:
         raise UserError(f"{directory}: no cell of this comparison has finished; go on with it first.")
     main = _main(source.config, measured)
-    pictured, names = _pictured(directory, measured)
+    pictured, names = _pictured(directory, measured, digests)
     return Collected(source.config.name, [source], main, measured, _first(pictured, main), names)
 
 
-def _measured(source: Source) -> list[Measured]:
-    """The cells of a comparison's ``results.json``; what remains in the source's provenance is where they come from."""
+def _measured(source: Source) -> tuple[list[Measured], dict[str, str]]:
+    """The cells of a comparison's ``results.json``, and the SHA-256 of their memories by the cells' names.
+
+    What remains in the source's provenance is where they come from.
+    """
     try:
         records = source.provenance.pop("cells")
         source.provenance.pop("summary", None)
-        return [
-            Measured(
-                str(one["label"]),
-                None if one["mode"] is None else str(one["mode"]),
-                None if one["budget"] is None else Budget(**{key: int(value) for key, value in one["budget"].items()}),
-                _RESULT.validate_python(one["result"]),
-            )
-            for one in records
-        ]
+        measured, digests = [], {}
+        for one in records:
+            label, mode = str(one["label"]), None if one["mode"] is None else str(one["mode"])
+            budget = None
+            if one["budget"] is not None:
+                budget = Budget(**{key: int(value) for key, value in one["budget"].items()})
+            measured.append(Measured(label, mode, budget, _RESULT.validate_python(one["result"])))
+            if isinstance(digest := one.get("memory_sha256"), str):
+                digests[cell_name(label, mode, budget, measured[-1].result.seed)] = digest
+        return measured, digests
     except (KeyError, TypeError, ValueError, AttributeError, UserError) as error:
         file = source.path / "results.json"
         raise UserError(f"{file}: is damaged ({_short(error)}); the same `iid-cl compare --out` mends it.") from None
@@ -172,7 +180,9 @@ def _main(config: Config, measured: Sequence[Measured]) -> str:
     return distilled or (labels or [measured[0].label])[0]
 
 
-def _pictured(directory: Path, measured: Sequence[Measured]) -> tuple[list[Pictured], list[str]]:
+def _pictured(
+    directory: Path, measured: Sequence[Measured], digests: Mapping[str, str]
+) -> tuple[list[Pictured], list[str]]:
     """A comparison's memories of the first seed at the first mode's largest budget, and the names of the classes."""
     seed = min(m.result.seed for m in measured)
     places = [(m.mode, m.budget) for m in measured if m.mode is not None and m.budget is not None]
@@ -187,6 +197,7 @@ def _pictured(directory: Path, measured: Sequence[Measured]) -> tuple[list[Pictu
         names = names or ([] if recording is None else recording.class_names)
         file = directory / "cells" / f"{name}.safetensors"
         if file.is_file():
+            check_file(file, digests.get(name))
             method, own = one.result.method, _of(recording, one.result.method)
             pictured.append(Pictured(one.label, method, seed, (one.mode, one.budget), load_memory(file), own))
     return pictured, names

@@ -13,11 +13,15 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from iid_cl.config.reading import read_yaml
+from iid_cl.config.reading import CONFIGURATION, read_yaml
 from iid_cl.errors import UserError, printable
 from iid_cl.files import read_text
+from iid_cl.records.checkpoint import STATE
+from iid_cl.records.directory import check_directory
+from iid_cl.records.integrity import check_memories
 from iid_cl.terminal.screen import emit, print_table, width_of
 
+READ = ("config.yaml", "metrics.jsonl", "study.csv", "cells")  # besides the summary
 MOST_ROWS = 6  # rows of one comparison in a list of several runs
 
 
@@ -95,6 +99,7 @@ def _entries(folder: Path) -> Iterator[Entry]:
         "date": datetime.fromtimestamp(newest).isoformat(timespec="minutes"),
     }
     try:
+        check_directory(folder, (summary.name, *READ))
         read = {"run": _run, "comparison": _comparison, "study": _study}[kind]
         rows = read(folder, _object(summary) if summary.is_file() else None)
         entries = [_ENTRY.validate_python({**common, **row}) for row in rows]
@@ -105,9 +110,11 @@ def _entries(folder: Path) -> Iterator[Entry]:
 
 def _run(folder: Path, summary: Any) -> Iterator[dict[str, Any]]:
     if summary is not None:
+        check_memories(folder, summary.get("checks"))
+        left = (folder / STATE).is_dir()  # it was interrupted while its report was made
         for result in summary["results"]:
             yield {
-                "state": "finished",
+                "state": "unfinished" if left else "finished",
                 "method": str(result["method"]),
                 "mode": str(result["mode"]),
                 "seeds": (int(result["seed"]),),
@@ -168,7 +175,7 @@ def _object(path: Path) -> dict[str, Any]:
 
 
 def _config(folder: Path) -> Mapping[str, Any]:
-    values = read_yaml(str(folder / "config.yaml"), "configuration", [], "iid_cl.configs")
+    values = read_yaml(str(folder / "config.yaml"), CONFIGURATION)
     if not values:
         raise ValueError("a configuration holds keys")
     return values

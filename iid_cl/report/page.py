@@ -12,14 +12,15 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from iid_cl import __version__
 from iid_cl.errors import UserError
 from iid_cl.files import write_bytes
-from iid_cl.records.directory import free_directory
+from iid_cl.records.directory import check_directory, new_directory
+from iid_cl.records.nameless import without_names
 from iid_cl.report import content
 from iid_cl.report.collect import Collected, Source, collect
 from iid_cl.report.figures import save_figures
 from iid_cl.report.sprites import galleries
 from iid_cl.report.statistics import percent_interval
 
-PAGE = "report.html"
+PAGE, FIGURES = "report.html", "figures"
 TERMS = {
     "match": "the matching of features",
     "cc": "class centralization",
@@ -41,15 +42,17 @@ def report(directories: Sequence[Path], out: Path | None = None) -> Path:
     """
     if not directories:
         raise UserError("report: names no directory; name one that `iid-cl run` or `iid-cl compare` made.")
+    if out is not None:
+        check_directory(out, (PAGE, FIGURES))
     collected = collect(directories)
-    if out is None:
-        out = directories[0] if len(directories) == 1 else free_directory("report")
-    page = out / PAGE
     settings = content.settings(collected)
     plane = _plane(collected)
-    # names may hold half of a surrogate pair, which has no encoding
-    write_bytes(page, render(collected, settings, plane).encode(errors="backslashreplace"))
-    save_figures(out / "figures", collected, settings[_first_setting(collected)], plane)
+    text = render(collected, settings, plane)
+    if out is None:
+        out = directories[0] if len(directories) == 1 else new_directory("report")
+    page = out / PAGE
+    write_bytes(page, text.encode(errors="backslashreplace"))  # a name may hold half a character, without an encoding
+    save_figures(out / FIGURES, collected, settings[_first_setting(collected)], plane)
     return page
 
 
@@ -170,7 +173,7 @@ def _origin(source: Source) -> dict[str, Any]:
     return {
         "directory": source.path.name,
         "config": source.config_text,
-        "command": str(provenance.get("command", "")),
+        "command": without_names(str(provenance.get("command", ""))),
         "facts": {
             "seed": str(source.config.seed),
             **{key: str(provenance[key]) for key in ("device", "machine", "commit") if provenance.get(key)},

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from iid_cl.budget import KEYS
 from iid_cl.errors import UserError, printable
+from iid_cl.files import check_output
 from iid_cl.memory.exemplars import Exemplars, first_rows
 from iid_cl.memory.export import class_names
 from iid_cl.memory.files import load_memory
@@ -32,7 +33,9 @@ WIDEST, TALLEST = 512, 8  # pixels of a drawn image across, and times as many do
 LONGEST = 2000  # characters of a fact in the table
 
 
-def show_memory(path: Path, out: Path | None, classes: Sequence[str] | None, console: Console) -> None:
+def show_memory(
+    path: Path, out: Path | None, classes: Sequence[str] | None, console: Console, *, force: bool = False
+) -> None:
     """Prints a memory's metadata and draws its images, in the terminal or as a PNG.
 
     Args:
@@ -40,12 +43,15 @@ def show_memory(path: Path, out: Path | None, classes: Sequence[str] | None, con
         out: PNG to write; None draws in the terminal.
         classes: names or indices of the classes to draw; None: all, in a terminal the first 20.
         console: where to print.
+        force: replace an ``out`` that exists.
 
     Raises:
-        UserError: the file is unusable, lacks one of the classes, or ``out`` cannot be written.
+        UserError: the file is unusable, lacks one of the classes, or ``out`` exists or cannot be written.
     """
     if out is not None and out.suffix.lower() != ".png":
         raise UserError(f"--out: {str(out)!r} must end in .png.")
+    if out is not None:
+        check_output(out, force=force)
     memory = load_memory(path)
     names = class_names(memory)
     labels = memory.classes if classes is None else [_class(name, names, path) for name in classes]

@@ -1,15 +1,17 @@
 """Checks on every run that its memories hold what they claim.
 
-The engine makes two promises. A class is condensed from the training images of its own experience and nothing else. A
-memory has the size that the run reports. The first is checked by the content of the images that reach the memory, the
-second by the bytes of its file. A broken promise ends the run in an error: it is a bug, not a mistake of the user.
+The engine makes three promises. A class is condensed from the training images of its own experience and nothing else. A
+memory of real images holds these images, and no memory holds a test image. A memory has the size that the run reports.
+The first is checked by the content of the images that reach the memory, the others by the memory's file. A broken
+promise ends the run in an error: it is a bug, not a mistake of the user.
 """
 
 import json
 import math
 import struct
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -21,11 +23,36 @@ from iid_cl.budget import Budget
 from iid_cl.data.fingerprint import digests, fingerprint
 from iid_cl.data.images import ImageDataset
 from iid_cl.files import write_bytes
+from iid_cl.memory.files import load_memory
+from iid_cl.methods.base import Method
+from iid_cl.records.integrity import sha256_of
+from iid_cl.runs.stored import Foreign, compare_stored
 from iid_cl.strategies.buffers import OnImages
 
 SOURCES_VERSION = 1
 SOFT_LABELS = ("soft_labels", "soft_classes")
 REPORT = "this is a bug of iid-cl, and the run's figures would be worthless; please report it"
+
+
+@dataclass(frozen=True)
+class Promise:
+    """What a memory claims to hold.
+
+    Attributes:
+        real: real images only.
+        every_class: images of every class seen.
+    """
+
+    real: bool = False
+    every_class: bool = True
+
+
+ANY = Promise()
+
+
+def promise_of(method: Method) -> Promise:
+    """What a method promises of its memory."""
+    return Promise(method.holds_real_images(), method.by_class)
 
 
 class Audit:
@@ -105,29 +132,51 @@ class Audit:
     def _test(self) -> dict[bytes, int]:
         return {digest: index for index, digest in enumerate(digests(self._dataset.test.images))}
 
-    def verify(self, method: str, path: Path, claimed: int, budget: Budget) -> dict[str, Any]:
-        """Checks a finished memory's file and returns ``sources`` and ``bytes`` as plain JSON.
+    def verify(self, method: str, path: Path, claimed: int, budget: Budget, promise: Promise = ANY) -> dict[str, Any]:
+        """Checks a finished memory's file and returns ``sources``, ``stored``, ``bytes`` and ``sha256`` as plain JSON.
 
         In ``sources``: the number of ``images`` that reached the memory and of their ``experiences``. ``also_in_test``
         of the images equal a test image, ``also_in_other_experiences`` a training image of another experience. These
-        are copies within the data set. For ``bytes``, see :func:`check_bytes`.
+        are copies within the data set. For ``stored``, see :func:`iid_cl.runs.stored.compare_stored`, for ``bytes``,
+        :func:`check_bytes`.
 
         Args:
             method: as given to :meth:`watch`.
             path: the memory's file.
             claimed: size that the run reports, in bytes.
             budget: of the memory.
+            promise: what the memory claims to hold.
 
         Raises:
-            RuntimeError: the file has another size, exceeds its budget, or holds other classes than reached the memory.
+            RuntimeError: the file has another size, exceeds its budget, or holds other classes or images than it may.
         """
-        sizes, classes = check_bytes(path, claimed, budget, math.prod(self._dataset.shape))
-        odd = min(classes ^ {label for name, _, label in self._sources if name == method}, default=None)
+        seen = {label for name, _, label in self._sources if name == method}
+        sizes, classes = check_bytes(path, claimed, budget, math.prod(self._dataset.shape), seen)
+        odd = min(classes - seen if not promise.every_class else classes ^ seen, default=None)
         if odd is not None:
             name = self._name(odd)
             problem = f"holds class {name}, which never" if odd in classes else f"lacks class {name}, which"
             raise RuntimeError(f"{path}: {problem} reached the memory; {REPORT}.")
-        return {"sources": self._count_sources(method), "bytes": sizes}
+        return {
+            "sources": self._count_sources(method),
+            "stored": self._check_stored(method, path, promise.real),
+            "bytes": sizes,
+            "sha256": sha256_of(path),
+        }
+
+    def _check_stored(self, method: str, path: Path, real: bool) -> dict[str, int]:
+        """Compares what a memory's file holds with its sources and the test images, see :func:`compare_stored`."""
+
+        def sources(label: int) -> Tensor:
+            parts = [indices for (name, _, c), indices in self._sources.items() if (name, c) == (method, label)]
+            return self._dataset.train.images[torch.cat(parts).long()]
+
+        try:
+            return compare_stored(load_memory(path), self._dataset.test.images, sources, real=real)
+        except Foreign as image:
+            raise RuntimeError(
+                f"{path}: image {image.number} of class {self._name(image.label)} {image.what}; {REPORT}."
+            ) from None
 
     def _count_sources(self, method: str) -> dict[str, int]:
         place = {label: experience for experience, classes in enumerate(self._order) for label in classes}
@@ -177,7 +226,9 @@ class Audit:
         self._sources = {(method, int(t), int(label)): state[key] for key, (method, t, label) in keys}
 
 
-def check_bytes(path: Path, claimed: int, budget: Budget, image_bytes: int) -> tuple[dict[str, int], set[int]]:
+def check_bytes(
+    path: Path, claimed: int, budget: Budget, image_bytes: int, seen: Collection[int] = ()
+) -> tuple[dict[str, int], set[int]]:
     """Checks the size of a memory's tensors, by its header and by the length of its file.
 
     A budget of n images allows the bytes of n full-size images with their labels. It charges no soft labels, except
@@ -188,6 +239,7 @@ def check_bytes(path: Path, claimed: int, budget: Budget, image_bytes: int) -> t
         claimed: size that the run reports, in bytes.
         budget: of the memory.
         image_bytes: C * H * W of a full-size image.
+        seen: classes that the budget is for, besides those in the file.
 
     Returns:
         The tensors' ``bytes``, those ``charged`` to the budget and those ``allowed``; and the classes in the file.
@@ -206,7 +258,7 @@ def check_bytes(path: Path, claimed: int, budget: Budget, image_bytes: int) -> t
     labels = struct.unpack_from(f"<{sizes['labels'] // 2}h", data, 8 + length + header["labels"]["data_offsets"][0])
     all_charged = budget.in_bytes or "scans" in sizes
     charged = size - (0 if all_charged else sum(sizes.get(name, 0) for name in SOFT_LABELS))
-    allowed = budget.allowed(len(set(labels)), image_bytes)
+    allowed = budget.allowed(len({*labels, *seen}), image_bytes)
     if charged > allowed:
         raise RuntimeError(f"{path}: holds {charged} bytes, more than the {allowed} of its budget; {REPORT}.")
     return {"bytes": size, "charged": charged, "allowed": allowed}, set(labels)
@@ -214,12 +266,21 @@ def check_bytes(path: Path, claimed: int, budget: Budget, image_bytes: int) -> t
 
 def remark(checks: Mapping[str, Any]) -> str:
     """The result of :meth:`Audit.verify`, as a line for a person."""
-    sources = checks["sources"]
+    sources, stored = checks["sources"], checks["stored"]
     size, charged, allowed = (checks["bytes"][key] for key in ("bytes", "charged", "allowed"))
     kinds = {"also_in_test": "a test image", "also_in_other_experiences": "an image of another experience"}
     copies = [f"; {sources[key]:,} of them equal {kind} in the data set" for key, kind in kinds.items() if sources[key]]
+    part = "" if charged == size else f", {charged:,} of them charged"
+    fit = "matches the budget" if charged == allowed else f"within the budget of {allowed:,} bytes"
     return (
         f"checked: made from {sources['images']:,} images, each a training image of its own experience{''.join(copies)}"
-        f"; memory size {size:,} bytes{'' if charged == size else f', {charged:,} of them charged'}: "
-        + ("matches the budget" if charged == allowed else f"within the budget of {allowed:,} bytes")
+        f"; {_remark_on(stored)}; memory size {size:,} bytes{part}: {fit}"
     )
+
+
+def _remark_on(stored: Mapping[str, int]) -> str:
+    these = "stores some of them" if stored["among_sources"] else "stores"
+    copies = stored["also_in_test"]
+    if not copies:
+        return f"{these} {'and ' if stored['among_sources'] else ''}no test image"
+    return f"{these if stored['among_sources'] else 'stores synthetic images'}; {copies:,} of those equal a test image"

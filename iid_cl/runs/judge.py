@@ -56,10 +56,14 @@ def evaluate_memory(path: Path, config: Config, data_root: Path | None, console:
     check_network("evaluate.network", protocol.network, dataset)
     for index, network in enumerate(protocol.transfer):
         check_network(f"evaluate.transfer.{index}", network, dataset)
+    test = dataset.test.of_classes(memory.classes)  # all that the protocol looks at
+    if not len(test):
+        raise UserError(f"{path}: {stream.dataset!r} holds no test image of its classes; name another --data-root.")
     with Reporter(console) as reporter, deterministic(config.deterministic, reporter.line):
         networks = f"{protocol.networks} network{'s' if protocol.networks > 1 else ''}"
         names = ", ".join(network.label for network in (protocol.network, *protocol.transfer))
-        images = f"{len(dataset.test):,} {'held-out training' if stream.validation else 'test'} images"
+        kind = "held-out training" if stream.validation else "test"
+        images = f"{len(test):,} {kind} images of {len(memory.classes)} class{'es' if len(memory.classes) > 1 else ''}"
         size = f"{len(memory):,} images, {memory.nbytes:,} bytes"
         reporter.line(f"{path}: {size}; {networks} ({names}), {protocol.epochs} epochs each, {images}")
 
@@ -76,7 +80,7 @@ def evaluate_memory(path: Path, config: Config, data_root: Path | None, console:
 
         judgements = judge(
             memory,
-            dataset.test,
+            test,
             protocol,
             normalization=dataset.normalization,
             augmentations=dataset.augmentations,

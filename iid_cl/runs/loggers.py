@@ -7,6 +7,7 @@ import csv
 import io
 import netrc
 import os
+import socket
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -84,6 +85,7 @@ class Loggers:
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if self._tensorboard is not None:
             self._tensorboard.writer.close()
+            _without_host(self._folder / "tensorboard" / self._method)
         if self._files is not None:
             self._files.close()
             for name, columns in CSV_KEYS.items():
@@ -214,6 +216,14 @@ class _MemoryLog(SupervisedPlugin):
     def after_training_exp(self, strategy: Any, **kwargs: Any) -> None:
         if self._memory is not None:
             self._loggers.memory(self._memory, strategy.clock.train_iterations)
+
+
+def _without_host(folder: Path) -> None:
+    """Takes the machine's name out of the names of TensorBoard's files."""
+    for file in folder.glob("events.out.tfevents.*"):
+        name = file.name.replace(f".{socket.gethostname()}.", ".host.")
+        if name != file.name:
+            file.rename(file.with_name(name))
 
 
 def _keep_last(path: Path, columns: int) -> None:

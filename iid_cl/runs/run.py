@@ -1,7 +1,5 @@
 """``iid-cl run`` and ``iid-cl resume``: train the methods in turn and store the results in a directory."""
 
-import errno
-import json
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -17,23 +15,26 @@ from iid_cl.compute.deterministic import deterministic
 from iid_cl.compute.devices import resolve_device
 from iid_cl.config.experiment import Config
 from iid_cl.config.methods import MethodName
-from iid_cl.config.reading import first_difference, load_config
+from iid_cl.config.reading import first_difference
 from iid_cl.data.datasets import load_dataset
 from iid_cl.data.fingerprint import fingerprint
 from iid_cl.data.images import ImageDataset
 from iid_cl.data.streams import class_order
 from iid_cl.errors import UserError
-from iid_cl.files import State, read_text
+from iid_cl.files import State, on_full_disk
 from iid_cl.precheck.fits import check_methods, check_network
 from iid_cl.records.checkpoint import STATE, Checkpoints, fits_the_run
-from iid_cl.records.directory import RunDirectory, free_directory, is_used
+from iid_cl.records.directory import RunDirectory, new_directory
+from iid_cl.records.integrity import check_memories
 from iid_cl.records.provenance import differences, provenance
 from iid_cl.records.recording import Recording
 from iid_cl.records.result import Result
 from iid_cl.report.page import report
 from iid_cl.report.pictures import save_memory_picture
 from iid_cl.report.tables import results_table
-from iid_cl.runs.audit import Audit, remark
+from iid_cl.runs.audit import Audit, promise_of, remark
+from iid_cl.runs.begun import Begun, Stage, config_of, read_begun, stage_of, write_begun
+from iid_cl.runs.ending import interruptions, measured
 from iid_cl.runs.experiment import run_method
 from iid_cl.runs.loggers import Loggers, check_loggers
 from iid_cl.runs.saver import Saver
@@ -41,9 +42,8 @@ from iid_cl.runs.whole import origin_of
 from iid_cl.terminal.headline import headline
 from iid_cl.terminal.reporter import Reporter
 from iid_cl.terminal.screen import emit
-from iid_cl.terminal.signals import Stopped, stop_request
+from iid_cl.terminal.signals import stop_request
 
-BEGUN = "begun.json"
 WIDE = 76  # columns that the full table needs
 
 _RESULT = TypeAdapter(Result)
@@ -53,135 +53,104 @@ def run(config: Config, data_root: Path | None, out: Path | None, console: Conso
     """Runs the configured memory and its ``baselines`` with one seed; returns the run directory.
 
     An unfinished run of the same configuration in ``out`` is resumed. Its results equal those of an uninterrupted run,
-    except for times.
+    except for times. Where only the report is missing, it is made.
 
     Raises:
         UserError: a mistake of the user, detected before the directory is made wherever possible.
         Stopped: a signal asked the run to stop; its state is saved.
     """
-    path = out if out is not None else free_directory(config.name)
-    unfinished = path.is_dir() and is_used(path)
-    if unfinished:
-        before = _unfinished(path)
-        different = first_difference(before, config)
+    stage, begun = Stage.NEW if out is None else stage_of(out), None
+    if out is not None and stage is not Stage.NEW:
+        begun = read_begun(out)
+        different = first_difference(config_of(out, begun), config)
         if different is not None:
             raise UserError(
-                f"{path}: holds an unfinished run of another configuration ({different}); choose another --out, or "
-                f"finish it with iid-cl resume {path}."
+                f"{out}: holds an unfinished run of another configuration ({different}); choose another --out, or "
+                f"finish it with iid-cl resume {out}."
             )
-    job = _Run(config, data_root, path, unfinished, console)
+        if stage is Stage.MEASURED:
+            _conclude_again(config, out, console)
+            return out
+    job = _Run(config, data_root, out, begun, console)
     with job.directory:
         job.all_methods()
-    return path
+    return job.path
 
 
-def resume(path: Path, console: Console) -> Path:
+def resume(path: Path, console: Console, data_root: Path | None = None) -> Path:
     """Finishes the unfinished run in ``path``, with the data it started with.
+
+    Args:
+        path: the run directory.
+        console: where to print.
+        data_root: folder of the data sets, where it has moved; None: the folder that the run started with.
 
     Raises:
         UserError: there is no unfinished run, or another mistake of the user.
         Stopped: a signal asked the run to stop; its state is saved.
     """
-    config = _unfinished(path)
-    root = _begun(path).get("data_root")
-    return run(config, None if root is None else Path(root), path, console)
-
-
-def _unfinished(path: Path) -> Config:
-    """The configuration of the unfinished run in a directory.
-
-    Raises:
-        UserError: the directory holds no unfinished run.
-    """
-    if (path / "run.json").is_file():
-        raise UserError(f"{path}: holds a finished run; choose another --out, or remove it.")
-    if not (path / "config.yaml").is_file() or not (path / BEGUN).is_file():
-        if not path.is_dir():
-            raise UserError(f"{path}: no such run directory.")
-        raise UserError(f"{path}: holds files already, and no unfinished run; choose another --out, or remove it.")
-    return load_config(str(path / "config.yaml"))
-
-
-def _begun(path: Path) -> dict[str, Any]:
-    """The record that was written when the run started: provenance and data.
-
-    Raises:
-        UserError: the file is damaged.
-    """
-    try:
-        record = json.loads(read_text(path / BEGUN))
-        kinds = {"provenance": dict, "data": str, "data_root": str | None}
-        if not all(isinstance(record[key], kind) for key, kind in kinds.items()):
-            raise TypeError
-        return dict(record)
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
-        raise UserError(f"{path / BEGUN}: is damaged; remove the run directory and run it again.") from None
+    if not path.is_dir():
+        raise UserError(f"{path}: no such run directory.")
+    if stage_of(path) is Stage.NEW:
+        raise UserError(f"{path}: no run has begun there; give its `iid-cl run` command again.")
+    begun = read_begun(path)
+    return run(config_of(path, begun), data_root if data_root is not None else begun.data_root, path, console)
 
 
 class _Run:
     """A run in its directory. Every check that is possible comes before the first file is written."""
 
-    def __init__(self, config: Config, data_root: Path | None, path: Path, unfinished: bool, console: Console) -> None:
-        self._config, self._console, self._path = config, console, path
+    def __init__(
+        self, config: Config, data_root: Path | None, out: Path | None, begun: Begun | None, console: Console
+    ) -> None:
+        self._config, self._console, self._data_root, self._begun = config, console, data_root, begun
         self._methods = list(dict.fromkeys([config.memory.method, *config.baselines]))
         self._device, self._dataset = _prepare(config, self._methods, data_root)
-        data = fingerprint(self._dataset)
-        before = _begun(path) if unfinished else None
-        if before is not None and before["data"] != data:
+        self._data = fingerprint(self._dataset)
+        if begun is not None and begun.data != self._data:
             raise UserError(
-                f"stream.dataset: the files of {config.stream.dataset!r} have changed since the run in {path} was "
+                f"stream.dataset: the files of {config.stream.dataset!r} have changed since the run in {out} was "
                 "started; restore them, or choose another --out."
             )
-        self._before = None if before is None else before["provenance"]
         self._results: list[Result] = []
         self._audit = Audit(self._dataset, class_order(config.stream, len(self._dataset.class_names), config.seed))
         self._recording = Recording(self._dataset.class_names)
         self._checks: dict[MethodName, Any] = {}  # results of the audit
-        self.directory = RunDirectory(path, again=unfinished)
-        self._checkpoints = Checkpoints(path / STATE)
-        if not unfinished:
-            root = None if data_root is None else str(data_root.resolve())
-            record = {"provenance": provenance(self._device), "data_root": root, "data": data}
-            self.directory.write_config(config)
-            self.directory.write_summary(BEGUN, record)
+        self.path = out if out is not None else new_directory(config.name)
+        self.directory = RunDirectory(self.path, again=begun is not None)
+        self._checkpoints = Checkpoints(self.path / STATE)
 
     def all_methods(self) -> None:
         """Runs the methods that are not finished, and reports on all."""
-        config = self._config
-        try:
-            with (
-                stop_request() as stop,
-                Reporter(self._console, self.directory.log) as reporter,
-                deterministic(config.deterministic, reporter.line),
-            ):
-                state = self._load_checkpoint(reporter) if self._before is not None else None
-                saver = Saver(self._checkpoints, config.checkpoint.every, stop, self._state)
-                if state is None:
-                    reporter.line(headline(config, self._dataset, self._device))
-                    for note in self._dataset.remarks:
-                        reporter.line(f"note: {note}")
-                for method in self._methods[len(self._results) :]:
-                    self._results.append(self._one_method(method, reporter, saver, state))
-                    state = None
-                    saver.save()
-                self._finish(saver, reporter)
-        except OSError as error:
-            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-                raise
-            raise UserError(
-                f"{self._path}: the disk is full; free some space, then iid-cl resume {self._path}."
-            ) from None
-        except Stopped:
-            self._console.print(Text(f"stopped; resume with: iid-cl resume {self._path}"), soft_wrap=True)
-            emit(self._console, "stopped", directory=str(self._path))
-            raise
+        config, path = self._config, self.path
+        if self._begun is None:
+            with on_full_disk(f"{path}: the disk is full; free some space, then give the same command again."):
+                write_begun(self.directory, config, provenance(self._device), self._data, self._data_root)
+        with (
+            interruptions(path, self._console),
+            stop_request() as stop,
+            Reporter(self._console, self.directory.log) as reporter,
+            deterministic(config.deterministic, reporter.line),
+        ):
+            state = self._load_checkpoint(self._begun, reporter) if self._begun is not None else None
+            saver = Saver(self._checkpoints, config.checkpoint.every, stop, self._state)
+            if state is None:
+                reporter.line(headline(config, self._dataset, self._device))
+                for note in self._dataset.remarks:
+                    reporter.line(f"note: {note}")
+            for method in self._methods[len(self._results) :]:
+                self._results.append(self._one_method(method, reporter, saver, state))
+                state = None
+                saver.save()
+            self._write_results(saver)
+            _conclude(self.directory, config, self._results, self._console, reporter)
 
-    def _load_checkpoint(self, reporter: Reporter) -> Mapping[str, Any] | None:
+    def _load_checkpoint(self, begun: Begun, reporter: Reporter) -> Mapping[str, Any] | None:
         """Loads the last checkpoint; returns the state of the interrupted method."""
         state = self._checkpoints.newest(reporter.line)
         with fits_the_run():
             self.directory.rewind({} if state is None else state["sizes"])
-        for change in differences(self._before or {}, provenance(self._device)):
+        for change in differences(begun.provenance, provenance(self._device)):
             reporter.line(f"note: {change}")
         if state is None:
             return None
@@ -193,6 +162,7 @@ class _Run:
             method: Mapping[str, Any] | None = state["method"]
             progress = f"{len(self._results)} of {len(self._methods)} methods done"
             where = "" if method is None else f", experience {method['index'] + 1}"
+        check_memories(self.path, self._checks)  # of methods that are done
         self._console.print(Text(f"{self._config.name}: resumed ({progress}{where})"), soft_wrap=True)
         return method
 
@@ -237,13 +207,16 @@ class _Run:
             path = directory.path / f"{stem}.safetensors"
             memory.save(path, origin_of(config, dataset))
             save_memory_picture(path.with_suffix(".png"), memory.exemplars, dataset.class_names)
-            self._checks[method] = self._audit.verify(method, path, result.memory_bytes, config.memory.budget)
-            reporter.line(f"{prefix}{remark(self._checks[method])}")
+            checks = self._audit.verify(
+                method, path, result.memory_bytes, config.memory.budget, promise_of(memory.method)
+            )
+            self._checks[method] = {**checks, "file": path.name}
+            reporter.line(f"{prefix}{remark(checks)}")
         return result
 
-    def _finish(self, saver: Saver, reporter: Reporter) -> None:
-        """Writes ``run.json``, which marks the run as finished; removes the checkpoints; prints the results."""
-        config, directory = self._config, self.directory
+    def _write_results(self, saver: Saver) -> None:
+        """Writes ``run.json``, after which only the report is left."""
+        directory = self.directory
         self._recording.write(directory.path)
         if self._checks:
             self._audit.save_sources(directory.path / "sources.json")
@@ -251,21 +224,47 @@ class _Run:
             "run.json",
             {
                 **provenance(self._device),
-                "data": _begun(self._path)["data"],
+                "data": self._data,
                 "results": [asdict(result) for result in self._results],
                 "checks": self._checks,
                 "checkpoints": {"saves": saver.saves, "seconds": round(saver.seconds, 3)},
             },
         )
-        shutil.rmtree(self._path / STATE, ignore_errors=True)
-        title = f"{config.name}: seed {config.seed}, {config.train.mode.replace('_', ' ')}"
-        for result in self._results:
-            emit(self._console, "result", **asdict(result))
-        self._console.print(results_table(self._results, title, full=self._console.width >= WIDE))
-        Console(file=directory.log, width=110, color_system=None).print(results_table(self._results, title))
-        reporter.line(f"The report is {report([self._path])}")
-        self._console.print(Text(f"Everything is in {self._path}"), soft_wrap=True)
-        emit(self._console, "finished", directory=str(self._path))
+
+
+def _conclude(
+    directory: RunDirectory, config: Config, results: Sequence[Result], console: Console, reporter: Reporter
+) -> None:
+    """Shows the results in ``run.json`` and makes the report. Last it removes the checkpoints: the run is finished."""
+    path = directory.path
+    title = f"{config.name}: seed {config.seed}, {config.train.mode.replace('_', ' ')}"
+    for result in results:
+        emit(console, "result", **asdict(result))
+    console.print(results_table(results, title, full=console.width >= WIDE))
+    Console(file=directory.log, width=110, color_system=None).print(results_table(results, title))
+    reporter.line(f"The report is {report([path])}")
+    directory.log.flush()
+    shutil.rmtree(path / STATE, ignore_errors=True)
+    console.print(Text(f"Everything is in {path}"), soft_wrap=True)
+    emit(console, "finished", directory=str(path))
+
+
+def _conclude_again(config: Config, path: Path, console: Console) -> None:
+    """Ends a run that was interrupted in its end. Neither its data nor its device are needed.
+
+    Raises:
+        UserError: ``run.json`` is damaged, or a memory is not the one that it names.
+        Stopped: a signal asked the run to stop.
+    """
+    with RunDirectory(path, again=True) as directory:
+        results, checks = measured(path / "run.json")
+        check_memories(path, checks)
+        with (
+            interruptions(path, console),
+            stop_request(),
+            Reporter(console, directory.log) as reporter,
+        ):
+            _conclude(directory, config, results, console, reporter)
 
 
 def _prepare(

@@ -2,12 +2,11 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from importlib import resources
 from typing import Any
 
 from iid_cl.config.experiment import Config
 from iid_cl.config.methods import METHODS, for_whole_data
-from iid_cl.config.reading import parse_config, parse_section, read_yaml, with_overrides
+from iid_cl.config.reading import STUDY, parse_config, parse_section, read_yaml, with_overrides
 from iid_cl.config.study import StudyConfig
 from iid_cl.errors import UserError
 
@@ -32,7 +31,9 @@ def load_study(source: str, base: Iterable[tuple[str, Any]] = (), seeds: int | N
     Raises:
         UserError: no such file, an unknown key, or a value of the wrong type.
     """
-    values = read_yaml(source, "study", shipped_studies(), "iid_cl.configs.studies")
+    values = read_yaml(source, STUDY)
+    if "stream" in values and "variants" not in values:
+        raise UserError(f"{source}: is the configuration of a run; give it to iid-cl run.")
     if isinstance(values.get("base", {}), dict):  # `parse_section` refuses other types
         values["base"] = with_overrides(values.get("base", {}), base)
     if seeds is not None:
@@ -42,7 +43,7 @@ def load_study(source: str, base: Iterable[tuple[str, Any]] = (), seeds: int | N
 
 def shipped_studies() -> list[str]:
     """Names of the shipped studies."""
-    return sorted(f.name for f in resources.files("iid_cl.configs.studies").iterdir() if f.name.endswith(".yaml"))
+    return STUDY.shipped()
 
 
 def cases(study: StudyConfig) -> list[Case]:

@@ -20,7 +20,7 @@ from iid_cl.evaluate.protocol import judge
 from iid_cl.memory.exemplars import Exemplars
 from iid_cl.memory.files import save_memory
 from iid_cl.precheck.fits import check_methods, check_network
-from iid_cl.records.directory import RunDirectory, free_directory
+from iid_cl.records.directory import RunDirectory, new_directory
 from iid_cl.records.provenance import provenance
 from iid_cl.report.pictures import save_memory_picture
 from iid_cl.runs.whole import memory_metadata, whole_memory
@@ -52,7 +52,7 @@ def run_study(
     for case in todo:
         _check(case, dataset_of(case.config, data_root))
     rows: list[Row] = []
-    with RunDirectory(out if out is not None else free_directory(study.name)) as directory:
+    with RunDirectory(out if out is not None else new_directory(study.name)) as directory:
         with (
             Reporter(console, directory.log) as reporter,
             deterministic(todo[0].config.deterministic, reporter.line),

@@ -22,7 +22,7 @@ from iid_cl.distill.trained import train_networks
 from iid_cl.errors import UserError
 from iid_cl.nets import Network
 from iid_cl.precheck.fits import check_methods, check_network
-from iid_cl.records.directory import RunDirectory, free_directory
+from iid_cl.records.directory import RunDirectory, new_directory
 from iid_cl.records.provenance import provenance
 from iid_cl.runs.whole import whole_memory
 from iid_cl.seeding import derive_seed
@@ -53,7 +53,7 @@ def run_scatter(
                 f"study {study.name}: variants of a scatter share one stream and seed; set them in its base."
             )
         check_methods(case.config, [case.config.memory.method], dataset, range(len(dataset.class_names)))
-    with RunDirectory(out if out is not None else free_directory(study.name)) as directory:
+    with RunDirectory(out if out is not None else new_directory(study.name)) as directory:
         with Reporter(console, directory.log) as reporter, deterministic(first.deterministic, reporter.line):
             reporter.line(f"training {scatter.network.name} on {len(dataset.train):,} real images")
             network = _trained(scatter, dataset, first, device)

@@ -6,6 +6,8 @@ import io
 import json
 import math
 import re
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +32,7 @@ from benchmarks import (
     training,
 )
 from benchmarks.reference import PlainDraw, plain_network, reference_distill, reference_gradient
-from iid_cl.config.distill import DistillConfig, EmbedderConfig, NetworkConfig
+from iid_cl.config.distill import CentralizationConfig, DistillConfig, EmbedderConfig, NetworkConfig
 from iid_cl.config.experiment import Config
 from iid_cl.config.reading import load_config, parse_config
 from iid_cl.config.study import StudyConfig, SweepConfig
@@ -59,6 +61,7 @@ def results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "results"
 
 
+@pytest.mark.usefixtures("no_reports")
 def test_split_digits_in_miniature(in_tmp_path: Path, results: Path) -> None:
     tiny = (*TINY_DISTILL, "train.epochs=1", "train.memory_epochs=1", "model.width=4")
     rows = split_digits.main(2, tiny, name=None)
@@ -164,9 +167,21 @@ def test_the_gpu_script_measures_nothing_without_a_gpu(
     assert not results.exists()
 
 
-def test_engine_against_reference_in_miniature(results: Path) -> None:
-    """The reference shares no loss with the engine: their agreement checks both."""
+def smaller(measured: Callable[..., float], *rest: Any) -> float:
+    """A ceiling of the machine, measured on a sixteenth of the size, which is the last argument."""
+    return measured(*rest[:-1], rest[-1] // 16)
+
+
+def test_engine_against_reference_in_miniature(results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The reference shares no loss with the engine: their agreement checks both.
+
+    The machine's ceilings are measured on smaller products: those of 2048 in bfloat16 take minutes on some processors.
+    """
     small_network = {"width": 6, "depth": 2}
+    network = NetworkConfig(**small_network)
+    monkeypatch.setattr(engine, "CentralizationConfig", partial(CentralizationConfig, network=network))
+    monkeypatch.setattr(machine, "matmul_rate", partial(smaller, machine.matmul_rate))
+    monkeypatch.setattr(machine, "bandwidth", partial(smaller, machine.bandwidth))
     rows = engine.main(
         rounds=1, **small_network, real_batch=16, iterations=3, classes=3, count=80, compiling=False, name=None
     )
@@ -364,8 +379,9 @@ def test_calls_of_the_gpu_script_go_on_where_the_last_one_stopped(
     assert ran[-1] == "time_to_accuracy_cuda"
 
 
-def test_gpu_tests_are_counted(in_tmp_path: Path) -> None:
-    (in_tmp_path / "pytest.ini").write_text("[pytest]\nmarkers = gpu: x\n")
+def test_gpu_tests_are_counted(in_tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")  # each of its processes takes a second to import them
+    (in_tmp_path / "pytest.ini").write_text("[pytest]\nmarkers = gpu: x\naddopts = -p xdist\n")
     (in_tmp_path / "test_x.py").write_text(
         "import pytest\n\n\n@pytest.mark.gpu\n@pytest.mark.parametrize('n', [0, 1, 2])\ndef test_a(n):\n    assert n\n"
         "\n\ndef test_b():\n    assert False\n"
@@ -407,7 +423,8 @@ def test_the_gpu_script_in_miniature(
 PROTOCOL = (
     "stream={dataset: digits, first_classes: 4, experiences: 2, train_limit: 20}",
     *("model.width=4", "model.depth=2", "memory.ipc=2", "evaluate.networks=2", "evaluate.network={width: 4, depth: 2}"),
-    *("distill.real_batch=4", "distill.embedder={width: 4, depth: 2}", "distill.queue={networks: 1, steps: 1}"),
+    *("distill.real_batch=4", "distill.embedder={width: 4, depth: 2}"),
+    "distill.queue={networks: 1, steps: 1, batch_size: 8}",
     *("distill.cc.network={width: 4, depth: 2}", "distill.cc.epochs=1", "distill.cc.trainings=1"),
     "distill.cc.snapshots=1",
 )
@@ -578,6 +595,7 @@ def test_a_methods_row_counts_the_class_orders_it_has() -> None:
     }
 
 
+@pytest.mark.usefixtures("no_reports")
 def test_the_protocols_memory_is_that_of_a_whole_run(in_tmp_path: Path) -> None:
     keys = [*PROTOCOL, "distill.iterations=1", "train.memory_epochs=1", "train.networks=1", "seed=3", "device=cpu"]
     config = load_config("gdumb_tiny_imagenet_5step.yaml", keys)
@@ -653,6 +671,7 @@ def test_one_seed_has_differences_without_intervals() -> None:
     assert rows[2]["target"] == 0
 
 
+@pytest.mark.usefixtures("no_reports")
 def test_a_comparison_in_miniature(in_tmp_path: Path, results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ledger, "ROOT", in_tmp_path)
     (in_tmp_path / "docs").mkdir()

@@ -1,6 +1,8 @@
 """Whole comparisons in miniature: what they keep, going on where one stopped, and the same numbers everywhere."""
 
 import csv
+import errno
+import hashlib
 import io
 import json
 import os
@@ -15,11 +17,13 @@ import torch
 from PIL import Image
 from rich.console import Console
 
+import iid_cl
 from iid_cl.compare import compare as module
 from iid_cl.compare import results
 from iid_cl.compare.cell import Outcome, run_cell
-from iid_cl.compare.cell_files import read_cell
+from iid_cl.compare.cell_files import other_data, read_cell
 from iid_cl.compare.compare import compare
+from iid_cl.compare.results import Summary, remarks
 from iid_cl.config.experiment import Config
 from iid_cl.config.grid import Cell, cells
 from iid_cl.config.reading import load_config
@@ -29,7 +33,7 @@ from iid_cl.memory.files import load_memory
 from iid_cl.nets import build_network
 from iid_cl.report.comparison import unequal_bytes
 from iid_cl.report.statistics import interval, paired_difference, percent_interval
-from tests.runs.helpers import BYTES_PER_IMAGE, miniature
+from tests.runs.helpers import BYTES_PER_IMAGE, image_folder, miniature
 
 METHODS = ["none", "random", "herding", "distilled"]
 
@@ -290,6 +294,7 @@ def test_memories_of_many_decoded_images_train_as_long_as_others(tmp_path: Path)
     assert "not equal" not in done.printed
 
 
+@pytest.mark.usefixtures("forked_workers")
 def test_local_workers_have_identical_numbers_even_when_one_is_lost(tmp_path: Path) -> None:
     config = quick(compare={"methods": ["random", "distilled"]})
     assert_identical_with_a_loss(tmp_path, config, Launch(workers=2, threads=1))
@@ -373,6 +378,78 @@ def test_a_kept_cell_is_read_with_all_of_its_result(tmp_path: Path, one_cell: Ce
         "updates": 0,
         "choice": None,
     }
+    assert (found["data"], found["versions"], found["memory_sha256"]) == (None, None, None)
+    assert read_cell(tmp_path, one_cell, "a fingerprint") is None  # nobody knows what it ran on
+
+
+def test_a_cell_of_other_data_has_not_run(tmp_path: Path, one_cell: Cell) -> None:
+    keep(tmp_path, one_cell, data="a")
+    assert read_cell(tmp_path, one_cell, "a") is not None
+    assert read_cell(tmp_path, one_cell, "b") is None
+    for name in ("damaged", "old"):
+        (tmp_path / f"{name}.json").write_text("{" if name == "damaged" else "{}")
+    assert other_data(tmp_path, "a") is None
+    assert other_data(tmp_path, "b") == tmp_path / f"{one_cell.name}.json"
+
+
+def test_a_cell_whose_memory_was_changed_has_not_run(tmp_path: Path, one_cell: Cell) -> None:
+    memory = tmp_path / f"{one_cell.name}.safetensors"
+    memory.write_bytes(b"images")
+    keep(tmp_path, one_cell, memory_sha256=hashlib.sha256(b"images").hexdigest())
+    assert read_cell(tmp_path, one_cell) is not None
+    memory.write_bytes(b"imagez")
+    assert read_cell(tmp_path, one_cell) is None
+
+
+def test_the_versions_of_the_cells_are_said(one_cell: Cell) -> None:
+    def said(*versions: Any) -> list[str]:
+        cells = [(one_cell, {"versions": version}) for version in versions]
+        return remarks(Summary(one_cell.config, None, cells, [], {}), {})
+
+    old, new = {"torch": "2.11.0", "iid-cl": "0.1.0"}, {"torch": "2.14.1", "iid-cl": "0.1.0"}
+    assert said(new, new) == ["measured with torch 2.14.1, iid-cl 0.1.0"]
+    assert said(new, old, new, None) == [
+        "note: the cells ran on different versions: torch 2.14.1, iid-cl 0.1.0 (2 cells); torch 2.11.0, iid-cl 0.1.0 "
+        "(1 cell); unknown versions (1 cell)"
+    ]
+    assert said() == []
+
+
+def test_a_comparison_of_other_data_is_refused(in_tmp_path: Path) -> None:
+    for name, seed in (("a", 0), ("b", 1)):
+        image_folder(Path(name), seed)
+    stream = {"dataset": "image_folder", "classes": None, "experiences": 1}
+
+    def compared(root: str, seeds: int) -> str:
+        config = quick(stream=stream, compare={"methods": ["random"], "seeds": seeds})
+        printed = io.StringIO()
+        compare(config, Path(root), Path("out"), Console(file=printed, width=120))
+        return printed.getvalue()
+
+    versions = f"measured with torch {torch.__version__}, iid-cl {iid_cl.__version__}\n"
+    assert versions in compared("a", 1)
+    before = {path: path.read_bytes() for path in Path("out").rglob("*") if path.is_file()}
+    with pytest.raises(UserError, match=r"out/cells/random-replay-ipc1-seed0\.json: ran on other data than 'image"):
+        compared("b", 2)
+    assert {path: path.read_bytes() for path in Path("out").rglob("*") if path.is_file()} == before
+    assert "1 of them finished before" in compared("a", 2)
+
+
+def test_a_comparison_that_was_killed_before_it_began_begins_again(tmp_path: Path) -> None:
+    for name in (".lock", "log.txt", ".config.yaml.7.tmp"):
+        (tmp_path / name).touch()
+    (tmp_path / "cells").mkdir()
+    assert Compared(tmp_path, quick(compare={"methods": ["none"]})).failed == []
+    assert not (tmp_path / ".config.yaml.7.tmp").exists()
+
+
+def test_a_full_disk_says_how_a_comparison_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(module, "write_results", full)
+    with pytest.raises(UserError, match="out: the disk is full; free some space, then give the same command"):
+        Compared(tmp_path / "out", quick(compare={"methods": ["none"]}))
 
 
 @pytest.mark.parametrize(

@@ -82,7 +82,7 @@ def test_images_start_from_those_given_the_first_ones_again_where_there_are_few(
 
 def test_a_partitioned_memory_starts_from_as_many_images_as_it_shows():
     groups = {c: images.repeat_interleave(2, 2).repeat_interleave(2, 3) for c, images in images_of(2, 5).items()}
-    config = settings(objective="idm", partition=2)
+    config = settings(objective="idm", partition=2, queue=QUEUE)
     start = initial_images(groups, config, ipc=2, start={c: images[10:18] for c, images in groups.items()})
     for label, images in start.by_class().items():  # in order, a grid after the other
         for number, grid in enumerate(images):

@@ -382,13 +382,8 @@ def captured(monkeypatch):
 
 @pytest.mark.parametrize(
     ("objective", "options"),
-    [
-        ("dm", {"cc": 0.0}),
-        ("idm", {"cc": 0.0}),
-        ("ncfm", {"cc": 0.0}),
-        ("dm", {}),
-    ],
-    ids=["dm", "idm", "ncfm", "dm, cc"],
+    [("idm", {"cc": 0.0}), ("ncfm", {"cc": 0.0}), ("dm", {})],
+    ids=["idm", "ncfm", "dm, cc"],  # without cc, dm does nothing that these do not
 )
 def test_what_is_captured_is_one_graph_and_changes_nothing(objective, options, captured, monkeypatch):
     groups, config = images_of(2, 5), full(objective, iterations=4, **options)

@@ -1,11 +1,13 @@
 """Runs of split digits killed with SIGKILL at random moments: each has to go on and end as if nothing had happened.
 
-    python -m tests.hardening.crashtest [--runs 100] [--seed 0]
+    python -m tests.hardening.crashtest [--runs 150] [--seed 0]
 
-Every third run is killed once more while it goes on. What it then stores (metrics, memories, results without times) is
-compared byte for byte with an uninterrupted run of the same configuration. Runs are forked from one process that has
-imported everything, and leave the HTML report out, so that the time is spent in runs. Writes
-``benchmarks/results/crashtest.json``; exit code 1 where a run differs or does not go on.
+Half of the runs are killed in their first or last second: before and while they write their first file, while they
+write their results, and while they make their report. Every third run is killed once more while it goes on. What it
+then stores (metrics, memories, results without times) is compared byte for byte with an uninterrupted run of the same
+configuration; its report has to be whole, and no temporary file may be left. Runs are forked from one process that has
+imported everything. To save time the report's figures are blank, and its plane shows two components instead of t-SNE.
+Writes ``benchmarks/results/crashtest.json``; exit code 1 where a run differs or does not go on.
 """
 
 import argparse
@@ -20,11 +22,13 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from avalanche.training.templates import SupervisedTemplate
+from matplotlib.figure import Figure
 from rich.console import Console
 from rich.table import Table
 
@@ -32,9 +36,10 @@ import iid_cl.runs.run
 from benchmarks import ledger
 from iid_cl.cli import main as command_line
 from iid_cl.compute.devices import resolve_device
-from iid_cl.distill.engine import Distillation
+from iid_cl.distill.distillation import Distillation
 from iid_cl.records.checkpoint import Checkpoints
 from iid_cl.records.provenance import provenance
+from iid_cl.report import content
 
 SMALL = ["train.epochs=3", "distill.iterations=20", "model.width=8", "distill.embedder.width=8"]
 QUEUE = "distill.queue={networks: 1, steps: 1, batch_size: 16}"
@@ -64,9 +69,53 @@ CONFIGURATIONS = {
         "baselines=[]",
     ],
 }
-PHASES = ("starting", "training", "distilling", "saving", "evaluating", "finished")
-SECOND_KILL = 3  # every so manieth run is killed twice
-WANTED = (None, None, None, "saving", "evaluating")  # some are killed while they do what takes a moment only
+PHASES = (
+    "starting",
+    "beginning",
+    "training",
+    "distilling",
+    "saving",
+    "evaluating",
+    "writing results",
+    "reporting",
+    "finished",
+)
+SECOND_KILL = 3  # one run in so many is killed twice
+IN_WINDOWS = 40  # runs at least that are killed in their first or last second
+
+
+@dataclass(frozen=True)
+class Moment:
+    """When to kill: after seconds, then as soon as a phase has begun, then up to ``delay`` seconds later.
+
+    Seconds are a range in shares of the uninterrupted run's, or, below 0 and with ``absolute``, in seconds.
+    """
+
+    first: float = 0.0
+    last: float = 1.0
+    absolute: bool = False
+    phase: str | None = None
+    delay: float = 0.0
+
+    def after(self, seconds: float, draws: random.Random) -> float:
+        """Seconds to wait, of a run that takes ``seconds``; negative ones count from its end."""
+        at = draws.uniform(self.first, self.last)
+        return max(0.0, seconds + at if at < 0 else at) if self.absolute else at * seconds
+
+
+ANYWHERE = Moment()
+MOMENTS = (
+    Moment(0.0, 1.0, absolute=True),
+    Moment(0.0, 0.0, phase="beginning", delay=0.01),
+    Moment(0.0, 0.0, phase="writing results", delay=0.03),
+    Moment(0.0, 0.0, phase="reporting", delay=1.0),
+    Moment(-1.0, -1e-9, absolute=True),
+    ANYWHERE,
+    ANYWHERE,
+    ANYWHERE,
+    Moment(phase="saving"),
+    Moment(phase="evaluating"),
+)
 
 # where the running process is, shared with the one that kills it
 _phase = mmap.mmap(-1, 1)
@@ -118,62 +167,106 @@ def finish(arguments: list[str], log: Path) -> float:
     return time.perf_counter() - began
 
 
-def kill(arguments: list[str], log: Path, after: float, wanted: str | None = None) -> str:
-    """Kills the command line after so many seconds, or as soon after them as it does what is ``wanted``.
+@dataclass(frozen=True)
+class Kill:
+    """A process that was killed, or that had ended: what it did, and the seconds since it started."""
 
-    Returns:
-        What it was doing.
+    phase: str
+    seconds: float
+
+    def window(self, whole: float) -> str | None:
+        """``first`` or ``last`` second of a run that takes ``whole`` seconds; None in between."""
+        if self.phase == "finished":
+            return None
+        if self.phase in ("starting", "beginning") or self.seconds < 1:
+            return "first"
+        return "last" if self.phase in ("writing results", "reporting") or self.seconds > whole - 1 else None
+
+
+def kill(arguments: list[str], log: Path, after: float, moment: Moment, draws: random.Random) -> Kill:
+    """Kills the command line after so many seconds and at the moment.
 
     Raises:
         RuntimeError: it failed by itself.
     """
     _phase[0] = 0
+    began = time.perf_counter()
     process = start(arguments, log)
-    deadline = time.perf_counter() + after
-    while time.perf_counter() < deadline or (wanted is not None and PHASES[_phase[0]] != wanted):
-        ended, status = os.waitpid(process, os.WNOHANG)
-        if ended and status:
+
+    def ended() -> bool:
+        number, status = os.waitpid(process, os.WNOHANG)
+        if number and status:
             raise RuntimeError(f"iid-cl {' '.join(arguments)}: status {status}\n{log.read_text()[-2000:]}")
-        if ended:
-            return "finished"
+        return bool(number)
+
+    deadline = began + after
+    while time.perf_counter() < deadline or (moment.phase is not None and PHASES[_phase[0]] != moment.phase):
+        if ended():
+            return Kill("finished", time.perf_counter() - began)
         time.sleep(0.0002)
+    time.sleep(draws.uniform(0, moment.delay))
+    if ended():
+        return Kill("finished", time.perf_counter() - began)
     os.kill(process, signal.SIGKILL)
     os.waitpid(process, 0)
-    return PHASES[_phase[0]]
+    return Kill(PHASES[_phase[0]], time.perf_counter() - began)
+
+
+def is_finished(path: Path) -> bool:
+    """Whether a run says that it is finished."""
+    return (path / "run.json").exists() and not (path / "state").exists()
 
 
 def stored(path: Path) -> dict[str, Any]:
-    """What a run leaves behind, but for times."""
-    results = json.loads((path / "run.json").read_text())["results"]
+    """What a run leaves behind, but for times; of the report only that it is whole."""
+    summary = json.loads((path / "run.json").read_text())
     kept = [file for file in path.iterdir() if file.suffix in (".safetensors", ".jsonl") or file.name == "sources.json"]
     files = {file.name: file.read_bytes() for file in kept}
-    plain = [{key: value for key, value in result.items() if not key.endswith("seconds")} for result in results]
-    return {"results": plain, **files}
+    plain = [{k: v for k, v in result.items() if not k.endswith("seconds")} for result in summary["results"]]
+    page = (path / "report.html").read_text().rstrip().endswith("</html>")
+    names = sorted(str(file.relative_to(path)) for file in path.rglob("*") if file.name != ".lock")
+    return {"results": plain, "checks": summary["checks"], "page": page, "names": names, **files}
 
 
-def crash(number: int, folder: Path, whole: dict[str, tuple[float, dict[str, Any]]], draws: random.Random) -> Any:
-    """One run, killed and gone on with; returns what it was doing each time, and whether it ended as it should."""
+Wholes = dict[str, tuple[float, dict[str, Any]]]
+
+
+def crash(number: int, folder: Path, whole: Wholes, draws: random.Random) -> tuple[list[Kill], list[str], float]:
+    """One run, killed and gone on with: the kills, what is not as it should be, and the seconds of a whole run."""
     name = list(CONFIGURATIONS)[number % len(CONFIGURATIONS)]
     seconds, expected = whole[name]
     path, log = folder / str(number), folder / f"{number}.log"
     command = _command(CONFIGURATIONS[name], path)
-    wanted = WANTED[number % len(WANTED)]
-    while (first := kill(command, log, draws.uniform(0, seconds), wanted)) == "finished":
+    moment = MOMENTS[number % len(MOMENTS)]
+    while (first := kill(command, log, moment.after(seconds, draws), moment, draws)).phase == "finished":
         shutil.rmtree(path)  # it was done by then
-    phases = [first]
-    goes_on = ["resume", str(path)] if number % 2 and (path / "begun.json").exists() else command
-    if number % SECOND_KILL == 0 and not (path / "run.json").exists():
-        phases.append(kill(goes_on, log, draws.uniform(0, seconds)))
-    if not (path / "run.json").exists():
-        finish(goes_on, log)
+    kills = [first]
+
+    def goes_on() -> list[str]:
+        return ["resume", str(path)] if number % 2 and (path / "begun.json").exists() else command
+
+    if number % SECOND_KILL == 0 and not is_finished(path):
+        kills.append(kill(goes_on(), log, draws.uniform(0, seconds), ANYWHERE, draws))
+    if not is_finished(path):
+        finish(goes_on(), log)
     found = stored(path)
-    different = [key for key in expected if found.get(key) != expected[key]]
-    return phases, different
+    return kills, [key for key in expected if found.get(key) != expected[key]], seconds
 
 
 def _command(settings: list[str], path: Path) -> list[str]:
     changes = [word for setting in settings for word in ("--set", setting)]
     return ["run", "split_digits.yaml", "--out", str(path), "--set", "checkpoint.every=0.1", *changes]
+
+
+def _draw_quickly() -> None:
+    """Figures are written, but not drawn: each has taken a quarter of a second."""
+
+    def savefig(figure: Figure, file: Any, **options: Any) -> None:
+        file.write(b"blank")
+
+    Figure.savefig = savefig  # type: ignore[method-assign]
+    Figure.tight_layout = lambda *_: None  # type: ignore[method-assign]
+    content.plane_of = lambda features: features.points[:, :2].tolist()  # type: ignore[assignment]
 
 
 def main(runs: int, seed: int) -> list[dict[str, Any]]:
@@ -184,9 +277,14 @@ def main(runs: int, seed: int) -> list[dict[str, Any]]:
     Distillation.run = _watched("distilling", Distillation.run)  # type: ignore[method-assign]
     SupervisedTemplate.train = _watched("training", SupervisedTemplate.train)
     SupervisedTemplate.eval = _watched("evaluating", SupervisedTemplate.eval)
-    iid_cl.runs.run.report = lambda directories: directories[0]
+    for function, name in (("write_begun", "beginning"), ("report", "reporting")):
+        setattr(iid_cl.runs.run, function, _watched(name, getattr(iid_cl.runs.run, function)))
+    of_results = _watched("writing results", iid_cl.runs.run._Run._write_results)
+    iid_cl.runs.run._Run._write_results = of_results  # type: ignore[method-assign]
+    _draw_quickly()
     draws = random.Random(seed)
     phases: Counter[str] = Counter()
+    windows: Counter[str | None] = Counter()
     twice = 0
     broken: list[str] = []
     with tempfile.TemporaryDirectory() as name:
@@ -198,10 +296,12 @@ def main(runs: int, seed: int) -> list[dict[str, Any]]:
             print(f"{label}: {whole[label][0]:.1f} s uninterrupted", flush=True)
         for number in range(runs):
             try:
-                found, different = crash(number, folder, whole, draws)
+                kills, different, seconds = crash(number, folder, whole, draws)
             except (RuntimeError, OSError, ValueError) as error:
-                found, different = [], [str(error)]
+                kills, different, seconds = [], [str(error)], 0.0
+            found = [each.phase for each in kills]
             phases.update(found)
+            windows.update([each.window(seconds) for each in kills[:1]])
             twice += len(found) > 1 and found[1] != "finished"
             if different:
                 broken.append(f"run {number}: {', '.join(different)}")
@@ -213,25 +313,35 @@ def main(runs: int, seed: int) -> list[dict[str, Any]]:
     table.add_section()
     table.add_row("runs", str(runs))
     table.add_row("killed twice", str(twice))
+    for window in ("first", "last"):
+        table.add_row(f"killed in the {window} second", str(windows[window]))
     table.add_row("ended byte for byte the same", str(runs - len(broken)))
     Console().print(table)
     rows = [
         ledger.row("runs that ended byte for byte the same", [runs - len(broken)], "", target=runs, better="higher"),
         ledger.row("runs", [runs], ""),
         ledger.row("killed twice", [twice], ""),
+        ledger.row(
+            "killed in the first or last second",
+            [windows["first"] + windows["last"]],
+            "",
+            target=min(IN_WINDOWS, runs // 3),
+            better="higher",
+        ),
+        *(ledger.row(f"killed in the {window} second", [windows[window]], "") for window in ("first", "last")),
         *(ledger.row(f"killed while {phase}", [phases[phase]], "") for phase in PHASES if phases[phase]),
     ]
     rows = [{**row, "seeds": f"seed {seed}"} for row in rows]
     origin, arguments = provenance(resolve_device("cpu")), f"--runs {runs} --seed {seed}"
-    seconds = time.perf_counter() - began
-    ledger.write("crashtest", rows, origin, seconds, arguments, module="tests.hardening.crashtest")
+    spent = time.perf_counter() - began
+    ledger.write("crashtest", rows, origin, spent, arguments, module="tests.hardening.crashtest")
     print("\n".join(broken))
     return rows
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--runs", type=int, default=100)
+    parser.add_argument("--runs", type=int, default=150)
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
     sys.exit(bool(ledger.missed(main(given.runs, given.seed))))

@@ -53,6 +53,7 @@ def test_a_failure_is_a_value(workers: int) -> None:
     assert "in fail" in fault.traceback
 
 
+@pytest.mark.usefixtures("forked_workers")
 def test_jobs_of_lost_workers_are_given_to_others(tmp_path: Path) -> None:
     deaths = {"0": 0, "1": 1, "2": 2, "3": 3, "4": 0}
     jobs = {key: (int(key), str(tmp_path), times) for key, times in deaths.items()}
@@ -69,6 +70,7 @@ def test_jobs_of_lost_workers_are_given_to_others(tmp_path: Path) -> None:
     assert not multiprocessing.active_children()
 
 
+@pytest.mark.usefixtures("forked_workers")
 def test_leaving_early_stops_the_workers() -> None:
     answers = launch(sleep, {"short": (0.0,), "long": (600.0,)}, TWO)
     assert next(answers) == ("short", None)

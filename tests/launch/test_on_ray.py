@@ -17,6 +17,7 @@ import pytest
 from iid_cl.config.experiment import Config
 from iid_cl.launch.jobs import Failure, Launch
 from iid_cl.launch.launch import launch
+from iid_cl.launch.on_ray import LOCAL, settings
 from tests.launch.test_launch import job
 from tests.runs.helpers import miniature
 
@@ -30,15 +31,38 @@ RAY = Launch("ray", workers=2, threads=1)
 
 @pytest.fixture(scope="module", autouse=True)
 def cluster() -> Iterator[None]:
-    """Started once: jobs run on the cluster that there is."""
-    ray = pytest.importorskip("ray")
-    with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
+    """Started once, as `launch` would: jobs run on the cluster that there is."""
+    with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings(), settings(RAY):
         warnings.simplefilter("ignore")
+        ray = pytest.importorskip("ray")  # which reads the settings
         patch.setenv("RAY_worker_niceness", "0")  # at Ray's 15 the tests beside this one leave it no time
-        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
         ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
         yield
         ray.shutdown()
+
+
+def test_the_cluster_of_this_machine_is_nobody_elses() -> None:
+    """It listens on the loopback address, and takes a token that is in nobody's home."""
+    import ray
+    from ray._private.authentication.authentication_utils import is_token_auth_enabled
+
+    assert [node["NodeManagerAddress"] for node in ray.nodes()] == ["127.0.0.1"]
+    assert ray.get_runtime_context().gcs_address.startswith("127.0.0.1:")
+    assert is_token_auth_enabled()
+    assert os.environ["RAY_AUTH_TOKEN"] == LOCAL["RAY_AUTH_TOKEN"]
+
+
+def test_settings_are_set_for_a_while_and_only_for_an_own_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in (*LOCAL, "RAY_USAGE_STATS_ENABLED"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")  # as its user wishes
+    before = dict(os.environ)
+    with settings(RAY):
+        assert {**before, **LOCAL, "RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0"} == dict(os.environ)
+    assert dict(os.environ) == before
+    with settings(Launch("ray", address="first:6379")):
+        assert {**before, "RAY_USAGE_STATS_ENABLED": "0"} == dict(os.environ)
+    assert dict(os.environ) == before
 
 
 def test_a_job_that_loses_all_its_workers_fails_alone(tmp_path: Path) -> None:
@@ -103,6 +127,7 @@ def distilled_by(options: list[str], out: str, monkeypatch: pytest.MonkeyPatch) 
     return load_memory(Path(out))
 
 
+@pytest.mark.usefixtures("forked_workers")
 def test_classes_shared_out_on_ray_are_those_of_local_processes(
     in_tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -5,8 +5,6 @@ import pytest
 import torch
 
 from iid_cl.data.classes import Classes
-from iid_cl.data.images import Normalization
-from iid_cl.data.lens import Lens
 from iid_cl.memory.selection import (
     RULES,
     features_of,
@@ -16,11 +14,6 @@ from iid_cl.memory.selection import (
     select_k_centre,
     select_random,
 )
-
-
-def lens(mean=0.0, std=1.0):
-    """How an extractor sees grey images."""
-    return Lens(Normalization((mean,), (std,)), (), torch.device("cpu"))
 
 
 def draw(seed, *shape):
@@ -100,25 +93,18 @@ def test_features_of_zero_do_not_break_it():
     assert select_herding(torch.zeros(3, 4), 2).tolist() == [0, 1]
 
 
-def test_features_are_extracted_from_normalised_images():
-    seen = []
-
-    def extract(batch):
-        seen.append(batch)
-        return batch
-
+def test_features_are_extracted_from_images_as_stored():
     images = torch.tensor([0, 255], dtype=torch.uint8).view(2, 1, 1, 1).expand(2, 1, 2, 2)
-    features = features_of(images, extract, lens(0.5, 0.25))
+    features = features_of(images, lambda batch: (batch.float() - 127.5) / 63.75)
     torch.testing.assert_close(features, torch.tensor([[-2.0] * 4, [2.0] * 4]))
-    torch.testing.assert_close(seen[0][:, 0, 0, 0], torch.tensor([-2.0, 2.0]))
 
 
 def test_features_of_a_class_larger_than_a_batch():
     images = torch.randint(256, (600, 1, 1, 2), dtype=torch.uint8, generator=torch.Generator().manual_seed(2))
     sizes = []
-    features = features_of(images, lambda x: (sizes.append(len(x)), x)[1], lens())
+    features = features_of(images, lambda x: (sizes.append(len(x)), x)[1])
     assert sizes == [256, 256, 88]
-    torch.testing.assert_close(features, images.flatten(1) / 255)
+    torch.testing.assert_close(features, images.flatten(1))
 
 
 # --- weights
@@ -237,14 +223,14 @@ ANGLES = torch.tensor([[255, 0], [200, 160], [0, 255]], dtype=torch.uint8).view(
 def test_an_order_follows_its_rule_and_weights_of_each_class():
     weights = {1: torch.tensor([1.0, 1.0, 30.0], dtype=torch.float64)}
     classes = Classes({0: ANGLES, 1: ANGLES}, weights)
-    order = ordering(classes, select_closest, lambda x: x, lens(), torch.Generator())
+    order = ordering(classes, select_closest, lambda x: x, torch.Generator())
     assert order(0, 2).tolist() == [1, 0]  # at 38.7, 0 and 90 degrees, their mean at 42.8
     assert order(1, 1).tolist() == [2]
 
 
-def test_an_order_shows_the_extractor_images_through_the_lens():
+def test_an_order_follows_what_the_extractor_makes_of_the_images():
     # with black at -0.7 and white at 0.3 the images lie at -67, -41 and 157 degrees, their mean at -79
-    order = ordering(Classes({0: ANGLES}), select_closest, lambda x: x, lens(0.7), torch.Generator())
+    order = ordering(Classes({0: ANGLES}), select_closest, lambda x: x / 255 - 0.7, torch.Generator())
     assert order(0, 3).tolist() == [0, 1, 2]
 
 
@@ -256,7 +242,7 @@ def test_an_order_without_features_hands_the_rule_the_images_and_its_draws():
         return torch.arange(count)
 
     draws = torch.Generator()
-    assert ordering(Classes({4: ANGLES}), rule, None, lens(), draws)(4, 2).tolist() == [0, 1]
+    assert ordering(Classes({4: ANGLES}), rule, None, draws)(4, 2).tolist() == [0, 1]
     ((features, count, weights, generator),) = given
     assert features is ANGLES
     assert (count, weights) == (2, [1.0] * 3)

@@ -1,5 +1,6 @@
 """The list of runs, from their own files."""
 
+import hashlib
 import io
 import json
 import os
@@ -64,6 +65,34 @@ def test_a_finished_run_has_a_row_per_method(tmp_path: Path) -> None:
     assert (first.final_accuracy, first.memory_bytes, first.directory) == (0.875, 660, str(folder))
     assert second.method == "herding"
     assert find_runs(folder) == [first, second]
+
+
+def test_a_run_without_its_report_is_unfinished(tmp_path: Path) -> None:
+    folder = run(tmp_path, "a", [RESULT])
+    (folder / "state").mkdir()
+    assert [entry.state for entry in find_runs(tmp_path)] == ["unfinished"]
+
+
+def test_a_run_whose_memory_was_changed_is_damaged(tmp_path: Path) -> None:
+    folder = run(tmp_path, "a", [RESULT])
+    (folder / "memory.safetensors").write_bytes(b"images")
+    for data, state in ((b"images", "finished"), (b"imagez", "damaged")):
+        checks = {"distilled": {"file": "memory.safetensors", "sha256": hashlib.sha256(data).hexdigest()}}
+        (folder / "run.json").write_text(json.dumps({"results": [RESULT], "checks": checks}))
+        assert [entry.state for entry in find_runs(tmp_path)] == [state]
+
+
+@pytest.mark.parametrize("name", ["run.json", "config.yaml", "metrics.jsonl", "cells"])
+def test_a_run_with_a_link_out_of_it_is_damaged(tmp_path: Path, name: str) -> None:
+    folder = run(tmp_path / "runs", "a", [RESULT])
+    place = folder / name
+    if place.exists():
+        place.rename(tmp_path / name)
+    else:
+        (tmp_path / name).mkdir()
+    place.symlink_to(tmp_path / name)
+    (tmp_path / "runs" / "link").symlink_to(run(tmp_path / "elsewhere", "b", [RESULT]))  # of the user
+    assert sorted(entry.state for entry in find_runs(tmp_path / "runs")) == ["damaged", "finished"]
 
 
 def test_an_unfinished_run_shows_how_far_it_is(tmp_path: Path) -> None:

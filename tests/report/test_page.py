@@ -376,6 +376,24 @@ def test_damaged_comparisons_are_said(tmp_path: Path, text: str, says: str) -> N
         report([path])
 
 
+def test_memories_are_those_that_the_run_wrote(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", record=False)
+    memory = run / "memory.safetensors"
+    summary = json.loads((run / "run.json").read_text())
+    summary["checks"] = {"distilled": {"file": memory.name, "sha256": "0" * 64}}
+    (run / "run.json").write_text(json.dumps(summary))
+    with pytest.raises(UserError, match=r"memory\.safetensors: is not the file that was written there"):
+        report([run])
+    memory.unlink()  # it may be gone
+    assert report([run]).is_file()
+    comparison = make_comparison(tmp_path / "compare", seeds=1)
+    results = json.loads((comparison / "results.json").read_text())
+    results["cells"][3]["memory_sha256"] = "0" * 64  # herding at ipc 5, which is shown
+    (comparison / "results.json").write_text(json.dumps(results))
+    with pytest.raises(UserError, match=r"herding-replay-ipc5-seed0\.safetensors: is not the file"):
+        report([comparison])
+
+
 def test_a_comparison_is_reported_alone(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="is a comparison, which is reported alone"):
         report([make_run(tmp_path / "run"), make_comparison(tmp_path / "compare")])

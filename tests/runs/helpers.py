@@ -1,10 +1,13 @@
 """A run of a second, shared by the tests of runs and comparisons."""
 
+import itertools
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from iid_cl.config.experiment import Config
 from iid_cl.config.reading import parse_config
@@ -33,6 +36,16 @@ def miniature(**changes: Any) -> Config:
     for key, change in changes.items():
         values[key] = {**values.get(key, {}), **change} if isinstance(change, dict) else change
     return parse_config(values, "miniature")
+
+
+def image_folder(root: Path, seed: int = 0) -> Path:
+    """Two classes of four images of 8x8 pixels in each part."""
+    draws = np.random.default_rng(seed)
+    for part, name, number in itertools.product(("train", "test"), "ab", range(4)):
+        (root / part / name).mkdir(parents=True, exist_ok=True)
+        pixels = draws.integers(0, 255, (8, 8), dtype=np.uint8)
+        Image.fromarray(pixels).save(root / part / name / f"{number}.png")
+    return root
 
 
 @pytest.fixture(autouse=True, scope="package")

@@ -14,7 +14,8 @@ from iid_cl.data.images import ImageDataset, LabelledImages, Normalization
 from iid_cl.memory.exemplars import ExemplarSet
 from iid_cl.memory.files import save_memory
 from iid_cl.memory.jpeg import JpegSet, encode
-from iid_cl.runs.audit import Audit, check_bytes, remark
+from iid_cl.records.integrity import sha256_of
+from iid_cl.runs.audit import Audit, Promise, check_bytes, remark
 
 ORDER = [[2, 0], [1]]
 PIXELS = 1 * 2 * 2
@@ -166,14 +167,67 @@ def test_methods_are_told_apart(tmp_path: Path) -> None:
     checks = audit.verify("herding", tmp_path / "m.safetensors", memory.nbytes, Budget(ipc=1))
     assert checks == {
         "sources": {"images": 2, "experiences": 1, "also_in_test": 0, "also_in_other_experiences": 0},
+        "stored": {"images": 2, "among_sources": 0, "also_in_test": 0},
         "bytes": {"bytes": 12, "charged": 12, "allowed": 12},
+        "sha256": sha256_of(tmp_path / "m.safetensors"),
     }
     assert remark(checks) == (
-        "checked: made from 2 images, each a training image of its own experience; memory size 12 bytes: matches the "
-        "budget"
+        "checked: made from 2 images, each a training image of its own experience; stores no test image; memory size "
+        "12 bytes: matches the budget"
     )
+    checks["stored"] = {"images": 2, "among_sources": 2, "also_in_test": 0}
+    assert "; stores some of them and no test image; memory size" in remark(checks)
+    checks["stored"] = {"images": 2, "among_sources": 2, "also_in_test": 1}
+    assert "; stores some of them; 1 of those equal a test image; memory size" in remark(checks)
+    checks["stored"] = {"images": 2, "among_sources": 0, "also_in_test": 1}
+    assert "; stores synthetic images; 1 of those equal a test image; memory size" in remark(checks)
     checks["bytes"] = {"bytes": 1028, "charged": 1012, "allowed": 1015}
     assert remark(checks).endswith("; memory size 1,028 bytes, 1,012 of them charged: within the budget of 1,015 bytes")
+
+
+REAL = Promise(real=True)
+
+
+def written(path: Path, images: dict[int, Tensor]) -> int:
+    """The bytes of a memory that is written there."""
+    memory = ExemplarSet.from_classes(images)
+    save_memory(path, memory)
+    return memory.nbytes
+
+
+def watched() -> Audit:
+    audit = Audit(DATASET, ORDER)
+    audit.trace("random", 0, {0: stacked(10, 12), 2: stacked(20, 21)})
+    return audit
+
+
+def test_stored_images_of_a_real_memory_are_those_that_reached_it(tmp_path: Path) -> None:
+    path = tmp_path / "m.safetensors"
+    size = written(path, {0: stacked(12), 2: stacked(20)})
+    checks = watched().verify("random", path, size, Budget(ipc=1), REAL)
+    assert checks["stored"] == {"images": 2, "among_sources": 2, "also_in_test": 0}
+    size = written(path, {0: stacked(12), 2: stacked(99)})
+    with pytest.raises(RuntimeError, match="image 0 of class 'two' is none of those that reached the memory;"):
+        watched().verify("random", path, size, Budget(ipc=1), REAL)
+
+
+@pytest.mark.parametrize("promise", [REAL, Promise()])
+def test_a_stored_test_image_ends_the_run(tmp_path: Path, promise: Promise) -> None:
+    path = tmp_path / "m.safetensors"
+    size = written(path, {0: stacked(10, 31), 2: stacked(20)})  # a test image of another class
+    with pytest.raises(RuntimeError, match=r"m\.safetensors: image 1 of class 'zero' is test image 1; this is a bug"):
+        watched().verify("random", path, size, Budget(ipc=2), promise)
+
+
+def test_a_uniform_sample_may_lack_a_class_and_its_budget_counts_those_seen(tmp_path: Path) -> None:
+    path, sample = tmp_path / "m.safetensors", Promise(real=True, every_class=False)
+    size = written(path, {2: stacked(20, 21)})  # 12 bytes: two images of two classes seen
+    assert watched().verify("random", path, size, Budget(ipc=1), sample)["bytes"]["allowed"] == 12
+    with pytest.raises(RuntimeError, match="lacks class 'zero', which reached the memory"):
+        watched().verify("random", path, size, Budget(ipc=1), REAL)
+    size = written(path, {1: stacked(11)})
+    with pytest.raises(RuntimeError, match="holds class 'one', which never reached the memory"):
+        watched().verify("random", path, size, Budget(ipc=1), sample)
 
 
 # --- bytes

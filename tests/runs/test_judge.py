@@ -1,5 +1,6 @@
 """Memories judged by networks trained on them alone."""
 
+import dataclasses
 import re
 from pathlib import Path
 from typing import Any
@@ -151,8 +152,17 @@ def stored(path: Path, **changes: Any) -> Path:
 
 
 def test_a_memory_of_one_class_is_judged_on_that_class(out: Path) -> None:
-    accuracies, _ = evaluate(stored(out), miniature())
+    accuracies, printed = evaluate(stored(out), miniature())
     assert accuracies == [1.0, 1.0]
+    assert "epochs each, 45 test images of 1 class\n" in printed  # of the 450 of ten classes
+
+
+def test_classes_without_a_test_image_are_refused(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    digits = load_dataset(miniature().stream, None)
+    without = dataclasses.replace(digits, test=digits.test.of_classes(range(1, 10)))
+    monkeypatch.setattr("iid_cl.runs.judge.load_dataset", lambda *_: without)
+    with pytest.raises(UserError, match=r"m\.safetensors: 'digits' holds no test image of its classes; name another"):
+        evaluate(stored(out), miniature())
 
 
 @pytest.mark.parametrize(

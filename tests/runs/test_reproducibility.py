@@ -1,5 +1,6 @@
 """A run's own configuration makes it again, and a run says what its memories were made from."""
 
+import hashlib
 import io
 import json
 from pathlib import Path
@@ -45,11 +46,21 @@ def test_a_run_is_checked(tmp_path: Path) -> None:
     train = load_dataset(miniature().stream, None).train
     images = sum(int((train.labels == c).sum()) for group in CLASSES for c in group)
     weight = 4 * BYTES_PER_IMAGE
-    expected = {
+    expected: dict[str, Any] = {
         "sources": {"images": images, "experiences": 2, "also_in_test": 0, "also_in_other_experiences": 0},
         "bytes": {"bytes": weight, "charged": weight, "allowed": weight},
     }
-    assert read(tmp_path / "run" / "run.json")["checks"] == {"distilled": expected, "random": expected}
+    stored = {"distilled": 0, "random": 4}  # images that were found among their sources
+    files = {"distilled": "memory.safetensors", "random": "memory-random.safetensors"}
+    assert read(tmp_path / "run" / "run.json")["checks"] == {
+        method: {
+            **expected,
+            "stored": {"images": 4, "among_sources": stored[method], "also_in_test": 0},
+            "file": file,
+            "sha256": hashlib.sha256((tmp_path / "run" / file).read_bytes()).hexdigest(),
+        }
+        for method, file in files.items()
+    }
     assert printed.count("checked: made from") == 2
 
 
@@ -76,11 +87,12 @@ def test_a_leak_ends_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wh
     part, label = (dataset.test, 7) if what == "test image" else (dataset.train, 1)
     stranger = part.images[part.labels == label][:1]
 
-    def slipped(data: Any, normalization: Any) -> Any:
-        images, form = read_experience(data, normalization)
+    def slipped(data: Any, normalization: Any, few: int | None = None) -> Any:
+        samples = read_experience(data, normalization, few)
+        images = samples.images
         if 7 in images.labels:
             images.images[(images.labels == 7).nonzero()[0]] = stranger
-        return images, form
+        return samples
 
     monkeypatch.setattr("iid_cl.strategies.buffers.read_experience", slipped)
     with pytest.raises(RuntimeError, match=f"experience 2, class '7': image 0 of .* is {what} "):

@@ -1,5 +1,6 @@
 """A run that is interrupted anywhere, once or more often, stores what an uninterrupted one does."""
 
+import errno
 import io
 import json
 import os
@@ -11,10 +12,11 @@ from rich.console import Console
 
 from iid_cl.config.experiment import Config
 from iid_cl.errors import UserError
-from iid_cl.files import State
+from iid_cl.files import State, write_bytes
 from iid_cl.records.checkpoint import Checkpoints
+from iid_cl.report.page import report
 from iid_cl.runs.run import resume, run
-from tests.runs.helpers import miniature
+from tests.runs.helpers import image_folder, miniature
 
 STORED = (
     "metrics.jsonl",
@@ -119,8 +121,7 @@ def test_a_run_killed_at_any_save_ends_as_if_it_had_not_been(case: str, killer: 
     assert not killer(config, tmp_path / "whole")
     whole, saves = timeless(tmp_path / "whole"), killer.saves
     assert saves >= 5
-    step = max(1, saves // 5)
-    for kill_at in range(1, saves + 1, step):
+    for kill_at in sorted({1 + round(part * (saves - 1) / 4) for part in range(5)}):  # from the first to the last
         path = tmp_path / str(kill_at)
         assert killer(config, path, kill_at)
         while killer(config, path, kill_at=max(2, saves // 3)):  # and again
@@ -183,14 +184,106 @@ def test_a_damaged_newest_checkpoint_gives_way_to_the_one_before(killer: Killer,
     assert timeless(path) == timeless(tmp_path / "whole")
 
 
-@pytest.mark.parametrize("name", ["config.yaml", "begun.json"])
-def test_a_directory_without_a_run_has_nothing_to_resume(name: str, killer: Killer, tmp_path: Path) -> None:
+def test_a_directory_without_a_run_has_nothing_to_resume(killer: Killer, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no such run directory"):
         resume(tmp_path / "none", Console())
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UserError, match="no run has begun there; give its `iid-cl run` command again"):
+        resume(tmp_path / "empty", Console())
     assert killer(always(), tmp_path / "run", 3)
-    (tmp_path / "run" / name).unlink()
+    (tmp_path / "run" / "begun.json").unlink()
     with pytest.raises(UserError, match="holds files already, and no unfinished run"):
         resume(tmp_path / "run", Console())
+
+
+QUICK = {"memory": {"method": "random"}, "train": {"epochs": 1}}
+BEFORE_ITS_END = {
+    "as it locks its directory": "iid_cl.runs.run.write_begun",
+    "before its first file": "iid_cl.records.directory.RunDirectory.write_summary",
+    "before its second file": "iid_cl.records.directory.RunDirectory.write_config",
+    "before its results": "iid_cl.runs.run._Run._write_results",
+    "before its sources": "iid_cl.runs.audit.Audit.save_sources",
+    "before its table": "iid_cl.runs.run.results_table",
+    "before its report": "iid_cl.runs.run.report",
+    "before its figures": "iid_cl.report.page.save_figures",
+    "before it removes its checkpoints": "shutil.rmtree",
+}
+
+
+@pytest.mark.parametrize(("number", "moment"), list(enumerate(BEFORE_ITS_END)), ids=BEFORE_ITS_END)
+def test_a_run_killed_in_its_first_or_last_moment_goes_on(
+    number: int, moment: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By `resume`, where something has begun, and by the same command in every second case."""
+    config, path = always(**QUICK), tmp_path / "run"
+    monkeypatch.setattr("iid_cl.runs.run.report", report)  # a real one, but for the time that figures take
+    monkeypatch.setattr("iid_cl.report.page.save_figures", lambda folder, *_: write_bytes(folder / "a.png", b"drawn"))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(BEFORE_ITS_END[moment], killed)
+        with pytest.raises(Killed):
+            run(config, None, path, Console(quiet=True))
+    if number % 2 and (path / "begun.json").exists():
+        resume(path, Console(quiet=True))
+    else:
+        run(config, None, path, Console(quiet=True))
+    assert json.loads((path / "run.json").read_text())["results"][0]["method"] == "random"
+    assert (path / "report.html").read_text().endswith("</html>")
+    assert (path / "figures" / "a.png").read_bytes() == b"drawn"
+    assert not (path / "state").exists()
+    with pytest.raises(UserError, match="holds a finished run"):
+        resume(path, Console(quiet=True))
+
+
+def test_a_run_whose_disk_is_full_at_its_end_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    path = tmp_path / "run"
+    with monkeypatch.context() as patch:
+        patch.setattr("iid_cl.runs.run.report", full)
+        with pytest.raises(UserError, match=r"run: the disk is full; free some space, then iid-cl resume .*run\.$"):
+            run(always(**QUICK), None, path, Console(quiet=True))
+    resume(path, Console(quiet=True))
+    assert not (path / "state").exists()
+
+
+def test_a_changed_memory_is_noticed(killer: Killer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "run"
+    with monkeypatch.context() as patch:
+        patch.setattr("iid_cl.runs.run.report", killed)
+        with pytest.raises(Killed):
+            run(always(**QUICK), None, path, Console(quiet=True))
+    with (path / "memory.safetensors").open("ab") as file:
+        file.write(b"x")
+    with pytest.raises(UserError, match=r"memory\.safetensors: is not the file that was written there"):
+        resume(path, Console(quiet=True))
+    assert killer(always(**QUICK, baselines=["herding"]), tmp_path / "two", 8)  # in the second method
+    assert (tmp_path / "two" / "memory.safetensors").is_file()
+    with (tmp_path / "two" / "memory.safetensors").open("ab") as file:
+        file.write(b"x")
+    with pytest.raises(UserError, match=r"memory\.safetensors: is not the file that was written there"):
+        resume(tmp_path / "two", Console(quiet=True))
+
+
+def test_data_that_have_moved_are_named_to_resume(killer: Killer, in_tmp_path: Path) -> None:
+    made = image_folder(Path("images"))
+    config = always(**{**QUICK, "stream": {"dataset": "image_folder", "classes": None, "experiences": 1}})
+    Path("runs").mkdir()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Checkpoints, "write", killed)
+        with pytest.raises(Killed):
+            run(config, made, Path("runs/a"), Console(quiet=True))
+    assert json.loads(Path("runs/a/begun.json").read_text())["data_root"] == "../../images"
+    Path("images").rename("moved")
+    with pytest.raises(UserError, match="images"):
+        resume(Path("runs/a"), Console(quiet=True))
+    resume(Path("runs/a"), Console(quiet=True), Path("moved"))
+    assert Path("runs/a/run.json").is_file()
+
+
+def killed(*_: object, **__: object) -> None:
+    raise Killed
 
 
 def test_a_loss_that_is_no_number_stops_the_run_at_the_last_good_state(killer: Killer, tmp_path: Path) -> None:

@@ -235,7 +235,9 @@ def test_the_log_holds_what_was_printed(finished: Finished) -> None:
     log = (finished.path / "log.txt").read_text()
     assert "\x1b" not in log
     lines = [line for line in finished.printed.splitlines() if not line.startswith("Everything")]
-    assert log.splitlines() == lines
+    assert f"The report is {finished.path}/report.html" in lines
+    # the folders of this machine are left out
+    assert log.splitlines() == [line.replace(f"{finished.path}/", "…/") for line in lines]
     assert sum("seen classes" in line for line in lines) == len(finished.metrics)
 
 
@@ -391,6 +393,15 @@ def test_each_class_may_be_an_experience_and_all_may_be_one(tmp_path: Path) -> N
         assert result["memory_images"] == 3
         assert result["class_order"] == classes
         assert (result["forgetting"] is None) is (result["backward_transfer"] is None) is (len(classes) == 1)
+
+
+def test_a_uniform_sample_may_leave_a_class_out(tmp_path: Path) -> None:
+    config = miniature(memory={"method": "reservoir"}, train={"epochs": 1}, seed=3)
+    done = finish(tmp_path / "run", config)
+    memory = load_memory(done.path / "memory.safetensors")
+    assert (len(memory), len(memory.classes) < 4) == (4, True)  # four classes are seen
+    weight = 4 * BYTES_PER_IMAGE
+    assert done.summary["checks"]["reservoir"]["bytes"] == {"bytes": weight, "charged": weight, "allowed": weight}
 
 
 def test_runs_of_one_name_have_directories_of_their_own(in_tmp_path: Path) -> None:

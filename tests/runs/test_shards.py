@@ -17,6 +17,7 @@ from iid_cl.terminal.reporter import Reporter
 from tests.runs.helpers import miniature
 
 
+@pytest.mark.usefixtures("forked_workers")
 def test_the_parts_of_two_workers_are_the_whole() -> None:
     config = miniature(memory={"ipc": 2}, distill={"cm": {"weight": 0.1}})
     dataset = load_dataset(config.stream, None)

@@ -522,19 +522,26 @@ def test_pictures_without_any_transform_need_one() -> None:
             train_on(single(None, Digits(form)), InMemoryPlugin())
 
 
-def test_joined_data_with_different_transforms_needs_one_for_all() -> None:
+@pytest.mark.parametrize("custom", [None, shout], ids=["their own", "one for all"])
+def test_joined_data_keep_their_transforms(custom: Any) -> None:
     parts = [
         as_classification_dataset(
-            TensorImages(torch.full((3, 1, 8, 8), 10.0), torch.arange(3)), transform_groups=groups
+            TensorImages(torch.full((5, 1, 8, 8), 10.0 + number), torch.arange(5) % 4), transform_groups=groups
         )
-        for groups in ({"train": shout, "eval": shout}, None)
+        for number, groups in enumerate(({"train": shout, "eval": shout}, None))
     ]
-    stream = [parts[0].concat(parts[1])]
+    stream = [parts[0].concat(parts[1]).subset([9, 0, 5, 1, 6, 2, 7, 3, 8, 4])]
     benchmark = benchmark_from_datasets(train=stream, test=stream)
-    with pytest.raises(UserError, match=r"different transforms; give InMemoryPlugin\(train_transform="):
-        train_on(benchmark, InMemoryPlugin())
-    batches = train_on(benchmark, InMemoryPlugin(shout, shout))
-    assert all((batch[0] == 20).all() for batch in batches.trained[0])
+    batches = train_on(benchmark, InMemoryPlugin(custom, custom))
+    second = 11.0 if custom is None else 22.0
+
+    def met(epoch: Any) -> list[tuple[float, int]]:
+        return [(float(image.mean()), int(label)) for batch in epoch for image, label in zip(*batch[:2], strict=True)]
+
+    assert Counter(met(batches.trained[0])) == Counter([(v, n % 4) for v in (20.0, second) for n in range(5)])
+    assert met(batches.evaluated[0]) == [
+        (20.0 if row < 5 else second, row % 5 % 4) for row in (9, 0, 5, 1, 6, 2, 7, 3, 8, 4)
+    ]
 
 
 def test_a_source_that_augments_by_itself_is_refused() -> None:

@@ -152,7 +152,7 @@ def test_a_plain_loop_stores_the_bytes_of_the_buffer_in_avalanche(name: str, bud
     memory = Memory(make_method(config, name), budget, seed=4)
     buffer = buffer_of(name, make_method(config, name), budget)
     for groups in STREAM:
-        memory.update(labelled(groups), features=flatten)
+        memory.update(labelled(groups), features=lambda _, lens, __: lambda x: lens.show(x).flatten(1))
         buffer.post_adapt(AGENT, experience(groups))
         assert memory.exemplars is not None
         assert buffer.exemplars is not None
@@ -190,7 +190,7 @@ def test_auto_shows_its_choice_and_takes_it_back_where_the_host_fails(monkeypatc
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(buffers, "as_avalanche", stop)
+        patch.setattr(buffers.Origins, "as_avalanche", stop)
         with pytest.raises(KeyboardInterrupt):
             memory.post_adapt(AGENT, experience({0: noise(12)}))
     assert seen == [(Way(1.0), 2)]

@@ -398,6 +398,7 @@ def ran(monkeypatch: pytest.MonkeyPatch, out: str, **settings: str) -> dict[str,
     return {result["method"]: result for result in summary["results"]}
 
 
+@pytest.mark.usefixtures("no_reports")
 @pytest.mark.parametrize("mode", ["replay", "memory_only"])
 def test_a_run_learns_by_soft_labels_and_charges_their_bytes(
     in_tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: str
@@ -419,6 +420,7 @@ def test_a_run_learns_by_soft_labels_and_charges_their_bytes(
         assert soft["random"][key] == hard["random"][key]
 
 
+@pytest.mark.usefixtures("no_reports")
 def test_soft_labels_change_what_a_run_learns(in_tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     longer = {"train.mode": "memory_only", "train.memory_epochs": "30", "baselines": "[]", "train.lr": "0.1"}
     hard = ran(monkeypatch, "hard", **longer)

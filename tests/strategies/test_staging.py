@@ -7,6 +7,9 @@ from avalanche.benchmarks import split_online_stream
 from iid_cl.data.images import LabelledImages
 from iid_cl.methods.real import Real
 from iid_cl.strategies import RandomBuffer
+from iid_cl.strategies.forms import Form
+from iid_cl.strategies.presentation import Presentation
+from iid_cl.strategies.samples import Samples
 from iid_cl.strategies.staging import Staging
 
 from .conftest import make_benchmark
@@ -14,9 +17,14 @@ from .conftest import make_benchmark
 AGENT = SimpleNamespace(device="cpu")
 
 
-def images(labels: list[int]) -> LabelledImages:
+WAY = Presentation(Form("tensor", "CHW", torch.uint8), (), False)
+
+
+def samples(labels: list[int], tasks: list[int] | None = None, way: Presentation = WAY) -> Samples:
     """One-pixel images that show their label."""
-    return LabelledImages(torch.tensor(labels, dtype=torch.uint8).reshape(-1, 1, 1, 1), torch.tensor(labels))
+    images = LabelledImages(torch.tensor(labels, dtype=torch.uint8).reshape(-1, 1, 1, 1), torch.tensor(labels))
+    rows = torch.zeros(len(labels), dtype=torch.int64)
+    return Samples(images, torch.tensor(tasks or [0] * len(labels)), rows, [way], False, torch.arange(len(labels)))
 
 
 def part(first: bool, last: bool, length: int | None, boundaries: bool = True) -> SimpleNamespace:
@@ -27,10 +35,10 @@ def part(first: bool, last: bool, length: int | None, boundaries: bool = True) -
 
 def test_an_ordinary_experience_is_condensed_at_once() -> None:
     staging = Staging()
-    arrived = staging.collect(SimpleNamespace(), images([3, 4]), torch.tensor([1, 1]))
+    arrived = staging.collect(SimpleNamespace(), samples([3, 4], [1, 1]))
     assert arrived is not None
-    assert arrived[0].labels.tolist() == [3, 4]
-    assert arrived[1].tolist() == [1, 1]
+    assert arrived.images.labels.tolist() == [3, 4]
+    assert arrived.tasks.tolist() == [1, 1]
     assert staging.nbytes == 0
 
 
@@ -38,29 +46,40 @@ def test_an_ordinary_experience_is_condensed_at_once() -> None:
 def test_a_task_is_condensed_at_its_end(marked: bool) -> None:
     """Avalanche marks the last part only where it is smaller than the others."""
     staging = Staging()
-    assert staging.collect(part(True, False, 3), images([5, 6]), torch.tensor([0, 1])) is None
+    assert staging.collect(part(True, False, 3), samples([5, 6], [0, 1])) is None
     assert staging.nbytes == 2 * (1 + 2)
-    assert staging.collect(part(False, False, 3), images([5]), torch.tensor([0])) is None
-    arrived = staging.collect(part(False, marked, 3), images([7]), torch.tensor([2]))
+    assert staging.collect(part(False, False, 3), samples([5], [0])) is None
+    arrived = staging.collect(part(False, marked, 3), samples([7], [2]))
     assert arrived is not None
-    assert arrived[0].labels.tolist() == arrived[0].images.flatten().tolist() == [5, 6, 5, 7]
-    assert arrived[1].tolist() == [0, 1, 0, 2]
+    assert arrived.images.labels.tolist() == arrived.images.images.flatten().tolist() == [5, 6, 5, 7]
+    assert arrived.tasks.tolist() == [0, 1, 0, 2]
     staging.clear()
     assert staging.nbytes == 0
-    assert staging.collect(part(True, False, 2), images([9]), torch.tensor([0])) is None
+    assert staging.collect(part(True, False, 2), samples([9], [0])) is None
 
 
 def test_a_task_that_was_left_early_is_condensed_with_the_next() -> None:
     staging = Staging()
-    assert staging.collect(part(True, False, 3), images([1]), torch.tensor([0])) is None
-    assert staging.collect(part(True, False, 2), images([2]), torch.tensor([0])) is None
-    arrived = staging.collect(part(False, False, 2), images([3]), torch.tensor([0]))
+    assert staging.collect(part(True, False, 3), samples([1], [0])) is None
+    assert staging.collect(part(True, False, 2), samples([2], [0])) is None
+    arrived = staging.collect(part(False, False, 2), samples([3], [0]))
     assert arrived is not None
-    assert arrived[0].labels.tolist() == [1, 2, 3]
+    assert arrived.images.labels.tolist() == [1, 2, 3]
 
 
 def test_boundaries_that_a_learner_may_not_see_are_not_used() -> None:
-    assert Staging().collect(part(True, False, 3, boundaries=False), images([1]), torch.tensor([0])) is not None
+    assert Staging().collect(part(True, False, 3, boundaries=False), samples([1], [0])) is not None
+
+
+def test_parts_keep_the_ways_in_which_they_are_presented() -> None:
+    """Equal ways are one."""
+    staging, other = Staging(), Presentation(Form("tensor", "HW", torch.uint8), (), False)
+    staging.collect(part(True, False, 3), samples([5]))
+    staging.collect(part(False, False, 3), samples([6, 7], way=other))
+    arrived = staging.collect(part(False, True, 3), samples([8]))
+    assert arrived is not None
+    assert arrived.presentations == [WAY, other]
+    assert arrived.rows.tolist() == [0, 1, 1, 0]
 
 
 @pytest.mark.parametrize("size", [4, 5])  # of which 4 divides an experience's 12 images
@@ -83,11 +102,11 @@ def test_a_memory_waits_for_the_end_of_the_task(kind: str, size: int) -> None:
 def test_what_was_set_aside_stays_until_it_is_cleared() -> None:
     """A task's last part may come twice, as where condensing it failed; it counts once."""
     staging = Staging()
-    staging.collect(part(True, False, 2), images([5]), torch.tensor([0]))
+    staging.collect(part(True, False, 2), samples([5], [0]))
     for _ in range(2):
-        arrived = staging.collect(part(False, False, 2), images([6]), torch.tensor([0]))
+        arrived = staging.collect(part(False, False, 2), samples([6], [0]))
         assert arrived is not None
-        assert arrived[0].labels.tolist() == [5, 6]
+        assert arrived.images.labels.tolist() == [5, 6]
         assert staging.nbytes == 3
     staging.clear()
     assert staging.nbytes == 0

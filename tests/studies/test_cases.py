@@ -303,12 +303,16 @@ def test_setting_the_base_to_something_invalid_names_the_variant() -> None:
     assert "variant 'random': memory.ipc: 0 " in refusal(values_of(), [("memory.ipc", 0)])
 
 
-@pytest.mark.parametrize("source", ["missing.yaml", "no/ablation_digits.yaml", "split_digits.yaml"])
+@pytest.mark.parametrize("source", ["missing.yaml", "no/such.yaml"])
 def test_a_missing_study_names_those_there_are(source: str) -> None:
     with pytest.raises(UserError) as caught:
         load_study(source)
     assert str(caught.value).startswith(f"{source}: no such file")
     assert all(name in str(caught.value) for name in shipped_studies())
+
+
+def test_a_study_is_known_without_its_suffix() -> None:
+    assert load_study("ablation_digits") == load_study("ablation_digits.yaml")
 
 
 @pytest.mark.parametrize("text", ["a: b: c", "[1, 2]", "seeds: 1\nseeds: 2", "title: !!python/name:os.mkdir"])

@@ -1,0 +1,5 @@
+"""``python -m iid_cl`` is the command ``iid-cl``."""
+
+from iid_cl.cli import main
+
+main()

@@ -1,0 +1,142 @@
+"""What a run writes first, and what is left to do in its directory."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+from iid_cl.config.experiment import Config
+from iid_cl.config.plain_yaml import parse_yaml
+from iid_cl.config.reading import dump_config, first_difference, load_config, parse_config
+from iid_cl.errors import UserError
+from iid_cl.files import read_text, write_bytes
+from iid_cl.records.checkpoint import STATE
+from iid_cl.records.directory import RunDirectory, check_directory, is_used
+from iid_cl.records.nameless import path_of, stored_path
+
+BEGUN = "begun.json"
+TEXT = str | None
+KINDS: dict[str, Any] = {"provenance": dict, "data": str, "data_root": TEXT, "config": TEXT, "config_sha256": TEXT}
+
+
+class Stage(Enum):
+    """How far the run in a directory is."""
+
+    NEW = "nothing has begun"
+    BEGUN = "some methods are left"
+    MEASURED = "only the report is left"
+
+
+@dataclass(frozen=True)
+class Begun:
+    """The first file of a run.
+
+    Attributes:
+        provenance: of the process that began it.
+        data: the data set's fingerprint.
+        data_root: folder of the data sets; None: the default.
+        config: text of ``config.yaml``, and its SHA-256; None in files of older versions.
+    """
+
+    provenance: dict[str, Any]
+    data: str
+    data_root: Path | None
+    config: str | None = None
+    config_sha256: str | None = None
+
+
+def stage_of(path: Path) -> Stage:
+    """How far the run in a directory is.
+
+    Raises:
+        UserError: it is finished, or the directory holds something else.
+    """
+    if not path.is_dir() or not is_used(path):
+        return Stage.NEW
+    check_directory(path)
+    if (path / "run.json").is_file():
+        if (path / STATE).is_dir():  # it is removed last
+            return Stage.MEASURED
+        raise UserError(f"{path}: holds a finished run; choose another --out, or remove it.")
+    if (path / BEGUN).is_file():
+        return Stage.BEGUN
+    if (path / "cells").is_dir():
+        raise UserError(f"{path}: holds a comparison; its `iid-cl compare` command with this --out goes on with it.")
+    raise UserError(f"{path}: holds files already, and no unfinished run; choose another --out, or remove it.")
+
+
+def write_begun(
+    directory: RunDirectory, config: Config, provenance: dict[str, Any], data: str, data_root: Path | None
+) -> None:
+    """Writes ``begun.json`` and then ``config.yaml``. From the first on, the run can be resumed."""
+    text = dump_config(config)
+    record = {
+        "provenance": provenance,
+        "data_root": None if data_root is None else stored_path(data_root, directory.path),
+        "data": data,
+        "config": text,
+        "config_sha256": _sha256(text.encode()),
+    }
+    directory.write_summary(BEGUN, record)
+    directory.write_config(config)
+
+
+def read_begun(path: Path) -> Begun:
+    """Reads ``begun.json`` of a run directory.
+
+    Raises:
+        UserError: the file is damaged.
+    """
+    try:
+        record = {"config": None, "config_sha256": None, **json.loads(read_text(path / BEGUN))}
+        values = {key: record[key] for key in KINDS}
+        if not all(isinstance(values[key], kind) for key, kind in KINDS.items()):
+            raise TypeError
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        raise UserError(f"{path / BEGUN}: is damaged; remove the run directory and run it again.") from None
+    root = values.pop("data_root")
+    return Begun(**values, data_root=None if root is None else path_of(root, path))
+
+
+def config_of(path: Path, begun: Begun) -> Config:
+    """The configuration that the run in a directory began with. A ``config.yaml`` that is missing is written again.
+
+    Raises:
+        UserError: it has been changed since.
+    """
+    file, text = path / "config.yaml", begun.config
+    if text is not None and _sha256(text.encode()) != begun.config_sha256:
+        raise UserError(f"{path / BEGUN}: is damaged; remove the run directory and run it again.")
+    if text is not None and not file.exists():
+        write_bytes(file, text.encode())
+    if text is not None and _sha256(_bytes(file)) != begun.config_sha256:
+        raise UserError(
+            f"{file}: was changed after the run began{_change(file, text)}; undo that, or begin another run with "
+            f"iid-cl run {file} --out OTHER."
+        )
+    if not file.is_file():
+        raise UserError(f"{path}: holds files already, and no unfinished run; choose another --out, or remove it.")
+    return load_config(str(file))
+
+
+def _bytes(file: Path) -> bytes:
+    try:
+        return read_text(file).encode()
+    except (OSError, ValueError):
+        return b""
+
+
+def _change(file: Path, text: str) -> str:
+    """The first key that was changed, in brackets; empty where none was, or the file cannot be read."""
+    try:
+        before, now = parse_config(parse_yaml(text), BEGUN), load_config(str(file))
+    except (UserError, ValueError):
+        return ""
+    difference = first_difference(before, now, ("then", "now"))
+    return "" if difference is None else f" ({difference})"
+
+
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
