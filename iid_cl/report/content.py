@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from statistics import mean
 from typing import Any
 
@@ -76,7 +77,7 @@ class Setting:
     missing: list[str]
     experiences: list[str]
 
-    @property
+    @cached_property
     def floor(self) -> int:
         """The accuracy at which the matrices' colours begin: the lowest accuracy rounded down to tens, at most 90."""
         values = (value for method in self.series for row in method.matrix for value in row)

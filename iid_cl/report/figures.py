@@ -10,6 +10,9 @@ from iid_cl.report.comparison_figure import MARKS, save_comparison_figure
 from iid_cl.report.content import Series, Setting, losses_of
 from iid_cl.report.plots import COLOURS, blank_figure, legend_name, save_figure
 
+MOST_TICKS = 20  # experiences along an axis
+MOST_CLASSES = 1000  # along an axis; a figure ends at 65,536 pixels
+
 
 def save_figures(folder: Path, collected: Collected, setting: Setting, plane: Mapping[str, Any] | None) -> None:
     """Writes ``accuracy``, ``matrix``, ``forgetting``, ``classes``, ``losses``, ``features``, ``budget`` into a folder.
@@ -47,6 +50,11 @@ def _save(figure: Any, folder: Path, name: str, *, legend: str | None = "best", 
         save_figure(figure, folder / f"{name}{suffix}")
 
 
+def _some(ticks: range, most: int = MOST_TICKS) -> range:
+    """Every tick, or every second or further one, so that there are at most ``most``."""
+    return ticks[:: max(1, -(-len(ticks) // most))]
+
+
 def _style(number: int) -> dict[str, Any]:
     return {"color": COLOURS[number % len(COLOURS)], "marker": MARKS[number % len(MARKS)]}
 
@@ -59,7 +67,7 @@ def _accuracy(folder: Path, setting: Setting) -> None:
         axes.plot(xs, middle, label=legend_name(method.label), markersize=5, **_style(method.number))
         if low != high:
             axes.fill_between(xs, low, high, color=COLOURS[method.number % len(COLOURS)], alpha=0.15, linewidth=0)
-    axes.set_xticks(range(1, len(setting.experiences) + 1))
+    axes.set_xticks(_some(range(1, len(setting.experiences) + 1)))
     _save(figure, folder, "accuracy", xlabel="after experience", ylabel="accuracy over classes seen, %")
 
 
@@ -70,20 +78,23 @@ def _forgetting(folder: Path, setting: Setting) -> None:
     for i, method in enumerate(methods):
         xs = [x + (i - (len(methods) - 1) / 2) * width for x in range(1, len(method.drops) + 1)]
         axes.bar(xs, method.drops, width, label=legend_name(method.label), color=COLOURS[method.number % len(COLOURS)])
-    axes.set_xticks(range(1, max(len(method.drops) for method in methods) + 1))
+    axes.set_xticks(_some(range(1, max(len(method.drops) for method in methods) + 1)))
     _save(figure, folder, "forgetting", xlabel="experience", ylabel="forgetting, points")
 
 
 def _matrix(folder: Path, method: Series) -> None:
     down, across = len(method.matrix), len(method.matrix[-1])
-    figure, (axes,) = blank_figure(1.4 + 0.55 * across, 1.2 + 0.45 * down)
+    numbers = max(down, across) <= MOST_TICKS  # of more, the colours alone: a number takes as long as a figure's frame
+    figure, (axes,) = blank_figure(1.4 + 0.55 * min(across, MOST_TICKS), 1.2 + 0.45 * min(down, MOST_TICKS))
     values = [[*row, *[float("nan")] * (across - len(row))] for row in method.matrix]
-    axes.imshow(values, cmap="cividis", vmin=0, vmax=100, aspect="auto")
-    for t, row in enumerate(method.matrix):
+    image = axes.imshow(values, cmap="cividis", vmin=0, vmax=100, aspect="auto")
+    for t, row in enumerate(method.matrix if numbers else []):
         for j, value in enumerate(row):
             axes.text(j, t, f"{value:.1f}", ha="center", va="center", fontsize=8, color="0" if value > 50 else "1")
-    axes.set_xticks(range(across), range(1, across + 1))
-    axes.set_yticks(range(down), range(1, down + 1) if down > 1 or across == 1 else ["all"])
+    if not numbers:
+        figure.colorbar(image, ax=axes)
+    axes.set_xticks(_some(range(across)), _some(range(1, across + 1)))
+    axes.set_yticks(_some(range(down)), _some(range(1, down + 1)) if down > 1 or across == 1 else ["all"])
     axes.grid(visible=False)
     _save(figure, folder, "matrix", legend=None, xlabel="accuracy on experience, %", ylabel="after experience")
 
@@ -91,12 +102,13 @@ def _matrix(folder: Path, method: Series) -> None:
 def _classes(folder: Path, collected: Collected, setting: Setting) -> None:
     order = [c for group in collected.measured[0].result.class_order for c in group]
     classes = [c for c in order if any(c in method.classes for method in setting.series)]
-    figure, (axes,) = blank_figure(5, 1.2 + 0.22 * len(classes))
+    figure, (axes,) = blank_figure(5, 1.2 + 0.22 * min(len(classes), MOST_CLASSES))
     for method in setting.series:
         lines = [i for i, c in enumerate(classes) if c in method.classes]
         values = [method.classes[classes[i]] for i in lines]
         axes.plot(values, lines, linestyle="", label=legend_name(method.label), **_style(method.number))
-    axes.set_yticks(range(len(classes)), [collected.class_name(c) for c in classes], fontsize=8)
+    places = _some(range(len(classes)), MOST_CLASSES)
+    axes.set_yticks(places, [collected.class_name(classes[i]) for i in places], fontsize=8)
     axes.invert_yaxis()
     _save(figure, folder, "classes", legend="center left", xlabel="final accuracy, %")
 

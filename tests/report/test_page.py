@@ -5,9 +5,10 @@ import io
 import json
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from html.parser import HTMLParser
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from unittest.mock import patch
 
@@ -21,7 +22,7 @@ from iid_cl.errors import UserError
 from iid_cl.memory.files import save_memory
 from iid_cl.records.recording import Features
 from iid_cl.report.collect import Pictured, collect
-from iid_cl.report.content import MOST_POINTS, in_bytes, in_seconds, plane_of, settings
+from iid_cl.report.content import MOST_POINTS, Setting, in_bytes, in_seconds, plane_of, settings
 from iid_cl.report.page import report
 from iid_cl.report.sprites import ROOM, Gallery, galleries
 from tests.report.made_up import IMAGE, RESULTS, make_comparison, make_run, recorded, result
@@ -447,3 +448,19 @@ def test_the_command_prints_the_pages_path(
 def test_too_few_and_far_too_many_points_make_no_plane(count: int) -> None:
     points = torch.zeros(count, 2)
     assert plane_of(Features(points, points[:, 0], points[:, 0] > 0)) == []
+
+
+def test_where_the_colours_begin_is_computed_once() -> None:
+    """Not for each cell of the matrix: a report of 100 experiences took minutes."""
+
+    class Counted(list[float]):
+        passes = 0
+
+        def __iter__(self) -> Iterator[float]:
+            type(self).passes += 1
+            return super().__iter__()
+
+    series: Any = SimpleNamespace(matrix=[Counted([35.0, 90.0])])
+    setting = Setting("", [series], series, [], [], [])
+    assert [setting.shade(value) for value in (30.0, 65.0, 100.0)] == [0, 5, 10]  # from 30 to 100
+    assert Counted.passes == 1
