@@ -100,8 +100,8 @@ def test_a_step_is_recorded_when_it_has_settled_and_again_for_another_rate(monke
     assert taken(0, 8) == taken(8, 8) == [8]
     assert taken(16, 8) == ["clear", "record", 8, "clear", "replay"]
     assert taken(24, 8) == ["replay"]
-    assert torch.equal(step._given[0], images[24:32])
-    assert torch.equal(step._given[1], labels[24:32])
+    assert torch.equal(step._inputs[0], images[24:32])
+    assert torch.equal(step._inputs[1], labels[24:32])
     assert taken(32, 5) == [5]
     assert taken(40, 8) == ["replay"]
     optimizer.param_groups[0]["lr"] = 0.05

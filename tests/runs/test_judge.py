@@ -39,8 +39,8 @@ def test_a_memory_is_judged_by_networks_trained_on_it(out: Path, method: str) ->
 
 
 def test_a_memory_of_many_real_images_teaches_the_digits(out: Path) -> None:
-    condense(out, miniature("random", ipc=60))
-    judge = {"network": {"width": 16, "depth": 2}, "epochs": 40, "networks": 1, "batch_size": 16}
+    condense(out, miniature("random", ipc=30))
+    judge = {"network": {"width": 16, "depth": 2}, "epochs": 30, "networks": 1, "batch_size": 16}
     (accuracy,), _ = evaluate(out, miniature(evaluate=judge))
     assert accuracy > 0.7
 

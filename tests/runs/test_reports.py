@@ -33,6 +33,7 @@ def test_a_run_ends_with_its_report(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 def test_a_comparison_ends_with_its_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("iid_cl.compare.compare.report", report)
+    monkeypatch.setattr("iid_cl.report.page.save_figures", lambda *_: None)  # the test above sees some
     printed = io.StringIO()
     out = tmp_path / "compare"
     section = {"methods": ["distilled", "herding", "none"], "seeds": 2, "budgets": {"ipc": [1, 2]}}
