@@ -30,7 +30,7 @@ ORDER: tuple[tuple[str, ...], ...] = (
     ("report",),
     ("methods",),
     ("strategies",),
-    ("precheck",),
+    ("precheck", "audit"),
     ("runs",),
     ("studies", "compare"),
     ("cli",),

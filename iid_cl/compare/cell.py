@@ -8,6 +8,7 @@ from typing import Any
 
 from rich.console import Console
 
+from iid_cl.audit.audit import Audit, promise_of
 from iid_cl.compute.deterministic import deterministic
 from iid_cl.compute.devices import resolve_device
 from iid_cl.config.experiment import Config
@@ -18,7 +19,6 @@ from iid_cl.records.provenance import provenance
 from iid_cl.records.recording import Recording
 from iid_cl.records.result import Result
 from iid_cl.report.pictures import save_memory_picture
-from iid_cl.runs.audit import Audit, promise_of
 from iid_cl.runs.experiment import run_method
 from iid_cl.runs.whole import origin_of
 from iid_cl.terminal.reporter import Reporter
@@ -35,7 +35,7 @@ class Outcome:
         versions: of torch and iid-cl.
         host: tells the workers' machines apart, without their names.
         files: contents of the memory's files, by suffix.
-        checks: see :meth:`iid_cl.runs.audit.Audit.verify`; None without a memory.
+        checks: see :meth:`iid_cl.audit.audit.Audit.verify`; None without a memory.
         remarks: lines for a person.
     """
 

@@ -15,7 +15,7 @@ def sha256_of(path: Path) -> str:
 
 
 def check_memories(folder: Path, checks: Any) -> None:
-    """Compares the memory files in ``folder`` with a run's ``checks``, see :meth:`iid_cl.runs.audit.Audit.verify`.
+    """Compares the memory files in ``folder`` with a run's ``checks``, see :meth:`iid_cl.audit.audit.Audit.verify`.
 
     What an older run did not record, and a file that is missing, is passed over.
 

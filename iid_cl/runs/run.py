@@ -11,6 +11,7 @@ from pydantic import TypeAdapter
 from rich.console import Console
 from rich.text import Text
 
+from iid_cl.audit.audit import Audit, promise_of, remark
 from iid_cl.compute.deterministic import deterministic
 from iid_cl.compute.devices import resolve_device
 from iid_cl.config.experiment import Config
@@ -35,7 +36,6 @@ from iid_cl.records.result import Result
 from iid_cl.report.page import report
 from iid_cl.report.pictures import save_memory_picture
 from iid_cl.report.tables import results_table
-from iid_cl.runs.audit import Audit, promise_of, remark
 from iid_cl.runs.begun import Begun, Stage, config_of, read_begun, stage_of, write_begun
 from iid_cl.runs.ending import interruptions, measured
 from iid_cl.runs.experiment import run_method

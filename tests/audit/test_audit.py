@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from iid_cl.audit.audit import Audit, Promise, check_bytes, remark
 from iid_cl.budget import Budget
 from iid_cl.data.fingerprint import fingerprint
 from iid_cl.data.images import ImageDataset, LabelledImages, Normalization
@@ -15,7 +16,6 @@ from iid_cl.memory.exemplars import ExemplarSet
 from iid_cl.memory.files import save_memory
 from iid_cl.memory.jpeg import JpegSet, encode
 from iid_cl.records.integrity import sha256_of
-from iid_cl.runs.audit import Audit, Promise, check_bytes, remark
 
 ORDER = [[2, 0], [1]]
 PIXELS = 1 * 2 * 2

@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from iid_cl.audit.stored import Foreign, compare_stored, quality_of
 from iid_cl.memory.exemplars import Exemplars, ExemplarSet
 from iid_cl.memory.jpeg import JpegSet, encode
 from iid_cl.memory.partition import join, reduce_bytes
-from iid_cl.runs.stored import Foreign, compare_stored, quality_of
 
 SHAPE = (3, 16, 16)
 

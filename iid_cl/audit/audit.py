@@ -19,6 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from iid_cl.audit.stored import Foreign, compare_stored
 from iid_cl.budget import Budget
 from iid_cl.data.fingerprint import digests, fingerprint
 from iid_cl.data.images import ImageDataset
@@ -26,7 +27,6 @@ from iid_cl.files import write_bytes
 from iid_cl.memory.files import load_memory
 from iid_cl.methods.base import Method
 from iid_cl.records.integrity import sha256_of
-from iid_cl.runs.stored import Foreign, compare_stored
 from iid_cl.strategies.buffers import OnImages
 
 SOURCES_VERSION = 1
@@ -137,7 +137,7 @@ class Audit:
 
         In ``sources``: the number of ``images`` that reached the memory and of their ``experiences``. ``also_in_test``
         of the images equal a test image, ``also_in_other_experiences`` a training image of another experience. These
-        are copies within the data set. For ``stored``, see :func:`iid_cl.runs.stored.compare_stored`, for ``bytes``,
+        are copies within the data set. For ``stored``, see :func:`iid_cl.audit.stored.compare_stored`, for ``bytes``,
         :func:`check_bytes`.
 
         Args:

@@ -1,0 +1,1 @@
+"""Checks that a run's memories hold what they claim."""
