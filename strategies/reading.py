@@ -215,8 +215,19 @@ def raw(part: Part) -> tuple[list[Tensor], Kind]:
 def same(first: Any, second: Any) -> bool:
     """Whether two images are equal in type, shape and values."""
     if isinstance(first, Tensor) and isinstance(second, Tensor):
-        return first.dtype == second.dtype and torch.equal(first, second)
-    return type(first) is type(second) and np.array_equal(np.asarray(first), np.asarray(second))
+        alike = (first.dtype, first.shape, first.layout, first.device) == (
+            second.dtype,
+            second.shape,
+            second.layout,
+            second.device,
+        )
+        if first.layout != torch.strided or first.is_meta:
+            return alike  # refused by what it is
+        bytes_ = (tensor.detach().cpu().contiguous().flatten().view(torch.uint8) for tensor in (first, second))
+        return alike and torch.equal(*bytes_)  # bytes, as NaN differs from itself
+    if not isinstance(first, Image.Image | np.ndarray) or (isinstance(first, np.ndarray) and first.dtype.hasobject):
+        return type(first) is type(second)
+    return type(first) is type(second) and np.asarray(first).tobytes() == np.asarray(second).tobytes()
 
 
 def check_repeatable(part: Part, way_out: str) -> None:
@@ -253,11 +264,17 @@ def _select(source: Any, indices: np.ndarray[Any, Any], label_transforms: list[C
 def stack(images: list[Any]) -> tuple[Tensor, Kind]:
     """Images with the axes that they have, (n, ...)."""
     first = images[0]
+    kind = next((known for known in (Tensor, np.ndarray, Image.Image) if isinstance(first, known)), None)
+    if kind is None:
+        raise UserError(f"images are of type {type(first).__name__}; use PIL images, arrays or tensors.")
+    for image in images:
+        if not isinstance(image, kind) or getattr(image, "dtype", None) != getattr(first, "dtype", None):
+            raise UserError(f"images are of types {_type(first)} and {_type(image)}; use one.")
     if isinstance(first, Tensor):
         check_shapes([tuple(image.shape) for image in images])
+        if first.layout != torch.strided or first.is_meta:
+            raise UserError("images are sparse tensors, or tensors without values; use ordinary ones.")
         return torch.stack([image.detach() for image in images]), "tensor"
-    if not isinstance(first, Image.Image | np.ndarray):
-        raise UserError(f"images are of type {type(first).__name__}; use PIL images, arrays or tensors.")
     arrays = [np.asarray(_eight_bits(image) if isinstance(image, Image.Image) else image) for image in images]
     check_shapes([array.shape for array in arrays])
     try:
@@ -265,6 +282,11 @@ def stack(images: list[Any]) -> tuple[Tensor, Kind]:
     except TypeError:
         raise UserError(f"images are {arrays[0].dtype} arrays; use uint8, or floats in [0, 1].") from None
     return stacked, "array" if isinstance(first, np.ndarray) else "pil"
+
+
+def _type(image: Any) -> str:
+    name = type(image).__name__
+    return f"{name} of {image.dtype}" if hasattr(image, "dtype") else name
 
 
 def _eight_bits(image: Image.Image) -> Image.Image:

@@ -1,5 +1,6 @@
 """Data sets as tensors, against reading them sample by sample."""
 
+import copy
 from typing import Any
 
 import numpy as np
@@ -8,12 +9,13 @@ import torch
 from avalanche.benchmarks.utils import AvalancheDataset, as_classification_dataset
 from avalanche.benchmarks.utils.classification_dataset import _make_taskaware_tensor_classification_dataset
 from avalanche.benchmarks.utils.transform_groups import DefaultTransformGroups
+from PIL import Image
 from torch import Tensor
 from torch.utils.data import ConcatDataset, Dataset, Subset, TensorDataset
 
 from iid_cl.data.tensors import TensorImages
 from iid_cl.errors import UserError
-from iid_cl.strategies.reading import parts_of, read
+from iid_cl.strategies.reading import parts_of, read, same, stack
 
 from .conftest import FORMS, Digits, make_benchmark
 
@@ -184,3 +186,41 @@ def test_a_source_that_changes_is_refused_where_it_must_not() -> None:
     read(parts_of(dataset))
     with pytest.raises(UserError, match=r"the data set Noisy gives another image .* train transform, or leave"):
         read(parts_of(dataset), repeatable=True)
+
+
+@pytest.mark.parametrize(
+    ("images", "said"),
+    [
+        (
+            [torch.zeros(1, 2, 2), np.zeros((1, 2, 2))],
+            "types Tensor of torch.float32 and ndarray of float64",
+        ),
+        ([torch.zeros(1, 2, 2), torch.zeros(1, 2, 2).double()], "torch.float32 and Tensor of torch.float64"),
+        ([Image.new("L", (2, 2)), np.zeros((2, 2))], "Image and ndarray of float64"),
+        ([np.zeros((2, 2)), "cat.png"], "ndarray of float64 and str"),
+        ([(1, 2)], "images are of type tuple"),
+        ([torch.zeros(1, 2, 2).to_sparse()], "sparse"),
+        ([torch.zeros(1, 2, 2, device="meta")], "without values"),
+    ],
+)
+def test_images_of_odd_and_mixed_types_are_refused(images: list[object], said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        stack(images)
+
+
+@pytest.mark.parametrize(
+    "image",
+    [torch.full((1, 2, 2), torch.nan), torch.zeros(1, 2, 2).to(torch.float8_e4m3fn), np.full(2, np.nan), (1, [2, 3]),
+     np.array([object()]), torch.zeros(2, 2).to_sparse(), torch.zeros(2, 2, device="meta"), torch.tensor(True)],
+    ids=["NaN", "float8", "NaN in an array", "tuple", "objects", "sparse", "meta", "bool"],
+)  # fmt: skip
+def test_an_image_is_the_same_as_itself(image: object) -> None:
+    """Whatever it is: what is odd is refused by its type, not for being random."""
+    assert same(image, copy.deepcopy(image))
+
+
+def test_images_of_other_values_or_types_are_not_the_same() -> None:
+    assert not same(torch.zeros(2), torch.ones(2))
+    assert not same(torch.zeros(2), torch.zeros(2).double())
+    assert not same(np.zeros(2), np.ones(2))
+    assert not same(np.zeros(2), torch.zeros(2))
