@@ -7,6 +7,7 @@ import json
 import os
 import platform
 import re
+import sys
 from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any, TextIO
@@ -207,6 +208,22 @@ def _locked(path: Path) -> FileLock:
     with contextlib.suppress(DiskFull):  # a second process is told less
         write_bytes(path / HOLDER, (json.dumps(holder) + "\n").encode())
     return lock
+
+
+def is_running(path: Path) -> bool:
+    """Whether a process is at work in a folder; the lock of one that died is void."""
+    if sys.platform == "win32":
+        return False
+    import fcntl
+
+    try:
+        with (path / LOCK).open("rb") as lock:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False
 
 
 def _holder(path: Path) -> str:

@@ -13,6 +13,7 @@ from iid_cl.records.result import Result
 from iid_cl.report.collect import Collected, Place
 from iid_cl.report.comparison import TOLERANCE, Measured, Row, place, summarise
 from iid_cl.report.statistics import paired_difference, percent_interval
+from iid_cl.terminal.screen import in_seconds
 
 MOST_POINTS = 2000  # of a plane, five times as many as are recorded; a t-SNE of more takes minutes
 REFERENCES = ("herding", "random")  # memories that the headline compares with
@@ -243,12 +244,3 @@ def _bytes(count: int) -> str:
         if count >= size:
             return f"{count / size:.2f}".rstrip("0").rstrip(".") + f" {unit}"
     return f"{count:,} bytes"
-
-
-def in_seconds(value: float) -> str:
-    """``1.2 s``, ``3 min 05 s``, ``2 h 10 min``."""
-    if value < 60:
-        return f"{value:.1f} s"
-    minutes, seconds = divmod(round(value), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {seconds:02d} s"

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -17,9 +17,9 @@ from iid_cl.config.reading import CONFIGURATION, read_yaml
 from iid_cl.errors import UserError, printable
 from iid_cl.files import read_text
 from iid_cl.records.checkpoint import STATE
-from iid_cl.records.directory import check_directory
+from iid_cl.records.directory import check_directory, is_running
 from iid_cl.records.integrity import check_memories
-from iid_cl.terminal.screen import emit, print_table, width_of
+from iid_cl.terminal.screen import emit, in_seconds, print_table, width_of
 
 READ = ("config.yaml", "metrics.jsonl", "study.csv", "cells")  # besides the summary
 MOST_ROWS = 6  # rows of one comparison in a list of several runs
@@ -30,9 +30,12 @@ class Entry:
     """A method of a run, or of a comparison at one mode and budget. ``final_accuracy`` is in [0, 1].
 
     Attributes:
-        state: ``finished``, ``unfinished`` (running or stopped), or ``damaged`` (a file cannot be read).
+        state: ``finished``, ``running``, ``unfinished`` (stopped or killed), or ``damaged`` (a file cannot be read).
         date: last change of its files, in ISO format and local time.
         seeds: empty if a stopped run does not record its seed.
+        final_accuracy: None until the end.
+        started: when the run began, in ISO format and local time; None for runs of earlier versions.
+        total_seconds: how long it took to its end, interruptions left out.
     """
 
     directory: str
@@ -46,6 +49,8 @@ class Entry:
     seeds: tuple[int, ...] = ()
     final_accuracy: float | None = None
     memory_bytes: int | None = None
+    started: str | None = None
+    total_seconds: float | None = None
 
 
 _ENTRY = TypeAdapter(Entry)
@@ -103,6 +108,8 @@ def _entries(folder: Path) -> Iterator[Entry]:
         read = {"run": _run, "comparison": _comparison, "study": _study}[kind]
         rows = read(folder, _object(summary) if summary.is_file() else None)
         entries = [_ENTRY.validate_python({**common, **row}) for row in rows]
+        if is_running(folder):
+            entries = [replace(entry, state="running", final_accuracy=None) for entry in entries]
     except (OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError, UserError):
         entries = []  # a pydantic error is a ValueError
     yield from entries or [Entry(**common, state="damaged")]
@@ -120,6 +127,8 @@ def _run(folder: Path, summary: Any) -> Iterator[dict[str, Any]]:
                 "seeds": (int(result["seed"]),),
                 "final_accuracy": float(result["final_accuracy"]),
                 "memory_bytes": int(result["memory_bytes"]),
+                "started": _local(summary.get("started")),
+                "total_seconds": float(result["total_seconds"]) if "total_seconds" in result else None,
             }
         return
     config = _config(folder)
@@ -130,6 +139,8 @@ def _run(folder: Path, summary: Any) -> Iterator[dict[str, Any]]:
             record = json.loads(line)
         except json.JSONDecodeError:
             break  # being written
+        if not isinstance(record.get("accuracy_seen", 0.0), float):
+            raise TypeError("an accuracy is a number")
         latest[str(record["method"])] = record
     for method, record in (latest or {str(config.get("memory", {}).get("method")): {}}).items():
         yield {
@@ -137,7 +148,6 @@ def _run(folder: Path, summary: Any) -> Iterator[dict[str, Any]]:
             "method": method,
             "mode": config.get("train", {}).get("mode"),
             "seeds": (int(config["seed"]),) if "seed" in config else (),
-            "final_accuracy": record.get("accuracy_seen"),
             "memory_bytes": record.get("memory_bytes"),
         }
 
@@ -161,6 +171,10 @@ def _comparison(folder: Path, summary: Any) -> Iterator[dict[str, Any]]:
             "final_accuracy": float(row["final"][0]),
             "memory_bytes": int(row["bytes"][1]),
         }
+
+
+def _local(started: Any) -> str | None:
+    return None if started is None else datetime.fromisoformat(started).astimezone().isoformat(timespec="minutes")[:16]
 
 
 def _study(folder: Path, summary: Any) -> Iterator[dict[str, Any]]:
@@ -195,10 +209,20 @@ def _shortened(entries: list[Entry]) -> list[Entry | int]:
 def _table(entries: Sequence[Entry | int], width: int) -> Table:
     """A row per entry; a narrow terminal of ``width`` columns shows fewer columns."""
     table = Table(box=box.SIMPLE, pad_edge=False, padding=(0, 1, 0, 0))
-    room = {"name": 0, "method": 0, "final %": 0, "state": 60, "bytes": 70, "mode": 90, "seeds": 100, "date": 110}
+    room = {
+        "name": 0,
+        "method": 0,
+        "final %": 0,
+        "state": 60,
+        "bytes": 70,
+        "mode": 90,
+        "seeds": 100,
+        "date": 110,
+        "time": 120,
+    }
     columns = [column for column, needed in room.items() if width >= needed]
     for column in columns:
-        table.add_column(column, justify="right" if column in ("final %", "bytes") else "left", overflow="fold")
+        table.add_column(column, justify="right" if column in ("final %", "bytes", "time") else "left", overflow="fold")
     last = ""
     for entry in entries:
         if isinstance(entry, int):
@@ -213,7 +237,8 @@ def _table(entries: Sequence[Entry | int], width: int) -> Table:
             "bytes": "" if entry.memory_bytes is None else f"{entry.memory_bytes:,}",
             "mode": "" if entry.mode is None else printable(entry.mode.replace("_", " ")),
             "seeds": str(seeds[0]) if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}" if seeds else "",
-            "date": entry.date.replace("T", " "),
+            "time": "" if entry.total_seconds is None else in_seconds(entry.total_seconds),
+            "date": (entry.started or entry.date).replace("T", " "),
         }
         if entry.state == "unfinished" and "state" not in columns:
             cells["final %"] += "?"

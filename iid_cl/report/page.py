@@ -10,7 +10,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from iid_cl import __version__
-from iid_cl.errors import UserError
+from iid_cl.errors import UserError, printable
 from iid_cl.files import check_output, write_bytes
 from iid_cl.records.directory import check_directory, new_directory
 from iid_cl.records.nameless import without_names
@@ -19,6 +19,7 @@ from iid_cl.report.collect import Collected, Source, collect
 from iid_cl.report.figures import save_figures
 from iid_cl.report.sprites import galleries
 from iid_cl.report.statistics import percent_interval
+from iid_cl.terminal.screen import in_seconds
 
 PAGE, FIGURES = "report.html", "figures"
 TERMS = {
@@ -67,7 +68,7 @@ def render(collected: Collected, settings: Sequence[content.Setting], plane: Map
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"seconds": content.in_seconds, "interval": percent_interval}
+    environment.filters |= {"seconds": in_seconds, "interval": percent_interval}
     folder = resources.files("iid_cl.report")
     library = _text(folder, "vendor", CHART_JS).rpartition("//# sourceMappingURL")[0].strip()  # without the source map
     script = _text(folder, "templates", "report.js").strip()
@@ -178,10 +179,23 @@ def _origin(source: Source) -> dict[str, Any]:
         "command": without_names(str(provenance.get("command", ""))),
         "facts": {
             "seed": str(source.config.seed),
+            **_times(provenance),
             **{key: str(provenance[key]) for key in ("device", "machine", "commit") if provenance.get(key)},
         },
         "versions": {str(k): str(v) for k, v in versions.items()} if isinstance(versions, dict) else {},
     }
+
+
+def _times(provenance: Mapping[str, Any]) -> dict[str, str]:
+    """When a run began and how long its methods took; empty where it does not say."""
+    results, started = provenance.get("results"), provenance.get("started")
+    times: dict[str, str] = {}
+    if isinstance(started, str):
+        times["began"] = printable(started.replace("T", " ").split("+")[0] + " UTC")
+    seconds = [one["total_seconds"] for one in results or [] if isinstance(one, Mapping) and "total_seconds" in one]
+    if seconds and all(isinstance(value, int | float) for value in seconds):
+        times["took"] = in_seconds(float(sum(seconds)))
+    return times
 
 
 def _text(folder: Any, *parts: str) -> str:

@@ -3,6 +3,7 @@
 import hashlib
 import json
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from enum import Enum
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,8 @@ from iid_cl.records.nameless import path_of, stored_path
 
 BEGUN = "begun.json"
 TEXT = str | None
-KINDS: dict[str, Any] = {"provenance": dict, "data": str, "data_root": TEXT, "config": TEXT, "config_sha256": TEXT}
+KINDS: dict[str, Any] = {"provenance": dict, "data": str, "data_root": TEXT, "config": TEXT, "config_sha256": TEXT,
+                         "started": TEXT}  # fmt: skip
 
 
 class Stage(Enum):
@@ -37,6 +39,7 @@ class Begun:
         provenance: of the process that began it.
         data: the data set's fingerprint.
         data_root: folder of the data sets; None: the default.
+        started: when the run began, in ISO format; None in files of older versions.
         config: text of ``config.yaml``, and its SHA-256; None in files of older versions.
     """
 
@@ -45,6 +48,7 @@ class Begun:
     data_root: Path | None
     config: str | None = None
     config_sha256: str | None = None
+    started: str | None = None
 
 
 def stage_of(path: Path) -> Stage:
@@ -73,6 +77,7 @@ def write_begun(
     """Writes ``begun.json`` and then ``config.yaml``. From the first on, the run can be resumed."""
     text = dump_config(config)
     record = {
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
         "provenance": provenance,
         "data_root": None if data_root is None else stored_path(data_root, directory.path),
         "data": data,
@@ -90,7 +95,7 @@ def read_begun(path: Path) -> Begun:
         UserError: the file is damaged.
     """
     try:
-        record = {"config": None, "config_sha256": None, **json.loads(read_text(path / BEGUN))}
+        record = {"config": None, "config_sha256": None, "started": None, **json.loads(read_text(path / BEGUN))}
         values = {key: record[key] for key in KINDS}
         if not all(isinstance(values[key], kind) for key, kind in KINDS.items()):
             raise TypeError

@@ -234,6 +234,7 @@ class _Run:
             "run.json",
             {
                 **provenance(self._device),
+                "started": read_begun(self.path).started,
                 "data": self._data,
                 "results": [asdict(result) for result in self._results],
                 "checks": self._checks,

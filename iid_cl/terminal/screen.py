@@ -66,3 +66,12 @@ def _finite(value: Any, room: int = DEEPEST) -> Any:
     if isinstance(value, dict):
         return {str(key): _finite(item, room - 1) for key, item in value.items()}
     return [_finite(item, room - 1) for item in value] if isinstance(value, list | tuple) else value
+
+
+def in_seconds(value: float) -> str:
+    """``1.2 s``, ``3 min 05 s``, ``2 h 10 min``."""
+    if value < 60:
+        return f"{value:.1f} s"
+    minutes, seconds = divmod(round(value), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {seconds:02d} s"

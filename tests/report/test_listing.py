@@ -6,10 +6,12 @@ import json
 import os
 import re
 import shutil
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
+from filelock import FileLock
 from rich.console import Console
 
 from iid_cl.errors import UserError
@@ -99,7 +101,36 @@ def test_an_unfinished_run_shows_how_far_it_is(tmp_path: Path) -> None:
     lines = [{"method": "distilled", "accuracy_seen": a, "memory_bytes": 66} for a in (0.9, 0.8)]
     run(tmp_path, "a", metrics="".join(json.dumps(line) + "\n" for line in lines) + '{"method": "dis')
     (entry,) = find_runs(tmp_path)
-    assert (entry.state, entry.method, entry.final_accuracy, entry.memory_bytes) == ("unfinished", "distilled", 0.8, 66)
+    assert (entry.state, entry.method, entry.final_accuracy, entry.memory_bytes) == (
+        "unfinished",
+        "distilled",
+        None,
+        66,
+    )
+
+
+def test_a_run_at_work_is_known_by_its_lock(tmp_path: Path) -> None:
+    """A lock file alone says nothing: that of a killed process stays."""
+    folder = run(tmp_path, "a")
+    (folder / ".lock").touch()
+    assert [entry.state for entry in find_runs(tmp_path)] == ["unfinished"]
+    with FileLock(folder / ".lock"):
+        assert [entry.state for entry in find_runs(tmp_path)] == ["running"]
+    assert [entry.state for entry in find_runs(tmp_path)] == ["unfinished"]
+
+
+def test_a_run_says_when_it_began_and_how_long_it_took(tmp_path: Path) -> None:
+    folder = run(tmp_path, "a", [{**RESULT, "total_seconds": 185.4}])
+    summary = json.loads((folder / "run.json").read_text())
+    (folder / "run.json").write_text(json.dumps({**summary, "started": "2026-11-28T12:34:56+00:00"}))
+    (entry,) = find_runs(tmp_path)
+    assert entry.total_seconds == 185.4
+    assert entry.started is not None
+    local = datetime.fromisoformat("2026-11-28T12:34:56+00:00").astimezone()
+    assert entry.started == local.strftime("%Y-%m-%dT%H:%M")
+    out = io.StringIO()
+    list_runs(tmp_path, Console(file=out, width=160))
+    assert "3 min 05 s" in out.getvalue()
 
 
 def test_a_run_that_has_only_begun(tmp_path: Path) -> None:
