@@ -96,7 +96,7 @@ def image_folders(random_: random.Random, folder: Path) -> Callable[[], object]:
     for _ in range(random_.choice((0, 1, 1, 2))):
         with contextlib.suppress(FileExistsError):  # the same one twice
             _odd(random_, random_.choice(places), folder.parent / "outside")
-    if random_.random() < 1 / 100:
+    if random_.random() < 1 / 300:
         (places[0] / "0.png").write_bytes(_large(random_.choice(("1", "L", "RGBA", "I;16"))))
     size = random_.choice((None, None, 8, 1)) if random_.random() < 0.5 else random_.choice((16,) * 20 + (4096,))
     config = StreamConfig(dataset="image_folder", experiences=2, image_size=size)
