@@ -227,9 +227,13 @@ class MemoryBuffer(ClassGroups, ExemplarsBuffer):
     def check(self, strategy: Any, experience: Any) -> None:
         """Refuses an experience that :meth:`update` would refuse after training on it; reads a few samples only.
 
+        Of an online stream's parts, the first of each task is looked at.
+
         Raises:
             UserError: as :meth:`update`.
         """
+        if getattr(experience, "access_task_boundaries", False) and not experience.is_first_subexp:
+            return
         few = self._read(experience.dataset, FEW)
         self.memory.check(
             few.images,
@@ -242,11 +246,11 @@ class MemoryBuffer(ClassGroups, ExemplarsBuffer):
     def _read(self, dataset: AvalancheDataset, few: int | None = None) -> Samples:
         samples = read_experience(dataset, self._named, few)
         if self.exemplars is not None:
-            before, now = self.exemplars.decoded().images.shape[1:], samples.images.images.shape[1:]
+            before, now = self.exemplars.shape, tuple(samples.images.images.shape[1:])
             if before != now:
                 raise UserError(
-                    f"images of {tuple(now)} (channels, height, width) cannot join a memory of {tuple(before)}; resize "
-                    "them in the data set, or use a memory for each size."
+                    f"images of {now} (channels, height, width) cannot join a memory of {before}; resize them in the "
+                    "data set, or use a memory for each size."
                 )
         return samples
 

@@ -50,7 +50,7 @@ class Form:
         if not dtype.is_floating_point:
             what = f"{str(dtype).removeprefix('torch.')} {'arrays' if kind == 'array' else 'tensors'}"
             raise UserError(f"images are {what}; a memory needs uint8 or float tensors.")
-        images = _channels_first(samples, axes).to(torch.float64)
+        images = _channels_first(samples, axes).to(torch.promote_types(dtype, torch.float32))
         space = _space(images, dtype, normalization)
         _check_depth(images, space)
         return cls(kind, axes, dtype, space)
@@ -117,7 +117,7 @@ def _space(images: Tensor, dtype: torch.dtype, normalization: Normalization | No
     channels = images.shape[1]
     for space in (Normalization((0.0,) * channels, (1.0,) * channels), normalization):
         if space is not None and len(space.mean) == channels:
-            black, white = (limit.double() for limit in space.limits(images.device))
+            black, white = space.limits(images.device)
             slack = torch.maximum(black.abs(), white.abs()) * torch.finfo(dtype).eps + 1e-3
             if bool(((images >= black - slack) & (images <= white + slack)).all()):
                 return space

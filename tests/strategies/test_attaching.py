@@ -222,6 +222,20 @@ def test_a_memory_needs_no_strategy_but_its_experience(way: str) -> None:
     assert memory.exemplars.labels.tolist() == [0, 0, 1, 1]
 
 
+def test_later_parts_of_a_task_are_not_looked_at_again() -> None:
+    class Unread:
+        @property
+        def dataset(self) -> Any:
+            raise AssertionError("it was read")
+
+    part = Unread()
+    part.access_task_boundaries, part.is_first_subexp = True, False
+    RandomBuffer(2).check(None, part)
+    part.is_first_subexp = True
+    with pytest.raises(AssertionError, match="it was read"):
+        RandomBuffer(2).check(None, part)
+
+
 def test_features_without_a_model_say_what_to_pass() -> None:
     with pytest.raises(UserError, match="need the strategy's model, and it has none; pass `features`"):
         HerdingBuffer(2).update_from_dataset(images())
