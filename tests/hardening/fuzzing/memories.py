@@ -176,6 +176,8 @@ def shown_memories(random_: random.Random, folder: Path) -> Callable[[], object]
 
     def read() -> None:
         shutil.rmtree(out, ignore_errors=True)
+        if picture is not None:
+            picture.unlink(missing_ok=True)  # a case's before this one
         with contextlib.redirect_stdout(io.StringIO()) as printed:
             show_memory(file, picture, classes, screen)
             if exports and len(load_memory(file)) < 1000:
