@@ -1,6 +1,5 @@
 """A memory as Avalanche's storage policy."""
 
-import sys
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
@@ -9,7 +8,6 @@ from typing import Any, TypedDict, Unpack, cast
 
 import torch
 from avalanche.benchmarks.utils import AvalancheDataset
-from avalanche.logging import InteractiveLogger, TextLogger
 from avalanche.training.storage_policy import ExemplarsBuffer
 from torch import Tensor
 
@@ -32,6 +30,7 @@ from .presentation import Presentation
 from .reading import parts_of
 from .samples import Samples, classes_of, read_experience
 from .staging import Staging
+from .talking import LossLog, bars_wanted
 from .views import ClassGroups
 
 ImagesByClass = Mapping[int, Tensor]
@@ -136,7 +135,7 @@ class MemoryBuffer(ClassGroups, ExemplarsBuffer):
         self.own_features: Features | None = None
         self.progress = arguments.get("progress")
         self.seconds = 0.0
-        self._logged = 0  # losses that loggers have
+        self._losses = LossLog()
         self.number_samples = False
         self.on_images: OnImages | None = None
         self.on_step = on_step
@@ -269,38 +268,19 @@ class MemoryBuffer(ClassGroups, ExemplarsBuffer):
     def _renew(self, samples: Samples, strategy: Any, experience: Any) -> Origins:
         on_images, intake = self.on_images, self._intake(samples)
         watch = Watch(self.on_step, self.on_snapshot, self.snapshots, self.journal)
-        with progress_bars(self._is_shown(strategy)) as bars:
+        own = None if self.on_step is not None else self._losses.of(strategy)  # the user takes them
+        with progress_bars(bars_wanted(strategy) if self.progress is None else self.progress) as bars:
             self.memory.update(
                 samples.images,
                 samples.tasks,
                 device=self._device(strategy),
                 features=self._features_of(strategy, intake),
-                watch=watch.beside(Watch(self.on_losses)).beside(bars).beside(self._log(strategy)),
+                watch=watch.beside(Watch(self.on_losses)).beside(bars).beside(own or Watch()),
                 older=Watch(self.on_step, journal=self.journal).beside(bars),
                 on_images=None if on_images is None else lambda arrived: on_images(experience, arrived),
             )
         assert self.exemplars is not None  # it has been renewed
         return intake.of_memory(self.exemplars.decoded(), self.keys)
-
-    def _is_shown(self, strategy: Any) -> bool:
-        """Whether bars show the distillation; by default as Avalanche shows training."""
-        if self.progress is not None:
-            return self.progress
-        return sys.stdout.isatty() and any(isinstance(logger, InteractiveLogger) for logger in loggers_of(strategy))
-
-    def _log(self, strategy: Any) -> Watch:
-        """Gives losses to the strategy's loggers, unless the user takes them by ``on_step``."""
-        loggers = [logger for logger in loggers_of(strategy) if not isinstance(logger, TextLogger)]
-        if not loggers or self.on_step is not None:
-            return Watch()
-
-        def on_step(iteration: int, losses: dict[str, float]) -> None:
-            self._logged += 1
-            for logger in loggers:
-                for name, value in losses.items():
-                    logger.log_single_metric(f"Distillation/{name}", value, self._logged)
-
-        return Watch(on_step)
 
     def _as_avalanche(self, origins: Origins) -> AvalancheDataset:
         assert self.exemplars is not None
@@ -360,8 +340,3 @@ class MemoryBuffer(ClassGroups, ExemplarsBuffer):
     def describe(self) -> dict[str, Any]:
         """What the memory is, as plain JSON."""
         return self.memory.describe()
-
-
-def loggers_of(strategy: Any) -> list[Any]:
-    """A strategy's loggers; none where it evaluates nothing."""
-    return list(getattr(getattr(strategy, "evaluator", None), "loggers", None) or [])
