@@ -14,7 +14,8 @@ from PIL import Image
 
 from iid_cl.config.experiment import Config
 from iid_cl.config.reading import dump_config, load_config, parse_config
-from iid_cl.data.folders import FORMATS, load_files
+from iid_cl.data.folders import load_files
+from iid_cl.data.pictures import FORMATS
 from iid_cl.errors import UserError, is_printable, one_line
 from iid_cl.memory.exemplars import ExemplarSet
 from iid_cl.memory.files import load_memory, save_memory

@@ -4,9 +4,10 @@ import logging
 import os
 import secrets
 import socket
+import sys
 import warnings
 from collections.abc import Callable, Generator, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
 
 from iid_cl.errors import UserError
@@ -59,7 +60,9 @@ def launch_on_ray(
 @contextmanager
 def settings(how: Launch) -> Iterator[None]:
     """Sets Ray's environment variables while the context lasts; those that are set already stay."""
-    wanted = {"RAY_USAGE_STATS_ENABLED": "0", **(LOCAL if how.address is None else {})}  # no reports to Ray's makers
+    wanted = {"RAY_USAGE_STATS_ENABLED": "0"}  # no reports to Ray's makers
+    if how.address is None:
+        wanted |= LOCAL if _reads_tokens() else {}
     added = {name: value for name, value in wanted.items() if name not in os.environ}
     os.environ.update(added)
     try:
@@ -67,6 +70,17 @@ def settings(how: Launch) -> Iterator[None]:
     finally:
         for name in added:
             os.environ.pop(name, None)
+
+
+def _reads_tokens() -> bool:
+    """Whether Ray would take a token: not if it was imported before with authentication off, as it reads that once."""
+    if "ray" not in sys.modules:
+        return True
+    with suppress(ImportError):  # private to Ray
+        from ray._private.authentication.authentication_utils import is_token_auth_enabled
+
+        return bool(is_token_auth_enabled())
+    return True
 
 
 @contextmanager
@@ -79,7 +93,7 @@ def _cluster(how: Launch, threads: int) -> Iterator[Any]:
     if ray.is_initialized():  # by the caller, who also shuts it down
         yield ray
         return
-    settings: dict[str, Any] = {"include_dashboard": False}
+    settings: dict[str, Any] = {"include_dashboard": False, "_node_ip_address": "127.0.0.1"}
     if how.workers is not None:
         settings["num_cpus"] = how.workers * threads
     if how.address is not None:
