@@ -132,7 +132,8 @@ def test_a_distilled_memory_is_made_for_jpeg_and_stored_so(out: Path, monkeypatc
     )
     real = load_dataset(jpeg(0).stream, None, 0).train.by_class()
     for iterations in (0, 3):
-        out.unlink(missing_ok=True)
+        for file in (out, out.with_suffix(".png")):
+            file.unlink(missing_ok=True)
         condense(out, jpeg(iterations))
         memory = load_memory(out)
         assert isinstance(memory, JpegSet)

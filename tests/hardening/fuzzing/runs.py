@@ -3,6 +3,7 @@
 import json
 import random
 import shutil
+import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
@@ -62,7 +63,8 @@ def unfinished_runs(random_: random.Random, folder: Path) -> Callable[[], object
         checkpoints = Checkpoints(place / "state")
         state = checkpoints.newest(lambda _: None)
         assert state is not None  # of the example
-        checkpoints.write(_changed(random_, state))
+        with _deep_values():
+            checkpoints.write(_changed(random_, state))
 
     def read() -> None:
         with _copy(place) as copy, patch.object(experiment._Course, "run", side_effect=Reached):
@@ -157,6 +159,17 @@ def _written(files: Mapping[str, bytes], folder: Path) -> Path:
         (folder / "run" / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / "run" / name).write_bytes(data)
     return folder / "run"
+
+
+@contextmanager
+def _deep_values() -> Iterator[None]:
+    """Lets a state be written whose values are nested deeper than Python follows by default; it is read as always."""
+    limit = sys.getrecursionlimit()
+    sys.setrecursionlimit(20_000)
+    try:
+        yield
+    finally:
+        sys.setrecursionlimit(limit)
 
 
 def _changed(random_: random.Random, value: Any) -> Any:
