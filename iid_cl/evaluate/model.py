@@ -141,7 +141,16 @@ def load_model(path: Path | str) -> TrainedModel:
                 f"{file}: was written by a newer version of iid-cl (format {header['version']}); update it."
             )
         return _of(header, weights)
-    except (SafetensorError, KeyError, ValueError, TypeError, RuntimeError, RecursionError, OSError) as error:
+    except (
+        SafetensorError,
+        KeyError,
+        ValueError,
+        TypeError,
+        RuntimeError,
+        RecursionError,
+        MemoryError,
+        OSError,
+    ) as error:
         raise UserError(f"{file}: holds no trained network of iid-cl, or is damaged ({_first_line(error)}).") from None
 
 

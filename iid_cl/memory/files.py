@@ -83,6 +83,8 @@ def load_memory(path: Path | str) -> Exemplars:
             # copies: what is checked is what is used, whatever happens to the file
             tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118, not a mapping
         return _checked(path, tensors, json.loads(text))
+    except MemoryError:
+        raise UserError(f"{path}: does not fit into the memory of this machine.") from None
     except (SafetensorError, OSError) as error:
         raise UserError(f"{path}: is damaged or no safetensors file ({error}).") from None
     except (KeyError, TypeError, RecursionError, json.JSONDecodeError):

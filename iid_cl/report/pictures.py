@@ -12,7 +12,8 @@ from iid_cl.errors import printable
 from iid_cl.files import write_bytes
 from iid_cl.memory.exemplars import Exemplars, first_rows
 
-CELL_INCHES = 0.6
+CELL_INCHES = 0.6  # side of an image, at 100 pixels an inch; less where there are many
+MOST_IN_PNG = 2**24  # pixels of the picture, about
 SHOWN_PER_CLASS = 20
 MOST_DRAWN = 1000  # classes; a PNG from Matplotlib ends at 65,536 pixels
 LONGEST_NAME = 40  # characters drawn of a class's name
@@ -46,17 +47,21 @@ def memory_picture(memory: Exemplars, class_names: Sequence[str]) -> bytes:
     across, down = (len(rows), longest) if sideways else (longest, len(rows))
     longest_name = max(len(name) for name in names)
     upright = longest_name <= 4  # short names fit above a column without rotation
+    cell = CELL_INCHES * min(1.0, math.sqrt(MOST_IN_PNG / (across * down)) / (100 * CELL_INCHES))
+    font = min(8.0, 0.8 * 72 * cell)
     margin = 0.25 + (0.0 if sideways and upright else 0.08 * longest_name)  # inches for the names
     left, top = (0.05, margin) if sideways else (margin, 0.05)
-    width, height = left + across * CELL_INCHES, top + down * CELL_INCHES
+    width, height = left + across * cell, top + down * cell
     figure = Figure(figsize=(width, height), dpi=100)
     FigureCanvasAgg(figure)
     axes = figure.add_axes((left / width, 0, 1 - left / width, 1 - top / height))
     sheet = _tile(rows, sideways)
     axes.imshow(sheet.numpy(), interpolation="nearest", extent=(0, across, down, 0), vmin=0, vmax=255)
     centres = [i + 0.5 for i in range(len(rows))]
-    axes.set_xticks(centres if sideways else [], names if sideways else [], fontsize=8, rotation=0 if upright else 90)
-    axes.set_yticks([] if sideways else centres, [] if sideways else names, fontsize=8)
+    axes.set_xticks(
+        centres if sideways else [], names if sideways else [], fontsize=font, rotation=0 if upright else 90
+    )
+    axes.set_yticks([] if sideways else centres, [] if sideways else names, fontsize=font)
     axes.tick_params(length=0, labeltop=sideways, labelbottom=False)
     for label in (*axes.get_xticklabels(), *axes.get_yticklabels()):
         label.set_parse_math(False)  # a class may be called $x$

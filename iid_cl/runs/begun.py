@@ -99,6 +99,7 @@ def read_begun(path: Path) -> Begun:
         values = {key: record[key] for key in KINDS}
         if not all(isinstance(values[key], kind) for key, kind in KINDS.items()):
             raise TypeError
+        json.dumps(values, ensure_ascii=False).encode()  # half a letter of UTF-16 cannot be written
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise UserError(f"{path / BEGUN}: is damaged; remove the run directory and run it again.") from None
     root = values.pop("data_root")

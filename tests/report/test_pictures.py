@@ -170,3 +170,12 @@ def test_of_large_images_every_second_pixel_is_drawn(tmp_path: Path, monkeypatch
         shapes.append(pixels.shape)
         assert len(where(pixels, 9, 9, 91)[0]) > 2000
     assert shapes[0] == shapes[1]
+
+
+def test_of_many_images_each_is_drawn_smaller(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("iid_cl.report.pictures.MOST_IN_PNG", 20_000)
+    images = torch.zeros(10, 1, 8, 8, dtype=torch.uint8)
+    path = tmp_path / "many.png"
+    save_memory_picture(path, ExemplarSet.from_classes(dict.fromkeys(range(8), images)), [str(c) for c in range(8)])
+    with Image.open(path) as picture:
+        assert 10_000 < (picture.width - 33) * (picture.height - 5) < 25_000  # beside the names

@@ -83,6 +83,8 @@ def test_a_record_of_an_older_version_is_read(begun: Path) -> None:
         {"data_root": 5},
         {"config": 5},
         {"config_sha256": 5},
+        {"config": "\ud800"},
+        {"data": "\udfff"},
     ],
     ids=str,
 )
