@@ -3,8 +3,9 @@
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from rich import box
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from iid_cl.data.pictures import SUFFIXES
 from iid_cl.errors import UserError, printable
@@ -19,7 +20,7 @@ def show_classified(run: Path, images: Sequence[Path], console: Console) -> None
         UserError: the run has no network, or a picture cannot be read.
     """
     model = load_model(run)
-    table = Table("picture", "class", "probability")
+    table = Table("picture", "class", Column("probability", justify="right"), box=box.SIMPLE, pad_edge=False)
     for path in _pictures(images):
         (probabilities,) = model.probabilities(model.read(path)[None])
         index = int(probabilities.argmax())
