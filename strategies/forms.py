@@ -16,6 +16,7 @@ from .reading import Kind
 Axes = Literal["HW", "HWC", "CHW"]
 
 CHANNELS = (1, 2, 3, 4)  # what tells an axis of channels from one of pixels
+FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 SMALLEST = 4  # pixels: rows of a sample without channels; fewer are the channels of a series
 COARSE = 0.05  # share of an image's deviation that rounding to 8 bits may take
 
@@ -47,7 +48,7 @@ class Form:
         axes, dtype = _axes(kind, tuple(samples.shape[1:])), samples.dtype
         if dtype == torch.uint8:
             return cls(kind, axes, dtype)
-        if not dtype.is_floating_point:
+        if dtype not in FLOATS:
             what = f"{str(dtype).removeprefix('torch.')} {'arrays' if kind == 'array' else 'tensors'}"
             raise UserError(f"images are {what}; a memory needs uint8 or float tensors.")
         images = _channels_first(samples, axes).to(torch.promote_types(dtype, torch.float32))

@@ -41,7 +41,9 @@ def test_other_samples_are_no_images(shape: tuple[int, ...]) -> None:
         Form.of("tensor", torch.zeros(2, *shape, dtype=torch.uint8), None)
 
 
-@pytest.mark.parametrize("kind", [torch.int64, torch.int16, torch.uint16, torch.bool, torch.complex64])
+@pytest.mark.parametrize(
+    "kind", [torch.int64, torch.int16, torch.uint16, torch.bool, torch.complex64, torch.float8_e5m2]
+)
 def test_pixels_of_another_type_are_refused_by_its_name(kind: torch.dtype) -> None:
     name = str(kind).removeprefix("torch.")
     with pytest.raises(UserError, match=f"images are {name} tensors; a memory needs uint8 or float tensors"):
