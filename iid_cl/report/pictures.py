@@ -13,7 +13,7 @@ from iid_cl.files import write_bytes
 from iid_cl.memory.exemplars import Exemplars, first_rows
 
 CELL_INCHES = 0.6  # side of an image, at 100 pixels an inch; less where there are many
-MOST_IN_PNG = 2**24  # pixels of the picture, about
+MOST_IN_PNG = 2**23  # pixels of the picture, about
 SHOWN_PER_CLASS = 20
 MOST_DRAWN = 1000  # classes; a PNG from Matplotlib ends at 65,536 pixels
 LONGEST_NAME = 40  # characters drawn of a class's name
