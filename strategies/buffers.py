@@ -33,9 +33,9 @@ from .staging import Staging
 from .talking import LossLog, bars_wanted
 from .views import ClassGroups
 
-ImagesByClass = Mapping[int, Tensor]
 FEW = 16  # samples of each source that are read before an experience
 
+ImagesByClass = Mapping[int, Tensor]
 OnImages = Callable[[Any, ImagesByClass], None]
 """Takes an experience and the uint8 images (n_c, C, H, W) of each class that the memory is about to condense."""
 
@@ -305,10 +305,16 @@ class MemoryBuffer(ClassGroups, ExemplarsBuffer):
         """The memory and all that its next updates depend on, as nested plain values and tensors.
 
         Raises:
-            UserError: images of an online stream wait for the end of their task.
+            UserError: images of an online stream wait for the end of their task, or images came with different
+                transforms.
         """
         if self.staged_bytes:
             raise UserError("the memory is in the middle of a task of an online stream; save its state at the end.")
+        if self._origins is not None and len(self._origins.presentations) > 1:
+            raise UserError(
+                "the memory's images came with different transforms, which its state does not hold; keep the images "
+                "with save(path), or use the same transforms in all experiences."
+            )
         state = self.memory.state_dict()
         form = None if self._origins is None else self._origins.presentations[-1].form.state()
         return {**state, "form": form, "max_size": self.max_size, "seconds": self.seconds}

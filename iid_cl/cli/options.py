@@ -96,7 +96,10 @@ def memory_file(path: Path) -> Path:
     """
     if not path.is_dir():
         return path
+    from iid_cl.records.directory import check_directory
+
     memories = sorted(path.glob("memory*.safetensors"))
+    check_directory(path, [memory.name for memory in memories])
     if not memories:
         raise UserError(f"{path}: is a directory without a memory; name a memory file, or a run that has one.")
     return path / "memory.safetensors" if path / "memory.safetensors" in memories else memories[0]

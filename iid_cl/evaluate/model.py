@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from PIL import Image
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
@@ -80,12 +82,10 @@ class TrainedModel:
         channels, height, width = self.shape
         if height != width:
             raise UserError(f"{path}: the model takes images of {width}x{height} pixels; give tensors of this size.")
-        pixels = torch.from_numpy(read_picture(path, height).pixels.copy()).permute(2, 0, 1)
-        if len(pixels) == channels:
-            return pixels
-        if channels == 3:
-            return pixels.expand(3, -1, -1)
-        return (pixels.float() * torch.tensor([0.299, 0.587, 0.114])[:, None, None]).sum(0, keepdim=True).round().byte()
+        pixels = read_picture(path, height).pixels
+        picture = Image.fromarray(pixels if pixels.shape[2] == 3 else pixels[:, :, 0])
+        pixels = np.array(picture.convert("L" if channels == 1 else "RGB"))
+        return torch.from_numpy(pixels.reshape(height, width, -1)).permute(2, 0, 1)
 
 
 def save_model(path: Path, model: TrainedModel) -> None:

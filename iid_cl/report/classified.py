@@ -9,7 +9,8 @@ from rich.table import Column, Table
 
 from iid_cl.data.pictures import SUFFIXES
 from iid_cl.errors import UserError, printable
-from iid_cl.evaluate.model import load_model
+from iid_cl.evaluate.model import NAME, load_model
+from iid_cl.records.directory import check_directory
 from iid_cl.terminal.screen import emit, print_table
 
 
@@ -19,6 +20,8 @@ def show_classified(run: Path, images: Sequence[Path], console: Console) -> None
     Raises:
         UserError: the run has no network, or a picture cannot be read.
     """
+    if run.is_dir():
+        check_directory(run, (NAME,))
     model = load_model(run)
     table = Table("picture", "class", Column("probability", justify="right"), box=box.SIMPLE, pad_edge=False)
     for path in _pictures(images):

@@ -18,6 +18,7 @@ from torch import nn
 from torch.utils.data import Dataset
 from torchvision.transforms import Compose, Lambda, Normalize, ToTensor
 
+from iid_cl.errors import UserError
 from iid_cl.strategies import HerdingBuffer, RandomBuffer
 
 from .made_up import AGENT
@@ -180,6 +181,16 @@ def test_a_smaller_memory_keeps_each_images_transforms(resize: bool) -> None:
     everyone = {sample for part in parts for sample in seen(part)}
     assert len(memory.buffer) == (4 if resize else 8)
     assert set(seen(memory.buffer)) <= everyone
+
+
+def test_a_state_that_would_lose_transforms_is_refused() -> None:
+    """Loaded, all images would take those of the last experience."""
+    same = normalise(0.2)
+    memory = fill(everything(), made(tensor(), (0,), same), made(tensor(), (1,), same))
+    assert memory.state_dict()["form"] == ["tensor", "CHW", "uint8", None]
+    fill(memory, made(tensor(), (2,), normalise(0.6)))
+    with pytest.raises(UserError, match="different transforms, which its state does not hold"):
+        memory.state_dict()
 
 
 # --- herding
