@@ -7,15 +7,21 @@ EXTRAS := dev,docs
 .PHONY: demo test test-oldest lint docs bench fuzz crashtest constraints clean
 
 # A stamp per installed set, renewed only when the dependencies change; the install is editable. Versions are the tested
-# ones of constraints.txt.
+# ones of constraints.txt. TORCH_INDEX names an index that torch and torchvision, which have to fit, both come from.
+TORCH_INDEX ?=
+INSTALL := $(BIN)/python -m pip install --quiet --constraint constraints.txt
+TORCH_PAIR := $(if $(TORCH_INDEX),$(INSTALL) --no-deps --index-url $(TORCH_INDEX) torch torchvision)
+
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable .
+	$(TORCH_PAIR)
+	$(INSTALL) --editable .
 	touch $@
 
 $(VENV)/.installed-test: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[test]'
+	$(TORCH_PAIR)
+	$(INSTALL) --editable '.[test]'
 	touch $(VENV)/.installed $@
 
 # A second environment of 6 GB, with the oldest versions that pyproject.toml allows.

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from iid_cl.memory.files import load_memory, save_memory
     from iid_cl.methods.memory import Memory
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 __all__ = ["DistillConfig", "Memory", "Normalization", "distill", "load_memory", "load_model", "save_memory"]
 
 _HOMES = {
