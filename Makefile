@@ -15,7 +15,7 @@ TORCH_PAIR := $(if $(TORCH_INDEX),$(INSTALL) --no-deps --index-url $(TORCH_INDEX
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(TORCH_PAIR)
-	$(INSTALL) --editable .
+	$(INSTALL) --editable '.[avalanche]'
 	touch $@
 
 $(VENV)/.installed-test: pyproject.toml constraints.txt

@@ -2,6 +2,7 @@
 
 import re
 import reprlib
+from importlib.util import find_spec
 from typing import Any
 
 # What moves a cursor, colours a terminal, breaks a line, turns the direction of writing or has no encoding
@@ -19,6 +20,29 @@ class UserError(Exception):
 
     The command line prints it without a traceback and exits with code 2.
     """
+
+
+def need(package: str, what: str, extra: str) -> None:
+    """Refuses what cannot work without an optional package.
+
+    Args:
+        package: name by which it is imported; nothing of it is imported here.
+        what: what needs it, as the first words of the message.
+        extra: the extra of this project that brings it.
+
+    Raises:
+        UserError: it is not installed.
+
+    >>> need("no_such_package", "iid-cl fly", "wings")
+    Traceback (most recent call last):
+    iid_cl.errors.UserError: iid-cl fly needs no_such_package, which is not installed; run pip install 'iid-cl[wings]'.
+    """
+    try:
+        there = find_spec(package) is not None
+    except ModuleNotFoundError:
+        there = False
+    if not there:
+        raise UserError(f"{what} needs {package}, which is not installed; run pip install 'iid-cl[{extra}]'.")
 
 
 def is_printable(text: str) -> bool:

@@ -1,5 +1,6 @@
 """The Avalanche side: distilled memories as storage policies, plugins and strategies."""
 
+from . import installed  # noqa: F401  # isort: skip
 from .buffers import MemoryBuffer
 from .class_accuracy import ClassAccuracyPlugin
 from .in_memory import InMemoryPlugin

@@ -34,9 +34,10 @@ def bound(requirement: Requirement, operator: str) -> Version:
     return version
 
 
-IMPORTED = requirements([*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["ray"]])
-EXTRAS = PROJECT["optional-dependencies"].values()
-ALL = requirements([*PROJECT["dependencies"], *(line for extra in EXTRAS for line in extra)])
+EXTRAS = PROJECT["optional-dependencies"]
+OF_USERS = [line for name, lines in EXTRAS.items() if name not in ("dev", "docs", "test") for line in lines]
+IMPORTED = requirements([*PROJECT["dependencies"], *OF_USERS])
+ALL = requirements([*PROJECT["dependencies"], *(line for lines in EXTRAS.values() for line in lines)])
 
 
 @pytest.mark.parametrize("name", ALL)

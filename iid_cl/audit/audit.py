@@ -10,7 +10,7 @@ import json
 import math
 import struct
 from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -27,7 +27,6 @@ from iid_cl.files import write_bytes
 from iid_cl.memory.files import load_memory
 from iid_cl.methods.base import Method
 from iid_cl.records.integrity import sha256_of
-from iid_cl.strategies.buffers import OnImages
 
 SOURCES_VERSION = 1
 SOFT_LABELS = ("soft_labels", "soft_classes")
@@ -72,7 +71,7 @@ class Audit:
         self._order = [list(classes) for classes in order]
         self._sources: dict[tuple[str, int, int], Tensor] = {}  # training indices by method, experience and class
 
-    def watch(self, method: str) -> OnImages:
+    def watch(self, method: str) -> Callable[[Any, Mapping[int, Tensor]], None]:
         """The ``on_images`` hook of a memory: calls :meth:`trace`."""
         return lambda experience, arrived: self.trace(method, int(experience.current_experience), arrived)
 

@@ -36,7 +36,7 @@ from iid_cl.cli.options import (
 from iid_cl.config.experiment import CompareConfig, CompareMethod
 from iid_cl.config.methods import METHODS, for_whole_data
 from iid_cl.config.reading import parse_section, read_override
-from iid_cl.errors import UserError
+from iid_cl.errors import UserError, need
 from iid_cl.studies.cases import load_study
 
 
@@ -56,6 +56,7 @@ def run(
     json: JsonOption = False,
 ) -> None:
     """Train class by class with a memory, and show the results."""
+    need("avalanche", "iid-cl run", "avalanche")
     shortcuts = {"memory.method": method, "train.mode": mode, "memory.ipc": ipc}
     chosen = [f"{key}={value}" for key, value in shortcuts.items() if value is not None]
     chosen += [] if ipc is None else [f"memory.{key}=null" for key in BUDGETS if key != "ipc"]
@@ -75,6 +76,7 @@ def resume(
     json: JsonOption = False,
 ) -> None:
     """Resume an interrupted run from its last checkpoint, or make the report that it lacks."""
+    need("avalanche", "iid-cl resume", "avalanche")
     console = screen_of(str(directory), quiet, json)
     from iid_cl.runs.run import resume as resume_run
 
@@ -112,6 +114,7 @@ def compare(
     json: JsonOption = False,
 ) -> None:
     """Compare memories at equal bytes: same class orders, initial weights and updates, several seeds."""
+    need("avalanche", "iid-cl compare", "avalanche")
     resolved = resolve(config, set_, seed, device)
     budgets = {"ipc": ipc, "mem_size": mem_size, "mem_bytes": mem_bytes, "class_bytes": class_bytes}
     methods = resolved.compare.methods if memories is None else _chosen(resolved.compare, memories)

@@ -19,10 +19,12 @@ from iid_cl.config.datasets import DATASETS
 from iid_cl.errors import printable
 from iid_cl.terminal.screen import emit
 
-NEEDED = ("torch", "torchvision", "avalanche-lib", "numpy", "scipy", "scikit-learn", "matplotlib", "pillow",
+NEEDED = ("torch", "torchvision", "numpy", "scipy", "scikit-learn", "matplotlib", "pillow",
           "safetensors", "pydantic", "pyyaml", "rich", "typer")  # fmt: skip
-IMPORTED = ("torch", "torchvision", "avalanche", "sklearn", "matplotlib")
+IMPORTED = ("torch", "torchvision", "sklearn", "matplotlib")
+RUNS_NEED = "avalanche-lib"
 OPTIONAL = {
+    RUNS_NEED: "run, resume and compare need it; pip install 'iid-cl[avalanche]'",
     "ray": "runs comparisons on a cluster; pip install 'iid-cl[ray]'",
     "nvidia-ml-py": "shows how busy a GPU is; pip install nvidia-ml-py",
     "tensorboard": "a logger; pip install tensorboard",
@@ -41,14 +43,19 @@ class Finding:
 
 
 def examine(data_root: Path | None, console: Console) -> bool:
-    """Prints each finding at once; returns whether runs can be expected to work."""
+    """Prints each finding at once; returns whether what is installed can be expected to work."""
     well = True
     for finding in _findings(data_root):
         well = well and finding.state != "failed"
         text = Text.assemble((f"{finding.state:6}", STATES[finding.state]), " ", (finding.what, "bold"), ": ")
         console.print(text.append(printable(finding.said)), soft_wrap=not console.is_terminal)
         emit(console, "finding", **asdict(finding))
-    console.print("Everything that a run needs works." if well else "Runs will fail: see the lines marked as failed.")
+    if not well:
+        console.print("Runs will fail: see the lines marked as failed.")
+    elif _version(RUNS_NEED) is None:
+        console.print(f"What is installed works; for runs, {OPTIONAL[RUNS_NEED].partition('; ')[2]}.", markup=False)
+    else:
+        console.print("Everything that a run needs works.")
     emit(console, "finished", well=well)
     return well
 
@@ -57,7 +64,7 @@ def _findings(data_root: Path | None) -> Iterator[Finding]:
     yield Finding("ok", "iid-cl", f"{__version__}, Python {platform.python_version()}, {platform.platform()}")
     yield from map(_package, NEEDED)
     broken = False
-    for name in IMPORTED:
+    for name in (*IMPORTED, *(["avalanche"] if _version(RUNS_NEED) else [])):
         problem = _attempt(lambda name=name: importlib.import_module(name))  # type: ignore[misc]
         if problem is not None:
             broken = True

@@ -11,7 +11,7 @@ import torch
 from iid_cl.config.experiment import Config
 from iid_cl.config.methods import METHODS, MethodName
 from iid_cl.data.images import ImageDataset
-from iid_cl.data.streams import class_order, make_benchmark
+from iid_cl.data.streams import class_order
 from iid_cl.distill.journal import Journal
 from iid_cl.evaluate.metrics import mean_by_class, mean_row, seen_accuracy, summary
 from iid_cl.files import State
@@ -32,6 +32,7 @@ from iid_cl.runs.position import (
 )
 from iid_cl.runs.saver import Saver
 from iid_cl.strategies import ClassAccuracyPlugin, MemoryBuffer
+from iid_cl.strategies.benchmark import make_benchmark
 from iid_cl.strategies.buffers import OnImages
 from iid_cl.strategies.memory_only import MemoryOnlyPlugin
 from iid_cl.terminal.reporter import Reporter

@@ -61,6 +61,15 @@ def test_an_optional_package_is_a_note(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "note   no-such-package: not installed; does much; pip install it" in text
 
 
+def test_without_avalanche_all_works_but_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    version = doctor._version
+    monkeypatch.setattr(doctor, "_version", lambda name: None if name == "avalanche-lib" else version(name))
+    well, text = answer()
+    assert well
+    assert "note   avalanche-lib: not installed; run, resume and compare need it" in text
+    assert text.endswith("What is installed works; for runs, pip install 'iid-cl[avalanche]'.\n")
+
+
 def test_a_device_that_computes_wrongly_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     def wrong(device: str) -> None:
         raise ArithmeticError("a convolution of ones gives 26.0")
