@@ -412,6 +412,9 @@ def evaluation_network_too_deep() -> list[str]:
     return [*stored_memory(), "--set", "evaluate.network.depth=4"]
 
 
+STUDY_FILES = {"begun.json", "cells", "log.txt", "study.csv", "study.json", "study.png", "study.yaml", ".lock"}
+
+
 def study_file(*arguments: str, **keys: Any) -> list[str]:
     """Runs mini.yaml, a study of two memories of random digits; ``keys`` replace some of its own."""
     network = {"width": 4, "depth": 1}
@@ -844,7 +847,7 @@ def test_the_installed_program_answers_a_mistake_in_one_sentence(
         ["configs", "extra"],
         ["study"],
         ["study", "ablation_digits.yaml", "--seeds", "0"],
-        ["study", "ablation_digits.yaml", "--seed", "1"],
+        ["study", "ablation_digits.yaml", "--seed", "one"],
     ],
     ids=" ".join,
 )
@@ -1013,7 +1016,8 @@ def test_the_package_runs_as_a_module() -> None:
 def test_help_of_study_names_its_options(cli: Callable[[Sequence[str]], Answer]) -> None:
     answer = cli(["study", "--help"])
     assert answer.code == 0
-    assert all(option in answer.out for option in ("--set", "--seeds", "--device", "--data-root", "--out", "--keep"))
+    options = ("--set", "--seed", "--seeds", "--device", "--data-root", "--out", "--keep", "--quiet", "--json")
+    assert all(option in answer.out for option in options)
 
 
 def test_a_study_leaves_its_table_and_figure(cli: Callable[[Sequence[str]], Answer], in_tmp_path: Path) -> None:
@@ -1021,7 +1025,7 @@ def test_a_study_leaves_its_table_and_figure(cli: Callable[[Sequence[str]], Answ
     assert (answer.code, answer.err) == (0, "")
     assert "A study" in answer.out
     folder = in_tmp_path / "runs" / "mini"
-    assert {path.name for path in folder.iterdir()} == {"study.csv", "study.json", "study.png", "log.txt", ".lock"}
+    assert {path.name for path in folder.iterdir()} == STUDY_FILES
     header, *rows = (folder / "study.csv").read_text().splitlines()
     assert header.startswith("variant,x,seed,architecture,network,accuracy,images,bytes")
     assert [row.split(",")[0] for row in rows] == ["A", "B"]
@@ -1030,8 +1034,9 @@ def test_a_study_leaves_its_table_and_figure(cli: Callable[[Sequence[str]], Answ
 
 
 def test_a_studys_options_are_heard(cli: Callable[[Sequence[str]], Answer]) -> None:
-    sets = ["evaluate.networks=2", "seed=7", "memory.ipc=3", "memory.ipc=4"]
-    arguments = study_file("--seeds", "2", "--out", "out", "--keep", *(p for text in sets for p in ("--set", text)))
+    sets = ["evaluate.networks=2", "seed=1", "memory.ipc=3", "memory.ipc=4"]
+    options = ["--seed", "7", "--seeds", "2", "--out", "out", "--keep"]
+    arguments = study_file(*options, *(part for text in sets for part in ("--set", text)))
     assert cli(arguments).code == 0
     rows = study_rows("out")
     found = [(row["variant"], row["seed"], row["network"], row["images"]) for row in rows]
@@ -1242,19 +1247,34 @@ def test_quiet_leaves_the_results(cli: Callable[[Sequence[str]], Answer]) -> Non
     assert answer.out.rstrip().endswith("Everything is in runs/mini-compare")
 
 
+def test_a_quiet_study_is_its_table(cli: Callable[[Sequence[str]], Answer]) -> None:
+    answer = cli(study_file("--quiet"))
+    assert (answer.code, answer.err) == (0, "")
+    assert answer.out.lstrip().startswith("A study  ")
+    assert answer.out.endswith("Everything is in runs/mini\n")
+
+
+def test_a_finished_study_is_resumed_to_nothing(cli: Callable[[Sequence[str]], Answer]) -> None:
+    assert cli(study_file("--quiet")).code == 0
+    answer = cli(["resume", "runs/mini"])
+    assert (answer.code, answer.err) == (0, "")
+    assert answer.out == "runs/mini: is finished; study.json and study.csv hold its results.\n"
+
+
 def test_quiet_evaluation_is_a_line_of_result(cli: Callable[[Sequence[str]], Answer]) -> None:
     answer = cli([*stored_memory(), "--quiet"])
     assert answer.code == 0
     assert re.fullmatch(r"convnet \(width 4, depth 1\): accuracy [\d.]+ %\n", answer.out)
 
 
-@pytest.mark.parametrize("command", ["run", "compare", "distill", "evaluate"])
+@pytest.mark.parametrize("command", ["run", "compare", "distill", "evaluate", "study"])
 def test_json_is_nothing_but_events(command: str, cli: Callable[[Sequence[str]], Answer]) -> None:
     arguments = {
         "run": ["run", comparison_file()],
         "compare": ["compare", comparison_file(), "--seeds", "1"],
         "distill": [*DISTILL, "--method", "random"],
         "evaluate": stored_memory(),
+        "study": study_file(),
     }[command]
     answer = cli([*arguments, "--json"])
     assert (answer.code, answer.err) == (0, "")
@@ -1262,7 +1282,13 @@ def test_json_is_nothing_but_events(command: str, cli: Callable[[Sequence[str]],
     assert all(event["seconds"] >= 0 for event in events)
     names = [event["event"] for event in events]
     assert names[-1] == ("result" if command == "evaluate" else "finished")
-    expected = {"run": {"experience", "result"}, "compare": {"cell"}, "distill": set(), "evaluate": {"network"}}
+    expected = {
+        "run": {"experience", "result"},
+        "compare": {"cell"},
+        "distill": set(),
+        "evaluate": {"network"},
+        "study": {"judgement"},
+    }
     assert expected[command] <= set(names)
 
 

@@ -150,10 +150,14 @@ OutOption = Annotated[Path | None, typer.Option(help="Run directory to make. Def
 
 def resolve(source: str | None, overrides: list[str] | None, seed: int | None, device: str | None) -> Config:
     """The configuration, or the defaults without a source, with the command's options applied."""
+    return load_config(source, options_of(overrides, seed, device))
+
+
+def options_of(overrides: list[str] | None, seed: int | None, device: str | None) -> list[str]:
+    """A command's options as ``key=value`` overrides."""
     options = [*(overrides or [])]
     options += [] if seed is None else [f"seed={seed}"]
-    options += [] if device is None else [f"device={device}"]
-    return load_config(source, options)
+    return options + ([] if device is None else [f"device={device}"])
 
 
 def screen_of(name: str, quiet: bool, json: bool) -> Screen:

@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from iid_cl.budget import KEYS as BUDGETS
 from iid_cl.cli.options import (
@@ -30,6 +29,7 @@ from iid_cl.cli.options import (
     complete_methods,
     complete_mode,
     complete_study,
+    options_of,
     resolve,
     screen_of,
 )
@@ -68,16 +68,23 @@ def run(
 
 
 def resume(
-    directory: Annotated[Path, typer.Argument(metavar="DIR", help="Directory of an unfinished run.")],
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="Directory of an unfinished run or study.")],
     data_root: Annotated[
         Path | None, typer.Option(help="Folder of the data sets, where it has moved. Default: as when the run began.")
     ] = None,
     quiet: QuietOption = False,
     json: JsonOption = False,
 ) -> None:
-    """Resume an interrupted run from its last checkpoint, or make the report that it lacks."""
-    need("avalanche", "iid-cl resume", "avalanche")
+    """Resume an interrupted run or study, or make the report that a run lacks."""
+    from iid_cl.records.directory import is_study
+
     console = screen_of(str(directory), quiet, json)
+    if is_study(directory):
+        from iid_cl.studies.resume import resume_study
+
+        resume_study(directory, console, data_root)
+        return
+    need("avalanche", "iid-cl resume", "avalanche")
     from iid_cl.runs.run import resume as resume_run
 
     resume_run(directory, console, data_root)
@@ -208,23 +215,24 @@ def study(
         ),
     ],
     set_: SetOption = None,
+    seed: SeedOption = None,
     seeds: Annotated[int | None, typer.Option(min=1, help="Number of seeds. Default: the study's.")] = None,
     device: DeviceOption = None,
     data_root: DataRootOption = None,
-    out: OutOption = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Directory to make, or of a study to continue. Default: runs/NAME.")
+    ] = None,
     keep: Annotated[bool, typer.Option("--keep", help="Also store the first seed's memories and pictures.")] = False,
+    quiet: QuietOption = False,
+    json: JsonOption = False,
 ) -> None:
     """Run a study: compare memories on one question, and write a CSV and a figure."""
-    overrides = [*(set_ or []), *([] if device is None else [f"device={device}"])]
-    resolved = load_study(study, map(read_override, overrides), seeds)
-    if resolved.scatter is not None:
-        from iid_cl.studies.scatter import run_scatter
+    resolved = load_study(study, map(read_override, options_of(set_, seed, device)), seeds)
+    console = screen_of(resolved.name, quiet, json)
+    from iid_cl.studies.directory import Place
+    from iid_cl.studies.resume import start_study
 
-        run_scatter(resolved, resolved.scatter, data_root, out, Console())
-    else:
-        from iid_cl.studies.run import run_study
-
-        run_study(resolved, data_root, out, Console(), keep_memories=keep)
+    start_study(Place(resolved, data_root, out, keep), console)
 
 
 def _listed(text: str) -> list[str]:

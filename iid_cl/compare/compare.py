@@ -11,7 +11,7 @@ from rich.text import Text
 
 from iid_cl.budget import KEYS
 from iid_cl.compare.cell import run_cell
-from iid_cl.compare.cell_files import other_data, read_cell, write_cell
+from iid_cl.compare.cell_files import read_cell, write_cell
 from iid_cl.compare.results import remarks, show_results, summary_of, write_results
 from iid_cl.compute.devices import resolve_device
 from iid_cl.config.experiment import Config
@@ -25,6 +25,7 @@ from iid_cl.files import on_full_disk, write_bytes
 from iid_cl.launch.jobs import Failure, Launch
 from iid_cl.launch.launch import launch
 from iid_cl.precheck.fits import check_methods, check_network
+from iid_cl.records.cells import other_data
 from iid_cl.records.directory import RunDirectory, check_directory, new_directory
 from iid_cl.records.nameless import without_names
 from iid_cl.report.page import report
@@ -135,7 +136,7 @@ def _is_started(path: Path, config: Config, data: str) -> bool:
                 f"{path}: holds another comparison ({key}: {before.get(key)!r} there, {now[key]!r} here); choose "
                 "another --out."
             )
-    other = other_data(path / "cells", data)
+    other = other_data(dict.fromkeys(sorted((path / "cells").glob("*.json")), data))
     if other is not None:
         raise UserError(
             f"{other}: ran on other data than {config.stream.dataset!r} holds now, and one table cannot show both; "

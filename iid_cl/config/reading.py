@@ -67,11 +67,11 @@ def dump_config(config: Config) -> str:
     return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
 
 
-def first_difference(before: Config, now: Config, words: tuple[str, str] = ("there", "here")) -> str | None:
+def first_difference(before: SectionT, now: SectionT, words: tuple[str, str] = ("there", "here")) -> str | None:
     """The first key in which two configurations differ, with both values and ``words``; None if they are equal."""
     ours, theirs = flat(now.model_dump(mode="json")), flat(before.model_dump(mode="json"))
-    key = next((key for key in ours if ours[key] != theirs[key]), None)
-    return None if key is None else f"{key}: {theirs[key]!r} {words[0]}, {ours[key]!r} {words[1]}"
+    key = next((key for key in {**ours, **theirs} if ours.get(key) != theirs.get(key)), None)
+    return None if key is None else f"{key}: {shown(theirs.get(key))} {words[0]}, {shown(ours.get(key))} {words[1]}"
 
 
 def flat(values: Mapping[str, Any], whole: Collection[str] = (), prefix: str = "") -> dict[str, Any]:

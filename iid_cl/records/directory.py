@@ -21,6 +21,7 @@ from iid_cl.files import DiskFull, is_full, is_special, read_text, write_bytes
 from iid_cl.records.nameless import without_names
 
 LOCK, HOLDER = ".lock", ".holder.json"
+STUDY = "study.yaml"  # only studies have it
 GROWING = ("log.txt", "metrics.jsonl")  # files that are appended to
 BEFORE = ("log.txt", "cells")  # made before a command begins, and empty until then
 _LEFTOVER = re.compile(r"\..+\.\d+\.tmp")  # see iid_cl.files.write_bytes
@@ -224,6 +225,11 @@ def is_running(path: Path) -> bool:
     except OSError:
         return False
     return False
+
+
+def is_study(path: Path) -> bool:
+    """Whether a directory holds a study, finished or not."""
+    return (path / STUDY).is_file()
 
 
 def _holder(path: Path) -> str:

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import Enum
 from pathlib import Path
@@ -14,13 +14,15 @@ from iid_cl.config.reading import dump_config, first_difference, load_config, pa
 from iid_cl.errors import UserError
 from iid_cl.files import read_text, write_bytes
 from iid_cl.records.checkpoint import STATE
-from iid_cl.records.directory import RunDirectory, check_directory, is_used
+from iid_cl.records.directory import RunDirectory, check_directory, is_study, is_used
 from iid_cl.records.nameless import path_of, stored_path
 
 BEGUN = "begun.json"
 TEXT = str | None
 KINDS: dict[str, Any] = {"provenance": dict, "data": str, "data_root": TEXT, "config": TEXT, "config_sha256": TEXT,
-                         "started": TEXT}  # fmt: skip
+                         "started": TEXT, "options": dict}  # fmt: skip
+# what files of older versions lack
+LATER: dict[str, Any] = {"config": None, "config_sha256": None, "started": None, "options": {}}
 
 
 class Stage(Enum):
@@ -33,7 +35,7 @@ class Stage(Enum):
 
 @dataclass(frozen=True)
 class Begun:
-    """The first file of a run.
+    """The first file of a run or a study.
 
     Attributes:
         provenance: of the process that began it.
@@ -41,6 +43,7 @@ class Begun:
         data_root: folder of the data sets; None: the default.
         started: when the run began, in ISO format; None in files of older versions.
         config: text of ``config.yaml``, and its SHA-256; None in files of older versions.
+        options: further options of the command.
     """
 
     provenance: dict[str, Any]
@@ -49,6 +52,7 @@ class Begun:
     config: str | None = None
     config_sha256: str | None = None
     started: str | None = None
+    options: dict[str, Any] = field(default_factory=dict)
 
 
 def stage_of(path: Path) -> Stage:
@@ -64,6 +68,8 @@ def stage_of(path: Path) -> Stage:
         if (path / STATE).is_dir():  # it is removed last
             return Stage.MEASURED
         raise UserError(f"{path}: holds a finished run; choose another --out, or remove it.")
+    if is_study(path):
+        raise UserError(f"{path}: holds a study; finish it with iid-cl resume {path}, or choose another --out.")
     if (path / BEGUN).is_file():
         return Stage.BEGUN
     if (path / "cells").is_dir():
@@ -75,17 +81,23 @@ def write_begun(
     directory: RunDirectory, config: Config, provenance: dict[str, Any], data: str, data_root: Path | None
 ) -> None:
     """Writes ``begun.json`` and then ``config.yaml``. From the first on, the run can be resumed."""
-    text = dump_config(config)
+    write_record(directory, Begun(provenance, data, data_root, dump_config(config)))
+    directory.write_config(config)
+
+
+def write_record(directory: RunDirectory, begun: Begun) -> None:
+    """Writes ``begun.json``; the time and the digest of the configuration are those of now."""
+    root, text = begun.data_root, begun.config
     record = {
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
-        "provenance": provenance,
-        "data_root": None if data_root is None else stored_path(data_root, directory.path),
-        "data": data,
+        "provenance": begun.provenance,
+        "data_root": None if root is None else stored_path(root, directory.path),
+        "data": begun.data,
         "config": text,
-        "config_sha256": _sha256(text.encode()),
+        "config_sha256": None if text is None else _sha256(text.encode()),
+        "options": begun.options,
     }
     directory.write_summary(BEGUN, record)
-    directory.write_config(config)
 
 
 def read_begun(path: Path) -> Begun:
@@ -95,7 +107,7 @@ def read_begun(path: Path) -> Begun:
         UserError: the file is damaged.
     """
     try:
-        record = {"config": None, "config_sha256": None, "started": None, **json.loads(read_text(path / BEGUN))}
+        record = {**LATER, **json.loads(read_text(path / BEGUN))}
         values = {key: record[key] for key in KINDS}
         if not all(isinstance(values[key], kind) for key, kind in KINDS.items()):
             raise TypeError

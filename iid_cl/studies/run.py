@@ -1,9 +1,8 @@
-"""Runs a study: makes and judges a memory per variant, value and seed, and writes each row at once."""
+"""Runs a study: makes and judges a memory per variant, value and seed, and keeps each as soon as it is there."""
 
-import csv
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
@@ -12,24 +11,23 @@ from rich.text import Text
 
 from iid_cl.compute.deterministic import deterministic
 from iid_cl.compute.devices import resolve_device
-from iid_cl.config.experiment import Config
 from iid_cl.config.study import StudyConfig
 from iid_cl.data.images import ImageDataset
 from iid_cl.data.loaded import dataset_of, forget_datasets
 from iid_cl.evaluate.protocol import judge
-from iid_cl.files import on_full_disk
 from iid_cl.memory.exemplars import Exemplars
 from iid_cl.memory.files import save_memory
 from iid_cl.precheck.fits import check_methods, check_network
-from iid_cl.records.directory import RunDirectory, new_directory
+from iid_cl.records.directory import RunDirectory
 from iid_cl.records.provenance import provenance
 from iid_cl.report.pictures import save_memory_picture
 from iid_cl.runs.whole import memory_metadata, whole_memory
 from iid_cl.studies.cases import Case, cases
+from iid_cl.studies.directory import SUMMARY, Cell, Place, StudyRun, make_cell, study_run
 from iid_cl.studies.figures import save_accuracy_figure
 from iid_cl.studies.rows import Row
 from iid_cl.studies.tables import study_table
-from iid_cl.terminal.reporter import Reporter
+from iid_cl.terminal.screen import emit
 
 
 def run_study(
@@ -37,10 +35,14 @@ def run_study(
 ) -> list[Row]:
     """Makes and judges every memory of the study; writes ``study.csv``, ``study.json`` and ``study.png``.
 
+    An unfinished study in ``out`` goes on: cells that are finished are not run again. The rows equal those of an
+    uninterrupted study, except for times.
+
     Args:
         study: what to compare.
         data_root: folder of the data sets.
-        out: folder to make; None takes a free one under ``runs/``.
+        out: folder to make or to continue; None takes a free one under ``runs/``.
+        console: where to print.
         keep_memories: also store the first seed's memories and their pictures.
 
     Raises:
@@ -51,41 +53,26 @@ def run_study(
     forget_datasets()
     device = resolve_device(todo[0].config.device)
     for case in todo:
-        _check(case, dataset_of(case.config, data_root))
-    rows: list[Row] = []
-    path = out if out is not None else new_directory(study.name)
-    full = f"{path}: the disk is full; free some space, remove this directory and give the command again."
-    with on_full_disk(full), RunDirectory(path) as directory:
-        with (
-            Reporter(console, directory.log) as reporter,
-            deterministic(todo[0].config.deterministic, reporter.line),
-            (directory.path / "study.csv").open("w", encoding="utf-8", newline="") as file,
-        ):
-            writer = csv.DictWriter(file, [field.name for field in fields(Row)])
-            writer.writeheader()
-            for trial in _trials(study.seeds, todo, data_root, device, reporter):
-                for entry in _memories(trial, study.iterations):
-                    for row in _rows(trial, entry):
-                        rows.append(row)
-                        writer.writerow(asdict(row))
-                        file.flush()
-                    if keep_memories and trial.config.seed == trial.case.config.seed:
-                        _store(directory.path / f"memory-{len(rows)}", trial, entry)
-        _summarise(directory, study, rows, device)
+        check_case(case, dataset_of(case.config, data_root))
+    trials = list(_trials(study, todo, data_root, keep_memories))
+    place = Place(study, data_root, out, keep_memories)
+    with study_run(place, [trial.cell for trial in trials], Row, device, console) as run:
+        with deterministic(todo[0].config.deterministic, run.reporter.line):
+            rows = _Runner(run, study.iterations, data_root, device).rows(trials)
+        _summarise(run.directory, study, rows, device)
         console.print(study_table(rows, study.title))
-        console.print(Text(f"Everything is in {directory.path}"), soft_wrap=True)
+        console.print(Text(f"Everything is in {run.path}"), soft_wrap=True)
+        emit(console, "finished", directory=str(run.path), rows=[asdict(row) for row in rows])
     return rows
 
 
 @dataclass(frozen=True)
 class _Trial:
-    """A case with one seed, which ``config`` holds."""
+    """A case with one seed, which the cell's configuration holds. With ``stored``, its memories are stored."""
 
     case: Case
-    config: Config
-    dataset: ImageDataset
-    device: torch.device
-    reporter: Reporter
+    cell: Cell
+    stored: bool
 
 
 @dataclass(frozen=True)
@@ -97,86 +84,126 @@ class _Entry:
     seconds: float
 
 
-def _check(case: Case, dataset: ImageDataset) -> None:
+def check_case(case: Case, dataset: ImageDataset) -> None:
+    """Checks that the case's memory and networks fit the data.
+
+    Raises:
+        UserError: they do not.
+    """
     check_methods(case.config, [case.config.memory.method], dataset, range(len(dataset.class_names)))
     check_network("evaluate.network", case.config.evaluate.network, dataset)
     for index, network in enumerate(case.config.evaluate.transfer):
         check_network(f"evaluate.transfer.{index}", network, dataset)
 
 
-def _trials(
-    seeds: int, todo: Sequence[Case], data_root: Path | None, device: torch.device, reporter: Reporter
-) -> Iterator[_Trial]:
+def _trials(study: StudyConfig, todo: Sequence[Case], data_root: Path | None, keep: bool) -> Iterator[_Trial]:
     """All cases with the first seed, then with the next."""
-    for offset in range(seeds):
-        for case in todo:
+    for offset in range(study.seeds):
+        for number, case in enumerate(todo):
             config = case.config.model_copy(update={"seed": case.config.seed + offset})
-            yield _Trial(case, config, dataset_of(config, data_root), device, reporter)
+            stored = keep and not offset
+            yield _Trial(case, make_cell(number, config, data_root, [study.iterations, stored]), stored)
 
 
-def _memories(trial: _Trial, iterations: list[int] | None) -> list[_Entry]:
-    """The memory of a trial, or its memories at each of ``iterations``."""
-    start = time.perf_counter()
-    snapshots: list[_Entry] = []
+class _Runner:
+    """Runs the trials of a study in its directory."""
 
-    def on_snapshot(iteration: int, memory: Exemplars) -> None:
-        snapshots.append(_Entry(float(iteration), memory, time.perf_counter() - start))
+    def __init__(self, run: StudyRun, iterations: list[int] | None, data_root: Path | None, device: torch.device):
+        self._run, self._iterations, self._data_root, self._device = run, iterations, data_root, device
 
-    memory = whole_memory(
-        trial.config, trial.dataset, trial.device, trial.reporter,
-        on_snapshot=on_snapshot, snapshots=iterations or (),
-    )  # fmt: skip
-    return snapshots if iterations is not None else [_Entry(trial.case.x, memory, time.perf_counter() - start)]
+    def rows(self, trials: Sequence[_Trial]) -> list[Row]:
+        """The rows of all trials. What is kept is not run again; what is run is kept as soon as it is there."""
+        kept = {trial.cell.name: self._run.kept(trial.cell) for trial in trials}
+        reporter, done = self._run.reporter, sum(rows is not None for rows in kept.values())
+        reporter.line(f"{len(trials)} memories" + (f", {done} of them finished before" if done else ""))
+        reporter.stage(done, len(trials), "memories")
+        rows: list[Row] = []
+        for trial in trials:
+            before = kept[trial.cell.name]
+            if before is None:
+                self._run.write_table(rows)
+                before = self._one(trial, len(rows))
+                done += 1
+                reporter.stage(done, len(trials), "memories")
+            rows += before
+        self._run.write_table(rows)
+        return rows
 
+    def _one(self, trial: _Trial, number: int) -> list[Row]:
+        """Runs a trial and keeps its rows, which come after ``number`` others."""
+        dataset = dataset_of(trial.cell.config, self._data_root)
+        rows: list[Row] = []
+        files: list[Path] = []
+        for entry in self._memories(trial, dataset):
+            rows += self._judged(trial, entry, dataset)
+            if trial.stored:
+                name = f"memory-{number + len(rows)}-{_slug(trial.case.variant, entry.x)}.safetensors"
+                files.append(self._run.path / name)
+                metadata = memory_metadata(trial.cell.config, dataset, self._device, entry.seconds)
+                save_memory(files[-1], entry.memory, metadata)
+                save_memory_picture(files[-1].with_suffix(".png"), entry.memory, dataset.class_names)
+        self._run.keep(trial.cell, rows, files)
+        return rows
 
-def _rows(trial: _Trial, entry: _Entry) -> Iterator[Row]:
-    """A row per trained network."""
-    start = time.perf_counter()
-    judgements = judge(
-        entry.memory,
-        trial.dataset.test,
-        trial.config.evaluate,
-        normalization=trial.dataset.normalization,
-        augmentations=trial.dataset.augmentations,
-        seed=trial.config.seed,
-        device=trial.device,
-        precision=trial.config.precision,
-        compile=trial.config.compile,
-    )
-    seconds = time.perf_counter() - start
-    variant, seed = trial.case.variant, trial.config.seed
-    where = "" if entry.x is None else f" at {entry.x:g}"
-    for judgement in judgements:
-        trial.reporter.line(
-            f"{variant}{where}, seed {seed}, {judgement.network.label}: {100 * judgement.mean:.1f} % "
-            f"({entry.seconds:.0f} s + {seconds:.0f} s)"
+    def _memories(self, trial: _Trial, dataset: ImageDataset) -> list[_Entry]:
+        """The memory of a trial, or its memories at each of the study's iterations."""
+        start = time.perf_counter()
+        snapshots: list[_Entry] = []
+
+        def on_snapshot(iteration: int, memory: Exemplars) -> None:
+            snapshots.append(_Entry(float(iteration), memory, time.perf_counter() - start))
+
+        memory = whole_memory(
+            trial.cell.config, dataset, self._device, self._run.reporter,
+            on_snapshot=on_snapshot, snapshots=self._iterations or (),
+        )  # fmt: skip
+        once = [_Entry(trial.case.x, memory, time.perf_counter() - start)]
+        return snapshots if self._iterations is not None else once
+
+    def _judged(self, trial: _Trial, entry: _Entry, dataset: ImageDataset) -> Iterator[Row]:
+        """A row per trained network."""
+        start, config = time.perf_counter(), trial.cell.config
+        judgements = judge(
+            entry.memory,
+            dataset.test,
+            config.evaluate,
+            normalization=dataset.normalization,
+            augmentations=dataset.augmentations,
+            seed=config.seed,
+            device=self._device,
+            precision=config.precision,
+            compile=config.compile,
         )
-        for number, accuracy in enumerate(judgement.accuracies, start=1):
-            yield Row(
-                variant=variant,
-                x=entry.x,
-                seed=seed,
-                architecture=judgement.network.label,
-                network=number,
-                accuracy=accuracy,
-                images=len(entry.memory),
-                bytes=entry.memory.nbytes,
-                condense_seconds=round(entry.seconds, 2),
-                evaluate_seconds=round(seconds, 2),
+        seconds = time.perf_counter() - start
+        variant, where = trial.case.variant, "" if entry.x is None else f" at {entry.x:g}"
+        for judgement in judgements:
+            label, accuracies = judgement.network.label, judgement.accuracies
+            self._run.reporter.line(
+                f"{variant}{where}, seed {config.seed}, {label}: {100 * judgement.mean:.1f} % "
+                f"({entry.seconds:.0f} s + {seconds:.0f} s)"
             )
-
-
-def _store(stem: Path, trial: _Trial, entry: _Entry) -> None:
-    """Writes the memory and its picture, with names that start with ``stem``."""
-    path = stem.with_name(f"{stem.name}-{_slug(trial.case.variant, entry.x)}.safetensors")
-    save_memory(path, entry.memory, memory_metadata(trial.config, trial.dataset, trial.device, entry.seconds))
-    save_memory_picture(path.with_suffix(".png"), entry.memory, trial.dataset.class_names)
+            self._run.reporter.event(
+                "judgement", variant=variant, x=entry.x, seed=config.seed, network=label, accuracies=accuracies
+            )
+            for number, accuracy in enumerate(accuracies, start=1):
+                yield Row(
+                    variant=variant,
+                    x=entry.x,
+                    seed=config.seed,
+                    architecture=label,
+                    network=number,
+                    accuracy=accuracy,
+                    images=len(entry.memory),
+                    bytes=entry.memory.nbytes,
+                    condense_seconds=round(entry.seconds, 2),
+                    evaluate_seconds=round(seconds, 2),
+                )
 
 
 def _summarise(directory: RunDirectory, study: StudyConfig, rows: Sequence[Row], device: torch.device) -> None:
     """Writes ``study.json`` and draws ``study.png``."""
     summary = {"study": study.model_dump(mode="json"), **provenance(device), "rows": [asdict(row) for row in rows]}
-    directory.write_summary("study.json", summary)
+    directory.write_summary(SUMMARY, summary)
     axis = study.sweep.key if study.sweep else "iterations" if study.iterations else None
     save_accuracy_figure(directory.path / "study.png", rows, study.title, axis)
 

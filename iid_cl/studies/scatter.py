@@ -1,7 +1,6 @@
 """Scatter plots of stored among real images: t-SNE of a trained network's features."""
 
-import csv
-from dataclasses import asdict, fields
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -15,22 +14,21 @@ from iid_cl.config.distill import CentralizationConfig
 from iid_cl.config.experiment import Config
 from iid_cl.config.study import ScatterConfig, StudyConfig
 from iid_cl.data.classes import Classes
-from iid_cl.data.datasets import load_dataset
 from iid_cl.data.images import ImageDataset
 from iid_cl.data.lens import Lens
+from iid_cl.data.loaded import dataset_of, forget_datasets
 from iid_cl.distill.trained import train_networks
 from iid_cl.errors import UserError
-from iid_cl.files import on_full_disk
 from iid_cl.nets import Network
 from iid_cl.precheck.fits import check_methods, check_network
-from iid_cl.records.directory import RunDirectory, new_directory
 from iid_cl.records.provenance import provenance
 from iid_cl.runs.whole import whole_memory
 from iid_cl.seeding import derive_seed
 from iid_cl.studies.cases import Case, cases
+from iid_cl.studies.directory import SUMMARY, Cell, Place, StudyRun, make_cell, study_run
 from iid_cl.studies.figures import save_scatter_figure
 from iid_cl.studies.rows import Point
-from iid_cl.terminal.reporter import Reporter
+from iid_cl.terminal.screen import emit
 
 
 def run_scatter(
@@ -38,15 +36,17 @@ def run_scatter(
 ) -> list[Point]:
     """Embeds each variant's memory together with the same real images; writes ``study.csv``, JSON and figure.
 
-    The real images are training images, and the network is trained on the training set.
+    The real images are training images, and the network is trained on the training set. An unfinished study in ``out``
+    goes on: variants that are finished are not embedded again.
 
     Raises:
         UserError: a setting does not fit the data.
     """
     todo = cases(study)
+    forget_datasets()
     first = todo[0].config
     device = resolve_device(first.device)
-    dataset = load_dataset(first.stream, data_root, first.seed)
+    dataset = dataset_of(first, data_root)
     check_network("scatter.network", scatter.network, dataset)
     for case in todo:
         if (case.config.stream, case.config.seed) != (first.stream, first.seed):
@@ -54,25 +54,43 @@ def run_scatter(
                 f"study {study.name}: variants of a scatter share one stream and seed; set them in its base."
             )
         check_methods(case.config, [case.config.memory.method], dataset, range(len(dataset.class_names)))
-    path = out if out is not None else new_directory(study.name)
-    full = f"{path}: the disk is full; free some space, remove this directory and give the command again."
-    with on_full_disk(full), RunDirectory(path) as directory:
-        with Reporter(console, directory.log) as reporter, deterministic(first.deterministic, reporter.line):
-            reporter.line(f"training {scatter.network.name} on {len(dataset.train):,} real images")
-            network = _trained(scatter, dataset, first, device)
-            points = []
-            for case in todo:
-                reporter.line(f"{case.variant}: making the memory")
-                memory = whole_memory(case.config, dataset, device, reporter).decoded()
-                points += _embed(case, memory.by_class(), dataset, scatter, network, device)
-        with (directory.path / "study.csv").open("w", encoding="utf-8", newline="") as file:
-            writer = csv.DictWriter(file, [field.name for field in fields(Point)])
-            writer.writeheader()
-            writer.writerows(asdict(point) for point in points)
-        directory.write_summary("study.json", {"study": study.model_dump(mode="json"), **provenance(device)})
-        save_scatter_figure(directory.path / "study.png", points, dataset.class_names[: scatter.classes], study.title)
-        console.print(Text(f"Everything is in {directory.path}"), soft_wrap=True)
+    extra = scatter.model_dump(mode="json")
+    cells = [make_cell(number, case.config, data_root, extra) for number, case in enumerate(todo)]
+    with study_run(Place(study, data_root, out), cells, Point, device, console) as run:
+        with deterministic(first.deterministic, run.reporter.line):
+            points = _Scatter(run, scatter, dataset, device).points(todo, cells)
+        run.directory.write_summary(SUMMARY, {"study": study.model_dump(mode="json"), **provenance(device)})
+        save_scatter_figure(run.path / "study.png", points, dataset.class_names[: scatter.classes], study.title)
+        console.print(Text(f"Everything is in {run.path}"), soft_wrap=True)
+        emit(console, "finished", directory=str(run.path), points=len(points))
     return points
+
+
+class _Scatter:
+    """Embeds the variants of a study in its directory."""
+
+    def __init__(self, run: StudyRun, scatter: ScatterConfig, dataset: ImageDataset, device: torch.device) -> None:
+        self._run, self._scatter, self._dataset, self._device = run, scatter, dataset, device
+
+    def points(self, todo: Sequence[Case], cells: Sequence[Cell]) -> list[Point]:
+        """The points of all variants. Each variant is kept as soon as it is there."""
+        run, dataset, scatter = self._run, self._dataset, self._scatter
+        kept = [run.kept(cell) for cell in cells]
+        done = sum(points is not None for points in kept)
+        run.reporter.line(f"{len(cells)} memories" + (f", {done} of them finished before" if done else ""))
+        if done < len(cells):
+            run.reporter.line(f"training {scatter.network.name} on {len(dataset.train):,} real images")
+            network = _trained(scatter, dataset, todo[0].config, self._device)
+        points: list[Point] = []
+        for case, cell, before in zip(todo, cells, kept, strict=True):
+            if before is None:
+                run.reporter.line(f"{case.variant}: making the memory")
+                memory = whole_memory(case.config, dataset, self._device, run.reporter).decoded()
+                before = _embed(case, memory.by_class(), dataset, scatter, network, self._device)
+                run.keep(cell, before)
+            points += before
+            run.write_table(points)
+        return points
 
 
 def _trained(scatter: ScatterConfig, dataset: ImageDataset, first: Config, device: torch.device) -> Network:

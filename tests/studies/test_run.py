@@ -27,7 +27,7 @@ from iid_cl.studies import run as module
 from iid_cl.studies.figures import COLOURS
 from iid_cl.studies.rows import Row
 from iid_cl.studies.run import run_study
-from tests.studies.helpers import BASE, drawn, shows, study, table
+from tests.studies.helpers import BASE, FILES, drawn, shows, study, table
 
 COLUMNS = [
     *("variant", "x", "seed", "architecture", "network", "accuracy"),
@@ -180,7 +180,7 @@ def test_kept_memories_are_those_of_the_first_seed(finished: Finished) -> None:
 
 
 def test_memories_are_kept_on_request_only(along: Finished) -> None:
-    assert {path.name for path in along.path.iterdir()} == {"study.csv", "study.json", "study.png", "log.txt", ".lock"}
+    assert {path.name for path in along.path.iterdir()} == FILES
 
 
 def test_equal_seeds_give_equal_rows(finished: Finished, tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from iid_cl.nets import Network
 from iid_cl.studies import scatter as module
 from iid_cl.studies.rows import Point
 from iid_cl.studies.scatter import run_scatter
-from tests.studies.helpers import SMALL, drawn, study, table
+from tests.studies.helpers import FILES, SMALL, drawn, study, table
 
 SCATTER: dict[str, Any] = {"network": SMALL, "epochs": 1, "classes": 3, "real": 8}
 VARIANTS = [{"name": "random"}, {"name": "grid", "set": {"memory.method": "distilled", "distill.partition": 2}}]
@@ -71,7 +71,7 @@ def test_the_table_holds_the_points(finished: Finished) -> None:
 
 def test_a_scatter_leaves_its_files(finished: Finished) -> None:
     names = {path.name for path in finished.path.iterdir()}
-    assert names == {"study.csv", "study.json", "study.png", "log.txt", ".lock"}
+    assert names == FILES
     summary = json.loads((finished.path / "study.json").read_text())
     assert StudyConfig.model_validate(summary["study"]) == finished.study
     assert {"command", "commit", "versions", "machine", "device"} <= set(summary)

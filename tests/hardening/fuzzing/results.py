@@ -13,12 +13,13 @@ from typing import Any
 from rich.console import Console
 
 from iid_cl.budget import Budget
-from iid_cl.compare.cell_files import LARGEST_CELL, read_cell, result_of
+from iid_cl.compare.cell_files import read_cell, result_of
 from iid_cl.config.experiment import Config
 from iid_cl.config.grid import Cell, cells
 from iid_cl.config.reading import dump_config, parse_config
 from iid_cl.errors import is_printable
 from iid_cl.files import MOST_BYTES
+from iid_cl.records.cells import LARGEST_CELL
 from iid_cl.report.comparison import Measured, comparison_table, summarise
 from iid_cl.report.listing import list_runs
 from iid_cl.terminal.screen import Screen

@@ -1,0 +1,42 @@
+"""Starts a study, and goes on with one that was interrupted."""
+
+from dataclasses import replace
+from pathlib import Path
+
+from rich.console import Console
+from rich.text import Text
+
+from iid_cl.studies.directory import SUMMARY, Place, read_place
+from iid_cl.studies.run import run_study
+from iid_cl.studies.scatter import run_scatter
+
+
+def start_study(place: Place, console: Console) -> None:
+    """Runs a study of either kind, or goes on with it.
+
+    Raises:
+        UserError: see :func:`iid_cl.studies.run.run_study`.
+    """
+    study, out = place.study, place.out
+    if study.scatter is not None:
+        run_scatter(study, study.scatter, place.data_root, out, console)
+    else:
+        run_study(study, place.data_root, out, console, keep_memories=place.keep_memories)
+
+
+def resume_study(path: Path, console: Console, data_root: Path | None = None) -> None:
+    """Finishes the study in ``path``.
+
+    Args:
+        path: the directory.
+        console: where to print.
+        data_root: folder of the data sets, where it has moved; None: the folder that the study started with.
+
+    Raises:
+        UserError: a file is damaged, or another mistake of the user.
+    """
+    place = read_place(path)
+    if (path / SUMMARY).is_file():
+        console.print(Text(f"{path}: is finished; {SUMMARY} and study.csv hold its results."), soft_wrap=True)
+        return
+    start_study(replace(place, data_root=data_root if data_root is not None else place.data_root), console)
