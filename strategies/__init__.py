@@ -2,6 +2,7 @@
 
 from . import installed  # noqa: F401  # isort: skip
 from .buffers import MemoryBuffer
+from .checkpoint import load, save
 from .class_accuracy import ClassAccuracyPlugin
 from .in_memory import InMemoryPlugin
 from .memory_only import MemoryOnly, MemoryOnlyPlugin
@@ -36,4 +37,6 @@ __all__ = [
     "ReservoirBuffer",
     "SoftLabelPlugin",
     "TaskLabelled",
+    "load",
+    "save",
 ]

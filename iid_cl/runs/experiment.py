@@ -21,8 +21,13 @@ from iid_cl.records.recording import Recording, moments
 from iid_cl.records.result import Result
 from iid_cl.runs.learners import ProgressPlugin, make_memory_buffer, make_strategy
 from iid_cl.runs.loggers import Loggers
-from iid_cl.runs.position import (
-    PositionPlugin,
+from iid_cl.runs.position import PositionPlugin
+from iid_cl.runs.saver import Saver
+from iid_cl.strategies import ClassAccuracyPlugin, MemoryBuffer
+from iid_cl.strategies.benchmark import make_benchmark
+from iid_cl.strategies.buffers import OnImages
+from iid_cl.strategies.memory_only import MemoryOnlyPlugin
+from iid_cl.strategies.state import (
     global_randomness,
     global_state,
     load_global_state,
@@ -30,11 +35,6 @@ from iid_cl.runs.position import (
     prepare_strategy,
     strategy_state,
 )
-from iid_cl.runs.saver import Saver
-from iid_cl.strategies import ClassAccuracyPlugin, MemoryBuffer
-from iid_cl.strategies.benchmark import make_benchmark
-from iid_cl.strategies.buffers import OnImages
-from iid_cl.strategies.memory_only import MemoryOnlyPlugin
 from iid_cl.terminal.reporter import Reporter
 
 OnExperience = Callable[[Mapping[str, Any]], None]
