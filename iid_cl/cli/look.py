@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from iid_cl.cli.options import ForceOption, JsonOption, MemoryArgument, screen, screen_of
+from iid_cl.errors import UserError
 
 
 def show(
@@ -60,16 +61,20 @@ def list_(
 
 
 def report(
-    directories: Annotated[list[Path], typer.Argument(metavar="DIR...", help="Runs, or one comparison.")],
+    directories: Annotated[list[Path], typer.Argument(metavar="DIR...", help="Runs, or one comparison or study.")],
     out: Annotated[
         Path | None, typer.Option(help="Folder to write to. Default: DIR; for several runs, runs/report.")
     ] = None,
     open_: Annotated[bool, typer.Option("--open", help="Open the page in a browser.")] = False,
 ) -> None:
-    """Make one HTML page of runs or a comparison: report.html, and its figures as PNG and SVG."""
+    """Make one HTML page of runs, a comparison or a study: report.html, and figures as PNG and SVG."""
     from iid_cl.report.page import report as write_report
+    from iid_cl.studies.page import is_study, study_report
 
-    page = write_report(directories, out)
+    studies = [directory for directory in directories if is_study(directory)]
+    if studies and len(directories) > 1:
+        raise UserError(f"{studies[0]}: is a study, which is reported alone; name it without the others.")
+    page = study_report(studies[0], out) if studies else write_report(directories, out)
     print(page)
     if open_:
         typer.launch(page.resolve().as_uri())

@@ -57,6 +57,7 @@ class Collected:
         main: label of the method the report is about.
         measured: every result; its mode and budget are None for bounds.
         pictured: the memories of one seed, that of ``main`` first.
+        groups: the runs, each with its other seeds; a comparison is one group.
         class_names: by class index; empty where no directory says.
     """
 
@@ -66,6 +67,7 @@ class Collected:
     measured: list[Measured]
     pictured: list[Pictured]
     class_names: list[str]
+    groups: list[list[Source]]
 
     @property
     def places(self) -> list[Place]:
@@ -135,7 +137,7 @@ def _runs(directories: Sequence[Path]) -> Collected:
     (first, *_), *others = groups.values()
     main = (f"{first.path.name}: " if others else "") + first.config.memory.method
     name = first.config.name if len(sources) == 1 or not others else "several runs"
-    return Collected(name, sources, main, measured, _first(pictured, main), names)
+    return Collected(name, sources, main, measured, _first(pictured, main), names, [*groups.values()])
 
 
 def _comparison(directory: Path) -> Collected:
@@ -144,8 +146,8 @@ def _comparison(directory: Path) -> Collected:
     if not measured:
         raise UserError(f"{directory}: no cell of this comparison has finished; go on with it first.")
     main = _main(source.config, measured)
-    pictured, names = _pictured(directory, measured, digests)
-    return Collected(source.config.name, [source], main, measured, _first(pictured, main), names)
+    pictured, names = _pictured(directory, main, measured, digests)
+    return Collected(source.config.name, [source], main, measured, _first(pictured, main), names, [[source]])
 
 
 def _measured(source: Source) -> tuple[list[Measured], dict[str, str]]:
@@ -181,16 +183,21 @@ def _main(config: Config, measured: Sequence[Measured]) -> str:
 
 
 def _pictured(
-    directory: Path, measured: Sequence[Measured], digests: Mapping[str, str]
+    directory: Path, main: str, measured: Sequence[Measured], digests: Mapping[str, str]
 ) -> tuple[list[Pictured], list[str]]:
-    """A comparison's memories of the first seed at the first mode's largest budget, and the names of the classes."""
+    """A comparison's memories of the first seed, and the names of the classes.
+
+    They are those at the first mode's largest budget, then ``main``'s at every other mode and budget.
+    """
     seed = min(m.result.seed for m in measured)
     places = [(m.mode, m.budget) for m in measured if m.mode is not None and m.budget is not None]
     place = max((each for each in places if each[0] == places[0][0]), default=None)
     names: list[str] = []
     pictured = []
     for one in measured:
-        if one.result.seed != seed or one.mode is None or one.budget is None or (one.mode, one.budget) != place:
+        if one.result.seed != seed or one.mode is None or one.budget is None:
+            continue
+        if (one.mode, one.budget) != place and one.label != main:
             continue
         name = cell_name(one.label, one.mode, one.budget, seed)
         recording = read_recording(directory / "cells", f"{name}.")
@@ -200,7 +207,7 @@ def _pictured(
             check_file(file, digests.get(name))
             method, own = one.result.method, _of(recording, one.result.method)
             pictured.append(Pictured(one.label, method, seed, (one.mode, one.budget), load_memory(file), own))
-    return pictured, names
+    return sorted(pictured, key=lambda each: each.place != place), names
 
 
 def _source(directory: Path, summary: str) -> Source:

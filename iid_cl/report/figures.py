@@ -102,21 +102,45 @@ def _matrix(folder: Path, method: Series) -> None:
 def _classes(folder: Path, collected: Collected, setting: Setting) -> None:
     order = [c for group in collected.measured[0].result.class_order for c in group]
     classes = [c for c in order if any(c in method.classes for method in setting.series)]
-    figure, (axes,) = blank_figure(5, 1.2 + 0.22 * min(len(classes), MOST_CLASSES))
+    figure, (axes,) = blank_figure(5, 1.2 + 0.3 * min(len(classes), MOST_CLASSES))
+    rows = [{method.number: method.classes[c] for method in setting.series if c in method.classes} for c in classes]
+    least = min(90.0, *(value for row in rows for value in row.values()))
+    heights = [lanes(row, (100 - least) / 25) for row in rows]
+    ends = [(min(row.values()), max(row.values())) for row in rows]
+    axes.hlines(range(len(rows)), [low for low, _ in ends], [high for _, high in ends], color="0.8", zorder=0)
     for method in setting.series:
-        lines = [i for i, c in enumerate(classes) if c in method.classes]
-        values = [method.classes[classes[i]] for i in lines]
-        axes.plot(values, lines, linestyle="", label=legend_name(method.label), **_style(method.number))
-    places = _some(range(len(classes)), MOST_CLASSES)
-    axes.set_yticks(places, [collected.class_name(classes[i]) for i in places], fontsize=8)
+        lines = [i for i, row in enumerate(rows) if method.number in row]
+        places = [i + heights[i][method.number] for i in lines]
+        values = [rows[i][method.number] for i in lines]
+        axes.plot(values, places, linestyle="", markersize=5, label=legend_name(method.label), **_style(method.number))
+    ticks = _some(range(len(classes)), MOST_CLASSES)
+    axes.set_yticks(ticks, [collected.class_name(classes[i]) for i in ticks], fontsize=8)
     axes.invert_yaxis()
     _save(figure, folder, "classes", legend="center left", xlabel="final accuracy, %")
+
+
+def lanes(values: Mapping[int, float], room: float) -> dict[int, float]:
+    """How far down each mark is moved, in rows, so that values closer than ``room`` do not hide each other.
+
+    >>> lanes({0: 99.0, 1: 50.0, 2: 99.5}, 4.0)
+    {1: -0.2, 0: -0.2, 2: 0.2}
+    """
+    ends: list[float] = []
+    lane: dict[int, int] = {}
+    for number, value in sorted(values.items(), key=lambda item: item[1]):
+        free = next((i for i, end in enumerate(ends) if value - end >= room), len(ends))
+        ends[free : free + 1] = [value]
+        lane[number] = free
+    height = min(0.4, 0.8 / len(ends))
+    return {number: round(height * (free - (len(ends) - 1) / 2), 4) for number, free in lane.items()}
 
 
 def _losses(folder: Path, losses: Sequence[Mapping[str, Any]]) -> None:
     """The mean over distillations of equal length, a line per term."""
     xs, terms = losses[0]["x"], losses[0]["terms"]
     same = [part["terms"] for part in losses if part["x"] == xs and part["terms"].keys() == terms.keys()]
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
     figure, (axes,) = blank_figure(5, 3.4)
     positive = True
     for number, term in enumerate(terms):
@@ -126,6 +150,9 @@ def _losses(folder: Path, losses: Sequence[Mapping[str, Any]]) -> None:
         axes.plot(xs, means, label=legend_name(term), color=COLOURS[number % len(COLOURS)])
     if positive:
         axes.set_yscale("log")
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axes.yaxis.set_minor_formatter(NullFormatter())
     _save(figure, folder, "losses", xlabel="iteration", ylabel="loss, mean per class")
 
 

@@ -7,15 +7,16 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
 from iid_cl import __version__
-from iid_cl.errors import UserError, printable
+from iid_cl.errors import UserError
 from iid_cl.files import check_output, write_bytes
 from iid_cl.records.directory import check_directory, new_directory
 from iid_cl.records.nameless import without_names
-from iid_cl.report import content
+from iid_cl.report import content, overview
 from iid_cl.report.collect import Collected, Source, collect
+from iid_cl.report.comparison import place
 from iid_cl.report.figures import save_figures
 from iid_cl.report.sprites import galleries
 from iid_cl.report.statistics import percent_interval
@@ -46,32 +47,23 @@ def report(directories: Sequence[Path], out: Path | None = None) -> Path:
     if out is not None:
         check_directory(out, (PAGE, FIGURES))
     collected = collect(directories)
-    place = directories[0] if out is None and len(directories) == 1 else out
-    if place is not None:
-        check_output(place / PAGE, force=True)  # before a plane is computed
+    folder = directories[0] if out is None and len(directories) == 1 else out
+    if folder is not None:
+        check_output(folder / PAGE, force=True)  # before a plane is computed
     settings = content.settings(collected)
     plane = _plane(collected)
     text = render(collected, settings, plane)
-    place = place if place is not None else new_directory("report")
-    page = place / PAGE
+    folder = folder if folder is not None else new_directory("report")
+    page = folder / PAGE
     write_bytes(page, text.encode(errors="backslashreplace"))  # a name may hold half a character, without an encoding
-    save_figures(place / FIGURES, collected, settings[_first_setting(collected)], plane)
+    save_figures(folder / FIGURES, collected, settings[_first_setting(collected)], plane)
     return page
 
 
 def render(collected: Collected, settings: Sequence[content.Setting], plane: Mapping[str, Any] | None) -> str:
     """The page as text."""
-    environment = Environment(
-        loader=PackageLoader("iid_cl.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"seconds": in_seconds, "interval": percent_interval}
-    folder = resources.files("iid_cl.report")
-    library = _text(folder, "vendor", CHART_JS).rpartition("//# sourceMappingURL")[0].strip()  # without the source map
-    script = _text(folder, "templates", "report.js").strip()
+    library = _text("vendor", CHART_JS).rpartition("//# sourceMappingURL")[0].strip()  # without the source map
+    script = _text("templates", "report.js").strip()
     all_galleries = galleries(collected.pictured)
     losses = content.losses_of(collected, collected.pictured[0].recording if collected.pictured else None)
     data = {
@@ -82,11 +74,14 @@ def render(collected: Collected, settings: Sequence[content.Setting], plane: Map
         "moments": all_galleries[0].moments if all_galleries else [],
     }
     terms = dict.fromkeys(term for part in losses for term in part["terms"])
-    return environment.get_template("report.html.j2").render(
+    return template("report.html.j2").render(
         name=collected.name,
-        version=__version__,
         collected=collected,
         subtitle=_subtitle(collected),
+        facts=overview.facts(collected),
+        beside=overview.beside(collected),
+        best=overview.best,
+        in_words=place,
         settings=settings,
         shown=_first_setting(collected),
         galleries=all_galleries,
@@ -97,12 +92,25 @@ def render(collected: Collected, settings: Sequence[content.Setting], plane: Map
         curves=data["curves"],
         data=data,
         sources=[_origin(source) for source in collected.sources],
-        css=_text(folder, "templates", "report.css"),
         library=library,
         script=script,
         policy=" ".join(f"'sha256-{_digest(code)}'" for code in (library, script)),
-        licence=_text(folder, "vendor", "chart-LICENSE.md"),
+        licence=_text("vendor", "chart-LICENSE.md"),
     )
+
+
+def template(name: str) -> Template:
+    """A page's template, with the version and the style sheet that all pages share."""
+    environment = Environment(
+        loader=PackageLoader("iid_cl.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.globals |= {"version": __version__, "css": _text("templates", "report.css")}
+    environment.filters |= {"seconds": in_seconds, "interval": percent_interval}
+    return environment.get_template(name)
 
 
 def _setting_data(collected: Collected, setting: content.Setting) -> dict[str, Any]:
@@ -111,6 +119,7 @@ def _setting_data(collected: Collected, setting: content.Setting) -> dict[str, A
     classes = [label for group in _order(collected) for label in group if label in tested]
     return {
         "experiences": setting.experiences,
+        "sameBytes": overview.same_bytes(setting),
         "classes": [collected.class_name(c) for c in classes],
         "series": [
             {
@@ -179,27 +188,15 @@ def _origin(source: Source) -> dict[str, Any]:
         "command": without_names(str(provenance.get("command", ""))),
         "facts": {
             "seed": str(source.config.seed),
-            **_times(provenance),
+            **({"began": moment} if (moment := overview.began(provenance)) else {}),
             **{key: str(provenance[key]) for key in ("device", "machine", "commit") if provenance.get(key)},
         },
         "versions": {str(k): str(v) for k, v in versions.items()} if isinstance(versions, dict) else {},
     }
 
 
-def _times(provenance: Mapping[str, Any]) -> dict[str, str]:
-    """When a run began and how long its methods took; empty where it does not say."""
-    results, started = provenance.get("results"), provenance.get("started")
-    times: dict[str, str] = {}
-    if isinstance(started, str):
-        times["began"] = printable(started.replace("T", " ").split("+")[0] + " UTC")
-    seconds = [one["total_seconds"] for one in results or [] if isinstance(one, Mapping) and "total_seconds" in one]
-    if seconds and all(isinstance(value, int | float) for value in seconds):
-        times["took"] = in_seconds(float(sum(seconds)))
-    return times
-
-
-def _text(folder: Any, *parts: str) -> str:
-    return str(folder.joinpath(*parts).read_text(encoding="utf-8"))
+def _text(*parts: str) -> str:
+    return resources.files("iid_cl.report").joinpath(*parts).read_text(encoding="utf-8")
 
 
 def _digest(script: str) -> str:

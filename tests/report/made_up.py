@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from PIL import Image
 
 from iid_cl.budget import Budget
 from iid_cl.config.experiment import Config
@@ -16,6 +17,7 @@ from iid_cl.memory.exemplars import ExemplarSet
 from iid_cl.memory.files import save_memory
 from iid_cl.records.recording import Features, Recording, moments
 from iid_cl.records.result import Result
+from iid_cl.studies.rows import Row
 from tests.runs.helpers import CLASSES, miniature
 
 NAMES = ["zero", "one", "two", "three", "four", "five", "six", "seven"]
@@ -135,4 +137,21 @@ def make_comparison(path: Path, seeds: int = 2) -> Path:
     told = {**PROVENANCE, "baseline": "herding", "summary": []}
     told["cells"] = [{**cell, "result": asdict(cell["result"])} for cell in cells]
     (path / "results.json").write_text(json.dumps(told), encoding="utf-8")
+    return path
+
+
+def make_study(path: Path) -> Path:
+    """A finished study of two variants and two seeds, each judged by one network; 40, 60, 70 and 90 %."""
+    path.mkdir(parents=True)
+    accuracies = {"plain": (0.4, 0.6), "with CM": (0.7, 0.9)}
+    rows = [
+        asdict(Row(variant, None, seed, "convnet", 1, accuracy, 4, 4 * IMAGE, 2.0, 3.0))
+        for variant, pair in accuracies.items()
+        for seed, accuracy in enumerate(pair)
+    ]
+    variants = [{"name": "plain", "set": {"distill.cm.weight": 0}}, {"name": "with CM", "set": {}}]
+    study = {"name": "parts", "title": "What CM adds", "base": {"stream": {"dataset": "digits"}}, "variants": variants}
+    summary = {"study": {**study, "seeds": 2}, **PROVENANCE, "rows": rows}
+    (path / "study.json").write_text(json.dumps(summary), encoding="utf-8")
+    Image.new("RGB", (40, 30), "white").save(path / "study.png")
     return path

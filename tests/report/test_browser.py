@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from iid_cl.report.page import report
-from tests.report.made_up import NAMES, make_comparison, make_run, result
+from iid_cl.studies.page import study_report
+from tests.report.made_up import NAMES, make_comparison, make_run, make_study, result
 
 pytestmark = pytest.mark.browser
 
@@ -28,7 +29,7 @@ OPTIONS = (
     "--window-size=1440,900",
 )
 HOSTILE = "</script><script>document.title='owned'</script>"
-CHARTS = ("seen", "drops", "classes", "losses", "plane", "seconds", "bytes")
+CHARTS = ("seen", "drops", "classes", "losses", "plane", "seconds")
 
 
 class Browser:
@@ -121,6 +122,11 @@ def comparison_page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return report([make_comparison(tmp_path_factory.mktemp("comparison") / "compare")])
 
 
+@pytest.fixture(scope="module")
+def study_page(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return study_report(make_study(tmp_path_factory.mktemp("study") / "study"))
+
+
 def test_a_page_is_quiet_and_asks_for_nothing(browser: Browser, run_page: Path, comparison_page: Path) -> None:
     for page in (run_page, comparison_page):
         browser.driver.get_log("performance")
@@ -189,19 +195,77 @@ def test_the_slider_changes_the_pictures(browser: Browser, run_page: Path) -> No
     from selenium.webdriver.common.keys import Keys
 
     browser.open(run_page)
-    tiles = ".tile.made", ".pair .tile:first-child"
     slider = browser.find("#moment")
     assert browser.find("#moment-value").text == "20, the end"
-    end = [browser.find(tile).screenshot_as_png for tile in tiles]
+    end = browser.find(".tile.made").screenshot_as_png
     slider.send_keys(Keys.HOME)
     assert browser.find("#moment-value").text == "0, the start"
     assert slider.get_attribute("aria-valuetext") == "iteration 0, the start"
-    start = [browser.find(tile).screenshot_as_png for tile in tiles]
-    assert start[0] != end[0]
-    assert start[0] == start[1] == end[1]  # it began as the real image, which stays
+    start = browser.find(".tile.made").screenshot_as_png
+    assert start != end
     slider.send_keys(Keys.ARROW_RIGHT)
     assert browser.find("#moment-value").text == "1"
-    assert browser.find(tiles[0]).screenshot_as_png not in (start[0], end[0])
+    assert browser.find(".tile.made").screenshot_as_png not in (start, end)
+
+
+def test_an_image_is_enlarged_with_its_moments(browser: Browser, run_page: Path) -> None:
+    from selenium.webdriver.common.action_chains import ActionChains
+    from selenium.webdriver.common.keys import Keys
+
+    browser.open(run_page)
+    dialog, title = browser.find("#zoomed"), browser.find("#zoomed-title")
+    assert not dialog.is_displayed()
+    browser.find(".zoom").click()
+    assert dialog.is_displayed()
+    assert title.text == "one, image 1"
+    captions = [each.text for each in dialog.find_elements("css selector", "figcaption")]
+    assert captions[:2] == ["real image at the start", "distilled, as stored"]
+    assert captions[2:] == ["iteration 1", "iteration 2", "iteration 6"]
+    large = [each.screenshot_as_png for each in dialog.find_elements("css selector", ".tile.large")]
+    assert large[0] != large[1]
+    assert browser.find("#zoomed .tile.large").size["width"] > 2 * browser.find(".zoom .tile").size["width"]
+    ActionChains(browser.driver).send_keys(Keys.ARROW_RIGHT).perform()
+    assert title.text == f"{HOSTILE}, image 1"
+    ActionChains(browser.driver).send_keys(Keys.ARROW_LEFT).perform()
+    assert title.text == "one, image 1"
+    assert browser.serious() == []
+    ActionChains(browser.driver).send_keys(Keys.ESCAPE).perform()
+    assert not dialog.is_displayed()
+    assert browser.ask("document.activeElement.className") == "zoom"
+
+
+@pytest.mark.parametrize("width", [390, 1440])
+def test_no_mark_of_a_class_hides_another(browser: Browser, comparison_page: Path, width: int) -> None:
+    """Distilled and herding have 50 % in two classes each."""
+    browser.open(comparison_page, width=width)
+    marks = browser.chart(
+        "classes",
+        "chart.data.datasets.flatMap((one, i) => chart.getDatasetMeta(i).data.map((mark) => [mark.x, mark.y]))",
+    )
+    assert len(marks) == 3 * 4
+    near = [(a, b) for i, a in enumerate(marks) for b in marks[:i] if abs(a[0] - b[0]) < 11 and abs(a[1] - b[1]) < 11]
+    assert near == []
+
+
+def test_equal_bytes_are_a_sentence(browser: Browser, run_page: Path) -> None:
+    browser.open(run_page)
+    assert not browser.find("#chart-bytes").is_displayed()
+    assert browser.find("#bytes-same").text == "Every memory takes 264 bytes."
+
+
+def test_ticks_of_losses_can_be_read(browser: Browser, run_page: Path) -> None:
+    """Losses from 0.05 to 2: the ones, twos and fives in between."""
+    browser.open(run_page)
+    assert browser.chart("losses", "chart.scales.y.ticks.map((tick) => tick.label)") == [
+        "0.05", "0.1", "0.2", "0.5", "1", "2",
+    ]  # fmt: skip
+
+
+def test_a_wide_table_says_that_it_scrolls(browser: Browser, run_page: Path) -> None:
+    says = "getComputedStyle(document.querySelector('#accuracy .scroll'), '::before').content"
+    for width, text in ((1440, "none"), (390, '"Scroll sideways for all columns →"')):
+        browser.open(run_page, width=width)
+        assert browser.ask(says) == text
 
 
 def test_another_distillations_losses_are_chosen(browser: Browser, run_page: Path) -> None:
@@ -218,12 +282,19 @@ def test_another_setting_is_chosen(browser: Browser, comparison_page: Path) -> N
     from selenium.webdriver.support.select import Select
 
     browser.open(comparison_page)
-    assert browser.chart("bytes", "chart.data.datasets[0].data") == [1320, 1320]
+    final = "chart.data.datasets[0].data[1]"
+    assert browser.chart("seen", final) == 72.5
     Select(browser.find("#setting")).select_by_index(0)
-    assert browser.chart("bytes", "chart.data.datasets[0].data") == [264, 264]
+    assert browser.chart("seen", final) == 66.5
+    assert browser.find("#bytes-same").text == "Every memory takes 264 bytes."
     shown = [each for each in browser.driver.find_elements("css selector", "#headline .setting") if each.is_displayed()]
     assert len(shown) == 1
     assert "replay, ipc 1" in shown[0].text
+    browser.find("#settings tbody tr:nth-child(2) a").click()
+    assert browser.chart("seen", final) == 72.5
+    assert browser.find("#setting").get_attribute("value") == "1"
+    browser.driver.get(f"{comparison_page.as_uri()}#setting-1")  # the address of a setting's page
+    assert browser.chart("seen", final) == 66.5
 
 
 def test_both_colour_schemes(browser: Browser, run_page: Path) -> None:
@@ -241,9 +312,9 @@ def test_both_colour_schemes(browser: Browser, run_page: Path) -> None:
 @pytest.mark.parametrize("width", [390, 1440])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_a_page_fits_and_is_accessible(
-    browser: Browser, run_page: Path, comparison_page: Path, scheme: str, width: int
+    browser: Browser, run_page: Path, comparison_page: Path, study_page: Path, scheme: str, width: int
 ) -> None:
-    for page in (run_page, comparison_page):
+    for page in (run_page, comparison_page, study_page):
         browser.open(page, scheme, width)
         assert browser.ask("innerWidth") == width
         assert browser.ask("document.documentElement.scrollWidth") <= width
@@ -258,7 +329,7 @@ def test_everything_is_reached_by_keyboard(browser: Browser, comparison_page: Pa
 
     browser.open(comparison_page)
     reached = []
-    for _ in range(60):
+    for _ in range(80):
         ActionChains(browser.driver).send_keys(Keys.TAB).perform()
         reached.append(browser.ask("document.activeElement.id || document.activeElement.textContent.trim()"))
     assert reached[0] == "Skip to the results"

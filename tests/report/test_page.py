@@ -44,6 +44,7 @@ class Page(HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.elements.append((tag, dict(attrs)))
+        self.text += " " if tag in ("dd", "dt", "td", "th") else ""
         if tag in ("script", "style"):
             self._inside = "data" if dict(attrs).get("id") == "data" else tag
 

@@ -108,22 +108,65 @@
     });
   }
 
+  /* Marks of a class that would lie on each other get lanes: [lane of each value, number of lanes]. */
+  function lanes(values, room) {
+    const order = values.map((value, i) => [value, i]).filter(([value]) => value !== null).sort((a, b) => a[0] - b[0]);
+    const ends = [];
+    const lane = values.map(() => 0);
+    for (const [value, i] of order) {
+      let free = ends.findIndex((end) => value - end >= room);
+      if (free < 0) free = ends.push(0) - 1;
+      ends[free] = value;
+      lane[i] = free;
+    }
+    return [lane, Math.max(1, ends.length)];
+  }
+
   function drawClasses() {
     const box = byId("chart-classes-box");
-    const least = Math.min(90, ...visible().flatMap((method) => method.classes).filter((value) => value !== null));
-    box.style.height = `${70 + setting.classes.length * (setting.classes.length > 30 ? 18 : 26)}px`;
+    const methods = visible().filter((method) => method.classes.some((value) => value !== null));
+    const least = Math.min(90, ...methods.flatMap((method) => method.classes).filter((value) => value !== null));
+    const from = 10 * Math.floor(least / 10);
+    const room = (16 * (100 - from)) / Math.max(120, box.clientWidth - 120); // a mark's width, in points
+    const rows = setting.classes.map((_, c) => lanes(methods.map((method) => method.classes[c]), room));
+    const most = Math.max(1, ...rows.map(([, count]) => count));
+    const step = setting.classes.length > 30 ? 14 : 16;
+    box.style.height = `${70 + setting.classes.length * (step * most + 10)}px`;
+    const y = (c, i) => c + (step * (rows[c][0][i] - (rows[c][1] - 1) / 2)) / (step * most + 10);
+    const joined = { id: "joined", beforeDatasetsDraw: (chart) => {
+      const { ctx, scales } = chart;
+      ctx.save();
+      ctx.lineWidth = 2;
+      ctx.strokeStyle = css("--line");
+      setting.classes.forEach((_, c) => {
+        const values = methods.map((method) => method.classes[c]).filter((value) => value !== null);
+        if (values.length < 2) return;
+        ctx.beginPath();
+        ctx.moveTo(scales.x.getPixelForValue(Math.min(...values)), scales.y.getPixelForValue(c));
+        ctx.lineTo(scales.x.getPixelForValue(Math.max(...values)), scales.y.getPixelForValue(c));
+        ctx.stroke();
+      });
+      ctx.restore();
+    } };
     draw("chart-classes", {
-      type: "line",
-      data: {
-        labels: setting.classes,
-        datasets: visible().map((method) => ({ ...style(method), showLine: false, clip: false, pointRadius: 6, pointHoverRadius: 8, data: method.classes })),
-      },
+      type: "scatter", plugins: [joined],
+      data: { datasets: methods.map((method, i) => ({
+        ...style(method), clip: false, pointRadius: 6, pointHoverRadius: 8,
+        data: method.classes.flatMap((value, c) => (value === null ? [] : [{ x: value, y: y(c, i), c }])),
+      })) },
       options: {
-        indexAxis: "y", interaction: { mode: "index", axis: "y", intersect: false },
-        plugins: { tooltip: { callbacks: { label: (item) => ` ${item.dataset.label}: ${percent(item.parsed.x)}` } } },
+        interaction: { mode: "nearest", intersect: true },
+        plugins: { tooltip: { callbacks: {
+          title: (items) => (items.length ? setting.classes[items[0].raw.c] : ""),
+          label: (item) => ` ${item.dataset.label}: ${percent(item.parsed.x)}`,
+        } } },
         scales: {
-          x: axis("final accuracy, %", { min: 10 * Math.floor(least / 10), max: 100 }),
-          y: axis("", { type: "category", offset: true, ticks: { autoSkip: false } }),
+          x: axis("final accuracy, %", { min: from, max: 100 }),
+          y: axis("", {
+            min: -0.6, max: setting.classes.length - 0.4, reverse: true, grid: { display: false },
+            afterBuildTicks: (scale) => { scale.ticks = setting.classes.map((_, value) => ({ value })); },
+            ticks: { autoSkip: false, callback: (value) => setting.classes[value] },
+          }),
         },
       },
     });
@@ -148,6 +191,9 @@
         scales: { x: axis("seconds", { stacked: true }), y: axis("", { stacked: true, grid: { display: false } }) },
       },
     });
+    byId("bytes-drawn").hidden = setting.sameBytes !== null;
+    byId("bytes-same").hidden = setting.sameBytes === null;
+    byId("bytes-same").textContent = setting.sameBytes ?? "";
     const stored = methods.filter((method) => !method.bound);
     draw("chart-bytes", {
       type: "bar",
@@ -186,6 +232,18 @@
     });
   }
 
+  /* Ticks of a logarithmic axis: 1, 2 and 5 of each decade, or its powers of ten alone if there are many. */
+  function logTicks(scale) {
+    const low = Math.floor(Math.log10(scale.min));
+    const high = Math.ceil(Math.log10(scale.max));
+    const steps = high - low > 3 ? [1] : [1, 2, 5];
+    const skip = Math.max(1, Math.ceil((high - low) / 8));
+    const values = [];
+    for (let power = low; power <= high; power += skip) for (const step of steps) values.push(step * 10 ** power);
+    const inside = values.filter((value) => value >= scale.min * 0.999 && value <= scale.max * 1.001);
+    scale.ticks = (inside.length > 1 ? inside : [scale.min, scale.max]).map((value) => ({ value }));
+  }
+
   function drawLosses() {
     const part = data.losses[Number(byId("loss-of")?.value ?? 0)];
     if (!part) return;
@@ -214,7 +272,10 @@
         },
         scales: {
           x: axis("iteration", { type: "linear", grid: { display: false }, ticks: { precision: 0 } }),
-          y: axis("loss", { type: positive ? "logarithmic" : "linear", ticks: { maxTicksLimit: 7, callback: (v) => Number(v.toPrecision(2)).toString() } }),
+          y: axis(positive ? "loss, logarithmic" : "loss", {
+            type: positive ? "logarithmic" : "linear", ...(positive && { afterBuildTicks: logTicks }),
+            ticks: { autoSkip: !positive, callback: (v) => Number(v.toPrecision(2)).toString() },
+          }),
         },
       },
     });
@@ -280,13 +341,78 @@
     for (const part of document.querySelectorAll(".method")) part.hidden = hidden.has(labels.get(part.dataset.method));
   }
 
-  byId("setting")?.addEventListener("change", (event) => {
-    setting = data.settings[Number(event.target.value)];
-    for (const part of document.querySelectorAll(".setting")) part.hidden = part.dataset.setting !== event.target.value;
+  function choose(number) {
+    setting = data.settings[number];
+    byId("setting").value = String(number);
+    for (const part of document.querySelectorAll(".setting")) part.hidden = part.dataset.setting !== String(number);
     methodToggles();
     showTables();
     drawAll();
+  }
+
+  byId("setting")?.addEventListener("change", (event) => choose(Number(event.target.value)));
+
+  /* report.html#setting-2 is the page of the second setting. */
+  function chooseByAddress() {
+    const number = Number(/^#setting-(\d+)$/.exec(location.hash)?.[1] ?? 0);
+    if (!byId("setting") || number < 1 || number > data.settings.length) return;
+    choose(number - 1);
+    byId("headline").scrollIntoView();
+  }
+  addEventListener("hashchange", chooseByAddress);
+
+  /* A table that is wider than its box says that it scrolls. */
+  const boxes = document.querySelectorAll(".scroll");
+  const measured = new ResizeObserver((entries) => {
+    for (const { target } of entries) target.toggleAttribute("data-scrolls", target.scrollWidth > target.clientWidth + 1);
   });
+  for (const box of boxes) measured.observe(box);
+
+  /* An image, enlarged, with the moments of its distillation. */
+  const dialog = byId("zoomed");
+  let opened = null;
+  function part(button, row, text, large) {
+    const figure = document.createElement("figure");
+    const tile = document.createElement("i");
+    const caption = document.createElement("figcaption");
+    tile.className = `tile ${button.dataset.sheet}${large ? " large" : ""}`;
+    tile.style.setProperty("--x", button.firstElementChild.style.getPropertyValue("--x"));
+    tile.style.backgroundPositionY = `${button.dataset.rows > 1 ? (100 * row) / (button.dataset.rows - 1) : 0}%`;
+    caption.textContent = text;
+    figure.append(tile, caption);
+    return figure;
+  }
+  function enlarge(button) {
+    opened = button;
+    const last = Number(button.dataset.rows) - 1;
+    const stages = last ? data.moments.map((moment, row) => [row, row ? `iteration ${moment}` : "real image at the start"]) : [[0, "as stored"]];
+    byId("zoomed-title").textContent = button.getAttribute("aria-label").replace("Enlarge ", "");
+    const ends = last ? [stages[0], [last, "distilled, as stored"]] : stages;
+    byId("zoomed-stages").replaceChildren(
+      ...ends.map(([row, text]) => part(button, row, text, true)), ...(last > 1 ? stages.slice(1, -1).map(([row, text]) => part(button, row, text, false)) : []),
+    );
+    if (!dialog.open) dialog.showModal();
+  }
+  function step(by) {
+    const all = [...document.querySelectorAll(".zoom")].filter((one) => one.checkVisibility());
+    const next = all[(all.indexOf(opened) + by + all.length) % all.length];
+    if (next) enlarge(next);
+  }
+  document.addEventListener("click", (event) => {
+    const button = event.target.closest?.(".zoom");
+    if (button) enlarge(button);
+    if (event.target === dialog) dialog.close();
+  });
+  if (dialog) {
+    byId("zoomed-close").addEventListener("click", () => dialog.close());
+    byId("zoomed-before").addEventListener("click", () => step(-1));
+    byId("zoomed-after").addEventListener("click", () => step(1));
+    dialog.addEventListener("keydown", (event) => {
+      if (event.key === "ArrowLeft") step(-1);
+      if (event.key === "ArrowRight") step(1);
+    });
+    dialog.addEventListener("close", () => opened?.focus());
+  }
 
   byId("loss-of")?.addEventListener("change", drawLosses);
 
@@ -312,4 +438,5 @@
   methodToggles();
   toggles("plane-classes", (data.plane?.classes ?? []).map((group) => group.name), classColour, hiddenClasses, drawPlane);
   drawAll();
+  chooseByAddress();
 })();

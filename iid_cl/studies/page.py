@@ -1,0 +1,119 @@
+"""``iid-cl report`` of a study: one page with its question, figure, values, memories and origin."""
+
+import base64
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from iid_cl.config.study import StudyConfig
+from iid_cl.errors import UserError
+from iid_cl.files import read_text, write_bytes
+from iid_cl.records.directory import check_directory
+from iid_cl.records.nameless import without_names
+from iid_cl.report.content import in_bytes
+from iid_cl.report.page import PAGE, template
+from iid_cl.report.statistics import percent
+from iid_cl.studies.rows import Row
+from iid_cl.terminal.screen import in_seconds
+
+SUMMARY, FIGURE = "study.json", "study.png"
+MOST_BYTES = 5_000_000  # of a picture inside the page
+_ROWS = TypeAdapter(list[Row])
+_STUDY = TypeAdapter(StudyConfig)
+
+
+@dataclass(frozen=True)
+class Line:
+    """A variant at one value of the axis, with its accuracy by architecture, in words."""
+
+    variant: str
+    at: str
+    accuracies: list[str]
+    size: str
+    seconds: str
+
+
+def study_report(directory: Path, out: Path | None = None) -> Path:
+    """Writes ``report.html`` of a finished study; returns its path.
+
+    Raises:
+        UserError: the study has not finished or is damaged, or the file cannot be written.
+    """
+    check_directory(directory)
+    study, rows, told = _read(directory)
+    architectures = list(dict.fromkeys(row.architecture for row in rows))
+    pictures = {FIGURE: directory / FIGURE, **{file.stem: file for file in sorted(directory.glob("memory-*.png"))}}
+    urls = {name: _url(file) for name, file in pictures.items() if file.is_file() and file.stat().st_size < MOST_BYTES}
+    text = template("study.html.j2").render(
+        study=study,
+        facts=_facts(study, rows, told),
+        axis=study.sweep.key if study.sweep else "iterations" if study.iterations else "",
+        architectures=architectures,
+        lines=lines(rows, architectures),
+        figure=urls.pop(FIGURE, None),
+        memories=urls,
+        command=without_names(str(told.get("command", ""))),
+        versions={str(k): str(v) for k, v in (told.get("versions") or {}).items()},
+        base=json.dumps(study.base, indent=2),
+    )
+    page = (out or directory) / PAGE
+    write_bytes(page, text.encode(errors="backslashreplace"))
+    return page
+
+
+def is_study(directory: Path) -> bool:
+    """Whether a folder is one that ``iid-cl study`` made."""
+    return (directory / SUMMARY).is_file() or (directory / "study.csv").is_file()
+
+
+def lines(rows: Sequence[Row], architectures: Sequence[str]) -> list[Line]:
+    """A line for each variant and value, with a mean for each architecture."""
+    found = []
+    for variant, x in dict.fromkeys((row.variant, row.x) for row in rows):
+        group = [row for row in rows if (row.variant, row.x) == (variant, x)]
+        by = [[row.accuracy for row in group if row.architecture == name] for name in architectures]
+        sizes = [row.bytes for row in group]
+        found.append(
+            Line(
+                variant,
+                "" if x is None else f"{x:g}",
+                [percent(values) if values else "-" for values in by],
+                in_bytes(min(sizes), max(sizes)),
+                in_seconds(mean(row.condense_seconds for row in group)),
+            )
+        )
+    return found
+
+
+def _read(directory: Path) -> tuple[StudyConfig, list[Row], dict[str, Any]]:
+    file = directory / SUMMARY
+    if not file.is_file():
+        raise UserError(f"{directory}: has not finished, {SUMMARY} is missing; finish it before it is reported.")
+    try:
+        told = json.loads(read_text(file))
+        return _STUDY.validate_python(told["study"]), _ROWS.validate_python(told.get("rows", [])), told
+    except (OSError, ValueError, KeyError, TypeError, RecursionError, ValidationError) as error:
+        raise UserError(f"{file}: is damaged ({str(error).splitlines()[0]}); make the study anew.") from None
+
+
+def _facts(study: StudyConfig, rows: Sequence[Row], told: Mapping[str, Any]) -> dict[str, str]:
+    stream = study.base.get("stream")
+    facts = {"data": str(stream.get("dataset", "digits"))} if isinstance(stream, Mapping) else {}
+    facts |= {"variants": str(len(study.variants)), "seeds": str(study.seeds)}
+    if rows:
+        facts["networks judged"] = str(len(rows))
+        each = {(r.variant, r.x, r.seed): r.condense_seconds + r.evaluate_seconds for r in rows}
+        facts["took"] = in_seconds(sum(each.values()))
+    return facts | {key: str(told[key]) for key in ("device", "machine", "commit") if told.get(key)}
+
+
+def _url(file: Path) -> str:
+    try:
+        return "data:image/png;base64," + base64.b64encode(file.read_bytes()).decode()
+    except OSError as error:
+        raise UserError(f"{file}: cannot be read ({error.strerror}).") from None
