@@ -58,31 +58,45 @@ def missed(rows: list[dict[str, Any]]) -> list[str]:
 
 
 def table(name: str) -> str:
-    """The rows of ``results/NAME.json`` as a Markdown table with its origin below."""
+    """The rows of ``results/NAME.json`` as a Markdown table with its origin below.
+
+    What a figure was meant to reach stays in the ledger: readers judge by the figure.
+    """
     rows = json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
-    lines = ["| figure | value | target |", "|---|---:|---:|"]
+    lines = ["| figure | value |", "|---|---:|"]
     for one in rows:
         value = _number(one["value"], one["unit"])
         if "std" in one:
             value += f" ± {_number(one['std'], one['unit'])}"
         if "ci95" in one:
             value += f" (95 % interval ± {_number(one['ci95'], one['unit'])})"
-        sign = {"higher": "≥", "lower": "≤"}.get(one.get("better", ""), "")
         value += f" {one['unit']}"
-        goal = f"{sign} {_number(one['target'], one['unit'])}" if "target" in one else ""
         if "ratio" in one:
             value += f", ratio {one['ratio']:.2g}"
-            goal = f"ratio {goal}" if goal else ""
-        elif goal:
-            goal += f" {one['unit']}"
-        lines.append(f"| {one['name']} | {value} | {goal} |")
+        lines.append(f"| {one['name']} | {value} |")
     return "\n".join([*lines, "", _origin(rows[0])])
+
+
+def published(name: str) -> str:
+    """Published figures beside the ledger's, of ``published.json``; a row without ours is not measured."""
+    lines = ["| | published, % | ours, % | ours with |", "|---|---:|---:|---|"]
+    origins = {}
+    for one in json.loads((RESULTS.parent / "published.json").read_text(encoding="utf-8"))[name]:
+        ours, where = "not measured", ""
+        if "ours" in one:
+            file, figure = one["ours"]
+            rows = json.loads((RESULTS / f"{file}.json").read_text(encoding="utf-8"))
+            (row,) = [row for row in rows if row["name"] == figure]
+            ours, where = _pair(row["value"], row.get("std")), one["with"]
+            origins[file] = _origin(row)
+        lines.append(f"| {one['name']} | {one['published']} | {ours} | {where} |")
+    return "\n\n".join(["\n".join(lines), *origins.values()])
 
 
 def comparison(name: str) -> str:
     """The rows of a comparison as a Markdown table: a line per mode and budget, a column per method.
 
-    In brackets the first method's gain over each other one, in bold where it is not what was aimed at.
+    In brackets the first method's gain over each other one, in bold where the interval does not exclude zero.
     """
     rows = json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
     places = list(dict.fromkeys((one["mode"], one["budget"]) for one in rows))
@@ -98,7 +112,7 @@ def comparison(name: str) -> str:
             gain = here.get((label, label))
             if gain is not None:
                 shown = f"({_spread(gain, '+')})"
-                text += f" **{shown}**" if missed([gain]) else f" {shown}"
+                text += f" **{shown}**" if _open(gain) else f" {shown}"
             cells.append(text)
         weights = [here[label, None]["bytes"] for label in labels]
         least = "" if min(weights) == max(weights) else f"{min(weights):,} to "
@@ -109,7 +123,7 @@ def comparison(name: str) -> str:
 def differences(name: str) -> str:
     """The rows of ``results/NAME.json`` as a line per figure and a column for each that it is set against.
 
-    A row called "ours minus rival" stands in the line of "ours", in bold where it misses its target.
+    A row called "ours minus rival" stands in the line of "ours", in bold where the interval does not exclude zero.
     """
     rows = json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
     gains = {tuple(one["name"].split(" minus ")): one for one in rows if " minus " in one["name"]}
@@ -129,7 +143,12 @@ def differences(name: str) -> str:
 def _gain(one: dict[str, Any] | None) -> str:
     if one is None:
         return ""
-    return f"**{_spread(one, '+')}**" if missed([one]) else _spread(one, "+")
+    return f"**{_spread(one, '+')}**" if _open(one) else _spread(one, "+")
+
+
+def _open(gain: dict[str, Any]) -> bool:
+    """Whether a gain may be none."""
+    return bool(gain["value"] <= gain.get("ci95", 0.0))
 
 
 def _spread(one: dict[str, Any], sign: str = "") -> str:
@@ -158,7 +177,7 @@ def _number(value: float, unit: str) -> str:
 
 def update(text: str) -> str:
     """Puts the tables of ``<!-- KIND: NAME -->`` up to their ``<!-- end -->``, each kind by the function below."""
-    kinds = {"results": table, "comparison": comparison, "differences": differences}
+    kinds = {"results": table, "comparison": comparison, "differences": differences, "published": published}
 
     def made(match: re.Match[str]) -> str:
         return f"<!-- {match[1]}: {match[2]} -->\n{kinds[match[1]](match[2])}\n<!-- end -->"

@@ -1,4 +1,4 @@
-"""Makes the pictures of docs/ideas.md: a few minutes on two CPU cores.
+"""Makes the pictures of README and docs/ideas.md: a few minutes on two CPU cores.
 
 python docs/make_pictures.py [--data DATA]     # DATA holds MNIST, or is where it is downloaded to
 """
@@ -26,6 +26,7 @@ mpl.use("Agg")
 from matplotlib import pyplot as plt
 
 IMAGES = Path(__file__).with_name("images")
+RESULTS = IMAGES.parents[1] / "benchmarks" / "results"
 STEPS = (0, 5, 20, 50, 200)
 TEAL, GREY = "#00796b", "#757575"
 
@@ -118,10 +119,35 @@ def forgetting() -> None:
     save(figure, "ideas-forgetting")
 
 
+def memory_gives() -> None:
+    """What forgetting costs and a memory gives, by the ledger's figures, and the memory itself."""
+    rows = json.loads((RESULTS / "split_digits.json").read_text(encoding="utf-8"))
+    figures = {row["name"]: row for row in rows}
+    names = {"none": "no memory", "random": "1 random image", "herding": "1 herded image"}
+    names |= {"distilled": "1 distilled image", "joint": "all data"}
+    figure, (axes, below) = plt.subplots(2, 1, figsize=(8, 3.9), height_ratios=(3.2, 1))
+    for place, (method, name) in enumerate(names.items()):
+        row = figures[f"replay: {method}, final accuracy"]
+        colour = TEAL if method == "distilled" else GREY if method in ("none", "joint") else "#546e7a"
+        axes.barh(place, row["value"], xerr=row["std"], color=colour, height=0.66, error_kw={"ecolor": "0.25"})
+        label = name if method in ("none", "joint") else f"{name} per class"
+        axes.text(-1.5, place, label, ha="right", va="center", fontsize=10)
+        axes.text(3, place, f"{row['value']:.1f} %", va="center", fontsize=11, fontweight="bold", color="white")
+    axes.set(yticks=[], xlim=(0, 104), xticks=range(0, 101, 20), xlabel="final accuracy over all ten digits, %")
+    axes.invert_yaxis()
+    axes.spines[["top", "right", "left"]].set_visible(False)
+    below.imshow(plt.imread(IMAGES / "split_digits_memory.png"))
+    below.set_axis_off()
+    below.set_title("the distilled memory: 660 bytes", fontsize=10)
+    figure.tight_layout()
+    save(figure, "what-a-memory-gives")
+
+
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, help="folder of the data sets")
     arguments = parser.parse_args()
+    memory_gives()
     distilling()
     partition(arguments.data)
     forgetting()

@@ -13,7 +13,7 @@ from pydantic import TypeAdapter, ValidationError
 from iid_cl.config.study import StudyConfig
 from iid_cl.errors import UserError
 from iid_cl.files import read_text, write_bytes
-from iid_cl.records.directory import check_directory
+from iid_cl.records import directory as kept
 from iid_cl.records.nameless import without_names
 from iid_cl.report.content import in_bytes
 from iid_cl.report.page import PAGE, template
@@ -44,7 +44,7 @@ def study_report(directory: Path, out: Path | None = None) -> Path:
     Raises:
         UserError: the study has not finished or is damaged, or the file cannot be written.
     """
-    check_directory(directory)
+    kept.check_directory(directory)
     study, rows, told = _read(directory)
     architectures = list(dict.fromkeys(row.architecture for row in rows))
     pictures = {FIGURE: directory / FIGURE, **{file.stem: file for file in sorted(directory.glob("memory-*.png"))}}
@@ -67,8 +67,8 @@ def study_report(directory: Path, out: Path | None = None) -> Path:
 
 
 def is_study(directory: Path) -> bool:
-    """Whether a folder is one that ``iid-cl study`` made."""
-    return (directory / SUMMARY).is_file() or (directory / "study.csv").is_file()
+    """Whether a folder is one that ``iid-cl study`` made, of this version or an earlier one."""
+    return kept.is_study(directory) or (directory / SUMMARY).is_file()
 
 
 def lines(rows: Sequence[Row], architectures: Sequence[str]) -> list[Line]:

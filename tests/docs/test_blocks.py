@@ -45,6 +45,8 @@ NOT_RUN = {
     "iid-cl distill cifar10 --ipc 10 -o cifar10.safetensors": "a download",
     "iid-cl evaluate cifar10.safetensors": "a download",
     "iid-cl distill cifar10 -o m.safetensors --workers 4 --set distill.cc.weight=0": "a download",
+    "iid-cl study published_cifar10.yaml": "a download, and hours on a GPU",
+    "iid-cl run gdumb_cifar100_5step.yaml": "a download, and hours on a GPU",
     "iid-cl resume DIR": "an interrupted run, as tests/runs makes them",
     "iid-cl run split_cifar100.yaml": "a download, and a GPU to be quick",
     "iid-cl compare split_digits.yaml --launcher ray --workers 2": "a Ray cluster, as in tests/runs",

@@ -118,7 +118,7 @@ def test_report_knows_a_study(
 
 def test_an_unfinished_or_damaged_study_is_said(tmp_path: Path) -> None:
     study = make_study(tmp_path / "study")
-    (study / "study.csv").touch()
+    (study / "study.yaml").touch()
     (study / "study.json").write_text(json.dumps({"study": {"name": 1}}))
     with pytest.raises(UserError, match="is damaged"):
         study_report(study)
