@@ -1,11 +1,21 @@
 """Budgets: how much a memory may hold."""
 
 from dataclasses import dataclass
+from typing import TypedDict
 
 from iid_cl.errors import UserError
 
 LABEL_BYTES = 2
 KEYS = ("ipc", "mem_size", "mem_bytes", "class_bytes")  # the ways to bound a memory
+
+
+class Amounts(TypedDict, total=False):
+    """A budget as keyword arguments, see :class:`Budget`."""
+
+    ipc: int
+    mem_size: int
+    mem_bytes: int
+    class_bytes: int
 
 
 @dataclass(frozen=True)

@@ -272,7 +272,7 @@ class MemoryBuffer(ClassGroups, ExemplarsBuffer):
         with progress_bars(bars_wanted(strategy) if self.progress is None else self.progress) as bars:
             self.memory.update(
                 samples.images,
-                samples.tasks,
+                tasks=samples.tasks,
                 device=self._device(strategy),
                 features=self._features_of(strategy, intake),
                 watch=watch.beside(Watch(self.on_losses)).beside(bars).beside(own or Watch()),

@@ -64,7 +64,8 @@ HerdingBuffer(10, features=lambda images_by_class, strategy, generator: torch.fl
 
 memory = Memory("herding", Budget(mem_bytes=20_000), normalization=Normalization((0.5,), (0.25,)))
 images = torch.zeros(4, 1, 8, 8, dtype=torch.uint8)
-memory.update(LabelledImages(images, torch.zeros(4)), device="cpu")
+memory.update(images, torch.zeros(4), device="cpu")
+Memory("random", mem_bytes=20_000, device="cpu").batch(4)[0].shape
 nbytes: int = memory.nbytes
 distilled = distill(
     {0: images},
@@ -90,6 +91,7 @@ WRONG = (
     "MemoryOnly(model=model, optimizer=optimizer, criterion=nn.CrossEntropyLoss(), memroy=RandomBuffer(10))",
     "DistillConfig(iteratoins=100)",
     "Memory(10)",
+    'Memory("random", ipcc=10)',
     'Memory("herding", 10, sed=3)',
     "memory.update(LabelledImages(images, torch.zeros(4)), featurs=None)",
 )

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -94,17 +93,6 @@ def by_label(rows: Tensor, labels: Tensor) -> dict[int, Tensor]:
         rows, labels = rows[order], labels[order]
     found, counts = labels.unique_consecutive(return_counts=True)
     return dict(zip(found.tolist(), rows.split(counts.tolist()), strict=True)) if len(labels) else {}
-
-
-def checked(images: Any) -> LabelledImages:
-    """What a program gave as an experience's images, if that is what it is.
-
-    Raises:
-        UserError: something else.
-    """
-    if isinstance(images, LabelledImages):
-        return images
-    raise UserError(f"images: {type(images).__name__} where LabelledImages(images, labels) are needed.")
 
 
 @dataclass(frozen=True)

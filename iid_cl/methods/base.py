@@ -20,11 +20,6 @@ Features = Callable[[Mapping[int, Tensor], Lens, torch.Generator], FeatureExtrac
 """Makes a feature extractor from uint8 images (n_c, C, H, W) of each class, how networks see them, and a generator."""
 
 
-def no_features(images: Mapping[int, Tensor], lens: Lens, generator: torch.Generator) -> FeatureExtractor:
-    """Raises UserError: no network is at hand."""
-    raise UserError("this method chooses images by a network's features; pass `features`.")
-
-
 @dataclass(frozen=True)
 class Scene:
     """What surrounds an update of a memory.

@@ -2,17 +2,18 @@
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Unpack
 
 import torch
 from torch import Tensor
 
-from iid_cl.budget import Budget
+from iid_cl.budget import Amounts, Budget
 from iid_cl.config.base import Precision
 from iid_cl.config.experiment import Config
 from iid_cl.data.accept import as_labels
 from iid_cl.data.classes import Classes
-from iid_cl.data.images import LabelledImages, Normalization, checked
+from iid_cl.data.given import labelled
+from iid_cl.data.images import LabelledImages, Normalization
 from iid_cl.data.lens import Lens
 from iid_cl.distill.watch import Watch
 from iid_cl.errors import UserError
@@ -20,8 +21,10 @@ from iid_cl.memory.exemplars import Exemplars
 from iid_cl.memory.files import memory_of_state, memory_state
 from iid_cl.memory.space import Space
 from iid_cl.memory.storage import no_room
-from iid_cl.methods.base import Features, Method, Scene, no_features
+from iid_cl.methods.base import Features, Method, Scene
 from iid_cl.methods.build import make_method
+from iid_cl.methods.features import trained_features
+from iid_cl.methods.replayed import Replayed
 from iid_cl.seeding import make_generator
 
 LABEL_RANGE = 2**15  # memories keep class indices in 16 bits, with sign
@@ -31,8 +34,8 @@ ImagesByClass = Mapping[int, Tensor]
 OnImages = Callable[[ImagesByClass], None]
 
 
-class Memory:
-    """What is remembered of a stream of classes.
+class Memory(Replayed):
+    """What is remembered of a stream of classes, and a PyTorch data set of it.
 
     A class that comes back is condensed anew from its new images and its exemplars, each weighted by the number of
     images that it stands for. The same class index under another task label is another class.
@@ -40,12 +43,14 @@ class Memory:
     Args:
         method: how classes are condensed, or the name of a method of :data:`iid_cl.config.methods.METHODS` with its
             default settings.
-        budget: how much the classes may take, or the number of images per class.
+        budget: how much the classes may take, or the number of images per class. Or one of ``ipc``, ``mem_size``,
+            ``mem_bytes`` and ``class_bytes`` by name, see :class:`iid_cl.budget.Budget`; by default ``ipc=10``.
         seed: of every random draw.
         normalization: how networks that look at images for the memory see them; None: measured on the first images.
         augmentations: transformations to draw from where the method's settings name none.
         precision: number format of the networks' passes, see :class:`iid_cl.data.lens.Lens`.
         compile: whether these passes are compiled; None: where it pays.
+        device: where to compute, and where :meth:`batch` is; None: a GPU, if there is one.
 
     Attributes:
         exemplars: the memory as stored; None before the first update. Its class indices are the data's, unless an index
@@ -55,33 +60,38 @@ class Memory:
         updates: number of times that the memory has been renewed.
 
     >>> import torch
-    >>> from iid_cl.data.images import LabelledImages
     >>> draws = torch.Generator().manual_seed(0)
     >>> images = torch.randint(256, (40, 1, 8, 8), dtype=torch.uint8, generator=draws)
-    >>> memory = Memory("random", 3)
-    >>> memory.update(LabelledImages(images, torch.arange(40) % 2))
-    >>> memory.exemplars.classes, memory.nbytes  # six images of 64 bytes and a label of two
-    ([0, 1], 396)
+    >>> memory = Memory("random", ipc=3, device="cpu")
+    >>> memory.update(images, torch.arange(40) % 2)
+    >>> len(memory), memory.nbytes  # six images of 64 bytes and a label of two
+    (6, 396)
+    >>> x, y = memory.batch(4)
+    >>> x.shape, x.dtype
+    (torch.Size([4, 1, 8, 8]), torch.float32)
     """
 
     def __init__(
         self,
         method: Method | str = "auto",
-        budget: Budget | int = 10,
+        budget: Budget | int | None = None,
         *,
         seed: int = 0,
         normalization: Normalization | None = None,
         augmentations: tuple[str, ...] = AUGMENTATIONS,
         precision: Precision = "auto",
         compile: bool | None = None,
+        device: torch.device | str | None = None,
+        **amounts: Unpack[Amounts],
     ) -> None:
         self.method = make_method(Config(), method) if isinstance(method, str) else method
-        self.budget = Budget(ipc=budget) if isinstance(budget, int) else budget
-        self.seed = seed
+        if budget is not None and amounts:
+            raise UserError(f"a memory needs one budget; {', '.join(amounts)} and another one are given.")
+        default = Budget(**amounts) if amounts else Budget(ipc=10)
+        self.budget = default if budget is None else Budget(ipc=budget) if isinstance(budget, int) else budget
         self.normalization, self.augmentations = normalization, augmentations
         self.precision, self.compile = precision, compile
-        self.exemplars: Exemplars | None = None
-        self.keys: dict[int, tuple[int, int]] = {}
+        super().__init__(seed, device)
         self.stands_for: dict[int, int] = {}
         self.updates = 0
 
@@ -103,11 +113,12 @@ class Memory:
 
     def update(
         self,
-        images: LabelledImages,
-        tasks: Tensor | None = None,
+        images: Any,
+        labels: Any = None,
         *,
-        device: torch.device | str = "cpu",
-        features: Features = no_features,
+        tasks: Any = None,
+        device: torch.device | str | None = None,
+        features: Features | None = None,
         watch: Watch | None = None,
         older: Watch | None = None,
         on_images: OnImages | None = None,
@@ -115,10 +126,13 @@ class Memory:
         """Condenses the classes of an experience and adds them to the memory. A failure leaves it unchanged.
 
         Args:
-            images: all images of the experience, which may be floats from 0 to 1, see :class:`LabelledImages`.
+            images: all images of the experience, as a tensor, array or sequence with ``labels``, or as a PyTorch data
+                set, see :func:`iid_cl.data.given.labelled`. Without augmentation: the memory augments by itself.
+            labels: their class indices (N,).
             tasks: their task labels (N,); None: all 0.
-            device: where to compute.
-            features: makes the feature extractor of methods that choose real images by features.
+            device: where to compute; None: on the memory's device.
+            features: makes the feature extractor of methods that choose real images by features; None: of a network
+                that is trained on these images.
             watch: observes the distillation of these classes; its journal keeps what an interrupted update has done.
             older: observes the distillation of older classes, which are distilled anew.
             on_images: called with the images of each class before they are condensed. An exception stops the update.
@@ -127,18 +141,20 @@ class Memory:
             UserError: no images, task labels of another kind, a budget without room for one image of each class, or a
                 class index beyond 16 bits.
         """
-        if not len(checked(images)):
+        given = labelled(images, labels)
+        if not len(given):
             raise UserError("the experience holds no images.")
-        tasks = torch.zeros_like(images.labels) if tasks is None else as_labels(tasks, len(images), "tasks")
-        keys, ids = self._identify(images.labels, tasks)
-        arrived = {int(c): images.images[ids == c] for c in ids.unique()}
-        space = self._space(arrived, images.images[0].numel())
+        tasks = torch.zeros_like(given.labels) if tasks is None else as_labels(tasks, len(given), "tasks")
+        keys, ids = self._identify(given.labels, tasks)
+        arrived = {int(c): given.images[ids == c] for c in ids.unique()}
+        space = self._space(arrived, given.images[0].numel())
         if on_images is not None:
             on_images(arrived)
-        normalization = self.normalization or measure(images.images)
-        lens = self._lens(normalization, device)
+        normalization = self.normalization or measure(given.images)
+        lens = self._lens(normalization, self.device if device is None else device)
         generator = make_generator(self.seed, "memory", self.updates)
         watch, older = watch or Watch(), older or Watch()
+        features = features or trained_features(Config().model, Config().distill.cc)
         scene = Scene(lens, features, generator, watch, older)
         if watch.journal is not None:
             watch.journal.begin_update()
@@ -274,6 +290,7 @@ class Memory:
             "budget": self.budget.amount,
             "normalization": None if normalization is None else [list(normalization.mean), list(normalization.std)],
             "method": self.method.state_dict(),
+            **self.draws_state(),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -285,6 +302,7 @@ class Memory:
         self.normalization = None if seen_as is None else Normalization(tuple(seen_as[0]), tuple(seen_as[1]))
         self.exemplars = None if state["exemplars"] is None else memory_of_state(state["exemplars"])
         self.method.load_state_dict(state["method"])
+        self.load_draws(state)
 
     def describe(self) -> dict[str, Any]:
         """What the memory is, as plain JSON."""

@@ -8,7 +8,6 @@ from iid_cl.data.images import (
     ImageDataset,
     LabelledImages,
     Normalization,
-    checked,
     first_classes,
     limit_images,
     validation_split,
@@ -138,11 +137,6 @@ def test_images_without_channels_are_refused():
 def test_labels_of_another_length_are_refused():
     with pytest.raises(UserError, match=r"labels: are of shape \(3,\) for 2 images"):
         LabelledImages(torch.zeros(2, 1, 2, 2, dtype=torch.uint8), torch.zeros(3, dtype=torch.int64))
-
-
-def test_what_is_no_labelled_images_is_refused():
-    with pytest.raises(UserError, match=r"^images: tuple where LabelledImages\(images, labels\) are needed"):
-        checked((torch.zeros(1, 1, 2, 2), [0]))
 
 
 # --- the validation split

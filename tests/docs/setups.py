@@ -8,13 +8,17 @@ from avalanche.benchmarks import nc_benchmark
 from avalanche.benchmarks.utils import as_classification_dataset
 from avalanche.models import SimpleMLP
 from avalanche.training import ER_ACE, Naive
+from torch.utils.data import TensorDataset
 
 from iid_cl.config.distill import DistillConfig, EmbedderConfig
 from iid_cl.data.images import Normalization
 from iid_cl.data.tensors import TensorImages
 from iid_cl.memory.exemplars import ExemplarSet
 from iid_cl.memory.files import save_memory
+from iid_cl.methods.distilled import Distilled
 from iid_cl.strategies import DistilledBuffer, TaskLabelled
+
+from . import hosts
 
 TINY = DistillConfig(iterations=1, real_batch=4, embedder=EmbedderConfig(width=4, depth=1))
 SIDE, CHANNELS, CLASSES, EACH = 8, 3, 4, 12
@@ -67,4 +71,45 @@ def memory_file() -> dict[str, Any]:
     return {}
 
 
-SETUPS = {"tiny": tiny, "experiment": experiment, "pets": pets, "memory_file": memory_file}
+def loop() -> dict[str, Any]:
+    """A model, and two data sets of two classes each."""
+    labels = torch.arange(2).repeat(EACH // 2)
+    model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(CHANNELS * SIDE * SIDE, CLASSES))
+    return {
+        "TINY": TINY,
+        "Distilled": Distilled,
+        "model": model,
+        "optimizer": torch.optim.SGD(model.parameters(), lr=0.01),
+        "tasks": [TensorDataset(images(EACH, 6 + task) / 255, labels + 2 * task) for task in (0, 1)],
+    }
+
+
+def loop_features() -> dict[str, Any]:
+    """The same, with a model that has features."""
+    given = loop()
+    given["model"].features = torch.nn.Flatten()
+    return given
+
+
+def mammoth() -> dict[str, Any]:
+    """Mammoth's modules."""
+    hosts.install(hosts.MAMMOTH)
+    return {"TINY": TINY, "Distilled": Distilled}
+
+
+def pycil() -> dict[str, Any]:
+    """PyCIL's modules."""
+    hosts.install(hosts.PYCIL)
+    return {"TINY": TINY, "Distilled": Distilled}
+
+
+SETUPS = {
+    "tiny": tiny,
+    "experiment": experiment,
+    "pets": pets,
+    "memory_file": memory_file,
+    "loop": loop,
+    "loop_features": loop_features,
+    "mammoth": mammoth,
+    "pycil": pycil,
+}

@@ -4,6 +4,7 @@ import importlib.util
 import re
 import shlex
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ import iid_cl.report.page as page_module
 from iid_cl.cli import app, main
 from iid_cl.config.reading import load_config
 
+from . import hosts
 from .blocks import LANGUAGES, PAGES, ROOT, Block, blocks, commands, inline_commands
 from .setups import SETUPS
 
@@ -78,6 +80,12 @@ def of_page(language: str) -> list[Any]:
 def test_every_block_is_of_a_kind_that_is_tested() -> None:
     odd = [f"{block.where}: {block.language!r}" for block in EVERY_BLOCK if block.language not in LANGUAGES]
     assert not odd, f"name one of {sorted(LANGUAGES)} after the fence: {odd}"
+
+
+@pytest.fixture(autouse=True)
+def _no_hosts_afterwards() -> Iterator[None]:
+    yield
+    hosts.remove()
 
 
 @pytest.mark.parametrize("page", of_page("python"))

@@ -187,8 +187,8 @@ def test_a_task_labelled_memory_names_class_and_task(tmp_path: Path) -> None:
 def test_without_names_class_and_task_are_numbers(tmp_path: Path) -> None:
     """As the buffers store what Avalanche's task-labelled benchmarks bring."""
     memory = Memory("random", 1)
-    memory.update(LabelledImages(images(4)[0], torch.tensor([3, 3, 12, 12])), torch.tensor([0, 0, 5, 5]))
-    memory.update(LabelledImages(images(2)[0], torch.tensor([3, 3])), torch.tensor([5, 5]))
+    memory.update(images(4)[0], torch.tensor([3, 3, 12, 12]), tasks=torch.tensor([0, 0, 5, 5]))
+    memory.update(LabelledImages(images(2)[0], torch.tensor([3, 3])), tasks=torch.tensor([5, 5]))
     assert memory.exemplars is not None
     file = stored(tmp_path / "m.safetensors", memory.exemplars, **memory.describe())
     export_memory(file, tmp_path / "out")

@@ -13,9 +13,9 @@ from iid_cl.memory.exemplars import Exemplars, ExemplarSet
 from iid_cl.memory.jpeg import encode, header_length
 from iid_cl.memory.space import Space
 from iid_cl.memory.storage import Jpeg
-from iid_cl.methods.base import Arrival, Method, Scene, Work, first_fitting, no_features
+from iid_cl.methods.base import Arrival, Method, Scene, Work, first_fitting
 
-from .helpers import NORMALIZATION, flat, noise
+from .helpers import NORMALIZATION, flat, flatten, noise
 
 UNIT = 64 + 2  # a grey image of 8x8 and its label
 
@@ -38,12 +38,6 @@ UNIT = 64 + 2  # a grey image of 8x8 and its label
 )
 def test_images_trained_on_by_hand(work: Work, images: int, expected: int) -> None:
     assert work.trained_on(images) == expected
-
-
-def test_a_method_that_needs_features_says_what_to_pass() -> None:
-    lens = Lens(NORMALIZATION, (), torch.device("cpu"))
-    with pytest.raises(UserError, match=r"^this method chooses images by a network's features; pass `features`\.$"):
-        no_features({0: noise(1)}, lens, torch.Generator())
 
 
 def test_older_classes_of_an_experience_are_those_that_do_not_arrive() -> None:
@@ -120,7 +114,7 @@ class Plain(Method):
 
 def test_a_method_shrinks_to_the_first_images_and_decides_nothing_by_itself() -> None:
     method = Plain()
-    scene = Scene(Lens(NORMALIZATION, (), torch.device("cpu")), no_features, torch.Generator())
+    scene = Scene(Lens(NORMALIZATION, (), torch.device("cpu")), flatten, torch.Generator())
     assert values(method.shrink(OLD, Space(Budget(mem_size=4), 2 * UNIT, 2), scene)) == [1, 2, 51, 52]
     assert method.by_class
     assert method.state_dict() == {}

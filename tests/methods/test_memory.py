@@ -225,16 +225,21 @@ def of_task(task: int, *labels: int) -> tuple[LabelledImages, Tensor]:
     )
 
 
+def meet_task(memory: Memory, task: int, *labels: int) -> None:
+    images, tasks = of_task(task, *labels)
+    memory.update(images, tasks=tasks)
+
+
 def test_the_same_index_of_another_task_is_another_class() -> None:
     memory = Recording()
-    memory.update(*of_task(0, 0, 1))
-    memory.update(*of_task(1, 1, 5))
-    memory.update(*of_task(2, 0, 1))
+    meet_task(memory, 0, 0, 1)
+    meet_task(memory, 1, 1, 5)
+    meet_task(memory, 2, 0, 1)
     assert memory.keys == {0: (0, 0), 1: (1, 0), 2: (1, 1), 5: (5, 1), 3: (0, 2), 4: (1, 2)}
     assert values(memory) == {0: [0], 1: [1], 2: [101], 3: [200], 4: [201], 5: [105]}
     told = {"0": (0, 0), "1": (1, 0), "2": (1, 1), "3": (0, 2), "4": (1, 2), "5": (5, 1)}
     assert memory.describe()["keys"] == {n: {"class": c, "task": t} for n, (c, t) in told.items()}
-    memory.update(*of_task(1, 1))
+    meet_task(memory, 1, 1)
     assert memory.stands_for == {0: 1, 1: 1, 2: 2, 5: 1, 3: 1, 4: 1}
 
 
@@ -264,11 +269,11 @@ def test_floats_are_remembered_as_the_same_bytes() -> None:
 @pytest.mark.parametrize("tasks", [["a", "b"], [0.5, 1.5], [0], torch.zeros(2)], ids=str)
 def test_odd_task_labels_are_refused(tasks: Any) -> None:
     with pytest.raises(UserError, match=r"^tasks: are .*give a whole number for each image"):
-        Memory("random", 1).update(LabelledImages(noise(2), [0, 1]), tasks)
+        Memory("random", 1).update(LabelledImages(noise(2), [0, 1]), tasks=tasks)
 
 
 def test_images_without_labels_are_refused() -> None:
-    with pytest.raises(UserError, match=r"^images: Tensor where LabelledImages"):
+    with pytest.raises(UserError, match=r"^labels: are missing; give images and labels"):
         Memory("random", 1).update(noise(2))
 
 
@@ -315,13 +320,6 @@ def test_a_journal_is_told_where_an_update_begins_and_that_it_is_in_the_memory()
     with pytest.raises(KeyboardInterrupt):
         memory.update(labelled({1: noise(3)}), watch=watch)
     assert told == ["begins", "ends with 1", "begins"]
-
-
-def test_a_method_that_needs_features_says_what_to_pass() -> None:
-    memory = Memory("herding", 2)
-    with pytest.raises(UserError, match="pass `features`"):
-        memory.update(labelled({0: noise(3)}))
-    assert memory.exemplars is None
 
 
 # --- what fails leaves it as it was

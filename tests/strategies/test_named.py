@@ -167,7 +167,7 @@ def test_a_plain_loop_takes_task_labels_as_avalanche_does() -> None:
     memory, buffer = Memory("random", 2, seed=1), RandomBuffer(2, seed=1)
     for task in (0, 1, 0):
         part = {0: noise(6, task), 1: noise(6, 10 + task)}
-        memory.update(labelled(part), torch.full((12,), task))
+        memory.update(labelled(part), tasks=torch.full((12,), task))
         one = experience(part)
         one.dataset.targets_task_labels = [task] * 12
         buffer.post_adapt(AGENT, one)

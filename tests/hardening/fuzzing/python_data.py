@@ -106,7 +106,7 @@ def _remembered(images: Any, labels: Any, tasks: Any) -> None:
         expected = (images.double() * 255).round().clamp(0, 255)
         assert torch.equal(given.images.double(), expected) or images.dtype != torch.float64, "other images in silence"
     memory = Memory("random", 1)
-    memory.update(given, tasks)
+    memory.update(given, tasks=tasks)
     assert memory.exemplars is not None
     _whole(memory.exemplars.decoded().images)
 
