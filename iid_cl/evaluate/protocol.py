@@ -37,6 +37,7 @@ class Judgement:
 
 
 OnNetwork = Callable[[NetworkConfig, int, float], None]
+Known = Callable[[NetworkConfig, int], float | None]
 
 
 class JudgeOptions(TypedDict, total=False):
@@ -44,12 +45,16 @@ class JudgeOptions(TypedDict, total=False):
 
     Attributes:
         on_network: called with the architecture, the network's number (from 1) and its accuracy.
+        known: the accuracy of a network that was judged before, by its architecture and number; None: train it.
+        after_epoch: called after each epoch of each network, in the thread that trains it; may raise to end.
         precision: number format of the networks' passes in training: ``float32``, ``bfloat16``, or ``auto`` for the
             fastest one.
         compile: whether these passes are compiled, which takes up to a minute; None: only on a GPU, if it pays.
     """
 
     on_network: OnNetwork | None
+    known: Known | None
+    after_epoch: Callable[[int], None] | None
     precision: Precision
     compile: bool | None
 
@@ -102,10 +107,16 @@ def judge(
     precision, compiling = options.get("precision", "auto"), options.get("compile")
     lens = Lens(normalization, tuple(augmentations), device, precision, compiling)
     exam, on_network = _Exam(memory, test, config, lens, seed), options.get("on_network")
+    exam.after_epoch, known = options.get("after_epoch"), options.get("known")
+
+    def of_network(architecture: NetworkConfig, number: int) -> float:
+        before = None if known is None else known(architecture, number + 1)
+        return exam.train_and_test(architecture, number) if before is None else before
+
     judgements = []
     for architecture in (config.network, *config.transfer):
         judgement = Judgement(architecture, [])
-        for number, value in enumerate(_in_turn(exam.train_and_test, architecture, config.networks, lens), start=1):
+        for number, value in enumerate(_in_turn(of_network, architecture, config.networks, lens), start=1):
             judgement.accuracies.append(value)
             if on_network is not None:
                 on_network(architecture, number, value)
@@ -121,6 +132,7 @@ class _Exam:
         self._classes = memory.classes[-1] + 1
         self._images = lens.show(memory.decoded().images)
         self._targets = memory.targets(self._classes).to(lens.device)
+        self.after_epoch: Callable[[int], None] | None = None
         test = test.of_classes(memory.classes)
         self._test_images, self._test_labels = lens.show(test.images), test.labels.to(lens.device)
 
@@ -139,6 +151,7 @@ class _Exam:
             augmentations=lens.augmentations,
             generator=make_generator(self._seed, "scratch training", number),
             arithmetic=for_training(network, shape, views, lens.device, lens.precision, lens.compile),
+            after_epoch=self.after_epoch,
         )
         return accuracy(network, self._test_images, self._test_labels)
 

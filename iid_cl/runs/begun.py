@@ -11,7 +11,7 @@ from typing import Any
 from iid_cl.config.experiment import Config
 from iid_cl.config.plain_yaml import parse_yaml
 from iid_cl.config.reading import dump_config, first_difference, load_config, parse_config
-from iid_cl.errors import UserError
+from iid_cl.errors import UserError, shown
 from iid_cl.files import read_text, write_bytes
 from iid_cl.records.checkpoint import STATE
 from iid_cl.records.directory import RunDirectory, check_directory, is_study, is_used
@@ -64,10 +64,10 @@ def stage_of(path: Path) -> Stage:
     if not path.is_dir() or not is_used(path):
         return Stage.NEW
     check_directory(path)
-    if (path / "run.json").is_file():
-        if (path / STATE).is_dir():  # it is removed last
-            return Stage.MEASURED
+    if is_finished(path):
         raise UserError(f"{path}: holds a finished run; choose another --out, or remove it.")
+    if (path / "run.json").is_file():
+        return Stage.MEASURED
     if is_study(path):
         raise UserError(f"{path}: holds a study; finish it with iid-cl resume {path}, or choose another --out.")
     if (path / BEGUN).is_file():
@@ -77,11 +77,21 @@ def stage_of(path: Path) -> Stage:
     raise UserError(f"{path}: holds files already, and no unfinished run; choose another --out, or remove it.")
 
 
+def is_finished(path: Path) -> bool:
+    """Whether a directory holds a finished run."""
+    return (path / "run.json").is_file() and not (path / STATE).is_dir()  # which is removed last
+
+
 def write_begun(
-    directory: RunDirectory, config: Config, provenance: dict[str, Any], data: str, data_root: Path | None
+    directory: RunDirectory,
+    config: Config,
+    provenance: dict[str, Any],
+    data: str,
+    data_root: Path | None,
+    **options: Any,
 ) -> None:
     """Writes ``begun.json`` and then ``config.yaml``. From the first on, the run can be resumed."""
-    write_record(directory, Begun(provenance, data, data_root, dump_config(config)))
+    write_record(directory, Begun(provenance, data, data_root, dump_config(config), options=options))
     directory.write_config(config)
 
 
@@ -116,6 +126,19 @@ def read_begun(path: Path) -> Begun:
         raise UserError(f"{path / BEGUN}: is damaged; remove the run directory and run it again.") from None
     root = values.pop("data_root")
     return Begun(**values, data_root=None if root is None else path_of(root, path))
+
+
+def read_run(path: Path) -> Begun:
+    """:func:`read_begun` for a run.
+
+    Raises:
+        UserError: the file is damaged, or belongs to another command.
+    """
+    begun = read_begun(path)
+    if begun.options.get("command"):
+        given = begun.provenance.get("command")
+        raise UserError(f"{path}: holds what {shown(given)} has done so far; that command goes on with it.")
+    return begun
 
 
 def config_of(path: Path, begun: Begun) -> Config:

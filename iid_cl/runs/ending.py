@@ -20,18 +20,19 @@ _RESULTS = TypeAdapter(list[Result])
 
 
 @contextmanager
-def interruptions(path: Path, console: Console) -> Iterator[None]:
-    """Says how an interrupted run goes on.
+def interruptions(path: Path, console: Console, way: str | None = None) -> Iterator[None]:
+    """Says how an interrupted command goes on: ``way``, by default ``iid-cl resume PATH``.
 
     Raises:
         UserError: the disk is full.
         Stopped: a signal asked the run to stop.
     """
+    way = f"iid-cl resume {path}" if way is None else way
     try:
-        with on_full_disk(f"{path}: the disk is full; free some space, then iid-cl resume {path}."):
+        with on_full_disk(f"{path}: the disk is full; free some space, then {way}."):
             yield
     except Stopped:
-        console.print(Text(f"stopped; resume with: iid-cl resume {path}"), soft_wrap=True)
+        console.print(Text(f"stopped; resume with: {way}"), soft_wrap=True)
         emit(console, "stopped", directory=str(path))
         raise
 

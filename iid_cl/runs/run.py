@@ -36,7 +36,7 @@ from iid_cl.records.result import Result
 from iid_cl.report.page import report
 from iid_cl.report.pictures import save_memory_picture
 from iid_cl.report.tables import results_table
-from iid_cl.runs.begun import Begun, Stage, config_of, read_begun, stage_of, write_begun
+from iid_cl.runs.begun import Begun, Stage, config_of, is_finished, read_begun, read_run, stage_of, write_begun
 from iid_cl.runs.ending import interruptions, measured
 from iid_cl.runs.experiment import run_method
 from iid_cl.runs.loggers import Loggers, check_loggers
@@ -64,7 +64,7 @@ def run(config: Config, data_root: Path | None, out: Path | None, console: Conso
     """
     stage, begun = Stage.NEW if out is None else stage_of(out), None
     if out is not None and stage is not Stage.NEW:
-        begun = read_begun(out)
+        begun = read_run(out)
         different = first_difference(config_of(out, begun), config)
         if different is not None:
             raise UserError(
@@ -81,7 +81,7 @@ def run(config: Config, data_root: Path | None, out: Path | None, console: Conso
 
 
 def resume(path: Path, console: Console, data_root: Path | None = None) -> Path:
-    """Finishes the unfinished run in ``path``, with the data it started with.
+    """Finishes the unfinished run in ``path``, with the data it started with. Of a finished one it says that.
 
     Args:
         path: the run directory.
@@ -94,9 +94,13 @@ def resume(path: Path, console: Console, data_root: Path | None = None) -> Path:
     """
     if not path.is_dir():
         raise UserError(f"{path}: no such run directory.")
+    if is_finished(path):
+        console.print(Text(f"{path}: is finished; iid-cl list {path} shows its results."), soft_wrap=True)
+        emit(console, "finished", directory=str(path))
+        return path
     if stage_of(path) is Stage.NEW:
         raise UserError(f"{path}: no run has begun there; give its `iid-cl run` command again.")
-    begun = read_begun(path)
+    begun = read_run(path)
     return run(config_of(path, begun), data_root if data_root is not None else begun.data_root, path, console)
 
 

@@ -9,6 +9,7 @@ import tempfile
 from contextlib import closing
 from functools import reduce
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
@@ -19,12 +20,17 @@ from iid_cl.config.methods import METHODS
 from iid_cl.data.images import ImageDataset
 from iid_cl.data.loaded import dataset_of
 from iid_cl.errors import UserError
+from iid_cl.files import write_bytes
 from iid_cl.launch.jobs import Failure, Launch
 from iid_cl.launch.launch import launch
 from iid_cl.memory.exemplars import Exemplars
 from iid_cl.memory.files import load_memory, save_memory
+from iid_cl.records.cells import digest_of, read_cell_file, write_cell_file
+from iid_cl.records.integrity import check_file, sha256_of
 from iid_cl.runs.whole import whole_memory
 from iid_cl.terminal.reporter import Reporter
+
+Job = tuple[str, Path | None, list[int]]  # configuration, folder of the data sets, classes
 
 
 def check_shards(config: Config) -> None:
@@ -49,7 +55,7 @@ def check_shards(config: Config) -> None:
 
 
 def shared_memory(
-    config: Config, dataset: ImageDataset, data_root: Path | None, how: Launch, reporter: Reporter
+    config: Config, dataset: ImageDataset, data_root: Path | None, how: Launch, reporter: Reporter, folder: Path
 ) -> Exemplars:
     """The memory of :func:`iid_cl.runs.whole.whole_memory`, condensed by several workers.
 
@@ -59,6 +65,7 @@ def shared_memory(
         data_root: folder of the data sets, on every machine.
         how: where the workers run; each class is its own job if ``workers`` is None.
         reporter: shows progress.
+        folder: keeps the finished parts; those that it holds are not distilled again.
 
     Raises:
         UserError: a worker raised it.
@@ -66,17 +73,32 @@ def shared_memory(
     """
     classes = sorted(dataset.train.by_class())
     count = min(how.workers or len(classes), len(classes))
-    jobs = {str(i): (config.model_dump_json(), data_root, classes[i::count]) for i in range(count)}
-    parts: dict[int, Exemplars] = {}
-    with tempfile.TemporaryDirectory() as folder, closing(launch(distil_classes, jobs, how)) as outcomes:
-        for finished, (key, outcome) in enumerate(outcomes, start=1):
+    jobs: dict[str, Job] = {str(i): (config.model_dump_json(), data_root, classes[i::count]) for i in range(count)}
+    parts = {key: kept for key, job in jobs.items() if (kept := _kept(folder, key, job)) is not None}
+    if parts:
+        reporter.line(f"{len(parts)} of {count} parts distilled before")
+    missing = {key: job for key, job in jobs.items() if key not in parts}
+    with closing(launch(distil_classes, missing, how)) as outcomes:
+        for key, outcome in outcomes:
             if isinstance(outcome, Failure):
                 raise UserError(outcome.error) if outcome.user else RuntimeError(outcome.traceback or outcome.error)
-            file = Path(folder) / f"{key}.safetensors"
-            file.write_bytes(outcome)
-            parts[int(key)] = load_memory(file)
-            reporter.line(f"{finished} of {count} parts distilled")
-    return reduce(lambda joined, part: joined.merge(part), (parts[i] for i in range(count)))
+            write_bytes(folder / f"{key}.safetensors", outcome)
+            digest, sha256 = digest_of(jobs[key][::2]), sha256_of(folder / f"{key}.safetensors")
+            write_cell_file(folder / f"{key}.json", {"digest": digest, "sha256": sha256})
+            parts[key] = load_memory(folder / f"{key}.safetensors")
+            reporter.line(f"{len(parts)} of {count} parts distilled")
+    return reduce(lambda joined, part: joined.merge(part), (parts[str(i)] for i in range(count)))
+
+
+def _kept(folder: Path, key: str, job: Job) -> Exemplars | None:
+    """The part that a job has distilled before; None if it has to run."""
+    memory = folder / f"{key}.safetensors"
+
+    def convert(record: dict[str, Any]) -> Exemplars:
+        check_file(memory, record["sha256"])
+        return load_memory(memory)
+
+    return read_cell_file(folder / f"{key}.json", digest_of(job[::2]), None, convert)
 
 
 def distil_classes(config: str, data_root: Path | None, classes: list[int]) -> bytes:

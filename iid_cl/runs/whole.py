@@ -9,6 +9,7 @@ from torch import Tensor
 from iid_cl.config.experiment import Config
 from iid_cl.data.images import ImageDataset
 from iid_cl.data.lens import Lens
+from iid_cl.distill.journal import Journal
 from iid_cl.distill.watch import OnSnapshot, Watch
 from iid_cl.errors import UserError
 from iid_cl.memory.exemplars import Exemplars, ExemplarSet
@@ -47,6 +48,7 @@ def whole_memory(
     *,
     on_snapshot: OnSnapshot | None = None,
     snapshots: Collection[int] = (),
+    journal: Journal | None = None,
 ) -> Exemplars:
     """The configured memory of all classes of a data set, as one experience.
 
@@ -57,6 +59,7 @@ def whole_memory(
         reporter: shows progress.
         on_snapshot: called with the iteration and the current images at each iteration of ``snapshots``.
         snapshots: see :class:`iid_cl.distill.watch.Watch`.
+        journal: keeps what an interrupted distillation has done.
 
     Raises:
         UserError: the budget has no room for the classes, or is too large for a snapshot of the smallest class.
@@ -92,6 +95,7 @@ def whole_memory(
         lambda step, losses: reporter.progress("distilling", step, config.distill.iterations, lambda: losses),
         snapshot,
         snapshots,
+        journal,
     )
     memory.update(dataset.train, device=device, features=features, watch=watch)
     assert memory.exemplars is not None  # after the update

@@ -9,6 +9,7 @@ from rich.text import Text
 from iid_cl.studies.directory import SUMMARY, Place, read_place
 from iid_cl.studies.run import run_study
 from iid_cl.studies.scatter import run_scatter
+from iid_cl.terminal.screen import emit
 
 
 def start_study(place: Place, console: Console) -> None:
@@ -38,5 +39,6 @@ def resume_study(path: Path, console: Console, data_root: Path | None = None) ->
     place = read_place(path)
     if (path / SUMMARY).is_file():
         console.print(Text(f"{path}: is finished; {SUMMARY} and study.csv hold its results."), soft_wrap=True)
+        emit(console, "finished", directory=str(path))
         return
     start_study(replace(place, data_root=data_root if data_root is not None else place.data_root), console)

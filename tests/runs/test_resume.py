@@ -148,9 +148,12 @@ def test_checkpoints_go_when_the_run_is_done_and_a_finished_run_is_left_alone(ki
     assert not killer(config, tmp_path / "run")
     assert not (tmp_path / "run" / "state").exists()
     before = {file: file.read_bytes() for file in (tmp_path / "run").iterdir()}
-    for again in (lambda: run(config, None, tmp_path / "run", Console()), lambda: resume(tmp_path / "run", Console())):
-        with pytest.raises(UserError, match=r"holds a finished run; choose another --out"):
-            again()
+    with pytest.raises(UserError, match=r"holds a finished run; choose another --out"):
+        run(config, None, tmp_path / "run", Console())
+    printed = io.StringIO()
+    assert resume(tmp_path / "run", Console(file=printed, width=200)) == tmp_path / "run"
+    said = f"{tmp_path / 'run'}: is finished; iid-cl list {tmp_path / 'run'} shows its results.\n"
+    assert printed.getvalue() == said
     assert {file: file.read_bytes() for file in (tmp_path / "run").iterdir()} == before
 
 
@@ -231,8 +234,9 @@ def test_a_run_killed_in_its_first_or_last_moment_goes_on(
     assert (path / "report.html").read_text().endswith("</html>")
     assert (path / "figures" / "a.png").read_bytes() == b"drawn"
     assert not (path / "state").exists()
-    with pytest.raises(UserError, match="holds a finished run"):
-        resume(path, Console(quiet=True))
+    before = (path / "run.json").stat().st_mtime_ns
+    resume(path, Console(quiet=True))
+    assert (path / "run.json").stat().st_mtime_ns == before
 
 
 def test_a_run_whose_disk_is_full_at_its_end_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,7 @@
 """A distillation shared out by classes."""
 
 import io
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,12 +19,12 @@ from tests.runs.helpers import miniature
 
 
 @pytest.mark.usefixtures("forked_workers")
-def test_the_parts_of_two_workers_are_the_whole() -> None:
+def test_the_parts_of_two_workers_are_the_whole(tmp_path: Path) -> None:
     config = miniature(memory={"ipc": 2}, distill={"cm": {"weight": 0.1}})
     dataset = load_dataset(config.stream, None)
     with Reporter(Console(file=io.StringIO())) as reporter:
         whole = whole_memory(config, dataset, torch.device("cpu"), reporter)
-        shared = shared_memory(config, dataset, None, Launch(workers=2, threads=1), reporter)
+        shared = shared_memory(config, dataset, None, Launch(workers=2, threads=1), reporter, tmp_path)
     assert isinstance(whole, ExemplarSet)
     assert torch.equal(shared.labels, whole.labels)
     assert shared.nbytes == whole.nbytes
@@ -54,7 +55,7 @@ def test_classes_that_are_tied_are_not_shared_out(changes: dict[str, Any], said:
     assert said in str(caught.value)
 
 
-def test_a_mistake_in_a_worker_is_the_users(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_mistake_in_a_worker_is_the_users(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     def diverge(*arguments: object) -> None:
         raise UserError("distill.lr: too much.")
 
@@ -62,4 +63,4 @@ def test_a_mistake_in_a_worker_is_the_users(monkeypatch: pytest.MonkeyPatch) -> 
     config = miniature()
     dataset = load_dataset(config.stream, None)
     with Reporter(Console(quiet=True)) as reporter, pytest.raises(UserError, match=r"^distill\.lr: too much\.$"):
-        shared_memory(config, dataset, None, Launch(threads=1), reporter)
+        shared_memory(config, dataset, None, Launch(threads=1), reporter, tmp_path)
