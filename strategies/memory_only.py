@@ -98,7 +98,7 @@ class MemoryOnly(SupervisedTemplate):
     Further arguments, such as ``train_epochs`` (passes over the memory): see Avalanche's ``SupervisedTemplate``.
 
     >>> from iid_cl.strategies import AutoBuffer
-    >>> model, memory = nn.Linear(4, 2), AutoBuffer(mem_bytes=1000, replayed=False)
+    >>> model, memory = nn.Linear(4, 2), AutoBuffer(mem_bytes=1000)
     >>> optimizer, criterion = torch.optim.SGD(model.parameters(), lr=0.1), nn.CrossEntropyLoss()
     >>> MemoryOnly(model=model, optimizer=optimizer, criterion=criterion, memory=memory, train_epochs=20).train_epochs
     20

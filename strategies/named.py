@@ -9,8 +9,8 @@ from iid_cl.config.distill import DistillConfig
 from iid_cl.distill.matching import MatchingLoss
 from iid_cl.distill.watch import OnStep
 from iid_cl.errors import UserError
+from iid_cl.memory.formats import DctStep, storage_of
 from iid_cl.memory.selection import Rule
-from iid_cl.memory.storage import Jpeg, Storage, Whole
 from iid_cl.methods.auto import Auto, Way
 from iid_cl.methods.distilled import Distilled, Shrink
 from iid_cl.methods.mixed import Mixed
@@ -36,6 +36,7 @@ class RealArguments(MemoryArguments, total=False):
     features: FeaturesFactory | None
     downscale: int
     jpeg: int | None
+    dct: DctStep | None
 
 
 class RealBuffer(MemoryBuffer):
@@ -47,12 +48,14 @@ class RealBuffer(MemoryBuffer):
         rule: the choice by name, or your own function, see :mod:`iid_cl.memory.selection`.
         downscale: stores images at 1 / downscale of their side.
         jpeg: stores images as JPEG of this quality, 1 to 95.
+        dct: stores images as cosine coefficients in steps of this many grey levels, or ``auto``, see
+            :class:`iid_cl.memory.dct_storage.Dct`.
         features: see :class:`MemoryBuffer`.
 
     Further arguments: see :class:`MemoryBuffer`.
 
     Raises:
-        UserError: an unknown rule, both ``downscale`` and ``jpeg``, or one of them out of range.
+        UserError: an unknown rule, two of ``downscale``, ``jpeg`` and ``dct``, or one of them out of range.
 
     >>> RealBuffer(mem_bytes=50_000, rule="k_centre", jpeg=25).describe()
     {'mem_bytes': 50000, 'seed': 0, 'method': 'k_centre', 'jpeg': 25}
@@ -66,14 +69,12 @@ class RealBuffer(MemoryBuffer):
         features: FeaturesFactory | None = None,
         downscale: int = 1,
         jpeg: int | None = None,
+        dct: DctStep | None = None,
         **arguments: Unpack[MemoryArguments],
     ) -> None:
         if downscale < 1:
             raise UserError(f"memory.downscale: {downscale} is no part of a side; use 1 or more.")
-        if jpeg is not None and downscale > 1:
-            raise UserError(f"memory.jpeg: {jpeg} must be a quality from 1 to 95, without downscale.")
-        storage = Whole(downscale) if jpeg is None else Jpeg(jpeg)
-        super().__init__(Real(rule, storage), ipc, features=features, **arguments)
+        super().__init__(Real(rule, storage_of(downscale, jpeg, dct)), ipc, features=features, **arguments)
 
 
 class RandomBuffer(RealBuffer):
@@ -118,6 +119,8 @@ class DistilledBuffer(MemoryBuffer):
         soft_labels: store class probabilities with each image, see :class:`iid_cl.methods.distilled.Distilled`.
         shrink: what happens to older classes under a fixed total, ``cut`` or ``redistil``, see the same class.
         jpeg: stores images as JPEG of this quality, 1 to 95, which leaves room for several times as many.
+        dct: stores images as cosine coefficients in steps of this many grey levels, or of the step that suits them,
+            ``auto``; which leaves room for even more.
         embedder: your own network in place of the configured one, see :func:`iid_cl.distill.distill`.
         objective: your own matching loss in place of the configured one, see :func:`iid_cl.distill.distill`.
 
@@ -135,11 +138,12 @@ class DistilledBuffer(MemoryBuffer):
         soft_labels: bool = False,
         shrink: Shrink = "redistil",
         jpeg: int | None = None,
+        dct: DctStep | None = None,
         embedder: Network | None = None,
         objective: MatchingLoss | None = None,
         **arguments: Unpack[DistillingArguments],
     ) -> None:
-        method = Distilled(distill or DistillConfig(), _storage(jpeg), soft_labels, shrink, embedder, objective)
+        method = _distilled(distill, jpeg, dct, soft_labels, shrink, embedder, objective)
         super().__init__(method, ipc, **arguments)
 
 
@@ -165,43 +169,39 @@ class HybridBuffer(MemoryBuffer):
         soft_labels: bool = False,
         shrink: Shrink = "redistil",
         jpeg: int | None = None,
+        dct: DctStep | None = None,
         embedder: Network | None = None,
         objective: MatchingLoss | None = None,
         features: FeaturesFactory | None = None,
         **arguments: Unpack[DistillingArguments],
     ) -> None:
-        method = Distilled(distill or DistillConfig(), _storage(jpeg), soft_labels, shrink, embedder, objective)
+        method = _distilled(distill, jpeg, dct, soft_labels, shrink, embedder, objective)
         super().__init__(Mixed(share, method), ipc, features=features, **arguments)
 
 
 class AutoBuffer(MemoryBuffer):
     """A memory that chooses how to spend its bytes, see :class:`iid_cl.methods.auto.Auto`.
 
-    Args:
-        replayed: whether the memory will be replayed beside other classes' real images; False where networks are
-            trained on the memory alone.
+    Arguments: see :class:`HybridBuffer`, without ``share``, ``jpeg`` and ``dct``.
 
-    Further arguments: see :class:`HybridBuffer`, without ``share``, ``jpeg`` and ``soft_labels``.
-
-    >>> memory = AutoBuffer(mem_bytes=50_000)
-    >>> memory.choice, memory.tried  # the first experience decides
-    (None, {})
+    >>> AutoBuffer(mem_bytes=50_000).choice is None  # the first experience decides
+    True
     """
 
     def __init__(
         self,
         ipc: int | None = None,
         *,
-        replayed: bool = True,
         distill: DistillConfig | None = None,
+        soft_labels: bool = False,
         shrink: Shrink = "redistil",
         embedder: Network | None = None,
         objective: MatchingLoss | None = None,
         features: FeaturesFactory | None = None,
         **arguments: Unpack[DistillingArguments],
     ) -> None:
-        method = Distilled(distill or DistillConfig(), None, False, shrink, embedder, objective)
-        self._auto = Auto(method, replayed)
+        method = Distilled(distill or DistillConfig(), None, soft_labels, shrink, embedder, objective)
+        self._auto = Auto(method)
         super().__init__(self._auto, ipc, features=features, **arguments)
 
     @property
@@ -209,11 +209,15 @@ class AutoBuffer(MemoryBuffer):
         """How the bytes are spent; None before the first experience."""
         return self._auto.choice
 
-    @property
-    def tried(self) -> dict[str, float | None]:
-        """Cross-entropy of each way that was tried, by its label; None where the networks diverged."""
-        return self._auto.tried
 
-
-def _storage(jpeg: int | None) -> Storage | None:
-    return None if jpeg is None else Jpeg(jpeg)
+def _distilled(
+    distill: DistillConfig | None,
+    jpeg: int | None,
+    dct: DctStep | None,
+    soft_labels: bool,
+    shrink: Shrink,
+    embedder: Network | None,
+    objective: MatchingLoss | None,
+) -> Distilled:
+    storage = None if jpeg is None and dct is None else storage_of(jpeg=jpeg, dct=dct)
+    return Distilled(distill or DistillConfig(), storage, soft_labels, shrink, embedder, objective)

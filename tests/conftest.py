@@ -74,12 +74,6 @@ def _own_data_root(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest
 
 
 @pytest.fixture
-def brief_trials(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The networks that ``auto`` judges memories by take 2 updates in place of 300: for where any choice will do."""
-    monkeypatch.setattr("iid_cl.methods.judging.UPDATES", 2)
-
-
-@pytest.fixture
 def no_reports(monkeypatch: pytest.MonkeyPatch) -> None:
     """Runs and comparisons leave no report, which takes seconds; tests/runs/test_reports.py sees that they do."""
     for module in ("runs.run", "compare.compare"):

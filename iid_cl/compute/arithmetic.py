@@ -68,7 +68,8 @@ class Arithmetic:
         """Last feature maps (N, C, H', W') of images (N, c, H, W); always float32."""
         # inside a captured function, whatever it calls is compiled along with it
         function = _compiled_embed if self.compiled and not torch.compiler.is_compiling() else _embed
-        images = images.contiguous(memory_format=torch.channels_last)
+        if self.compiled or images.device.type != "cpu":  # the faster layout there
+            images = images.contiguous(memory_format=torch.channels_last)
         # Blocks of equal size: a single last image would be compiled once more. Batch norm in training needs the whole.
         block = CPU_BLOCK if images.device.type == "cpu" else DEVICE_BLOCK
         if network.training and has_batch_norm(network):

@@ -127,6 +127,13 @@ class MemoryConfig(Section):
         description="Store images as JPEG of this quality, so that more fit. Synthetic images need "
         f"`distill.partition: 1`. {_methods('jpeg')}",
     )
+    dct: Literal["auto"] | Annotated[float, Field(ge=1.0, le=4096.0)] | None = Field(
+        default=None,
+        description="Store images as cosine coefficients in steps of this many grey levels, with an entropy code of "
+        "their own: about twice as many as with `jpeg` at the same quality. auto: the step that suits the bytes and "
+        "the images' contrast. The step becomes finer where bytes are left. Synthetic images need "
+        f"`distill.partition: 1`. {_methods('dct')}",
+    )
     shrink: Literal["cut", "redistil"] = Field(
         default="redistil",
         description="How older classes shrink under a fixed total. cut: the first images stay. redistil: fewer images "
@@ -146,8 +153,11 @@ class MemoryConfig(Section):
                 text = str(value).lower() if isinstance(value, bool) else value
                 way_out = f"leave it out, or set method to {' or '.join(owners(key))}"
                 raise ValueError(f"{key}: {text} means nothing to {self.method!r}; {way_out}")
-        if self.jpeg is not None and self.downscale > 1:
-            raise ValueError(f"jpeg: {self.jpeg} contradicts downscale: {self.downscale}; leave one out")
+        forms = {"downscale": self.downscale > 1, "jpeg": self.jpeg is not None, "dct": self.dct is not None}
+        chosen = [key for key, is_set in forms.items() if is_set]
+        if len(chosen) > 1:
+            first, second = ((key, getattr(self, key)) for key in reversed(chosen[:2]))
+            raise ValueError(f"{first[0]}: {first[1]} contradicts {second[0]}: {second[1]}; leave one out")
         return self
 
     @property
@@ -217,7 +227,8 @@ class CompareConfig(Section):
     methods: list[str | CompareMethod] = Field(
         default=["none", "random", "herding", "distilled"],
         description="Methods: names of `memory.method`, variants (random_half, herding_half, random_jpeg, "
-        "herding_jpeg, distilled_half, distilled_jpeg), or your own methods, each with a `name` and keys to `set`.",
+        "herding_jpeg, random_dct, herding_dct, distilled_half, distilled_jpeg, distilled_dct), or your own methods, "
+        "each with a `name` and keys to `set`.",
         min_length=1,
         max_length=100,
     )
@@ -299,14 +310,15 @@ class Config(Section):
         return self
 
     @model_validator(mode="after")
-    def _whole_images_as_jpeg(self) -> "Config":
-        """Refuses JPEG with a partition: JPEG stores synthetic images at full size."""
+    def _whole_images_if_lossy(self) -> "Config":
+        """Refuses a lossy format with a partition: it stores synthetic images at full size."""
         factor = self.distill.factor
         methods = [METHODS[name] for name in (self.memory.method, *self.baselines)]
-        distils = any(info.distils and "jpeg" in info.keys for info in methods)
-        if self.memory.jpeg is not None and distils and factor > 1:
-            raise ValueError(
-                f"memory.jpeg: {self.memory.jpeg} stores distilled images at full size, and distill.partition is "
-                f"{factor} with {self.distill.objective}; set distill.partition: 1, or leave jpeg out"
-            )
+        for key in ("jpeg", "dct"):
+            value, distils = getattr(self.memory, key), any(info.distils and key in info.keys for info in methods)
+            if value is not None and distils and factor > 1:
+                raise ValueError(
+                    f"memory.{key}: {value} stores distilled images at full size, and distill.partition is {factor} "
+                    f"with {self.distill.objective}; set distill.partition: 1, or leave {key} out"
+                )
         return self

@@ -19,8 +19,11 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "herding_half": {"memory.method": "herding", "memory.downscale": 2},
     "random_jpeg": {"memory.method": "random", "memory.jpeg": 25},
     "herding_jpeg": {"memory.method": "herding", "memory.jpeg": 25},
+    "random_dct": {"memory.method": "random", "memory.dct": "auto"},
+    "herding_dct": {"memory.method": "herding", "memory.dct": "auto"},
     "distilled_half": {"memory.method": "distilled", "distill.partition": 2},
     "distilled_jpeg": {"memory.method": "distilled", "memory.jpeg": 25, "distill.partition": 1},
+    "distilled_dct": {"memory.method": "distilled", "memory.dct": "auto", "distill.partition": 1},
 }
 
 

@@ -34,8 +34,8 @@ class MethodInfo:
     stream_only: bool = False
 
 
-_REAL = ("downscale", "jpeg")
-_DISTILLED = ("soft_labels", "jpeg", "shrink")
+_REAL = ("downscale", "jpeg", "dct")
+_DISTILLED = ("soft_labels", "jpeg", "dct", "shrink")
 
 _TABLE = (
     MethodInfo("none", "no memory, to show what forgetting costs", bound=True, stream_only=True),
@@ -57,8 +57,8 @@ _TABLE = (
     ),
     MethodInfo(
         "auto",
-        "synthetic, mixed or real images, as pixels or JPEG: the best on held-out images of the first experience",
-        ("shrink",),
+        "synthetic images, or real ones where more than half of a class fits, in the form that holds most of them",
+        ("soft_labels", "shrink"),
         distils=True,
         needs_features=True,
         stream_only=True,

@@ -13,13 +13,14 @@ from iid_cl.data.images import Normalization
 from iid_cl.data.lens import Lens
 from iid_cl.distill.arguments import accepted_classes, accepted_device, check_arguments
 from iid_cl.distill.distillation import Distillation, DivergedError
-from iid_cl.distill.job import DistillJob, LossyFormat
+from iid_cl.distill.job import DistillJob
 from iid_cl.distill.journal import Journal
 from iid_cl.distill.matching import MatchingLoss
 from iid_cl.distill.progress import progress_bars
 from iid_cl.distill.trained import TrainedNetwork
 from iid_cl.distill.watch import OnSnapshot, OnStep, Watch
 from iid_cl.memory.exemplars import ExemplarSet
+from iid_cl.memory.storage import LossyFormat
 from iid_cl.nets import Network
 from iid_cl.seeding import draw_seed
 

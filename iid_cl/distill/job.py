@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -13,23 +12,8 @@ from iid_cl.data.lens import Lens
 from iid_cl.distill.matching import MatchingLoss
 from iid_cl.distill.trained import TrainedNetwork
 from iid_cl.errors import UserError
+from iid_cl.memory.storage import LossyFormat
 from iid_cl.nets import Network
-
-
-class LossyFormat(Protocol):
-    """A format that images will be stored in, such as :class:`iid_cl.memory.jpeg_format.JpegFormat`."""
-
-    def read_back(self, images: Tensor) -> Tensor:
-        """uint8 images (N, C, H, W) as they look after storing and reading, on their device."""
-        ...
-
-    def sparser(self, changes: Tensor, share: float) -> Tensor:
-        """Changes of images (N, C, H, W), in grey levels, made a little cheaper to store.
-
-        Args:
-            share: the iteration's share of the whole distillation, in [0, 1].
-        """
-        ...
 
 
 @dataclass(frozen=True)

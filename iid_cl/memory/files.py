@@ -13,19 +13,21 @@ from torch import Tensor
 from iid_cl.errors import UserError, shown
 from iid_cl.files import save_tensors
 from iid_cl.memory.bounds import MOST_BYTES, MOST_HEADER, MOST_METADATA, check_images, check_metadata
+from iid_cl.memory.dct import DctSet
 from iid_cl.memory.exemplars import Exemplars, ExemplarSet
 from iid_cl.memory.jpeg import JpegSet
 from iid_cl.memory.soft_labels import SoftLabels
 
 FORMAT = "iid-cl memory"
-# All are read. 1 had neither partition nor soft labels, 2 no JPEG, 3 no checksum of its metadata, 4 no soft JPEG.
-VERSION = 5
+# All are read. 1 had neither partition nor soft labels, 2 no JPEG, 3 no checksum of its metadata, 4 no soft JPEG, 5 no
+# DCT.
+VERSION = 6
+SOFT = {"soft_labels", "soft_classes"}
 KINDS = (
     {"images", "labels"},
-    {"images", "labels", "soft_labels", "soft_classes"},
     {"header", "scans", "ends", "labels"},
-    {"header", "scans", "ends", "labels", "soft_labels", "soft_classes"},
-)  # tensors of each kind of memory
+    {"codes", "ends", "tables", "peaks", "steps", "counts", "class_indices"},
+)  # tensors of each kind of memory, besides soft labels
 
 
 def save_memory(path: Path | str, memory: Exemplars, metadata: Mapping[str, Any] | None = None) -> None:
@@ -78,7 +80,7 @@ def load_memory(path: Path | str) -> Exemplars:
             raise UserError(f"{path}: is damaged or no safetensors file (a header of {length:,} bytes).")
         with safe_open(path, framework="pt") as file:
             text = (file.metadata() or {})["iid_cl"]
-            if set(file.keys()) not in KINDS or len(text) > MOST_METADATA:
+            if set(file.keys()) - SOFT not in KINDS or len(text) > MOST_METADATA:
                 raise KeyError("iid_cl")
             # copies: what is checked is what is used, whatever happens to the file
             tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118, not a mapping
@@ -131,12 +133,15 @@ def _checked(path: Path, tensors: Mapping[str, Tensor], header: dict[str, Any]) 
 
 def _memory(tensors: Mapping[str, Tensor], metadata: Mapping[str, Any], partition: int, shape: Any) -> Exemplars:
     soft = SoftLabels(tensors["soft_labels"], tensors["soft_classes"]) if "soft_labels" in tensors else None
-    if "scans" not in tensors:
+    if "images" in tensors:
         return ExemplarSet(tensors["images"], tensors["labels"], metadata, partition, soft)
     channels, height, width = shape
     if not all(type(side) is int for side in (channels, height, width)):
         raise TypeError("shape")
     size = (channels, height, width)
+    if "codes" in tensors:
+        images = {name: tensor for name, tensor in tensors.items() if name not in SOFT}
+        return DctSet(**images, shape=size, metadata=metadata, soft_labels=soft)
     return JpegSet(tensors["header"], tensors["scans"], tensors["ends"], tensors["labels"], size, metadata, soft)
 
 

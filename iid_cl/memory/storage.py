@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 import torch
 from torch import Tensor
@@ -17,6 +17,22 @@ from iid_cl.memory.selection import Order
 from iid_cl.memory.space import Space
 
 
+class LossyFormat(Protocol):
+    """A format that images will be stored in, such as :class:`iid_cl.memory.dct_format.DctFormat`."""
+
+    def read_back(self, images: Tensor) -> Tensor:
+        """uint8 images (N, C, H, W) as they look after storing and reading, on their device."""
+        ...
+
+    def sparser(self, changes: Tensor, share: float) -> Tensor:
+        """Changes of images (N, C, H, W), in grey levels, made a little cheaper to store.
+
+        Args:
+            share: the iteration's share of the whole distillation, in [0, 1].
+        """
+        ...
+
+
 class Storage(Protocol):
     """A way to store images. Its methods take the bytes that the images may use as ``space``, and two more.
 
@@ -29,8 +45,12 @@ class Storage(Protocol):
         """Images along each side of a stored image."""
 
     @property
-    def lossy(self) -> JpegFormat | None:
+    def lossy(self) -> LossyFormat | None:
         """What a distillation has to know of the format; None where nothing is lost."""
+
+    def suited(self, images: Mapping[int, Tensor], space: Space) -> Self:
+        """The same way with the settings that suit a few ``images`` and the space, where it leaves them open."""
+        return self
 
     def count(self, images: Mapping[int, Tensor], space: Space, soft_width: int = 0) -> int:
         """Number of stored images that fit of every class; a few ``images`` are enough to tell.

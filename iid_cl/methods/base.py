@@ -12,9 +12,9 @@ from iid_cl.data.lens import Lens
 from iid_cl.distill.watch import Watch
 from iid_cl.errors import UserError
 from iid_cl.memory.exemplars import Exemplars
-from iid_cl.memory.jpeg_format import JpegFormat
 from iid_cl.memory.selection import FeatureExtractor
 from iid_cl.memory.space import Space
+from iid_cl.memory.storage import LossyFormat
 
 Features = Callable[[Mapping[int, Tensor], Lens, torch.Generator], FeatureExtractor]
 """Makes a feature extractor from uint8 images (n_c, C, H, W) of each class, how networks see them, and a generator."""
@@ -45,7 +45,7 @@ class PlannedDistillation:
 
     classes: int
     count: int
-    lossy: JpegFormat | None = None
+    lossy: LossyFormat | None = None
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,6 @@ class Work:
         parts: number of images that each stored image is trained on as.
         synthetic: whether a class stores at most as many images as it has. Real images share a stored image instead.
         distillations: the distillations of the update.
-        judged: number of memories that trial networks compare.
         then: the method that later experiences follow, where this experience decides about it.
     """
 
@@ -87,7 +86,6 @@ class Work:
     parts: int = 1
     synthetic: bool = False
     distillations: tuple[PlannedDistillation, ...] = ()
-    judged: int = 0
     then: "Method | None" = None
 
     def trained_on(self, images: int) -> int:

@@ -6,7 +6,7 @@ from dataclasses import replace
 from iid_cl.config.experiment import Config
 from iid_cl.config.methods import METHODS
 from iid_cl.errors import UserError
-from iid_cl.memory.storage import Jpeg, Whole
+from iid_cl.memory.formats import storage_of
 from iid_cl.methods.auto import Auto
 from iid_cl.methods.base import Method
 from iid_cl.methods.distilled import Distilled
@@ -30,19 +30,18 @@ def make_method(config: Config, name: str) -> Method:
         raise UserError(f"memory.method: {name!r} is not a memory; use one of {known}.")
     if not METHODS[name].real:
         return BUILDERS[name](config)
-    return Real(name, Whole(config.memory.downscale) if config.memory.jpeg is None else Jpeg(config.memory.jpeg))
+    return Real(name, storage_of(config.memory.downscale, config.memory.jpeg, config.memory.dct))
 
 
 def _distilled(config: Config) -> Distilled:
     memory = config.memory
-    return Distilled(
-        config.distill, None if memory.jpeg is None else Jpeg(memory.jpeg), memory.soft_labels, memory.shrink
-    )
+    lossy = memory.jpeg is not None or memory.dct is not None
+    storage = storage_of(jpeg=memory.jpeg, dct=memory.dct) if lossy else None
+    return Distilled(config.distill, storage, memory.soft_labels, memory.shrink)
 
 
 def _auto(config: Config) -> Auto:
-    plain = replace(_distilled(config), storage=None, soft_labels=False)
-    return Auto(plain, replayed=config.train.mode == "replay")
+    return Auto(replace(_distilled(config), storage=None))
 
 
 BUILDERS: dict[str, Callable[[Config], Method]] = {

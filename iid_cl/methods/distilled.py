@@ -1,8 +1,10 @@
 """Synthetic images of each class."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, get_args
+
+from torch import Tensor
 
 from iid_cl.config.distill import DistillConfig, NetworkConfig
 from iid_cl.data.classes import Classes
@@ -16,7 +18,7 @@ from iid_cl.errors import UserError
 from iid_cl.memory.exemplars import Exemplars, ExemplarSet
 from iid_cl.memory.selection import Order
 from iid_cl.memory.space import Space
-from iid_cl.memory.storage import Jpeg, Storage, Whole
+from iid_cl.memory.storage import Storage, Whole
 from iid_cl.methods.base import Arrival, Method, PlannedDistillation, Scene, Work, first_fitting
 from iid_cl.methods.mixing import mixture
 from iid_cl.nets import Network, require_fit
@@ -55,9 +57,9 @@ class Distilled(Method):
         if self.shrink_by not in get_args(Shrink):
             raise UserError(f"memory.shrink: {self.shrink_by!r} is unknown; use {' or '.join(get_args(Shrink))}.")
         factor = self.config.factor
-        if isinstance(self.storage, Jpeg) and factor != 1:
-            quality = self.storage.quality
-            raise UserError(f"memory.jpeg: {quality} stores images at full size; use distill.partition 1, or no jpeg.")
+        if self.storage is not None and not isinstance(self.storage, Whole) and factor != 1:
+            ((key, value),) = self.storage.describe().items()
+            raise UserError(f"memory.{key}: {value} stores images at full size; use distill.partition 1, or no {key}.")
         if self.storage is not None and self.storage.partition != factor:
             raise UserError(f"storage: {self.storage} cannot hold images of distill.partition {factor}; use the same.")
 
@@ -76,8 +78,12 @@ class Distilled(Method):
             require_fit(key, network, sample.shape, len(sample))
         self.stored.check(sample.images, space)
 
+    def suited(self, images: Mapping[int, Tensor], space: Space) -> "Distilled":
+        """The same method with the settings of its storage that suit a few images and the space."""
+        return replace(self, storage=self.stored.suited(images, space))
+
     def condense(self, arrived: Classes, space: Space, scene: Scene) -> Exemplars:
-        if self.stored.lossy is None:  # the engine makes soft labels
+        if self.suited(arrived.images, space).stored.lossy is None:  # the engine makes soft labels
             count = self.stored.count(arrived.images, space, self.soft_width(len(arrived), space))
             seed = draw_seed(scene.generator)
             return self.distil(arrived, count, scene.lens, scene.watch, seed, soft_labels=self.soft_labels)
@@ -94,12 +100,14 @@ class Distilled(Method):
     ) -> Exemplars:
         """See :func:`iid_cl.methods.mixing.mixture`."""
 
+        own = self.suited(arrived.images, space)
+
         def distil(classes: Classes, count: int) -> ExemplarSet:
             draws = make_generator(seed, "distilling")
-            return self.distil(classes, count, scene.lens, scene.watch, draw_seed(draws))
+            return own.distil(classes, count, scene.lens, scene.watch, draw_seed(draws))
 
         width = self.soft_width(len(arrived), space)
-        memory = mixture(arrived, space, self.stored, share, distil=distil, ordering=ordering, soft_width=width)
+        memory = mixture(arrived, space, own.stored, share, distil=distil, ordering=ordering, soft_width=width)
         if not self.soft_labels:
             return memory
         lens = scene.lens.augmented_by(self.config.augment)
@@ -128,8 +136,9 @@ class Distilled(Method):
             return first
         count = int(first.labels.bincount().max())
         classes = Classes(old.decoded().by_class())
-        distilled = self.distil(classes, count, scene.lens, scene.older, draw_seed(scene.generator))
-        return self.stored.keep(distilled, replace(space, paying=len(classes)))
+        own = self.suited(classes.images, space)
+        distilled = own.distil(classes, count, scene.lens, scene.older, draw_seed(scene.generator))
+        return own.stored.keep(distilled, replace(space, paying=len(classes)))
 
     @property
     def redistils(self) -> bool:
@@ -137,7 +146,7 @@ class Distilled(Method):
         return self.shrink_by == "redistil" and not self.soft_labels
 
     def work(self, arrival: Arrival, space: Space) -> Work:
-        stored, before = self.stored, arrival.before
+        stored, before = self.suited(arrival.sample.images, space).stored, arrival.before
         count = max(1, stored.count(arrival.sample.images, space, arrival.widest if self.soft_labels else 0))
         planned = [PlannedDistillation(len(arrival.counts), count, stored.lossy)]
         if before is not None and space.budget.fixed and self.redistils:
@@ -147,5 +156,6 @@ class Distilled(Method):
         return Work(count, self.config.factor**2, synthetic=True, distillations=tuple(planned))
 
     def describe(self) -> dict[str, Any]:
-        stored = {} if self.stored.lossy is None else self.stored.describe()
+        stored = self.stored.describe()
+        stored.pop("downscale", None)  # distill.partition
         return {"method": "distilled", "distill": self.config.model_dump(mode="json"), **stored}

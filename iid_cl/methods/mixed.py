@@ -64,7 +64,8 @@ class Mixed(Method):
         if self.share == 1:
             return plan
         part = round(self.share * plan.stored)
-        planned = (PlannedDistillation(len(arrival.counts), part, self.distilled.stored.lossy),) if part else ()
+        lossy = self.distilled.suited(arrival.sample.images, space).stored.lossy
+        planned = (PlannedDistillation(len(arrival.counts), part, lossy),) if part else ()
         return Work(plan.stored, plan.parts, synthetic=True, distillations=planned)
 
     def describe(self) -> dict[str, Any]:

@@ -44,7 +44,7 @@ class Real(Method):
         rule = RULES[self.rule] if isinstance(self.rule, str) else self.rule
         extract = scene.features(arrived.images, scene.lens, scene.generator) if self.needs_features else None
         order = ordering(arrived, rule, extract, scene.generator)
-        return self.storage.store(arrived.images, order, space)
+        return self.storage.suited(arrived.images, space).store(arrived.images, order, space)
 
     def work(self, arrival: Arrival, space: Space) -> Work:
         return Work(self.storage.count(arrival.sample.images, space), self.storage.partition**2)

@@ -81,19 +81,9 @@ def _estimate(
         emit(console, "estimate", method=method, total_seconds=result.total, **asdict(result),
              speeds={name: asdict(speed) for name, speed in speeds.items()})  # fmt: skip
         _print(console, f"  From {_timings(speeds)} on {device}, timed just now.")
-        if len(plans[method]) > 1 and any(step.judged for step in plans[method]):
-            _print(console, f"  If it keeps {first_way(plans[method])}, its first choice.")
     if len(methods) > 1:
         _print(console, f"Estimate for all: {duration(total)}.")
     _print(console, "Estimates multiply these timings by the counts above; other load on the machine changes them.")
-
-
-def first_way(steps: Sequence[Step]) -> str:
-    """The way of storing that the plan of `auto` assumes after the experience in which it compares several."""
-    later = [distillation for step in steps for distillation in step.distillations if not step.judged]
-    if not later:
-        return "real images as JPEG"
-    return "distilled images as JPEG" if any(part.lossy is not None for part in later) else "distilled images"
 
 
 def _table(config: Config, steps: Sequence[Step], dataset: ImageDataset, width: int) -> Table:

@@ -27,8 +27,7 @@ class Step:
         test_images: of all classes seen.
         memory_bytes: that the budget allows afterwards.
         updates: mini-batches trained on; an estimate for JPEG memories, whose size in images only the run shows.
-        distillations: at the end of the experience. `auto` is assumed to keep its first way of storing.
-        judged: number of memories that `auto` compares.
+        distillations: at the end of the experience.
     """
 
     classes: tuple[int, ...]
@@ -37,7 +36,6 @@ class Step:
     memory_bytes: int
     updates: int
     distillations: tuple[PlannedDistillation, ...]
-    judged: int = 0
 
 
 def plan(config: Config, method: MethodName, dataset: ImageDataset, order: Sequence[Sequence[int]]) -> list[Step]:
@@ -68,7 +66,6 @@ def plan(config: Config, method: MethodName, dataset: ImageDataset, order: Seque
                 memory_bytes=room * len(seen_classes),
                 updates=_updates(config, data, None if planner is None else memory),
                 distillations=work.distillations,
-                judged=work.judged,
             )
         )
     return steps

@@ -18,7 +18,6 @@ from iid_cl.data.images import ImageDataset
 from iid_cl.distill.engine import distill
 from iid_cl.distill.trained import TrainedNetwork
 from iid_cl.methods.base import PlannedDistillation
-from iid_cl.methods.judging import BATCH, TRIALS, UPDATES, trial_network
 from iid_cl.nets import build_network
 from iid_cl.precheck.plan import Step
 from iid_cl.seeding import make_generator
@@ -66,18 +65,13 @@ def estimate(
     updates = sum(step.updates for step in steps) * networks
     batches = sum(-(-step.test_images // EVAL_BATCH) for step in steps) * networks
     condensing = 0.0
-    for lossy, name in ((False, "iteration"), (True, "JPEG iteration")):
+    for lossy, name in ((False, "iteration"), (True, "iteration in a lossy format")):
         planned = [(step, part) for step in steps for part in step.distillations if (part.lossy is not None) == lossy]
         if planned:
             speeds[name] = speed = _iteration(config, dataset, *planned[0], device)
             per_class = speed.step / planned[0][1].classes
             condensing += config.distill.iterations * per_class * sum(part.classes for _, part in planned)
             condensing += speed.first * len(planned)
-    candidates = sum(step.judged for step in steps)
-    if candidates:
-        judge = trial_network(config.distill.embedder)
-        speeds["trial update"] = speed = _network_update(judge, dataset, device, BATCH)
-        condensing += candidates * TRIALS * UPDATES * speed.step
     trainings = _trainings(config, method)
     if trainings:
         network = config.distill.cc.network if METHODS[method].distils else config.model

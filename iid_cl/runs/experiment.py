@@ -1,6 +1,5 @@
 """One method of a run: trains through the stream, and evaluates after each experience."""
 
-import math
 import re
 import time
 from collections.abc import Callable, Mapping
@@ -232,16 +231,11 @@ class _Course:
         }
 
     def _show_choice(self) -> None:
-        """Shows once which way of storing a method has chosen, and the losses of those it tried."""
-        description = {} if self.memory is None else self.memory.describe()
-        if self._choice_shown or not description.get("tried"):
-            return
-        self._choice_shown = True
-        choice = description["choice"]
-        losses = sorted(description["tried"].items(), key=lambda way: math.inf if way[1] is None else way[1])
-        tried = ", ".join(f"{label} {'diverged' if loss is None else f'{loss:.3f}'}" for label, loss in losses)
-        noise = "" if losses[0][0] == choice else "; no difference beyond two standard errors"
-        self._reporter.line(f"{self._prefix}{self._method} keeps: {choice} (held-out cross-entropy: {tried}{noise})")
+        """Shows once which way of storing a method has chosen."""
+        choice = None if self.memory is None else self.memory.describe().get("choice")
+        if choice is not None and not self._choice_shown:
+            self._choice_shown = True
+            self._reporter.line(f"{self._prefix}{self._method} keeps: {choice}")
 
     def result(self) -> Result:
         """The metrics of the whole stream."""

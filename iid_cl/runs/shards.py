@@ -47,6 +47,7 @@ def check_shards(config: Config) -> None:
         f"distill.cc.weight: {distill.cc.weight}": distill.cc.weight > 0,
         "memory.soft_labels: true": config.memory.soft_labels,
         f"memory.jpeg: {config.memory.jpeg}": config.memory.jpeg is not None,
+        f"memory.dct: {config.memory.dct}": config.memory.dct is not None,
         f"memory.{budget.key}: {budget.amount}": budget.fixed,
     }
     tie = next((key for key, is_set in ties.items() if is_set), None)

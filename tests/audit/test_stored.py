@@ -7,6 +7,8 @@ import torch
 from torch import Tensor
 
 from iid_cl.audit.stored import Foreign, compare_stored, quality_of
+from iid_cl.memory.dct import CodedClass, DctSet
+from iid_cl.memory.dct_format import exact, quantise
 from iid_cl.memory.exemplars import Exemplars, ExemplarSet
 from iid_cl.memory.jpeg import JpegSet, encode
 from iid_cl.memory.partition import join, reduce_bytes
@@ -36,7 +38,13 @@ def as_jpeg(images: dict[int, Tensor]) -> Exemplars:
     return JpegSet.from_classes({c: encode(group, 40) for c, group in images.items()}, SHAPE)
 
 
-FORMS = pytest.mark.parametrize("form", [whole, halved, as_jpeg])
+def as_coefficients(images: dict[int, Tensor]) -> Exemplars:
+    """Each class has a step of its own."""
+    coded = {c: CodedClass.of(quantise(exact(group), 20.0 + c), 20.0 + c) for c, group in images.items()}
+    return DctSet.from_classes(coded, SHAPE)
+
+
+FORMS = pytest.mark.parametrize("form", [whole, halved, as_jpeg, as_coefficients])
 Form = Callable[[dict[int, Tensor]], Exemplars]
 
 
@@ -89,6 +97,15 @@ def test_a_format_that_blurs_test_images_proves_nothing_of_synthetic_ones() -> N
     grey = torch.full((3, *SHAPE), 128, dtype=torch.uint8)
     test = grey + torch.arange(3, dtype=torch.uint8)[:, None, None, None]
     memory = JpegSet.from_classes({0: encode(grey[:1], 1)}, SHAPE)
+    assert compared(memory, real=False, test=test)["also_in_test"] == 1
+    with pytest.raises(Foreign):
+        compared(memory, real=True, test=test)
+
+
+def test_coarse_steps_that_blur_test_images_prove_nothing_of_synthetic_ones() -> None:
+    grey = torch.full((3, *SHAPE), 128, dtype=torch.uint8)
+    test = grey + torch.arange(3, dtype=torch.uint8)[:, None, None, None]
+    memory = DctSet.from_classes({0: CodedClass.of(quantise(exact(grey[:1]), 200.0), 200.0)}, SHAPE)
     assert compared(memory, real=False, test=test)["also_in_test"] == 1
     with pytest.raises(Foreign):
         compared(memory, real=True, test=test)

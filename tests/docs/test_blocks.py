@@ -109,7 +109,6 @@ def test_yaml_blocks_are_configurations(page: Path, in_tmp_path: Path) -> None:
             load_config(str(file), [])
 
 
-@pytest.mark.usefixtures("brief_trials")
 @pytest.mark.parametrize("page", of_page("bash"))
 def test_commands_run_in_miniature(
     page: Path, in_tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

@@ -73,13 +73,6 @@ def test_every_outcome_is_told(
         assert outcome in (kept / "FAILURE.txt").read_text()
 
 
-@pytest.fixture
-def quick_choice(brief_trials: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In the runs that are changed, auto's trials are brief and distilled images win, which leave a recording."""
-    monkeypatch.setattr("iid_cl.methods.auto.significantly_best", lambda losses, incumbent: incumbent)
-
-
-@pytest.mark.usefixtures("quick_choice")
 @pytest.mark.parametrize("name", sorted(set(fuzz.CATEGORIES) - {"commands"}))
 def test_a_few_cases_of_each_category(name: str, tmp_path: Path) -> None:
     with fuzz.sandbox() as folder:

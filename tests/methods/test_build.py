@@ -8,6 +8,7 @@ from iid_cl.config.experiment import Config
 from iid_cl.config.methods import METHODS
 from iid_cl.config.reading import parse_config
 from iid_cl.errors import UserError
+from iid_cl.memory.dct_storage import Dct
 from iid_cl.memory.storage import Jpeg, Whole
 from iid_cl.methods.auto import Auto
 from iid_cl.methods.build import BUILDERS, make_method
@@ -65,17 +66,26 @@ def test_a_hybrid_is_a_share_of_distilled_images() -> None:
     assert make_method(config, "hybrid") == Mixed(0.25, Distilled(config.distill, shrink_by="cut"))
 
 
-@pytest.mark.parametrize(("mode", "replayed"), [("replay", True), ("memory_only", False)])
-def test_auto_is_judged_in_the_way_its_memory_will_be_used(mode: str, replayed: bool) -> None:
-    config = configured({"method": "auto", "shrink": "cut"}, train={"mode": mode})
-    assert make_method(config, "auto") == Auto(Distilled(config.distill, shrink_by="cut"), replayed)
+@pytest.mark.parametrize("mode", ["replay", "memory_only"])
+def test_auto_has_the_settings_of_the_distillation(mode: str) -> None:
+    config = configured({"method": "auto", "shrink": "cut", "soft_labels": True}, train={"mode": mode})
+    assert make_method(config, "auto") == Auto(Distilled(config.distill, None, True, "cut"))
 
 
 def test_auto_as_a_baseline_chooses_its_storage_itself() -> None:
     """Other keys of the memory section are those of the configured method."""
-    memory = {"method": "distilled", "soft_labels": True, "jpeg": 40}
+    memory = {"method": "distilled", "jpeg": 40}
     config = configured(memory, distill={"partition": 1}, baselines=["auto"])
     assert make_method(config, "auto") == Auto(Distilled(config.distill))
+
+
+@pytest.mark.parametrize(("step", "storage"), [("auto", Dct()), (40, Dct(40.0))])
+def test_coefficients_are_a_storage_of_every_method_of_a_class(step: object, storage: Dct) -> None:
+    for method in ("random", "herding"):
+        assert make_method(configured({"method": method, "dct": step}), method) == Real(method, storage)
+    config = configured({"method": "distilled", "dct": step})
+    assert make_method(config, "distilled") == Distilled(config.distill, storage)
+    assert make_method(configured({"method": "hybrid", "dct": step}), "hybrid").distilled.storage == storage
 
 
 def test_a_reservoir_has_no_settings() -> None:

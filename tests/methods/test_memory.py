@@ -380,7 +380,7 @@ def test_a_choice_made_in_a_transaction_that_fails_is_not_made() -> None:
 
     with pytest.raises(RuntimeError):
         undone()
-    assert (chosen, auto.choice) == ([Way(1.0)], None)
+    assert (chosen, auto.choice) == ([Way(1.0, dct=True)], None)
 
 
 # --- state
@@ -404,7 +404,6 @@ def plain(value: Any) -> bool:
     return value is None or type(value) in (int, float, str, bool, Tensor)
 
 
-@pytest.mark.usefixtures("brief_trials")
 @pytest.mark.parametrize("name", METHOD_OF)
 @pytest.mark.parametrize("budget", [Budget(ipc=2), Budget(mem_size=9)], ids=lambda budget: budget.key)
 def test_a_memory_goes_on_from_its_state(name: str, budget: Budget) -> None:
@@ -455,7 +454,6 @@ def test_a_name_and_a_number_are_enough() -> None:
         Memory("herdng")
 
 
-@pytest.mark.usefixtures("brief_trials")
 @pytest.mark.parametrize("name", [name for name, info in METHODS.items() if not info.bound])
 def test_every_method_fills_a_memory_by_its_name(name: str) -> None:
     from iid_cl.config.reading import parse_config

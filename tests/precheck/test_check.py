@@ -10,16 +10,14 @@ import pytest
 import torch
 from rich.console import Console
 
-from iid_cl.config.distill import NetworkConfig
 from iid_cl.config.reading import load_config
 from iid_cl.data.datasets import load_dataset
 from iid_cl.data.streams import class_order
 from iid_cl.errors import UserError
 from iid_cl.memory.jpeg_format import JpegFormat
-from iid_cl.methods.base import PlannedDistillation
 from iid_cl.precheck import probe
-from iid_cl.precheck.check import check_config, duration, first_way
-from iid_cl.precheck.plan import Step, plan
+from iid_cl.precheck.check import check_config, duration
+from iid_cl.precheck.plan import plan
 from iid_cl.terminal.screen import Mode, Screen
 from tests.runs.helpers import miniature
 
@@ -57,52 +55,6 @@ def test_a_short_probe_estimates_the_time(monkeypatch: pytest.MonkeyPatch) -> No
     assert re.search(r"From \d+ updates of [\d.,]+ ms, \d+ evaluations of .*, \d+ iterations of .* on cpu", text)
     assert "Estimate for random" in text
     assert "Estimate for all" in text
-
-
-def test_an_estimate_of_auto_says_what_it_takes_it_to_keep(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(probe, "SECONDS", 0.01)
-    assert "If it keeps distilled images, its first choice." in said(try_it=True, memory={"method": "auto"})
-    assert "If it keeps" not in said(try_it=True)
-
-
-@pytest.mark.parametrize(
-    ("kept", "shown"),
-    [
-        ([PlannedDistillation(2, 1)], "distilled images"),
-        ([PlannedDistillation(2, 5, JPEG)], "distilled images as JPEG"),
-        ([], "real images as JPEG"),
-    ],
-    ids=str,
-)
-def test_what_auto_begins_with(kept: list[PlannedDistillation], shown: str) -> None:
-    """In its first experience it tries several; the later ones tell."""
-    tried = Step((0, 1), 10, 10, 100, 5, (PlannedDistillation(2, 9, JPEG), PlannedDistillation(2, 1)), judged=4)
-    assert first_way([tried, Step((2, 3), 10, 10, 100, 5, tuple(kept))]) == shown
-
-
-def test_an_estimate_of_auto_counts_its_trials(monkeypatch: pytest.MonkeyPatch) -> None:
-    config = miniature(memory={"method": "auto"}, distill={"iterations": 40, "embedder": {"width": 64}})
-    dataset = load_dataset(config.stream, None)
-    few = Step((3, 1), 100, 50, 264, 7, (PlannedDistillation(2, 5, JPEG), PlannedDistillation(2, 1)), judged=3)
-    later = Step((0, 7), 100, 100, 528, 7, (PlannedDistillation(2, 5, JPEG),))
-    widths: list[int] = []
-
-    def update(network: NetworkConfig, *_: object) -> probe.Speed:
-        widths.append(network.width)
-        return probe.Speed(2.0, 1.0, 3)
-
-    def iteration(_: object, __: object, ___: object, one: PlannedDistillation, ____: object) -> probe.Speed:
-        return probe.Speed(0.5, 9.0, 3) if one.lossy is not None else probe.Speed(0.1, 7.0, 3)
-
-    monkeypatch.setattr(probe, "_network_update", update)
-    monkeypatch.setattr(probe, "_prediction", lambda *_: probe.Speed(0.5, 0.0, 3))
-    monkeypatch.setattr(probe, "_iteration", iteration)
-    found, speeds = probe.estimate(config, "auto", dataset, [few, later], torch.device("cpu"))
-    assert widths == [8, 32]  # the learner's, and the embedder's up to what a trial takes
-    assert set(speeds) == {"update", "evaluation", "iteration", "JPEG iteration", "trial update"}
-    distilling = 40 * 0.1 + 7.0 + 2 * (40 * 0.5 + 9.0)
-    features = 200 / 500 * 0.5  # of herding, for the real images of the mixtures
-    assert found.condensing == pytest.approx(distilling + features + 3 * 2 * 300 * 2.0)  # 3 memories, 2 networks each
 
 
 def test_an_estimate_multiplies_steps_by_counts(monkeypatch: pytest.MonkeyPatch) -> None:

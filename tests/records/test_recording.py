@@ -98,7 +98,6 @@ def test_memories_of_real_images_leave_no_recording(tmp_path: Path) -> None:
     assert not list(tmp_path.rglob("losses.jsonl"))
 
 
-@pytest.mark.usefixtures("brief_trials")
 @pytest.mark.parametrize("method", ["hybrid", "auto"])
 def test_only_what_is_in_the_memory_is_kept(tmp_path: Path, method: str) -> None:
     recording = recording_of(tmp_path / "run", miniature(memory={"method": method, "ipc": 4}))

@@ -36,21 +36,14 @@ def test_features_are_the_learners_where_it_has_seen_the_experience(mode: str) -
     assert (memory.own_features is None) == (mode == "replay")
 
 
-@pytest.mark.usefixtures("brief_trials")
-def test_a_run_says_once_what_auto_keeps_and_what_it_tried() -> None:
+def test_a_run_says_once_what_auto_keeps() -> None:
     result, memory, shown = ran(miniature(memory={"method": "auto", "ipc": 2}))
     assert memory is not None
     assert isinstance(memory.method, Auto)
     assert memory.method.choice is not None
     assert result.choice == memory.method.choice.label
     (line,) = (line for line in shown.splitlines() if line.startswith("auto keeps: "))
-    assert line.startswith(f"auto keeps: {result.choice} (held-out cross-entropy: ")
-    tried, _, remark = line.removesuffix(")").partition("cross-entropy: ")[2].partition("; ")
-    losses = dict(part.rsplit(" ", 1) for part in tried.split(", "))
-    told = memory.method.tried
-    assert losses == {label: f"{loss:.3f}" for label, loss in told.items() if loss is not None}
-    assert list(losses.values()) == sorted(losses.values(), key=float)
-    assert remark == ("" if next(iter(losses)) == result.choice else "no difference beyond two standard errors")
+    assert line == f"auto keeps: {result.choice}"
 
 
 def test_other_methods_choose_nothing() -> None:

@@ -115,7 +115,6 @@ CASES: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.usefixtures("brief_trials")
 @pytest.mark.parametrize("case", CASES)
 def test_a_run_killed_at_any_save_ends_as_if_it_had_not_been(case: str, killer: Killer, tmp_path: Path) -> None:
     config = always(**CASES[case])

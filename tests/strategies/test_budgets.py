@@ -149,7 +149,6 @@ STREAM = ((0, 1), (4,), (2, 1, 7))  # class 1 comes back, and the third experien
     [{"ipc": 4}, {"class_bytes": 4 * IMAGE + 77}, {"mem_size": 13}, {"mem_bytes": 13 * IMAGE + 31}],
     ids=lambda budget: next(iter(budget)),
 )
-@pytest.mark.usefixtures("brief_trials")
 @pytest.mark.parametrize("way", WAYS)
 def test_no_budget_is_ever_exceeded(way: str, budget: dict[str, int]) -> None:
     memory = WAYS[way](**budget)
@@ -355,7 +354,6 @@ def test_normalised_floats_keep_their_form_in_a_shrunken_memory() -> None:
     assert counts(memory) == {2: 1, 6: 1}
 
 
-@pytest.mark.usefixtures("brief_trials")
 @pytest.mark.parametrize("way", WAYS)
 def test_every_kind_of_memory_is_written_and_read(way: str, tmp_path: Any) -> None:
     memory = WAYS[way](ipc=4)

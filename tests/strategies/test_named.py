@@ -62,10 +62,10 @@ PLAIN = {key: OF_DISTILLED[key] for key in ("distill", "shrink", "embedder", "ob
         (lambda: DistilledBuffer(2, **OF_DISTILLED), DISTILLED),
         (lambda: HybridBuffer(2), Mixed(0.5, Distilled(DistillConfig()))),
         (lambda: HybridBuffer(2, share=0.25, **OF_DISTILLED), Mixed(0.25, DISTILLED)),
-        (lambda: AutoBuffer(2), Auto(Distilled(DistillConfig()), replayed=True)),
+        (lambda: AutoBuffer(2), Auto(Distilled(DistillConfig()))),
         (
-            lambda: AutoBuffer(2, replayed=False, **PLAIN),
-            Auto(Distilled(TINY, shrink_by="cut", embedder=EMBEDDER, objective=distance), replayed=False),
+            lambda: AutoBuffer(2, soft_labels=True, **PLAIN),
+            Auto(Distilled(TINY, None, True, "cut", EMBEDDER, distance)),
         ),
     ],
     ids=lambda value: "" if callable(value) else type(value).__name__,
@@ -144,7 +144,6 @@ def buffer_of(name: str, method: Method, budget: Budget) -> MemoryBuffer:
     return {"hybrid": HybridBuffer, "auto": AutoBuffer}[name](distill=TINY, features=flatten, **arguments)
 
 
-@pytest.mark.usefixtures("brief_trials")
 @pytest.mark.parametrize("budget", [Budget(ipc=2), Budget(mem_bytes=17 * 66)], ids=lambda budget: budget.key)
 @pytest.mark.parametrize("name", [name for name, info in METHODS.items() if not info.bound])
 def test_a_plain_loop_stores_the_bytes_of_the_buffer_in_avalanche(name: str, budget: Budget) -> None:
@@ -182,7 +181,7 @@ def test_a_plain_loop_takes_task_labels_as_avalanche_does() -> None:
 def test_auto_shows_its_choice_and_takes_it_back_where_the_host_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     """As an interrupt may come after the memory is made and before Avalanche has it."""
     memory = AutoBuffer(2, distill=TINY)
-    assert (memory.choice, memory.tried) == (None, {})
+    assert memory.choice is None
     seen: list[Any] = []
 
     def stop(*_: Any) -> None:
@@ -194,7 +193,7 @@ def test_auto_shows_its_choice_and_takes_it_back_where_the_host_fails(monkeypatc
         with pytest.raises(KeyboardInterrupt):
             memory.post_adapt(AGENT, experience({0: noise(12)}))
     assert seen == [(Way(1.0), 2)]
-    assert (memory.choice, memory.tried, memory.exemplars, len(memory.buffer)) == (None, {}, None, 0)
+    assert (memory.choice, memory.exemplars, len(memory.buffer)) == (None, None, 0)
     memory.post_adapt(AGENT, experience({0: noise(12)}))
     assert memory.choice == Way(1.0)
     assert memory.describe()["choice"] == "distilled"

@@ -143,7 +143,6 @@ def train(
 
 @pytest.mark.filterwarnings("ignore:To copy construct from a tensor:UserWarning")  # FeCAM
 @pytest.mark.filterwarnings("ignore:Avalanche is transitioning")  # LaMAML
-@pytest.mark.usefixtures("brief_trials")
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize(("host", "kind"), cases(SERVED))
 def test_a_host_trains_and_replays_from_our_memory(host: str, kind: str, method: str) -> None:
@@ -157,8 +156,6 @@ def test_a_host_trains_and_replays_from_our_memory(host: str, kind: str, method:
     if memory.last is not None:
         assert Counter(policy.buffer.targets) == dict.fromkeys(range(4), memory.last)
     assert policy.nbytes <= memory.nbytes if method == "JPEG" else policy.nbytes == memory.nbytes
-    if isinstance(policy, AutoBuffer):
-        assert list(policy.tried) == ["distilled", "0.5 distilled", "real"]
     assert watch.seen[1] & set(old), "no exemplar of the first experience reached the model in the second"
     assert all(parameter.isfinite().all() for parameter in strategy.model.parameters())
 
