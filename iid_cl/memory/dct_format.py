@@ -61,7 +61,8 @@ def transform(images: Tensor, origin: float = GREY) -> Tensor:
     (rows, h), (columns, w) = _divided(height), _divided(width)
     planes = torch.nn.functional.pad(planes, (0, columns * w - width, 0, rows * h - height), mode="replicate")
     blocks = planes.unflatten(3, (columns, w)).unflatten(2, (rows, h)).transpose(3, 4)
-    return _cosines(h).to(images) @ blocks @ _cosines(w).to(images).T
+    coefficients: Tensor = _cosines(h).to(images) @ blocks @ _cosines(w).to(images).T
+    return coefficients
 
 
 def exact(images: Tensor) -> Tensor:
