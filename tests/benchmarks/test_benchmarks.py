@@ -785,3 +785,15 @@ def test_a_page_takes_its_tables_from_the_ledger(results: Path) -> None:
     assert made.startswith("before\n")
     assert made.endswith("\nafter\n")
     assert ledger.update(made) == made
+
+
+def test_budgets_in_miniature(image_folder: Path, results: Path) -> None:
+    rows = budgets.main(image_folder, (400, 800), 2, updates=2, batch=8, width=4, iterations=1)
+    assert json.loads((results / "budgets.json").read_text())[0]["name"] == "all training images"
+    names = [row["name"] for row in rows]
+    assert len(set(names)) == len(names) == 1 + 2 * (3 + 2 + 1)
+    by_name = {row["name"].partition(", 1")[0]: row["value"] for row in rows}
+    for at in ("0.4 kB a class", "0.8 kB a class"):
+        ours, rival = (next(value for name, value in by_name.items() if name.startswith(f"{at}: {label}"))
+                       for label in (budgets.DEFAULT, budgets.RIVAL))  # fmt: skip
+        assert by_name[f"{at}: auto minus {budgets.RIVAL}"] == pytest.approx(ours - rival)

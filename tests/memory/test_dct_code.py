@@ -10,7 +10,6 @@ from torch import Tensor
 
 from iid_cl.memory.dct_code import MIDDLE, Code, band_sums, bands, bits, decode, encode, table_bytes
 
-
 CODE = "16f51deb"  # of a few whole numbers, written by constriction 0.4.2 and 0.5.0
 
 
@@ -37,7 +36,7 @@ def test_zeros_cost_nothing() -> None:
 
 
 def test_the_length_is_the_entropy_of_what_is_coded() -> None:
-    """Of one coefficient, a fair choice among magnitudes that halve in number: their empirical entropy, by its formula."""
+    """Of one coefficient of few magnitudes: their empirical entropy, by its formula."""
     values = torch.tensor([0] * 8 + [1, -1] * 2 + [2, -2], dtype=torch.float64).repeat(300)
     steps = values[torch.randperm(len(values), generator=torch.Generator().manual_seed(0))].view(-1, 1, 1, 1, 1, 1)
     entropy = (8 * math.log2(14 / 8) + 4 * math.log2(14 / 2) + 2 * math.log2(14)) * 300 / 8  # bytes
