@@ -33,11 +33,11 @@ from iid_cl.memory.exemplars import Exemplars, ExemplarSet
 from iid_cl.memory.jpeg_format import JpegFormat
 from iid_cl.memory.space import Space
 from iid_cl.memory.storage import Jpeg
-from iid_cl.methods.auto import JPEG_QUALITY
 from iid_cl.methods.mixing import mixture
 from iid_cl.records.provenance import provenance
 from iid_cl.seeding import make_generator
 
+QUALITY = 25
 SPARSITIES = (0.0, 0.005, 0.01, 0.02)  # quantisation steps of an iteration
 UPDATES, BATCH, NETWORKS = 400, 32, 3
 
@@ -53,7 +53,7 @@ def memory(config: Config, dataset: ImageDataset, sparsity: float | None, seed: 
         return distill(
             classes.images, config.distill, ipc=count, generator=make_generator(seed, "distillation"), device="cpu",
             normalization=dataset.normalization, augmentations=dataset.augmentations, start=classes.start,
-            as_stored=JpegFormat(JPEG_QUALITY, sparsity * config.distill.iterations),
+            as_stored=JpegFormat(QUALITY, sparsity * config.distill.iterations),
         )  # fmt: skip
 
     def first(label: int, count: int) -> Tensor:
@@ -62,7 +62,7 @@ def memory(config: Config, dataset: ImageDataset, sparsity: float | None, seed: 
     budget = Budget(ipc=1)
     space = Space(budget, budget.room(len(by_class), by_class[0][0].numel()), len(by_class))
     share = 0.0 if sparsity is None else 1.0
-    return mixture(Classes(by_class), space, Jpeg(JPEG_QUALITY), share, distil=distil, ordering=lambda: first)
+    return mixture(Classes(by_class), space, Jpeg(QUALITY), share, distil=distil, ordering=lambda: first)
 
 
 def held_out(config: Config, dataset: ImageDataset, stored: Exemplars, seed: int) -> float:

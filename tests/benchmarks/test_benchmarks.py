@@ -18,6 +18,7 @@ from PIL import Image
 from rich.console import Console
 
 from benchmarks import (
+    budgets,
     comparison,
     engine,
     gpu,
@@ -787,8 +788,8 @@ def test_a_page_takes_its_tables_from_the_ledger(results: Path) -> None:
     assert ledger.update(made) == made
 
 
-def test_budgets_in_miniature(image_folder: Path, results: Path) -> None:
-    rows = budgets.main(image_folder, (400, 800), 2, updates=2, batch=8, width=4, iterations=1)
+def test_budgets_in_miniature(pictures: Path, results: Path) -> None:
+    rows = budgets.main(pictures, (400, 800), 2, updates=2, batch=8, width=4, iterations=1)
     assert json.loads((results / "budgets.json").read_text())[0]["name"] == "all training images"
     names = [row["name"] for row in rows]
     assert len(set(names)) == len(names) == 1 + 2 * (3 + 2 + 1)
