@@ -140,6 +140,29 @@ def differences(name: str) -> str:
     return "\n".join([*lines, "", _origin(rows[0])])
 
 
+def by_budget(name: str) -> str:
+    """The rows of ``results/NAME.json`` as a line per budget and a column per memory, with the gains of the last one.
+
+    Rows are called "BUDGET: MEMORY", "BUDGET: OURS minus RIVAL" and "BUDGET: making OURS"; those of no budget stand below.
+    """
+    rows = json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
+    lines: dict[str, list[str]] = {}
+    heads: list[str] = []
+    for one in rows:
+        budget, _, figure = one["name"].rpartition(": ")
+        if budget:
+            gain = " minus " in figure
+            head = figure if gain or figure.startswith("making") else figure.rpartition(", ")[0]
+            unit = "" if one["unit"] == "%" else f" {one['unit']}"
+            heads += [head] if head not in heads else []
+            text = _gain(one) if gain else f"{_spread(one)}{unit}" if unit == "" else f"{one['value']:.0f}{unit}"
+            lines.setdefault(budget, []).append(text)
+    table = [f"| | {' | '.join(heads)} |", "|---|" + "---:|" * len(heads)]
+    table += [f"| {budget} | {' | '.join(cells)} |" for budget, cells in lines.items()]
+    below = [f"{one['name'].capitalize()}: {_spread(one)} %." for one in rows if ": " not in one["name"]]
+    return "\n".join([*table, "", *below, "", _origin(rows[0])])
+
+
 def _gain(one: dict[str, Any] | None) -> str:
     if one is None:
         return ""
@@ -177,7 +200,8 @@ def _number(value: float, unit: str) -> str:
 
 def update(text: str) -> str:
     """Puts the tables of ``<!-- KIND: NAME -->`` up to their ``<!-- end -->``, each kind by the function below."""
-    kinds = {"results": table, "comparison": comparison, "differences": differences, "published": published}
+    kinds = {"results": table, "comparison": comparison, "differences": differences, "published": published,
+             "budgets": by_budget}  # fmt: skip
 
     def made(match: re.Match[str]) -> str:
         return f"<!-- {match[1]}: {match[2]} -->\n{kinds[match[1]](match[2])}\n<!-- end -->"
