@@ -143,7 +143,7 @@ def differences(name: str) -> str:
 def by_budget(name: str) -> str:
     """The rows of ``results/NAME.json`` as a line per budget and a column per memory, with the gains of the last one.
 
-    Rows are called "BUDGET: MEMORY", "BUDGET: OURS minus RIVAL" and "BUDGET: making OURS"; those of no budget stand below.
+    Rows are called "BUDGET: MEMORY", "BUDGET: OURS minus RIVAL" and "BUDGET: making OURS". Others stand below.
     """
     rows = json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
     lines: dict[str, list[str]] = {}

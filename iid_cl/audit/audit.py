@@ -254,8 +254,9 @@ def check_bytes(
     size, stored = sum(sizes.values()), len(data) - 8 - length
     if not size == stored == claimed:
         raise RuntimeError(f"{path}: holds {stored} bytes, its header says {size}, the run says {claimed}; {REPORT}.")
-    labels = struct.unpack_from(f"<{sizes['labels'] // 2}h", data, 8 + length + header["labels"]["data_offsets"][0])
-    all_charged = budget.in_bytes or "scans" in sizes
+    name = "labels" if "labels" in sizes else "class_indices"
+    labels = struct.unpack_from(f"<{sizes[name] // 2}h", data, 8 + length + header[name]["data_offsets"][0])
+    all_charged = budget.in_bytes or "scans" in sizes or "codes" in sizes
     charged = size - (0 if all_charged else sum(sizes.get(name, 0) for name in SOFT_LABELS))
     allowed = budget.allowed(len({*labels, *seen}), image_bytes)
     if charged > allowed:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from iid_cl.errors import UserError
-from iid_cl.memory.dct import CLASS_BYTES, CodedClass, DctSet, soft_bytes
+from iid_cl.memory.dct import CLASS_BYTES, CodedClass, DctSet, first_in, soft_bytes
 from iid_cl.memory.dct_code import WORD, band_sums, bits, table_bytes
 from iid_cl.memory.dct_format import DctFormat, dequantise, exact, quantise
 from iid_cl.memory.exemplars import ExemplarSet
@@ -67,16 +67,21 @@ class Dct(Storage):
         before = space.old.coefficients() if isinstance(space.old, DctSet) else {}
         by_class = {}
         for label, members in images.items():
-            count = min(len(members), _fitting(exact(_sample(members)), nominal, space.room, soft_width))
+            step = old[label].step if label in old else nominal
+            count = min(len(members), _fitting(exact(_sample(members)), step, space.room, soft_width))
             if not count:
                 raise no_room(space.budget, space.room)
             best = order(label, count)
             if label not in old:
                 by_class[label] = fill(exact(members[best]), space, soft_width)
-            else:  # what is stored of a class is neither decoded nor coded anew, which would lose more of it
-                step, kept = old[label].step, before[label]
-                steps = torch.cat([kept.double(), quantise(exact(members[len(kept) :]), step)])[best]
-                by_class[label] = CodedClass.of(steps, step)
+                continue
+            # what is stored of a class is neither decoded nor coded anew, which would lose more of it
+            kept = before[label]
+            steps = torch.cat([kept.double(), quantise(exact(members[len(kept) :]), step)])[best]
+            fitting = first_in(steps, step, space.room, soft_width)
+            if not fitting:
+                raise no_room(space.budget, space.room)
+            by_class[label] = CodedClass.of(steps[:fitting], step)
         return self._set(by_class, images)
 
     def keep(self, distilled: ExemplarSet, space: Space, soft_width: int = 0) -> DctSet:

@@ -70,7 +70,7 @@ def test_distilled_images_as_coefficients_are_the_choice() -> None:
     count = len(memory.exemplars) // 2
     assert 3 <= count <= 45
     assert not any(real_ones(memory.exemplars.decoded().images, PHOTOS))
-    assert memory.exemplars.metadata["stored_iterations"] == TINY.iterations
+    assert memory.exemplars.metadata["iterations_done"] == TINY.iterations
     told = memory.describe()
     assert (told["method"], told["choice"], told["dct"], told["share"]) == ("auto", "distilled as DCT", "auto", 1.0)
 

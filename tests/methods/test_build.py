@@ -68,13 +68,13 @@ def test_a_hybrid_is_a_share_of_distilled_images() -> None:
 
 @pytest.mark.parametrize("mode", ["replay", "memory_only"])
 def test_auto_has_the_settings_of_the_distillation(mode: str) -> None:
-    config = configured({"method": "auto", "shrink": "cut", "soft_labels": True}, train={"mode": mode})
-    assert make_method(config, "auto") == Auto(Distilled(config.distill, None, True, "cut"))
+    config = configured({"method": "auto", "shrink": "cut"}, train={"mode": mode})
+    assert make_method(config, "auto") == Auto(Distilled(config.distill, shrink_by="cut"))
 
 
 def test_auto_as_a_baseline_chooses_its_storage_itself() -> None:
     """Other keys of the memory section are those of the configured method."""
-    memory = {"method": "distilled", "jpeg": 40}
+    memory = {"method": "distilled", "soft_labels": True, "jpeg": 40}
     config = configured(memory, distill={"partition": 1}, baselines=["auto"])
     assert make_method(config, "auto") == Auto(Distilled(config.distill))
 

@@ -121,7 +121,6 @@ def test_a_file_holds_the_normalisation(in_tmp_path: Path) -> None:
     assert torch.equal(loaded.decoded().images, memory.exemplars.decoded().images)  # type: ignore[union-attr]
 
 
-@pytest.mark.usefixtures("brief_trials")
 @pytest.mark.parametrize(
     "make",
     [lambda: Distilled(TINY), lambda: Auto(Distilled(TINY)), lambda: Real("random"), Reservoir],

@@ -64,8 +64,8 @@ PLAIN = {key: OF_DISTILLED[key] for key in ("distill", "shrink", "embedder", "ob
         (lambda: HybridBuffer(2, share=0.25, **OF_DISTILLED), Mixed(0.25, DISTILLED)),
         (lambda: AutoBuffer(2), Auto(Distilled(DistillConfig()))),
         (
-            lambda: AutoBuffer(2, soft_labels=True, **PLAIN),
-            Auto(Distilled(TINY, None, True, "cut", EMBEDDER, distance)),
+            lambda: AutoBuffer(2, **PLAIN),
+            Auto(Distilled(TINY, shrink_by="cut", embedder=EMBEDDER, objective=distance)),
         ),
     ],
     ids=lambda value: "" if callable(value) else type(value).__name__,
@@ -180,7 +180,7 @@ def test_a_plain_loop_takes_task_labels_as_avalanche_does() -> None:
 
 def test_auto_shows_its_choice_and_takes_it_back_where_the_host_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     """As an interrupt may come after the memory is made and before Avalanche has it."""
-    memory = AutoBuffer(2, distill=TINY)
+    memory = AutoBuffer(2, distill=TINY, features=flatten)
     assert memory.choice is None
     seen: list[Any] = []
 
@@ -191,18 +191,20 @@ def test_auto_shows_its_choice_and_takes_it_back_where_the_host_fails(monkeypatc
     with monkeypatch.context() as patch:
         patch.setattr(buffers.Origins, "as_avalanche", stop)
         with pytest.raises(KeyboardInterrupt):
-            memory.post_adapt(AGENT, experience({0: noise(12)}))
-    assert seen == [(Way(1.0), 2)]
+            memory.post_adapt(AGENT, experience({0: noise(200)}))
+    ((choice, count),) = seen
+    assert choice == Way(1.0, dct=True)
+    assert count > 2
     assert (memory.choice, memory.exemplars, len(memory.buffer)) == (None, None, 0)
-    memory.post_adapt(AGENT, experience({0: noise(12)}))
-    assert memory.choice == Way(1.0)
-    assert memory.describe()["choice"] == "distilled"
+    memory.post_adapt(AGENT, experience({0: noise(200)}))
+    assert memory.choice == Way(1.0, dct=True)
+    assert memory.describe()["choice"] == "distilled as DCT"
 
 
 def test_the_choice_of_auto_is_part_of_the_buffers_state() -> None:
-    part = experience({0: noise(12)})
-    memory, again = AutoBuffer(2, distill=TINY), AutoBuffer(2, distill=TINY)
+    part = experience({0: noise(200)})
+    memory, again = AutoBuffer(2, distill=TINY, features=flatten), AutoBuffer(2, distill=TINY, features=flatten)
     memory.post_adapt(AGENT, part)
     again.load_state_dict(memory.state_dict(), part.dataset)
-    assert again.choice == memory.choice == Way(1.0)
-    assert len(again.buffer) == len(memory.buffer) == 2
+    assert again.choice == memory.choice == Way(1.0, dct=True)
+    assert len(again.buffer) == len(memory.buffer) > 2
