@@ -1206,7 +1206,7 @@ def fail_otherwise(*_: object) -> None:
 
 def test_export_writes_a_folder(cli: Callable[[Sequence[str]], Answer]) -> None:
     answer = cli(["export", stored_digits(), "folder", "--decoded"])
-    assert answer == (0, "folder: 1 images; memory.json names their origin\n", "")
+    assert answer == (0, "folder: 1 images; README.md and memory.json say what they are\n", "")
     assert Path("folder/0/000.png").is_file()
 
 

@@ -35,7 +35,7 @@ def export(
     from iid_cl.memory.export import export_memory
 
     count = export_memory(memory, folder, decoded=decoded)
-    print(f"{folder}: {count:,} images; memory.json names their origin")
+    print(f"{folder}: {count:,} images; README.md and memory.json say what they are")
 
 
 def predict(
