@@ -94,8 +94,7 @@ def test_keys_are_not_broken(site: Path, browser: Browser) -> None:
 
 
 @pytest.mark.browser
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [390, 1440])
+@pytest.mark.parametrize(("scheme", "width"), [("light", 1440), ("dark", 390)])
 def test_pages_are_accessible(site: Path, browser: Browser, scheme: str, width: int) -> None:
     for page in ("index.html", "configuration.html", "paper.html", "api/strategies.html"):
         browser.open(site / page, scheme, width)
