@@ -67,7 +67,7 @@ def report(
     ] = None,
     open_: Annotated[bool, typer.Option("--open", help="Open the page in a browser.")] = False,
 ) -> None:
-    """Make one HTML page of runs, a comparison or a study: report.html, and figures as PNG and SVG."""
+    """Make one HTML page of runs, a comparison or a study. Its figures are PNG and SVG files, too."""
     from iid_cl.report.page import report as write_report
     from iid_cl.studies.page import is_study, study_report
 
