@@ -1,8 +1,9 @@
-"""Writes what documents itself: the table of keys in configuration.md, commands.md, and the JSON schemas.
+"""Writes what documents itself: the tables of keys and settings, commands.md, and the JSON schemas.
 
 python docs/make_reference.py [--check]
 """
 
+import inspect
 import json
 import sys
 import types
@@ -11,9 +12,17 @@ from pathlib import Path
 from typing import Any
 
 import typer
-from pydantic import BaseModel
+from pydantic import BaseModel, create_model
 
 from iid_cl.cli import app
+from iid_cl.config.distill import (
+    CentralizationConfig,
+    CovarianceConfig,
+    DistillConfig,
+    EmbedderConfig,
+    NetworkConfig,
+    QueueConfig,
+)
 from iid_cl.config.experiment import Config
 from iid_cl.config.methods import table
 from iid_cl.config.schema import config_schema, study_schema, to_text
@@ -50,9 +59,46 @@ def values(kind: object) -> str:
     return names[kind]
 
 
+HEADING = ["| key | values | default | meaning |", "|---|---|---|---|"]
+
+
 def configuration(page: str) -> str:
-    """The page with its table made anew."""
-    return between(page, "\n".join(["| key | values | default | meaning |", "|---|---|---|---|", *rows(Config)]))
+    """The page with a heading and a table for each section made anew; keys of no section come last."""
+    sections, loose = [], {}
+    for name, field in Config.model_fields.items():
+        kind = field.annotation
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            sections.append(
+                "\n".join([f"## {name}", "", str(field.description), "", *HEADING, *rows(kind, f"{name}.")])
+            )
+        else:
+            loose[name] = field
+    top = create_model("Top", **{name: (field.annotation, field) for name, field in loose.items()})
+    sections.append("\n".join(["## Without a section", "", *HEADING, *rows(top)]))
+    return between(page, "\n" + "\n\n".join(sections) + "\n")
+
+
+def attributes(page: str) -> str:
+    """The API page of the distillation's settings made anew: each class with its arguments."""
+    sections = []
+    for kind in (DistillConfig, EmbedderConfig, QueueConfig, CentralizationConfig, CovarianceConfig, NetworkConfig):
+        says = str(inspect.getdoc(kind)).partition(">>>")[0]
+        lines = [f"## {kind.__name__}", "", says.strip()]
+        lines += ["", "| argument | values | default | meaning |", "|---|---|---|---|"]
+        lines += [argument(name, field) for name, field in kind.model_fields.items()]
+        sections.append("\n".join(lines))
+    return between(page, "\n" + "\n\n".join(sections) + "\n")
+
+
+def argument(name: str, field: Any) -> str:
+    """A table row of an argument; one that is a section links to its class."""
+    kind = field.annotation
+    if isinstance(kind, type) and issubclass(kind, BaseModel):
+        return (
+            f"| `{name}` | [`{kind.__name__}`](#{kind.__name__.lower()}) | `{kind.__name__}()` | {field.description} |"
+        )
+    told = values(kind).replace("`null`", "`None`").replace("`true`, `false`", "`True`, `False`")
+    return f"| `{name}` | {told} | `{field.get_default()!r}` | {field.description.replace('null', 'None')} |"
 
 
 def memories(page: str) -> str:
@@ -110,6 +156,7 @@ def pages() -> dict[Path, str]:
     """Every generated file as it should be."""
     docs = Path(__file__).parent
     found = {docs / f"{make.__name__}.md": make for make in (configuration, commands, memories)}
+    found[docs / "api" / "config.md"] = attributes
     configs = docs.parent / "configs"
     return {
         **{path: make(path.read_text(encoding="utf-8")) for path, make in found.items()},

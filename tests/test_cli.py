@@ -20,7 +20,7 @@ import yaml
 from PIL import Image
 
 import iid_cl
-from iid_cl.cli import main
+from iid_cl.cli import main, options
 from iid_cl.config.reading import load_config, parse_config, shipped_configs
 from iid_cl.files import save_tensors
 from iid_cl.memory.exemplars import ExemplarSet
@@ -1206,7 +1206,7 @@ def fail_otherwise(*_: object) -> None:
 
 def test_export_writes_a_folder(cli: Callable[[Sequence[str]], Answer]) -> None:
     answer = cli(["export", stored_digits(), "folder", "--decoded"])
-    assert answer == (0, "folder: 1 images; memory.json names their origin\n", "")
+    assert answer == (0, "folder: 1 images; README.md and memory.json say what they are\n", "")
     assert Path("folder/0/000.png").is_file()
 
 
@@ -1217,6 +1217,62 @@ def test_list_names_what_is_there(cli: Callable[[Sequence[str]], Answer]) -> Non
     assert re.search(r"mini-compare +random ipc 4 +[\d.]+ +finished +[\d,]+ +replay +0 ", answer.out)
     found = [json.loads(line) for line in cli(["list", "--json"]).out.splitlines()]
     assert {entry["method"] for entry in found} == {"none", "random", "mine"}
+
+
+def test_check_of_a_study_says_what_would_be(cli: Callable[[Sequence[str]], Answer], in_tmp_path: Path) -> None:
+    arguments = study_file("--json", sweep={"key": "memory.ipc", "values": [1, 3]}, seeds=2)
+    answer = cli(["check", *arguments[1:]])
+    assert (answer.code, answer.err) == (0, "")
+    plan, estimate = (json.loads(line) for line in answer.out.splitlines())
+    assert (plan["event"], plan["name"], plan["memories"], plan["seeds"]) == ("plan", "mini", 8, 2)
+    # 10 classes of 1 or 3 images of 64 bytes, and 2 of the label; the sweep precedes what B sets
+    found = [(one["variant"], one["x"], one["memory_bytes"], one["iterations"]) for one in plan["cases"]]
+    assert found == [("A", 1, 660, 0), ("A", 3, 1980, 0), ("B", 1, 660, 0), ("B", 3, 1980, 0)]
+    assert estimate["total_seconds"] == estimate["condensing"] + estimate["judging"] > 0
+    assert estimate["condensing"] == 0  # random images take nothing
+    assert set(contents(in_tmp_path)) == {"mini.yaml"}
+
+
+def test_check_of_a_shipped_study_is_a_table(cli: Callable[[Sequence[str]], Answer]) -> None:
+    answer = cli(["check", "ablation_digits", "--no-probe", "--device", "cpu"])
+    assert (answer.code, answer.err) == (0, "")
+    assert "memories of digits on cpu" in answer.out
+    assert "DM+CC+CM" in answer.out.replace(" ", "")
+
+
+def test_check_prints_a_whole_study(cli: Callable[[Sequence[str]], Answer]) -> None:
+    answer = cli(["check", "ablation_digits", "--set", "memory.ipc=3", "--print-config"])
+    Path("mine.yaml").write_text(answer.out)
+    assert load_study("mine.yaml") == load_study("ablation_digits", [("memory.ipc", 3)])
+
+
+def test_help_lines_are_whole(cli: Callable[[Sequence[str]], Answer], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    answer = cli(["--help"])
+    assert answer.code == 0
+    lines = answer.out.partition("Commands:\n")[2].splitlines()
+    assert len(lines) == 15
+    assert all(re.search(r"\w\.$", line) and len(line) <= 80 for line in lines), answer.out
+
+
+@pytest.mark.parametrize(
+    ("complete", "begun", "expected"),
+    [
+        (options.complete_key, "memory.method=di", ["memory.method=distilled"]),
+        (options.complete_key, "stream.dataset=cifar", ["stream.dataset=cifar10", "stream.dataset=cifar100"]),
+        (options.complete_key, "memory.soft_labels=", ["memory.soft_labels=true", "memory.soft_labels=false"]),
+        (options.complete_key, "memory.ipc=", []),
+        (options.complete_key, "memory.icp=", []),
+        (options.complete_key, "seed.x=", []),
+        (options.complete_modes, "replay,mem", ["replay,memory_only"]),
+        (options.complete_methods, "herding,k", ["herding,k_centre"]),
+        (options.complete_any_file, "ablation_d", ["ablation_digits.yaml"]),
+        (options.complete_any_file, "split_d", ["split_digits.yaml"]),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_values_are_completed(complete: Callable[[str], list[str]], begun: str, expected: list[str]) -> None:
+    assert complete(begun) == expected
 
 
 def test_check_says_what_would_be_and_writes_nothing(cli: Callable[[Sequence[str]], Answer], in_tmp_path: Path) -> None:

@@ -1,24 +1,28 @@
 """The commands that inspect the installation and configurations."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from iid_cl.cli.options import (
-    ConfigArgument,
     DataRootOption,
     DeviceOption,
     JsonOption,
     SeedOption,
     SetOption,
+    complete_any_file,
     complete_shipped,
+    options_of,
     resolve,
     screen,
     screen_of,
 )
-from iid_cl.config.reading import CONFIGURATION, STUDY, dump_config
+from iid_cl.config.reading import CONFIGURATION, STUDY, dump_config, read_override
 from iid_cl.config.schema import config_schema, study_schema, to_text
+from iid_cl.config.study import StudyConfig
 from iid_cl.errors import UserError, shown
+from iid_cl.studies.cases import dump_study, is_study_file, load_study
 
 
 def configs(
@@ -53,7 +57,14 @@ def _shipped_text(name: str) -> str:
 
 
 def check(
-    config: ConfigArgument,
+    config: Annotated[
+        str,
+        typer.Argument(
+            metavar="CONFIG",
+            help="A YAML file of a run or a study, or a shipped one's name.",
+            autocompletion=complete_any_file,
+        ),
+    ],
     set_: SetOption = None,
     seed: SeedOption = None,
     device: DeviceOption = None,
@@ -64,7 +75,11 @@ def check(
     ] = False,
     json: JsonOption = False,
 ) -> None:
-    """Show what a run would do, and about how long it would take."""
+    """Show what a run or a study would do, and about how long."""
+    if is_study_file(config):
+        _check_study(load_study(config, map(read_override, options_of(set_, seed, device))), data_root, probe, json,
+                     print_config)  # fmt: skip
+        return
     resolved = resolve(config, set_, seed, device)
     if print_config:
         print(dump_config(resolved), end="")
@@ -75,15 +90,25 @@ def check(
     check_config(resolved, data_root, console, probe=probe)
 
 
+def _check_study(study: StudyConfig, data_root: Path | None, probe: bool, json: bool, print_config: bool) -> None:
+    if print_config:
+        print(dump_study(study), end="")
+        return
+    console = screen_of(study.name, False, json)
+    from iid_cl.studies.check import check_study
+
+    check_study(study, data_root, console, probe=probe)
+
+
 def schema(
     study: Annotated[bool, typer.Option("--study", help="Print the schema of studies instead.")] = False,
 ) -> None:
-    """Print the JSON schema of configurations, with which editors complete and check them."""
+    """Print the JSON schema of configurations. Editors complete and check them with it."""
     print(to_text(study_schema() if study else config_schema()), end="")
 
 
 def doctor(data_root: DataRootOption = None, json: JsonOption = False) -> None:
-    """Show what is installed, which devices work, and which data sets are there; exit code 1 if a run would fail."""
+    """Show what is installed, and which data sets are there. Exit code 1 if a run would fail."""
     from iid_cl.precheck.doctor import examine
 
     if not examine(data_root, screen(False, json)):

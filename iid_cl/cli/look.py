@@ -35,7 +35,7 @@ def export(
     from iid_cl.memory.export import export_memory
 
     count = export_memory(memory, folder, decoded=decoded)
-    print(f"{folder}: {count:,} images; memory.json names their origin")
+    print(f"{folder}: {count:,} images; README.md and memory.json say what they are")
 
 
 def predict(
@@ -67,7 +67,7 @@ def report(
     ] = None,
     open_: Annotated[bool, typer.Option("--open", help="Open the page in a browser.")] = False,
 ) -> None:
-    """Make one HTML page of runs, a comparison or a study: report.html, and figures as PNG and SVG."""
+    """Make one HTML page of runs, a comparison or a study. Its figures are PNG and SVG files, too."""
     from iid_cl.report.page import report as write_report
     from iid_cl.studies.page import is_study, study_report
 

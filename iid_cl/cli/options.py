@@ -10,7 +10,7 @@ import typer
 from iid_cl.config.datasets import DATASETS
 from iid_cl.config.experiment import Config
 from iid_cl.config.methods import METHODS, for_whole_data
-from iid_cl.config.reading import dotted_keys, load_config, shipped_configs
+from iid_cl.config.reading import choices_of, dotted_keys, load_config, shipped_configs
 from iid_cl.errors import UserError
 from iid_cl.studies.cases import shipped_studies
 from iid_cl.terminal.screen import Mode, Screen
@@ -32,8 +32,11 @@ def complete_shipped(incomplete: str) -> list[str]:
 
 
 def complete_key(incomplete: str) -> list[str]:
-    """Keys of the configuration that hold a value."""
+    """Keys of the configuration that hold a value; behind ``KEY=`` the values that it chooses from."""
     keys = list(dotted_keys(Config))
+    key, equals, begun = incomplete.partition("=")
+    if equals:
+        return [f"{key}={value}" for value in choices_of(Config, key) if value.startswith(begun)]
     return [f"{key}=" for key in keys if key.startswith(incomplete) and f"{key}." not in " ".join(keys)]
 
 
@@ -52,11 +55,20 @@ def complete_mode(incomplete: str) -> list[str]:
     return [name for name in ("replay", "memory_only") if name.startswith(incomplete)]
 
 
+def complete_modes(incomplete: str) -> list[str]:
+    """A comma-separated list of modes of training."""
+    return _listed(incomplete, ("replay", "memory_only"))
+
+
 def complete_methods(incomplete: str) -> list[str]:
     """A comma-separated list of methods."""
+    return _listed(incomplete, METHODS)
+
+
+def _listed(incomplete: str, names: Iterable[str]) -> list[str]:
     *before, last = incomplete.split(",")
     head = "".join(f"{name}," for name in before)
-    return [f"{head}{name}" for name in METHODS if name.startswith(last)]
+    return [f"{head}{name}" for name in names if name.startswith(last)]
 
 
 def complete_dataset(incomplete: str) -> list[str]:
@@ -78,6 +90,11 @@ def _names_and_files(incomplete: str, shipped: Iterable[str]) -> list[str]:
         entries = []
     files = [f"{entry}/" if entry.is_dir() else str(entry) for entry in entries if not entry.name.startswith(".")]
     return [name for name in dict.fromkeys([*shipped, *files]) if name.startswith(incomplete)]
+
+
+def complete_any_file(incomplete: str) -> list[str]:
+    """Shipped configurations and studies, and YAML files."""
+    return _names_and_files(incomplete, [*shipped_configs(), *shipped_studies()])
 
 
 ConfigArgument = Annotated[

@@ -28,6 +28,7 @@ from iid_cl.cli.options import (
     complete_method,
     complete_methods,
     complete_mode,
+    complete_modes,
     complete_study,
     options_of,
     resolve,
@@ -75,7 +76,7 @@ def resume(
     quiet: QuietOption = False,
     json: JsonOption = False,
 ) -> None:
-    """Resume an interrupted run or study, or make the report that a run lacks."""
+    """Resume an interrupted run or study. Where only a run's report is missing, it is made."""
     from iid_cl.records.directory import is_study
 
     console = screen_of(str(directory), quiet, json)
@@ -96,13 +97,17 @@ def compare(
         str | None,
         typer.Option(help="Comma-separated methods, instead of compare.methods.", autocompletion=complete_methods),
     ] = None,
-    modes: Annotated[str | None, typer.Option(help="Comma-separated: replay, memory_only.")] = None,
+    modes: Annotated[
+        str | None, typer.Option(help="Comma-separated: replay, memory_only.", autocompletion=complete_modes)
+    ] = None,
     ipc: Annotated[str | None, typer.Option(help="Comma-separated budgets: images per class.")] = None,
     mem_size: Annotated[str | None, typer.Option(help="Comma-separated budgets: images in total.")] = None,
     mem_bytes: Annotated[str | None, typer.Option(help="Comma-separated budgets: bytes in total.")] = None,
     class_bytes: Annotated[str | None, typer.Option(help="Comma-separated budgets: bytes per class.")] = None,
     seeds: Annotated[int | None, typer.Option(min=1, help="Number of seeds, counted up from `seed`.")] = None,
-    baseline: Annotated[str | None, typer.Option(help="Method that the rest is compared with.")] = None,
+    baseline: Annotated[
+        str | None, typer.Option(help="Method that the rest is compared with.", autocompletion=complete_any_method)
+    ] = None,
     workers: WorkersOption = None,
     threads: ThreadsOption = None,
     launcher: LauncherOption = Launcher.local,
@@ -120,7 +125,7 @@ def compare(
     quiet: QuietOption = False,
     json: JsonOption = False,
 ) -> None:
-    """Compare memories at equal bytes: same class orders, initial weights and updates, several seeds."""
+    """Compare memories at equal bytes, over several seeds. Class orders, initial weights and updates are the same."""
     need("avalanche", "iid-cl compare", "avalanche")
     resolved = resolve(config, set_, seed, device)
     budgets = {"ipc": ipc, "mem_size": mem_size, "mem_bytes": mem_bytes, "class_bytes": class_bytes}
@@ -173,7 +178,7 @@ def distill(
     quiet: QuietOption = False,
     json: JsonOption = False,
 ) -> None:
-    """Condense a whole data set into a memory file, and draw it in a PNG."""
+    """Condense a whole data set into a memory file. It is drawn in a PNG, too."""
     shortcuts = [f"stream.dataset={dataset}", f"memory.method={method}"]
     shortcuts += [] if ipc is None else [f"memory.ipc={ipc}"]
     resolved = resolve(config, [*shortcuts, *(set_ or [])], seed, device)
@@ -199,7 +204,7 @@ def evaluate(
     quiet: QuietOption = False,
     json: JsonOption = False,
 ) -> None:
-    """Judge a memory: train new networks on it alone, and test them on real images."""
+    """Judge a memory by new networks trained on it alone. They are tested on real images."""
     resolved = resolve(config, set_, seed, device)
     console = screen_of(str(memory), quiet, json)
     from iid_cl.runs.judge import evaluate_memory
@@ -226,7 +231,7 @@ def study(
     quiet: QuietOption = False,
     json: JsonOption = False,
 ) -> None:
-    """Run a study: compare memories on one question, and write a CSV and a figure."""
+    """Run a study: compare memories on one question. It leaves a CSV and a figure."""
     resolved = load_study(study, map(read_override, options_of(set_, seed, device)), seeds)
     console = screen_of(resolved.name, quiet, json)
     from iid_cl.studies.directory import Place

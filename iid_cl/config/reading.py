@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from importlib import resources
 from itertools import takewhile
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -226,3 +226,23 @@ def dotted_keys(section: type[BaseModel], prefix: str = "") -> Iterator[str]:
         yield prefix + name
         if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
             yield from dotted_keys(field.annotation, f"{prefix}{name}.")
+
+
+def choices_of(section: type[BaseModel], key: str) -> list[str]:
+    """The values that a dotted key chooses from; none where it takes any number or text.
+
+    >>> choices_of(Config, "train.mode")
+    ['replay', 'memory_only']
+    """
+    *parents, last = key.split(".")
+    for parent in parents:
+        field = section.model_fields.get(parent)
+        if field is None or not (isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)):
+            return []
+        section = field.annotation
+    field = section.model_fields.get(last)
+    if field is None:
+        return []
+    if field.annotation is bool:
+        return ["true", "false"]
+    return [str(value) for value in get_args(field.annotation)] if get_origin(field.annotation) is Literal else []

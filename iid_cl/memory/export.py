@@ -19,22 +19,25 @@ from torch import Tensor
 from iid_cl.errors import UserError
 from iid_cl.files import check_output
 from iid_cl.memory.bounds import MOST_RATIO
+from iid_cl.memory.card import NAME, card
 from iid_cl.memory.exemplars import Exemplars
 from iid_cl.memory.files import load_memory
 
-README = "memory.json"
+ABOUT = "memory.json"
 SOFT_LABELS = "soft_labels.csv"
 LONGEST_NAME = 80  # bytes of a folder's name
 AT_ONCE = 2**26  # bytes of images or probabilities in memory
 FEW_NUMBERS = 2**24  # of a table of soft labels, whatever the memory's size
-_RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)  # no file names on Windows
+_RESERVED = re.compile(  # no file names on Windows, or files that lie beside the folders
+    r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?|readme\.md|memory\.json|soft_labels\.csv", re.IGNORECASE
+)
 
 
 def export_memory(path: Path, folder: Path, *, decoded: bool = False) -> int:
     """Writes the memory file ``path`` as ``folder/<class name>/<number>.png``; returns the number of images.
 
-    ``memory.json`` says which folder is which class and where the memory is from. ``soft_labels.csv`` holds class
-    probabilities where the memory has them. The folder appears whole or not at all.
+    ``memory.json`` says which folder is which class and where the memory is from, ``README.md`` the same for people.
+    ``soft_labels.csv`` holds class probabilities where the memory has them. The folder appears whole or not at all.
 
     Args:
         path: the memory.
@@ -47,7 +50,7 @@ def export_memory(path: Path, folder: Path, *, decoded: bool = False) -> int:
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UserError(f"{folder}: holds files already; choose another folder, or remove it.")
-    check_output(folder / README if folder.exists() else folder)
+    check_output(folder / ABOUT if folder.exists() else folder)
     memory = load_memory(path)
     if memory.shape[0] not in (1, 3):
         raise UserError(f"{path}: has images of {memory.shape[0]} channels; PNG files hold 1 or 3.")
@@ -59,7 +62,8 @@ def export_memory(path: Path, folder: Path, *, decoded: bool = False) -> int:
     try:
         count = _write_images(temporary, folders, memory, decoded)
         about = _about(path, memory, names, folders, decoded)
-        (temporary / README).write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
+        (temporary / ABOUT).write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
+        (temporary / NAME).write_text(card(memory, about), encoding="utf-8", errors="backslashreplace")
         if memory.soft_labels is not None:
             _write_soft_labels(temporary / SOFT_LABELS, memory, names, folders, decoded)
         if target.exists():

@@ -21,7 +21,7 @@ from iid_cl.data.streams import class_order
 from iid_cl.errors import printable
 from iid_cl.precheck.fits import check_methods, check_network
 from iid_cl.precheck.plan import Step, plan
-from iid_cl.precheck.probe import Speed, estimate
+from iid_cl.precheck.probe import Known, Speed, estimate
 from iid_cl.terminal.headline import headline
 from iid_cl.terminal.screen import emit, print_table, width_of
 
@@ -46,20 +46,20 @@ def check_config(config: Config, data_root: Path | None, console: Console, *, pr
     check_methods(config, methods, dataset, classes)
     plans = {method: plan(config, method, dataset, order) for method in methods}
     steps = plans[config.memory.method]
-    _print(console, headline(config, dataset, device))
+    show(console, headline(config, dataset, device))
     for note in dataset.remarks:
-        _print(console, f"note: {note}")
-    _print(console, "Networks, partition and memory fit the data.")
+        show(console, f"note: {note}")
+    show(console, "Networks, partition and memory fit the data.")
     print_table(console, _table(config, steps, dataset, width_of(console)))
     budget = config.memory.budget
-    _print(console, f"Memory: {config.memory.method}, {budget.key} {budget.amount:,}; {steps[-1].memory_bytes:,} bytes "
+    show(console, f"Memory: {config.memory.method}, {budget.key} {budget.amount:,}; {steps[-1].memory_bytes:,} bytes "
                     f"of {len(classes)} classes in the end.")  # fmt: skip
-    _print(console, _work(config, steps))
+    show(console, _work(config, steps))
     emit(console, "plan", method=config.memory.method, device=str(device), steps=[asdict(step) for step in steps])
     if config.baselines:
-        _print(console, f"Baselines, with the same seed and bytes: {', '.join(methods[1:])}.")
+        show(console, f"Baselines, with the same seed and bytes: {', '.join(methods[1:])}.")
     count = len(cells(config, dataset.shape, len(classes)))
-    _print(console, f"iid-cl compare would run {count} such cells.")
+    show(console, f"iid-cl compare would run {count} such cells.")
     if probe:
         _estimate(config, methods, dataset, plans, device, console)
 
@@ -72,18 +72,18 @@ def _estimate(
     device: torch.device,
     console: Console,
 ) -> None:
-    total = 0.0
+    total, known = 0.0, Known()
     for method in methods:
-        result, speeds = estimate(config, method, dataset, plans[method], device)
+        result, speeds = estimate(config, method, dataset, plans[method], device, known)
         total += result.total
         parts = ", ".join(f"{name} {duration(seconds)}" for name, seconds in asdict(result).items())
-        _print(console, f"Estimate for {method}: {duration(result.total)} ({parts}).")
+        show(console, f"Estimate for {method}: {duration(result.total)} ({parts}).")
         emit(console, "estimate", method=method, total_seconds=result.total, **asdict(result),
              speeds={name: asdict(speed) for name, speed in speeds.items()})  # fmt: skip
-        _print(console, f"  From {_timings(speeds)} on {device}, timed just now.")
+        show(console, f"  From {_timings(speeds)} on {device}, timed just now.")
     if len(methods) > 1:
-        _print(console, f"Estimate for all: {duration(total)}.")
-    _print(console, "Estimates multiply these timings by the counts above; other load on the machine changes them.")
+        show(console, f"Estimate for all: {duration(total)}.")
+    show(console, "Estimates multiply these timings by the counts above; other load on the machine changes them.")
 
 
 def _table(config: Config, steps: Sequence[Step], dataset: ImageDataset, width: int) -> Table:
@@ -136,5 +136,6 @@ def duration(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
-def _print(console: Console, text: str) -> None:
+def show(console: Console, text: str) -> None:
+    """Prints a line, which a file or pipe gets whole."""
     console.print(Text(text), soft_wrap=not console.is_terminal)

@@ -22,9 +22,9 @@ from iid_cl.nets import build_network
 from iid_cl.precheck.plan import Step
 from iid_cl.seeding import make_generator
 
-SECONDS = 2.0  # time for each kind of step, if it suffices for LEAST steps
-LEAST = 3
+SECONDS = 1.0  # time for each kind of step; one that takes longer is timed once after the first, which may compile
 MOST = 50
+FEW = 2  # classes whose iterations are timed on a CPU, where twice as many take twice as long
 EVAL_BATCH = 500
 CC_BATCH = 64
 
@@ -56,14 +56,49 @@ class _Enough(Exception):
     """Ends a distillation that has been timed."""
 
 
+Known = dict[str, Speed]
+"""Of kinds of steps that all methods of a run share."""
+
+
 def estimate(
-    config: Config, method: MethodName, dataset: ImageDataset, steps: list[Step], device: torch.device
+    config: Config,
+    method: MethodName,
+    dataset: ImageDataset,
+    steps: list[Step],
+    device: torch.device,
+    known: Known | None = None,
 ) -> tuple[Estimate, dict[str, Speed]]:
-    """Times a few updates, predictions and iterations, and multiplies them by what ``steps`` counts."""
-    speeds = {"update": _update(config, dataset, device), "evaluation": _prediction(config, dataset, device)}
+    """Times a few updates, predictions and iterations, and multiplies them by what ``steps`` counts.
+
+    Args:
+        config: the whole configuration.
+        method: of the run.
+        dataset: its data.
+        steps: its plan.
+        device: where to time.
+        known: takes what has been timed, for the next method of the same configuration.
+    """
+    known = {} if known is None else known
+    if not known:
+        known |= {"update": _update(config, dataset, device), "evaluation": _prediction(config, dataset, device)}
+    speeds = dict(known)
     networks = config.train.networks if config.train.mode == "memory_only" else 1
     updates = sum(step.updates for step in steps) * networks
     batches = sum(-(-step.test_images // EVAL_BATCH) for step in steps) * networks
+    condensing = condensing_seconds(config, method, dataset, steps, device, speeds)
+    training = speeds["update"].first + updates * speeds["update"].step
+    return Estimate(training, batches * speeds["evaluation"].step, condensing), speeds
+
+
+def condensing_seconds(
+    config: Config,
+    method: MethodName,
+    dataset: ImageDataset,
+    steps: list[Step],
+    device: torch.device,
+    speeds: dict[str, Speed],
+) -> float:
+    """Seconds that a method takes to make its memories; adds what it has timed to ``speeds``."""
     condensing = 0.0
     for lossy, name in ((False, "iteration"), (True, "iteration in a lossy format")):
         planned = [(step, part) for step in steps for part in step.distillations if (part.lossy is not None) == lossy]
@@ -79,10 +114,11 @@ def estimate(
         passes = sum(-(-step.train_images // CC_BATCH) for step in steps)
         condensing += trainings * config.distill.cc.epochs * passes * speeds["network update"].step
     if METHODS[method].needs_features and not trainings:
+        if "evaluation" not in speeds:
+            speeds["evaluation"] = _prediction(config, dataset, device)
         images = sum(step.train_images for step in steps)
         condensing += images / EVAL_BATCH * speeds["evaluation"].step
-    training = speeds["update"].first + updates * speeds["update"].step
-    return Estimate(training, batches * speeds["evaluation"].step, condensing), speeds
+    return condensing
 
 
 def _trainings(config: Config, method: MethodName) -> int:
@@ -95,7 +131,7 @@ def _trainings(config: Config, method: MethodName) -> int:
 def _timed(step: Callable[[], object], device: torch.device) -> Speed:
     """Repeats a step until the median is reliable."""
     times: list[float] = []
-    while len(times) <= LEAST or (sum(times[1:]) < SECONDS and len(times) <= MOST):
+    while len(times) < 2 or (sum(times) < SECONDS and len(times) <= MOST):
         start = time.perf_counter()
         step()
         _wait(device)
@@ -120,6 +156,18 @@ def _update(config: Config, dataset: ImageDataset, device: torch.device) -> Spee
         size += config.train.memory_batch_size or size
     names = dataset.augmentations if config.train.augment else ()
     return _network_update(config.model, dataset, device, size, names)
+
+
+def judging_seconds(config: Config, dataset: ImageDataset, images: int, device: torch.device) -> float:
+    """Seconds that the protocol takes to train its networks on a memory of ``images`` images, and to test them."""
+    protocol, total = config.evaluate, 0.0
+    for network in (protocol.network, *protocol.transfer):
+        size = min(protocol.batch_size, images)
+        update = _network_update(network, dataset, device, size, dataset.augmentations)
+        prediction = _prediction(config.model_copy(update={"model": network}), dataset, device)
+        epochs = protocol.epochs * -(-images // size) * update.step
+        total += epochs + -(-len(dataset.test) // EVAL_BATCH) * prediction.step
+    return total * protocol.networks
 
 
 def _network_update(
@@ -158,7 +206,8 @@ def _iteration(
 ) -> Speed:
     """One of the run's distillations, ended after a few iterations; its networks are not really trained."""
     by_class = dataset.train.by_class()
-    images = {c: by_class[c] for c in step.classes}
+    few = step.classes[:FEW] if device.type == "cpu" else step.classes
+    images, share = {c: by_class[c] for c in few}, len(step.classes) / len(few)
     count = min(distillation.count, *map(len, images.values()), 2**31)
     pool: list[TrainedNetwork] = []
     cc = config.distill.cc
@@ -170,8 +219,7 @@ def _iteration(
     def on_snapshot(iteration: int, _: object) -> None:
         _wait(device)
         times.append(time.perf_counter())
-        steps = len(times) - 1
-        if steps > LEAST and (times[-1] - times[1] > SECONDS or steps > MOST):
+        if len(times) > 2 and (times[-1] - start > SECONDS or len(times) - 1 > MOST):
             raise _Enough
 
     start = time.perf_counter()
@@ -184,5 +232,6 @@ def _iteration(
             on_snapshot=on_snapshot, snapshots=range(config.distill.iterations + 1),
         )  # fmt: skip
     if len(times) < 3:  # at most one iteration
-        return Speed((times[-1] - start) / max(1, len(times) - 1), 0.0, len(times) - 1)
-    return _speed(times[1] - start, [end - begin for begin, end in pairwise(times[1:])])
+        return Speed(share * (times[-1] - start) / max(1, len(times) - 1), 0.0, len(times) - 1)
+    speed = _speed(times[1] - start, [end - begin for begin, end in pairwise(times[1:])])
+    return Speed(share * speed.step, speed.first, speed.steps)

@@ -2,7 +2,10 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
+
+import yaml
 
 from iid_cl.config.experiment import Config
 from iid_cl.config.methods import METHODS, for_whole_data
@@ -39,6 +42,22 @@ def load_study(source: str, base: Iterable[tuple[str, Any]] = (), seeds: int | N
     if seeds is not None:
         values["seeds"] = seeds
     return parse_section(StudyConfig, values, source)
+
+
+def is_study_file(source: str) -> bool:
+    """Whether a YAML file, or the shipped file of a name, is a study; false where there is none."""
+    name = source if source.endswith(".yaml") else f"{source}.yaml"
+    if not Path(source).is_file():
+        return name in STUDY.shipped()
+    try:
+        return "variants" in read_yaml(source, STUDY)
+    except UserError:  # whoever reads it next says why
+        return False
+
+
+def dump_study(study: StudyConfig) -> str:
+    """The complete study as YAML, which :func:`load_study` reads back unchanged."""
+    return yaml.safe_dump(study.model_dump(mode="json"), sort_keys=False)
 
 
 def shipped_studies() -> list[str]:

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 from pydantic import TypeAdapter
 from rich.console import Console
 
@@ -26,7 +25,7 @@ from iid_cl.records.integrity import check_file, sha256_of
 from iid_cl.records.provenance import differences, provenance
 from iid_cl.runs.begun import BEGUN, Begun, read_begun, write_record
 from iid_cl.runs.ending import interruptions
-from iid_cl.studies.cases import load_study
+from iid_cl.studies.cases import dump_study, load_study
 from iid_cl.terminal.reporter import Reporter
 
 SUMMARY, TABLE = "study.json", "study.csv"
@@ -189,11 +188,6 @@ def _is_started(path: Path, study: StudyConfig, cells: Sequence[Cell]) -> bool:
             "restore the former (with --data-root), or choose another --out."
         )
     return True
-
-
-def dump_study(study: StudyConfig) -> str:
-    """The complete study as YAML, which :func:`iid_cl.studies.cases.load_study` reads back unchanged."""
-    return yaml.safe_dump(study.model_dump(mode="json"), sort_keys=False)
 
 
 def read_place(path: Path) -> Place:

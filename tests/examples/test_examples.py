@@ -12,7 +12,7 @@ import torch
 from iid_cl.config.experiment import StreamConfig
 from iid_cl.data.datasets import load_dataset
 from iid_cl.memory.exemplars import ExemplarSet
-from iid_cl.memory.files import save_memory
+from iid_cl.memory.files import load_memory, save_memory
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
@@ -22,6 +22,18 @@ def test_the_avalanche_experiment_runs_and_leaves_a_memory(in_tmp_path: Path) ->
     accuracy = main(train_epochs=4, iterations=5, experiences=2)
     assert accuracy > 0.5  # two experiences of five classes; forgetting the first leaves at most one half
     assert (in_tmp_path / "digits-memory.safetensors").stat().st_size > 10 * 2 * 64
+
+
+def test_the_tutorial_compares_memories_of_the_same_bytes(
+    in_tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Without a memory the network knows the last two digits at most."""
+    found = runpy.run_path(str(EXAMPLES / "tutorial.py"))["main"](digits=True, epochs=1, iterations=3)
+    assert list(found) == ["no memory", "random", "herding", "distilled"]
+    assert found["no memory"] <= 0.21
+    printed = [line.split()[-2] for line in capsys.readouterr().out.splitlines() if line.endswith(" bytes")]
+    assert printed == ["0", "660", "660", "660"]
+    assert load_memory(Path("memory.safetensors")).classes == list(range(10))
 
 
 def test_a_memory_trains_a_network_in_plain_pytorch(in_tmp_path: Path) -> None:

@@ -20,7 +20,8 @@ from iid_cl.memory.jpeg import JpegSet, encode
 from iid_cl.methods.memory import Memory
 
 HOSTILE = ["../../etc", "a/b", "a\\b", "", ".", "..", ".hidden", "CON", "com1.txt", "Cat", "cat", "x" * 300,
-           "tab\there", "nul\0", "\ud800", "name. ", "é" * 60, "日本", "-rf", "a:b"]  # fmt: skip
+           "tab\there", "nul\0", "\ud800", "name. ", "é" * 60, "日本", "-rf", "a:b",
+           "README.md", "memory.json"]  # fmt: skip
 
 
 def images(*counts: int, channels: int = 3, size: int = 4) -> dict[int, torch.Tensor]:
@@ -54,6 +55,34 @@ def test_the_folder_holds_the_images_bit_for_bit(tmp_path: Path) -> None:
     ]
     assert (about["memory"]["seed"], about["bytes_in_memory"]) == (3, 3 * (3 * 16 + 2))
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
+
+
+def test_a_card_says_what_the_images_are(tmp_path: Path) -> None:
+    about = {"class_names": ["cat", "a|b <i>"], "method": "distilled", "stream": {"dataset": "pets"}, "seed": 3}
+    memory = ExemplarSet.from_classes(images(2, 1))
+    export_memory(stored(tmp_path / "m.safetensors", memory, **about, mean=[0.5], std=[0.25]), tmp_path / "out")
+    text = (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
+    assert text.startswith("# A replay memory: pets\n")
+    for line in (
+        "| images | 3 of 4x4 pixels, colour |",
+        "| bytes in the memory | 150 |",  # 3 * (3 * 16 + 2)
+        "| method | distilled |",
+        "| seed | 3 |",
+        "| mean and deviation of pixels | 0.5; 0.25 |",
+        "| `cat` | cat | 2 |",
+        "| `a_b _i_` | a\\|b \\<i\\> | 1 |",
+    ):
+        assert line in text.splitlines()
+    assert "objective" not in text  # the file does not say
+
+
+def test_a_card_tells_of_grids(tmp_path: Path) -> None:
+    grids = ExemplarSet.from_classes(images(1, 1), partition=2)
+    file = stored(tmp_path / "m.safetensors", grids)
+    for decoded in (False, True):
+        folder = tmp_path / str(decoded)
+        export_memory(file, folder, decoded=decoded)
+        assert ("a grid of 2x2 smaller ones" in (folder / "README.md").read_text(encoding="utf-8")) is not decoded
 
 
 def test_torchvision_reads_it_with_the_same_classes(tmp_path: Path) -> None:

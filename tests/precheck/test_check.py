@@ -52,7 +52,7 @@ def test_a_short_probe_estimates_the_time(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(probe, "SECONDS", 0.05)
     text = said(try_it=True, baselines=["random"], distill={"iterations": 40})
     assert re.search(r"Estimate for distilled: .* \(training .*, evaluation .*, condensing .*\)\.", text)
-    assert re.search(r"From \d+ updates of [\d.,]+ ms, \d+ evaluations of .*, \d+ iterations of .* on cpu", text)
+    assert re.search(r"From \d+ updates? of [\d.,]+ ms, \d+ evaluations? of .*, \d+ iterations? of .* on cpu", text)
     assert "Estimate for random" in text
     assert "Estimate for all" in text
 

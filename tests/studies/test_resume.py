@@ -13,8 +13,8 @@ from iid_cl.memory.files import load_memory
 from iid_cl.runs import whole
 from iid_cl.studies import run as module
 from iid_cl.studies import scatter as scatters
-from iid_cl.studies.cases import load_study, shipped_studies
-from iid_cl.studies.directory import Place, dump_study
+from iid_cl.studies.cases import dump_study, load_study, shipped_studies
+from iid_cl.studies.directory import Place
 from iid_cl.studies.resume import resume_study, start_study
 from iid_cl.terminal.signals import Stopped
 from tests.studies.helpers import FILES, SMALL, study, table
