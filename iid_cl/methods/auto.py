@@ -16,6 +16,8 @@ from iid_cl.methods.base import Arrival, Method, Scene, Work
 from iid_cl.methods.distilled import Distilled
 from iid_cl.methods.mixed import Mixed
 
+MOST_DISTILLED = 256  # images of a class: more cost hours, and what they gain was not measured
+
 
 @dataclass(frozen=True)
 class Way:
@@ -28,7 +30,7 @@ class Way:
     @property
     def label(self) -> str:
         """For people, e.g. ``distilled as DCT``."""
-        kind = {0.0: "real", 1.0: "distilled"}.get(self.share, f"{self.share:g} distilled")
+        kind = {0.0: "real", 1.0: "distilled"}.get(self.share, f"{self.share:.2g} distilled")
         return kind + (" as DCT" if self.dct else "" if self.partition == 1 else f" at 1/{self.partition} size")
 
 
@@ -37,8 +39,8 @@ class Auto(Method):
     """The way to spend the bytes that measurements found to be the best, by a rule that costs no time.
 
     Images are stored as cosine coefficients, whose step follows the bytes (:class:`iid_cl.memory.dct_storage.Dct`), or
-    whole where more of them fit so. They are distilled, or herded where more than half of a class fits: distilling so
-    many gains nothing (docs/results.md). The first experience decides for all.
+    whole where more of them fit so. They are distilled, up to 256 of a class, beside herded ones; where more than half
+    of a class fits, all are herded. The first experience decides for all.
 
     Args:
         distilled: settings of the distillation. With a partition above 1, distilled grids are stored whole.
@@ -71,7 +73,8 @@ class Auto(Method):
             return Way(1.0, factor)
         as_pixels, as_coefficients = (_fitting(storage, images, space) for storage in (Whole(), Dct()))
         count = max(as_pixels, as_coefficients)
-        share = 1.0 if count <= max(1, min(counts.values()) // 2) else 0.0
+        fits_half = count > max(1, min(counts.values()) // 2)
+        share = 0.0 if fits_half else min(1.0, MOST_DISTILLED / count)
         return Way(share, dct=as_coefficients > as_pixels)
 
     def method(self, way: Way) -> Mixed:

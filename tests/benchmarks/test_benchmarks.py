@@ -22,6 +22,7 @@ from benchmarks import (
     comparison,
     engine,
     gpu,
+    layout,
     ledger,
     machine,
     protocol,
@@ -798,3 +799,11 @@ def test_budgets_in_miniature(pictures: Path, results: Path) -> None:
         ours, rival = (next(value for name, value in by_name.items() if name.startswith(f"{at}: {label}"))
                        for label in (budgets.DEFAULT, budgets.RIVAL))  # fmt: skip
         assert by_name[f"{at}: auto minus {budgets.RIVAL}"] == pytest.approx(ours - rival)
+
+
+def test_layouts_in_miniature(results: Path) -> None:
+    threads = torch.get_num_threads()
+    rows = layout.main(1, 2, "layout")
+    assert torch.get_num_threads() == threads
+    assert len(json.loads((results / "layout.json").read_text())) == len(rows) == 6
+    assert all(row["ratio"] == pytest.approx(row["baseline"] / row["value"]) for row in rows)

@@ -9,7 +9,7 @@ from torch.nn.functional import interpolate
 from iid_cl.budget import Budget
 from iid_cl.memory.dct import DctSet
 from iid_cl.memory.exemplars import ExemplarSet
-from iid_cl.methods import distilled
+from iid_cl.methods import auto, distilled
 from iid_cl.methods.auto import Auto, Way
 from iid_cl.methods.distilled import Distilled
 from iid_cl.methods.memory import Memory
@@ -81,6 +81,19 @@ def test_real_images_are_the_choice_where_more_than_half_of_a_class_fits(monkeyp
     memory.meet(PHOTOS)
     assert memory.auto.choice == Way(0.0, dct=True)
     assert {len(images) for images in memory.exemplars.by_class().values()} == {90}
+
+
+def test_beyond_a_number_of_distilled_images_real_ones_fill_the_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(auto, "MOST_DISTILLED", 4)
+    memory = choosing(class_bytes=3 * IMAGE)
+    memory.meet(PHOTOS)
+    choice = memory.auto.choice
+    assert choice is not None
+    assert choice.dct
+    count = len(memory.exemplars) / 2
+    assert choice.share == pytest.approx(4 / count, rel=0.1)
+    assert count > 8
+    assert memory.exemplars.metadata["ipc"] == 4
 
 
 def test_images_too_small_for_a_code_are_stored_whole() -> None:
