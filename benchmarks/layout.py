@@ -2,7 +2,7 @@
 
     python -m benchmarks.layout
 
-A step of training (64 images of 32x32, cross-entropy, no optimizer) and the passes of a distillation (a frozen network,
+A step of training (16 images of 32x32, cross-entropy, no optimizer) and the passes of a distillation (a frozen network,
 gradients of the images). Writes ``results/layout.json``.
 """
 
@@ -28,7 +28,7 @@ NETWORKS = {
 }
 
 
-def main(rounds: int = 5, images: int = 64, name: str | None = "layout") -> list[dict[str, Any]]:
+def main(rounds: int = 5, images: int = 16, name: str | None = "layout") -> list[dict[str, Any]]:
     """Measures and writes the ledger; the arguments shrink it for a test, with ``name=None`` it writes nothing."""
     began, threads = time.perf_counter(), torch.get_num_threads()
     torch.set_num_threads(1)
