@@ -22,7 +22,8 @@ from iid_cl.nets import build_network
 from iid_cl.precheck.plan import Step
 from iid_cl.seeding import make_generator
 
-SECONDS = 1.0  # time for each kind of step; one that takes longer is timed once after the first, which may compile
+SECONDS = 1.0  # time for each kind of step, or four times as much for LEAST steps after the first, which may compile
+LEAST = 3
 MOST = 50
 FEW = 2  # classes whose iterations are timed on a CPU, where twice as many take twice as long
 EVAL_BATCH = 500
@@ -131,12 +132,19 @@ def _trainings(config: Config, method: MethodName) -> int:
 def _timed(step: Callable[[], object], device: torch.device) -> Speed:
     """Repeats a step until the median is reliable."""
     times: list[float] = []
-    while len(times) < 2 or (sum(times) < SECONDS and len(times) <= MOST):
+    while not _enough(len(times) - 1, sum(times)):
         start = time.perf_counter()
         step()
         _wait(device)
         times.append(time.perf_counter() - start)
     return _speed(times[0], times[1:])
+
+
+def _enough(steps: int, seconds: float) -> bool:
+    """Whether ``steps`` after the first, in ``seconds`` with it, tell the speed."""
+    if steps <= LEAST:
+        return steps >= 1 and seconds >= 4 * SECONDS
+    return seconds >= SECONDS or steps >= MOST
 
 
 def _speed(first: float, later: list[float]) -> Speed:
@@ -219,7 +227,7 @@ def _iteration(
     def on_snapshot(iteration: int, _: object) -> None:
         _wait(device)
         times.append(time.perf_counter())
-        if len(times) > 2 and (times[-1] - start > SECONDS or len(times) - 1 > MOST):
+        if _enough(len(times) - 2, times[-1] - start):
             raise _Enough
 
     start = time.perf_counter()

@@ -146,6 +146,7 @@ class _Run:
                 for note in self._dataset.remarks:
                     reporter.line(f"note: {note}")
             for method in self._methods[len(self._results) :]:
+                reporter.method(len(self._results) + 1, len(self._methods))
                 self._results.append(self._one_method(method, reporter, saver, state))
                 state = None
                 saver.save()

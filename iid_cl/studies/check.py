@@ -25,7 +25,7 @@ from iid_cl.studies.cases import Case, cases
 from iid_cl.studies.run import check_case
 from iid_cl.terminal.screen import emit, print_table
 
-TIMED = 3  # cases that are timed; others are assumed to take as long for each iteration and image
+TIMED = 2  # cases that are timed; others are assumed to take as long for each iteration and image
 
 
 @dataclass(frozen=True)

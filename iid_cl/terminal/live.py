@@ -73,6 +73,7 @@ class View:
     def __init__(self, console: Console, clock: Callable[[], float]) -> None:
         self.phase: Phase | None = None
         self.stage: Stage | None = None
+        self.method = (1, 1)  # that is running, and how many there are
         self.memory_bytes: int | None = None
         self.gpu = ""
         self._console = console
@@ -116,10 +117,14 @@ class View:
     def _state(self, stage: Stage | None, now: float) -> list[tuple[str, str]]:
         parts = []
         if stage is not None:
+            number, methods = self.method
+            if methods > 1:
+                parts.append((f"method {number} of {methods}", "bold"))
             parts.append((f"{stage.done} of {stage.total} {stage.unit} done", "bold"))
             seconds = stage.left(now)
             if seconds is not None and stage.done < stage.total:
-                parts.append((f"about {clock_time(seconds)} left in all", "green"))
+                whole = "all" if number == methods else "this method"  # the next one may take another time
+                parts.append((f"about {clock_time(seconds)} left in {whole}", "green"))
         if self.memory_bytes:
             parts.append((f"memory {self.memory_bytes:,} bytes", "magenta"))
         return [*parts, *([(self.gpu, "yellow")] if self.gpu else [])]

@@ -77,6 +77,10 @@ class Reporter:
         """Prints an event, in JSON mode only."""
         emit(self._console, name, **values)
 
+    def method(self, number: int, total: int) -> None:
+        """Reports that method ``number``, from 1, of ``total`` begins, with its own experiences."""
+        self._view.method, self._view.stage = (number, total), None
+
     def stage(self, done: int, total: int, unit: str = "experiences", memory_bytes: int | None = None) -> None:
         """Reports that ``done`` of ``total`` experiences (or another ``unit``) are done, and the memory's size."""
         view, now = self._view, time.monotonic()

@@ -119,3 +119,20 @@ def test_it_says_what_the_data_set_says_of_itself(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr("iid_cl.precheck.check.load_dataset", lambda *given: noted)
     lines = said().splitlines()
     assert [line for line in lines if line.startswith("note: ")] == [f"note: {text}" for text in noted.remarks]
+
+
+@pytest.mark.parametrize(
+    ("steps", "seconds", "enough"),
+    [
+        (0, 60.0, False),
+        (1, 3.9, False),
+        (1, 4.0, True),
+        (3, 2.0, False),
+        (4, 0.9, False),
+        (4, 1.0, True),
+        (50, 0.1, True),
+    ],
+)
+def test_a_slow_step_is_timed_once_and_a_quick_one_often(steps: int, seconds: float, enough: bool) -> None:
+    """The first step may compile, so another one is always timed."""
+    assert probe._enough(steps, seconds) is enough

@@ -43,6 +43,24 @@ def test_all_figures_are_there_at_any_width(width: int) -> None:
         assert figure in text
 
 
+@pytest.mark.parametrize(
+    ("method", "figures"),
+    [
+        ((1, 2), ("method 1 of 2", "2 of 10 experiences done", "about 1:00 left in this method")),
+        ((2, 2), ("method 2 of 2", "about 1:00 left in all")),
+    ],
+)
+def test_what_is_left_is_of_one_method_until_the_last(method: tuple[int, int], figures: tuple[str, ...]) -> None:
+    shown = view()
+    shown.method = method
+    text = " ".join(drawn(shown, 80))
+    assert all(figure in text for figure in figures)
+
+
+def test_one_method_is_not_counted() -> None:
+    assert "method" not in " ".join(drawn(view(), 80))
+
+
 def test_a_terminal_without_unicode_gets_ascii() -> None:
     lines = drawn(view(), 80, encoding="ascii")
     assert all(line.isascii() for line in lines)

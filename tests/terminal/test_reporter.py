@@ -258,3 +258,13 @@ def test_a_dumb_terminal_gets_plain_lines(clock: Clock, monkeypatch: pytest.Monk
         clock.now += 2 * PLAIN_INTERVAL
         reporter.progress("training", 2, 3)
     assert file.getvalue() == "  training: 2/3  \n"
+
+
+def test_another_method_has_experiences_of_its_own() -> None:
+    reporter = Reporter(Console(file=io.StringIO()))
+    reporter.stage(3, 5)
+    reporter.method(2, 2)
+    assert reporter._view.stage is None
+    reporter.stage(3, 5)  # a run that is resumed begins here
+    assert reporter._view.stage is not None
+    assert (reporter._view.stage.first, reporter._view.method) == (3, (2, 2))

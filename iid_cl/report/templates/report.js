@@ -129,10 +129,11 @@
     const from = 10 * Math.floor(least / 10);
     const room = (16 * (100 - from)) / Math.max(120, box.clientWidth - 120); // a mark's width, in points
     const rows = setting.classes.map((_, c) => lanes(methods.map((method) => method.classes[c]), room));
-    const most = Math.max(1, ...rows.map(([, count]) => count));
-    const step = setting.classes.length > 30 ? 14 : 16;
-    box.style.height = `${70 + setting.classes.length * (step * most + 10)}px`;
-    const y = (c, i) => c + (step * (rows[c][0][i] - (rows[c][1] - 1) / 2)) / (step * most + 10);
+    const step = 14;
+    let end = 0;
+    const centres = rows.map(([, count]) => (end += step * count + 12) - (step * count + 12) / 2);
+    box.style.height = `${70 + end}px`;
+    const y = (c, i) => centres[c] + step * (rows[c][0][i] - (rows[c][1] - 1) / 2);
     const joined = { id: "joined", beforeDatasetsDraw: (chart) => {
       const { ctx, scales } = chart;
       ctx.save();
@@ -142,8 +143,8 @@
         const values = methods.map((method) => method.classes[c]).filter((value) => value !== null);
         if (values.length < 2) return;
         ctx.beginPath();
-        ctx.moveTo(scales.x.getPixelForValue(Math.min(...values)), scales.y.getPixelForValue(c));
-        ctx.lineTo(scales.x.getPixelForValue(Math.max(...values)), scales.y.getPixelForValue(c));
+        ctx.moveTo(scales.x.getPixelForValue(Math.min(...values)), scales.y.getPixelForValue(centres[c]));
+        ctx.lineTo(scales.x.getPixelForValue(Math.max(...values)), scales.y.getPixelForValue(centres[c]));
         ctx.stroke();
       });
       ctx.restore();
@@ -163,9 +164,9 @@
         scales: {
           x: axis("final accuracy, %", { min: from, max: 100 }),
           y: axis("", {
-            min: -0.6, max: setting.classes.length - 0.4, reverse: true, grid: { display: false },
-            afterBuildTicks: (scale) => { scale.ticks = setting.classes.map((_, value) => ({ value })); },
-            ticks: { autoSkip: false, callback: (value) => setting.classes[value] },
+            min: 0, max: Math.max(1, end), reverse: true, grid: { display: false },
+            afterBuildTicks: (scale) => { scale.ticks = centres.map((value) => ({ value })); },
+            ticks: { autoSkip: false, callback: (_, c) => setting.classes[c] },
           }),
         },
       },
