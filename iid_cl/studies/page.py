@@ -14,6 +14,7 @@ from iid_cl.config.study import StudyConfig
 from iid_cl.errors import UserError
 from iid_cl.files import read_text, write_bytes
 from iid_cl.records import directory as kept
+from iid_cl.records.cells import countable
 from iid_cl.records.nameless import without_names
 from iid_cl.report.content import in_bytes
 from iid_cl.report.page import PAGE, template
@@ -49,6 +50,7 @@ def study_report(directory: Path, out: Path | None = None) -> Path:
     architectures = list(dict.fromkeys(row.architecture for row in rows))
     pictures = {FIGURE: directory / FIGURE, **{file.stem: file for file in sorted(directory.glob("memory-*.png"))}}
     urls = {name: _url(file) for name, file in pictures.items() if file.is_file() and file.stat().st_size < MOST_BYTES}
+    versions = told.get("versions")
     text = template("study.html.j2").render(
         study=study,
         facts=_facts(study, rows, told),
@@ -58,7 +60,7 @@ def study_report(directory: Path, out: Path | None = None) -> Path:
         figure=urls.pop(FIGURE, None),
         memories=urls,
         command=without_names(str(told.get("command", ""))),
-        versions={str(k): str(v) for k, v in (told.get("versions") or {}).items()},
+        versions={str(k): str(v) for k, v in versions.items()} if isinstance(versions, dict) else {},
         base=json.dumps(study.base, indent=2),
     )
     page = (out or directory) / PAGE
@@ -96,6 +98,8 @@ def _read(directory: Path) -> tuple[StudyConfig, list[Row], dict[str, Any]]:
         raise UserError(f"{directory}: has not finished, {SUMMARY} is missing; finish it before it is reported.")
     try:
         told = json.loads(read_text(file))
+        if not countable(told.get("rows", [])):
+            raise ValueError("it holds useless values")
         return _STUDY.validate_python(told["study"]), _ROWS.validate_python(told.get("rows", [])), told
     except (OSError, ValueError, KeyError, TypeError, RecursionError, ValidationError) as error:
         raise UserError(f"{file}: is damaged ({str(error).splitlines()[0]}); make the study anew.") from None

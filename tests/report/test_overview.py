@@ -3,6 +3,7 @@
 import json
 import sys
 from pathlib import Path
+from typing import Any
 from unittest.mock import patch
 
 import pytest
@@ -114,6 +115,27 @@ def test_report_knows_a_study(
     told = capsys.readouterr()
     assert told.out == f"{study / 'report.html'}\n"
     assert "is a study, which is reported alone" in told.err
+
+
+@pytest.mark.parametrize(
+    "changes", [{"rows": 1}, {"rows": [{"accuracy": float("nan")}]}, {"study": None}, {"study": {"name": 1}}]
+)
+def test_a_damaged_study_is_said(tmp_path: Path, changes: dict[str, Any]) -> None:
+    study = make_study(tmp_path / "study")
+    summary = json.loads((study / "study.json").read_text())
+    summary["rows"][0] |= changes.get("rows", [{}])[0] if isinstance(changes.get("rows"), list) else {}
+    changed = {key: value for key, value in changes.items() if not isinstance(value, list)}
+    (study / "study.json").write_text(json.dumps({**summary, **changed}))
+    with pytest.raises(UserError, match=r"study\.json: is damaged"):
+        study_report(study)
+    assert not (study / "report.html").exists()
+
+
+def test_odd_versions_are_left_out(tmp_path: Path) -> None:
+    study = make_study(tmp_path / "study")
+    summary = json.loads((study / "study.json").read_text())
+    (study / "study.json").write_text(json.dumps({**summary, "versions": [1]}))
+    assert study_report(study).is_file()
 
 
 def test_an_unfinished_or_damaged_study_is_said(tmp_path: Path) -> None:
