@@ -78,6 +78,14 @@ def load(strategy: SupervisedTemplate, path: Path | str, stream: Sequence[Any]) 
 
     Raises:
         UserError: the states are damaged, or are of another strategy or stream.
+
+    >>> import tempfile
+    >>> from avalanche.training.supervised import Naive
+    >>> model = torch.nn.Linear(4, 2)
+    >>> strategy = Naive(model=model, optimizer=torch.optim.SGD(model.parameters(), lr=0.1))
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     load(strategy, folder, stream=[])
+    0
     """
     state = Checkpoints(Path(path)).newest(lambda text: warnings.warn(text, stacklevel=2))
     if state is None:

@@ -6,7 +6,7 @@ from pydantic import Field, model_validator
 
 from iid_cl.budget import KEYS, Budget
 from iid_cl.config.base import Batch, Bytes, Few, Fraction, Name, Positive, Precision, Rate, Section, Seed, Weight
-from iid_cl.config.datasets import DatasetName
+from iid_cl.config.datasets import NAMES, DatasetName
 from iid_cl.config.distill import DistillConfig, NetworkConfig
 from iid_cl.config.methods import METHODS, MethodName, described, owners
 
@@ -24,12 +24,20 @@ class StreamConfig(Section):
     100
     """
 
-    dataset: DatasetName = Field(default="digits", description="Name of the data set.")
+    dataset: DatasetName = Field(default="digits", description=f"Data set: {NAMES}.")
     experiences: Positive = Field(default=5, description="Number of experiences that the classes are split into.")
     classes: list[list[int]] | None = Field(
         default=None, description="Class indices of each experience; overrides `experiences`."
     )
-    order_seed: Seed | None = Field(default=None, description="Seed of the class order; null takes the run's `seed`.")
+    increment: Positive | None = Field(
+        default=None, description="Classes of each experience, in place of `experiences`; the last takes the rest."
+    )
+    initial: Positive | None = Field(
+        default=None, description="Classes of the first experience, with `increment`; null: `increment` of them."
+    )
+    order_seed: Seed | None = Field(
+        default=None, description="Seed of the class order, a permutation by NumPy; null takes the run's `seed`."
+    )
     first_classes: Positive | None = Field(default=None, description="Use only the first N classes; null uses all.")
     train_limit: Positive | None = Field(
         default=None, description="Maximum number of training images per class, for quick trials; null uses all."
@@ -45,6 +53,15 @@ class StreamConfig(Section):
         description="Fraction of each class's training images to hold out and evaluate on, in place of the test set. "
         "Use it whenever you choose something by accuracy.",
     )
+
+    @model_validator(mode="after")
+    def _one_split(self) -> "StreamConfig":
+        """Refuses an ``initial`` that means nothing."""
+        if self.initial is not None and self.increment is None:
+            raise ValueError(f"initial: {self.initial} needs an increment; set stream.increment, too")
+        if self.increment is not None and self.classes is not None:
+            raise ValueError(f"increment: {self.increment} contradicts classes; leave one out")
+        return self
 
 
 class TrainConfig(Section):

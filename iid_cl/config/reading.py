@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args, get_origin
 
 import yaml
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, ValidationError, WithJsonSchema
 
 from iid_cl.config.base import Section
 from iid_cl.config.experiment import Config
@@ -245,4 +245,8 @@ def choices_of(section: type[BaseModel], key: str) -> list[str]:
         return []
     if field.annotation is bool:
         return ["true", "false"]
-    return [str(value) for value in get_args(field.annotation)] if get_origin(field.annotation) is Literal else []
+    if get_origin(field.annotation) is Literal:
+        return [str(value) for value in get_args(field.annotation)]
+    found = (each.json_schema for each in field.metadata if isinstance(each, WithJsonSchema))
+    schema = next(found, None) or {}
+    return [str(value) for each in schema.get("anyOf", ()) for value in each.get("enum", ())]

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from iid_cl.config.datasets import DATASETS, DOWNLOADED
+from iid_cl.config.datasets import DOWNLOADED, info_of
 from iid_cl.data.datasets import default_data_root
 from iid_cl.errors import UserError
 
@@ -10,7 +10,10 @@ from iid_cl.errors import UserError
 def missing_files(name: str, data_root: Path | None) -> list[str]:
     """Files of a data set that are missing below the data root."""
     root = data_root if data_root is not None else default_data_root()
-    return [file for file in DATASETS[name].files if not (root / file).exists()]
+    info = info_of(name)
+    if any(all((root / file).exists() for file in layout) for layout in info.layouts):
+        return []
+    return [file for file in info.files if not (root / file).exists()]
 
 
 def require(name: str, data_root: Path | None) -> None:
@@ -20,7 +23,7 @@ def require(name: str, data_root: Path | None) -> None:
         UserError: a file of the data set is missing.
     """
     if missing := missing_files(name, data_root):
-        how = DATASETS[name].how
+        how = info_of(name).how
         raise UserError(
             f"stream.dataset: {name!r} is not in {data_root or default_data_root()} ({missing[0]} is missing); "
             f"{f'it is {how}' if how == DOWNLOADED else how}, or name another folder with --data-root or IID_CL_DATA."

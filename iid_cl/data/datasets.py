@@ -12,10 +12,13 @@ from urllib.error import URLError
 import numpy as np
 import torch
 
-from iid_cl.config.datasets import DATASETS, DatasetInfo
+from iid_cl.config.datasets import DATASETS, SOURCES, DatasetInfo, info_of
 from iid_cl.config.experiment import StreamConfig
 from iid_cl.data.folders import list_class_folders, load_files, some_names, unread_files
 from iid_cl.data.images import (
+    ALL_AUGMENTATIONS,
+    GREY,
+    IMAGENET,
     ImageDataset,
     LabelledImages,
     Normalization,
@@ -28,10 +31,6 @@ from iid_cl.errors import UserError
 from iid_cl.seeding import make_generator
 
 DIGITS = tuple("0123456789")
-ALL_AUGMENTATIONS = ("color", "crop", "cutout", "flip", "scale", "rotate")
-
-IMAGENET = Normalization((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
-GREY = Normalization((0.5,), (0.25,))
 
 
 def default_data_root() -> Path:
@@ -45,19 +44,21 @@ def load_dataset(config: StreamConfig, data_root: Path | None, seed: int = 0) ->
     Args:
         config: names the data set.
         data_root: folder of the data sets (of the images themselves for ``image_folder``); None takes
-            :func:`default_data_root`.
+            :func:`default_data_root`, or the working folder for an address such as ``npz:images.npz``.
         seed: draws the validation split.
 
     Raises:
         UserError: the data set is missing and cannot be downloaded, or its files are unusable.
     """
-    info = DATASETS[config.dataset]
+    info = info_of(config.dataset)
     if config.image_size is not None and not info.resized:
-        names = " and ".join(sorted(other.name for other in DATASETS.values() if other.resized))
+        kinds = (*DATASETS.values(), *SOURCES.values())
+        names = ", ".join(sorted(other.name for other in kinds if other.resized))
         raise UserError(
             f"stream.image_size: {config.image_size} has no effect on {config.dataset!r}; it applies to {names} only."
         )
-    root = data_root if data_root is not None else default_data_root()
+    here = Path() if info.name in SOURCES else default_data_root()
+    root = data_root if data_root is not None else here
     module, _, function = info.loader.partition(":")
     dataset: ImageDataset = getattr(import_module(module), function)(root, config, info)
     if config.first_classes is not None:
@@ -79,7 +80,7 @@ def load_digits(root: Path, config: StreamConfig, info: DatasetInfo) -> ImageDat
     split = train_test_split(images, bundle.target, test_size=0.25, stratify=bundle.target, random_state=0)
     train_images, test_images, train_labels, test_labels = (torch.from_numpy(part) for part in split)
     train, test = LabelledImages(train_images, train_labels.long()), LabelledImages(test_images, test_labels.long())
-    return ImageDataset("digits", train, test, DIGITS, Normalization(info.mean, info.std), _augmentations(info))
+    return ImageDataset("digits", train, test, DIGITS, Normalization(info.mean, info.std), augmentations(info))
 
 
 def load_torchvision(root: Path, config: StreamConfig, info: DatasetInfo) -> ImageDataset:
@@ -99,10 +100,11 @@ def load_torchvision(root: Path, config: StreamConfig, info: DatasetInfo) -> Ima
             ) from None
     names = tuple(str(name) for name in getattr(source, "classes", DIGITS))
     normalization = Normalization(info.mean, info.std)
-    return ImageDataset(info.name, parts["train"], parts["test"], names, normalization, _augmentations(info))
+    return ImageDataset(info.name, parts["train"], parts["test"], names, normalization, augmentations(info))
 
 
-def _augmentations(info: DatasetInfo) -> tuple[str, ...]:
+def augmentations(info: DatasetInfo) -> tuple[str, ...]:
+    """The transformations that suit a data set."""
     return ALL_AUGMENTATIONS if info.flips else tuple(name for name in ALL_AUGMENTATIONS if name != "flip")
 
 

@@ -40,6 +40,11 @@ class Normalization:
         return -mean / std, (1 - mean) / std
 
 
+IMAGENET = Normalization((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+GREY = Normalization((0.5,), (0.25,))
+ALL_AUGMENTATIONS = ("color", "crop", "cutout", "flip", "scale", "rotate")
+
+
 @lru_cache
 def _columns(normalization: Normalization, device: torch.device) -> tuple[Tensor, Tensor]:
     """Mean and standard deviation, each (C, 1, 1); cached, because a loader normalises samples one by one."""

@@ -6,6 +6,7 @@ Transparent pictures are laid on white. Where black and white are not known, a p
 import warnings
 from dataclasses import dataclass
 from functools import lru_cache
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -97,13 +98,29 @@ def read_picture(path: Path, image_size: int | None = None) -> Picture:
     Raises:
         UserError: it cannot be decoded, is too large, or does not say what black and white are.
     """
+    return decode_picture(path, str(path), image_size)
+
+
+def decode_picture(source: Path | BytesIO, name: str, image_size: int | None = None) -> Picture:
+    """The picture of a file, or of a file's bytes, see :func:`read_picture`.
+
+    Args:
+        source: a file, or what it holds.
+        name: for messages.
+        image_size: side in pixels to resize to; None keeps the size.
+
+    Raises:
+        UserError: as :func:`read_picture`.
+    """
+    targa = isinstance(source, Path) and source.suffix.lower() in TARGA
     try:
-        if path.stat().st_size > LARGEST_FILE:
+        size = source.stat().st_size if isinstance(source, Path) else source.getbuffer().nbytes
+        if size > LARGEST_FILE:
             raise ValueError(f"it has more than {LARGEST_FILE:,} bytes")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of damaged metadata
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path, formats=_formats(path.suffix.lower() in TARGA)) as image:
+            with Image.open(source, formats=_formats(targa)) as image:
                 several = bool(getattr(image, "is_animated", False))
                 deep = image.mode.startswith(("I", "F"))
                 decoded, transparent = _decoded(image)
@@ -111,9 +128,9 @@ def read_picture(path: Path, image_size: int | None = None) -> Picture:
             decoded = decoded.resize((image_size, image_size), Image.Resampling.BILINEAR)
         array = np.asarray(decoded)
     except UserError as error:
-        raise UserError(f"{path}: {error}") from None
+        raise UserError(f"{name}: {error}") from None
     except Exception as error:  # Pillow raises almost anything on damaged bytes
-        raise UserError(f"{path}: cannot be decoded as an image ({error}); repair or remove it.") from None
+        raise UserError(f"{name}: cannot be decoded as an image ({error}); repair or remove it.") from None
     return Picture(array[:, :, None] if array.ndim == 2 else array, transparent, several, deep)
 
 

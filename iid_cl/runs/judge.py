@@ -45,6 +45,11 @@ def evaluate_memory(path: Path, config: Config, data_root: Path | None, console:
         raise UserError(
             f"{path}: does not say which data set it was made from; `iid-cl distill` writes that."
         ) from None
+    if stream.dataset.startswith("python:") and stream.dataset != config.stream.dataset:
+        raise UserError(
+            f"{path}: names a program as its data set; if you trust it, run it with --set "
+            f"stream.dataset={stream.dataset}."
+        )
     dataset = load_dataset(stream, data_root, seed)
     fits = memory.shape == dataset.shape and memory.classes[-1] < len(class_names)
     if class_names != list(dataset.class_names) or not fits:

@@ -736,10 +736,10 @@ def test_missed_targets_are_named(better: str, values: list[float], ratio: float
     assert [line.startswith("figure") for line in lines] == ([True] if missed else [])
 
 
-def test_a_ratio_is_shown_with_its_target(results: Path) -> None:
+def test_a_ratio_is_shown_and_its_target_is_not(results: Path) -> None:
     figure = ledger.row("ours", [1234.0], "samples/s", ratio=0.953, baseline=1295.0, target=0.9, better="higher")
     ledger.write("some", [figure], ORIGIN, 3.2)
-    assert "| ours | 1234 samples/s, ratio 0.95 | ratio ≥ 0.9 |" in ledger.table("some")
+    assert "| ours | 1234 samples/s, ratio 0.95 |\n" in ledger.table("some")
 
 
 def test_differences_stand_in_a_column_for_each_rival(results: Path) -> None:

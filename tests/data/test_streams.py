@@ -70,3 +70,43 @@ def test_more_experiences_than_classes_are_refused() -> None:
     assert len(class_order(stream(experiences=5), 5, 0)) == 5
     with pytest.raises(UserError, match=r"stream\.experiences: 6 .* at most 5"):
         class_order(stream(experiences=6), 5, 0)
+
+
+@pytest.mark.parametrize(
+    ("initial", "increment", "classes", "sizes"),
+    [
+        (None, 10, 100, [10] * 10),  # base-0 inc-10
+        (50, 10, 100, [50, 10, 10, 10, 10, 10]),  # base-50 inc-10
+        (None, 3, 10, [3, 3, 3, 1]),
+        (10, 5, 10, [10]),
+        (9, 5, 10, [9, 1]),
+    ],
+)
+def test_an_increment_by_hand(initial: int | None, increment: int, classes: int, sizes: list[int]) -> None:
+    order = class_order(stream(initial=initial, increment=increment, order_seed=1993), classes, 0)
+    assert [len(part) for part in order] == sizes
+    assert [c for part in order for c in part] == np.random.RandomState(1993).permutation(classes).tolist()
+
+
+def test_the_order_that_the_field_calls_1993() -> None:
+    # numpy.random.seed(1993); numpy.random.permutation(100), as PyCIL and its kin print it for CIFAR-100
+    first = class_order(stream(increment=10, order_seed=1993), 100, 0)[0]
+    assert first == [68, 56, 78, 8, 23, 84, 90, 65, 74, 76]
+
+
+@pytest.mark.parametrize(
+    ("keys", "said"),
+    [
+        ({"initial": 11, "increment": 5}, r"^stream\.initial: 11 is more than the 10 classes"),
+        ({"increment": 11}, r"^stream\.increment: 11 is more than the 10 classes"),
+    ],
+)
+def test_a_first_part_larger_than_the_data_is_refused(keys: dict[str, int], said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        class_order(stream(**keys), 10, 0)
+
+
+@pytest.mark.parametrize("keys", [{"initial": 5}, {"increment": 5, "classes": [[0]]}], ids=str)
+def test_an_initial_alone_and_two_splits_are_refused(keys: dict[str, object]) -> None:
+    with pytest.raises(ValueError, match=r"needs an increment|contradicts classes"):
+        stream(**keys)

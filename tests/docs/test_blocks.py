@@ -115,12 +115,14 @@ def test_yaml_blocks_are_configurations(page: Path, in_tmp_path: Path) -> None:
 def test_commands_run_in_miniature(
     page: Path, in_tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """In the order of their page and in one folder, where DATA is an image folder of four classes.
+    """In the order of their page and in one folder, where DATA is an image folder of four classes and images.npz
+    holds arrays of four.
 
     Figures for papers, which take longer than all else, are drawn by ``iid-cl report`` alone.
     """
     save_figures = page_module.save_figures
     _image_folder(in_tmp_path / "DATA")
+    _arrays(in_tmp_path / "images.npz")
     for block, command in COMMANDS:
         if block.page == page and command.startswith("iid-cl ") and command not in NOT_RUN:
             words = shlex.split(command)[1:]
@@ -183,6 +185,12 @@ def _image_folder(root: Path) -> None:
             folder.mkdir(parents=True)
             for i in range(count):
                 Image.fromarray(generator.integers(256, size=(16, 16, 3), dtype=np.uint8)).save(folder / f"{i}.png")
+
+
+def _arrays(file: Path) -> None:
+    images = np.random.default_rng(0).integers(256, size=(48, 16, 16, 3), dtype=np.uint8)
+    labels = np.arange(48) % 4
+    np.savez(file, train_images=images, train_labels=labels, test_images=images[:8], test_labels=labels[:8])
 
 
 def _parse(command: str) -> None:

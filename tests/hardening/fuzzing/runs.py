@@ -122,7 +122,7 @@ def _change_file(random_: random.Random, place: Path, name: str) -> None:
             value = altered(random_, value)
         file.write_text(json.dumps(value))
     elif name == "losses.jsonl":
-        lines = file.read_text().splitlines()
+        lines = file.read_text().splitlines() or ["{}"]  # of a memory of real images there are none
         index = random_.randrange(len(lines))
         lines[index] = json.dumps(altered(random_, json.loads(lines[index])))
         file.write_text("\n".join(lines))
