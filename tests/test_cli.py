@@ -1081,7 +1081,7 @@ def comparison_file(**changes: Any) -> str:
         "stream": {"dataset": "digits", "classes": [[0, 1], [2, 3]], "train_limit": 20, "test_limit": 10},
         "model": {"width": 4, "depth": 1},
         "train": {"epochs": 1, "memory_epochs": 1},
-        "memory": {"method": "distilled"},  # auto's trials are of a fixed length
+        "memory": {"method": "distilled"},
         "distill": {
             "iterations": 2,
             "real_batch": 4,
@@ -1325,14 +1325,14 @@ def test_quiet_evaluation_is_a_line_of_result(cli: Callable[[Sequence[str]], Ans
 
 @pytest.mark.parametrize("command", ["run", "compare", "distill", "evaluate", "study"])
 def test_json_is_nothing_but_events(command: str, cli: Callable[[Sequence[str]], Answer]) -> None:
-    arguments = {
-        "run": ["run", comparison_file()],
-        "compare": ["compare", comparison_file(), "--seeds", "1"],
-        "distill": [*DISTILL, "--method", "random"],
-        "evaluate": stored_memory(),
-        "study": study_file(),
-    }[command]
-    answer = cli([*arguments, "--json"])
+    arguments: dict[str, Callable[[], list[str]]] = {
+        "run": lambda: ["run", comparison_file()],
+        "compare": lambda: ["compare", comparison_file(), "--seeds", "1"],
+        "distill": lambda: [*DISTILL, "--method", "random"],
+        "evaluate": stored_memory,
+        "study": study_file,  # of the same name as the comparison's
+    }
+    answer = cli([*arguments[command](), "--json"])
     assert (answer.code, answer.err) == (0, "")
     events = [json.loads(line) for line in answer.out.splitlines()]
     assert all(event["seconds"] >= 0 for event in events)

@@ -759,7 +759,7 @@ def test_differences_stand_in_a_column_for_each_rival(results: Path) -> None:
         "|---|---:|---:|---:|---:|",
         "| herding | 11.0 ± 1.4 | seeds 0 to 1 |  |  |",
         "| random | 5.0 ± 0.0 | seeds 0 to 1 |  |  |",
-        "| distilled, longer | 18.0 | seed 0 | **+8.0** | +13.0 ± 0.2 |",
+        "| distilled, longer | 18.0 | seed 0 | +8.0 | +13.0 ± 0.2 |",
     ]
     assert page[7].startswith("`python -m benchmarks.some`")
 
@@ -781,7 +781,7 @@ def test_a_page_takes_its_tables_from_the_ledger(results: Path) -> None:
     )
     page = "before\n<!-- results: some -->\nold\n<!-- end -->\nafter\n"
     made = ledger.update(page)
-    assert "| accuracy | 50.5 ± 0.7 % | ≥ 40.0 % |" in made
+    assert "| accuracy | 50.5 ± 0.7 % |\n" in made
     assert "`python -m benchmarks.some --fast`" in made
     assert "old" not in made
     assert made.startswith("before\n")
