@@ -155,7 +155,7 @@ def _rows(
 
 
 def _told(values: list[float]) -> dict[str, Any]:
-    seeds = f"seeds 0 to {len(values) - 1}"
+    seeds = f"seeds 0 to {len(values) - 1}" if len(values) > 1 else "seed 0"
     return {"seeds": seeds, **(interval(values) if len(values) > 1 else {})}
 
 
