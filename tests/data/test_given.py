@@ -89,7 +89,7 @@ def test_grey_and_transparent_pictures() -> None:
         (([Image.new("L", (2, 2)), Image.new("RGB", (2, 2))], [0, 0]), "^images: has images of"),
         ((IMAGES, [0]), r"^labels: are of shape \(1,\) for 2 images"),
     ],
-    ids=str,
+    ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_what_is_refused(given: tuple[Any, ...], said: str) -> None:
     with pytest.raises(UserError, match=said):
