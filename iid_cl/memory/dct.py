@@ -15,6 +15,7 @@ from iid_cl.memory.dct_format import coded_shape, pictures
 from iid_cl.memory.exemplars import Exemplars, merged_soft_labels
 from iid_cl.memory.soft_labels import ENTRY_BYTES, SoftLabels
 
+MOST_ENTRIES = 2**29  # a thousand classes of colour images at the finest step have 320 million
 CLASS_BYTES = 2 + 4 + 4 + 4 + 2  # a class's index, number of images, step, end of its codes, and peak
 
 
@@ -95,6 +96,8 @@ class DctSet(Exemplars):
             raise ValueError("the ends of the codes contradict their bytes")
         if int(self.counts.min()) < 1 or int(self.peaks.min()) < 0:
             raise ValueError("a class has no images, or a negative peak")
+        if int(self.class_indices.min()) < 0 or bool((self.class_indices.diff() <= 0).any()):
+            raise ValueError("its classes are negative, in no order, or named twice")
         if not bool((self.steps.isfinite() & (self.steps > 0)).all()):
             raise ValueError("a step is not above zero")
         check_images(int(self.counts.sum(dtype=torch.int64)), math.prod(self.shape), self.image_bytes)
@@ -147,7 +150,12 @@ class DctSet(Exemplars):
         return {"partition": 1, "shape": list(self.shape)}
 
     def check(self) -> None:
-        """Decodes all images, class by class."""
+        """Decodes all images, class by class, if their tables are not made to take any time."""
+        entries = (self.tables > 0).sum(1) * (
+            2 * self.peaks.to(torch.int64) + 1
+        )  # probabilities of each class's tables
+        if int(entries.sum()) > MOST_ENTRIES:
+            raise ValueError(f"its tables describe {int(entries.sum()):,} magnitudes, too many to be read")
         for label, images in self._each():
             del label, images
 

@@ -35,11 +35,6 @@ class Code:
     data: bytes
 
 
-def bands(height: int, width: int) -> Tensor:
-    """The band of each coefficient of a block, (h, w)."""
-    return _bands(height, width)[0]
-
-
 def table_bytes(shape: tuple[int, ...]) -> int:
     """Bytes of the table of coefficients (N, P, R, S, h, w)."""
     return shape[1] * _bands(shape[4], shape[5])[1]

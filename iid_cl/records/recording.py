@@ -74,7 +74,7 @@ class Recording:
     """Records a run, method by method and experience by experience.
 
     Give :meth:`on_step`, :meth:`on_snapshot` and the :func:`moments` to a buffer. :meth:`keep` drops distillations
-    that are not in the memory after the experience: trials, and those that were abandoned.
+    that are not in the memory after the experience, such as those that were abandoned.
 
     Args:
         class_names: name of each class index.

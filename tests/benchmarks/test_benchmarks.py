@@ -21,6 +21,7 @@ from benchmarks import (
     budgets,
     comparison,
     engine,
+    formats,
     gpu,
     layout,
     ledger,
@@ -807,3 +808,11 @@ def test_layouts_in_miniature(results: Path) -> None:
     assert torch.get_num_threads() == threads
     assert len(json.loads((results / "layout.json").read_text())) == len(rows) == 6
     assert all(row["ratio"] == pytest.approx(row["baseline"] / row["value"]) for row in rows)
+
+
+def test_formats_in_miniature(pictures: Path, results: Path) -> None:
+    rows = formats.main(pictures, 4)
+    assert len(json.loads((results / "formats.json").read_text())) == len(rows) == 2 * len(formats.QUALITIES)
+    for coefficients, jpeg in zip(rows[::2], rows[1::2], strict=True):
+        assert coefficients["ratio"] == pytest.approx(jpeg["value"] / coefficients["value"])
+    assert [row["value"] for row in rows[1::2]] == sorted(row["value"] for row in rows[1::2])

@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from iid_cl.memory import dct
 from iid_cl.memory.dct import CLASS_BYTES, CodedClass, DctSet, first_in, soft_bytes
 from iid_cl.memory.dct_format import exact, pictures, quantise
 from iid_cl.memory.exemplars import ExemplarSet
@@ -117,6 +118,9 @@ def test_a_blank_class_takes_a_few_bytes() -> None:
         ({"steps": torch.tensor([1.0, 0.0, 2.0])}, "not above zero"),
         ({"tables": MEMORY.tables[:, 1:]}, "don't fit images"),
         ({"shape": (3, 0, 4)}, "no pixels"),
+        ({"class_indices": torch.tensor([2, 2, 7], dtype=torch.int16)}, "named twice"),
+        ({"class_indices": torch.tensor([-1, 2, 7], dtype=torch.int16)}, "negative"),
+        ({"class_indices": torch.tensor([5, 2, 7], dtype=torch.int16)}, "in no order"),
         ({"shape": (3, 900, 900)}, "don't fit images"),
         ({"counts": torch.tensor([2**30, 1, 1], dtype=torch.int32)}, "too much"),
     ],
@@ -124,3 +128,13 @@ def test_a_blank_class_takes_a_few_bytes() -> None:
 def test_parts_that_contradict_each_other_are_refused(change: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         replace(MEMORY, **change)
+
+
+def test_tables_that_take_any_time_are_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a small file: many classes whose tables describe magnitudes that none of their images has."""
+    entries = int(((MEMORY.tables > 0).sum(1) * (2 * MEMORY.peaks.long() + 1)).sum())
+    monkeypatch.setattr(dct, "MOST_ENTRIES", entries)
+    MEMORY.check()
+    monkeypatch.setattr(dct, "MOST_ENTRIES", entries - 1)
+    with pytest.raises(ValueError, match="too many to be read"):
+        MEMORY.check()

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from iid_cl.memory.dct_code import MIDDLE, Code, band_sums, bands, bits, decode, encode, table_bytes
+from iid_cl.memory.dct_code import MIDDLE, Code, _bands, band_sums, bits, decode, encode, table_bytes
 
 CODE = "16f51deb"  # of a few whole numbers, written by constriction 0.4.2 and 0.5.0
 
@@ -59,7 +59,8 @@ def test_expected_bits_are_the_bytes_of_the_code(scale: float) -> None:
 
 
 def test_bands_group_similar_frequencies() -> None:
-    where = bands(32, 32)
+    where, count = _bands(32, 32)
+    assert count == 13
     assert (int(where[0, 0]), int(where[0, 1]), int(where[1, 0]), int(where[31, 31])) == (0, 1, 1, 12)
     assert bool((where.flip(1).diff(dim=1) <= 0).all())  # rising frequencies, rising bands
     assert torch.equal(where, where.T)

@@ -105,7 +105,7 @@ def test_only_what_is_in_the_memory_is_kept(tmp_path: Path, method: str) -> None
     memory = load_memory(tmp_path / "run" / "memory.safetensors").by_class()
     shares = {"hybrid": 2}
     labels = [label for one in recording.kept for label in one.classes]
-    assert len(labels) == len(set(labels))  # of trials, the chosen one at most
+    assert len(labels) == len(set(labels))
     for one in recording.kept:
         for label, images in one.images[3].items():
             assert all(any(torch.equal(image, each) for each in memory[label]) for image in images)
@@ -137,7 +137,7 @@ EVENTS: list[tuple[str, Any]] = [
     ("begin", ("distilled", 0)),
     ("on_snapshot", (0, made([0, 1], 1))),
     ("on_step", (5, {"match": 0.1})),
-    ("on_snapshot", (10, made([0, 1], 2))),  # a trial that is not chosen
+    ("on_snapshot", (10, made([0, 1], 2))),  # abandoned
     ("on_snapshot", (0, made([0, 1], 3))),
     ("on_step", (5, {"match": 0.3, "cm": 1.0})),
     ("on_snapshot", (10, made([0, 1], 4))),
