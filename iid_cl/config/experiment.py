@@ -147,8 +147,8 @@ class MemoryConfig(Section):
     dct: Literal["auto"] | Annotated[float, Field(ge=1.0, le=4096.0)] | None = Field(
         default=None,
         description="Store images as cosine coefficients in steps of this many grey levels, with an entropy code of "
-        "their own: about twice as many as with `jpeg` at the same quality. auto: the step that suits the bytes and "
-        "the images' contrast. The step becomes finer where bytes are left. Synthetic images need "
+        "their own: more of them fit than with `jpeg` at the same error. auto: the step that suits the bytes and "
+        "the images' variance. The step becomes finer where bytes are left. Synthetic images need "
         f"`distill.partition: 1`. {_methods('dct')}",
     )
     shrink: Literal["cut", "redistil"] = Field(
