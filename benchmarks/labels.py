@@ -41,6 +41,7 @@ from iid_cl.records.provenance import provenance
 from iid_cl.seeding import make_generator
 
 HELD_OUT, WIDTH, UPDATES, BATCH = 300, 32, 1500, 32
+SEEN = 20_000  # images that a teacher sees, at least one epoch
 Target = Callable[[Tensor, Tensor], Tensor]
 
 
@@ -67,7 +68,7 @@ class Bench:
             images = torch.cat([self.kept[c] for c in classes])
             labels = torch.cat([torch.full((len(self.kept[c]),), c) for c in classes])
             network = self.network("teacher", size, first)
-            epochs = max(1, round(UPDATES * BATCH / len(images)))
+            epochs = max(1, round(SEEN / len(images)))
             train_classifier(
                 network, self.lens.show(images), labels, Training(epochs, BATCH, lr=0.03),
                 augmentations=self.lens.augmentations, generator=make_generator(self.seed, "teaching", size, first),
@@ -135,7 +136,7 @@ def main(data: Path, budget: int = 3000, seeds: int = 1, *, name: str | None = "
             for size in (10, 5, 2):
                 targets = soft(teachers[size], shown, labels)
                 cases[f"soft labels of {size} classes"] = lambda _, rows, t=targets: t[rows]
-                if size != 2:
+                if size == 5:
                     few = few_bits(targets, 3)
                     cases[f"soft labels of {size} classes in 3 bits"] = lambda _, rows, t=few: t[rows]
                     cases[f"teacher of {size} classes asked about each view"] = (
