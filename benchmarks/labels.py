@@ -4,8 +4,8 @@
 
 DATA is a CIFAR-10 image folder. 300 training images a class are held out and judge; the test set is not read. The ten
 classes come in experiences of 2, 5 or 10. A teacher of each experience, trained on it alone, gives each decoded image
-the probabilities of that experience's classes. Its bytes and those of the labels are not counted: the figures are the most
-that labels can be worth. Writes ``results/NAME.json`` after each seed.
+the probabilities of that experience's classes. Its bytes and those of the labels are not counted, so the figures are
+the most that labels can be worth. Writes ``results/NAME.json`` after each seed.
 """
 
 import argparse
@@ -128,11 +128,11 @@ def main(data: Path, budget: int = 3000, seeds: int = 1, *, name: str | None = "
         config = DistillConfig(iterations=100, embedder=EmbedderConfig(width=32))
         ways = {"real": Real("random", Dct()), "distilled": Distilled(config, Dct())}
         for kind, method in ways.items():
-            scene = Scene(bench.lens, lambda *_: (lambda x: x), make_generator(seed, kind))
+            scene = Scene(bench.lens, lambda *_: lambda x: x, make_generator(seed, kind))
             space = Space(Budget(class_bytes=budget), budget, 10)
             memory = method.condense(Classes(bench.kept), space, scene).decoded()
             shown, labels = bench.lens.show(memory.images), memory.labels
-            cases: dict[str, Target] = {"hard labels": lambda _, rows, l=labels: l[rows]}
+            cases: dict[str, Target] = {"hard labels": lambda _, rows, y=labels: y[rows]}
             for size in (10, 5, 2):
                 targets = soft(teachers[size], shown, labels)
                 cases[f"soft labels of {size} classes"] = lambda _, rows, t=targets: t[rows]
@@ -140,7 +140,7 @@ def main(data: Path, budget: int = 3000, seeds: int = 1, *, name: str | None = "
                     few = few_bits(targets, 3)
                     cases[f"soft labels of {size} classes in 3 bits"] = lambda _, rows, t=few: t[rows]
                     cases[f"teacher of {size} classes asked about each view"] = (
-                        lambda seen, rows, t=teachers[size], l=labels: soft(t, seen, l[rows])
+                        lambda seen, rows, t=teachers[size], y=labels: soft(t, seen, y[rows])
                     )
             for label, target in cases.items():
                 values = found.setdefault(f"{kind}: {label}", [])

@@ -24,14 +24,17 @@ from iid_cl.data.classes import Classes
 from iid_cl.data.datasets import load_dataset
 from iid_cl.data.images import ImageDataset, LabelledImages
 from iid_cl.data.lens import Lens
+from iid_cl.distill.engine import run_job
 from iid_cl.distill.job import DistillJob
 from iid_cl.distill.watch import Watch
-from iid_cl.distill.engine import run_job
 from iid_cl.nets import build_network
 from iid_cl.records.provenance import provenance
 from iid_cl.seeding import make_generator
 
-CASES = ((1, 1000, 32), (1, 300, 32), (1, 100, 32), (10, 1000, 32), (10, 300, 32), (10, 100, 32), (10, 100, 64), (10, 100, 128))
+CASES = (  # images a class, iterations, the embedder's width
+    (1, 1000, 32), (1, 300, 32), (1, 100, 32),
+    (10, 1000, 32), (10, 300, 32), (10, 100, 32), (10, 100, 64), (10, 100, 128),
+)  # fmt: skip
 NETWORKS, HELD_OUT, UPDATES, WIDTH = 3, 0.25, 300, 64
 
 
@@ -64,9 +67,8 @@ class Bench:
         labels = torch.tensor([self.classes.index(int(label)) for label in memory.labels])
         reached = []
         for number in range(NETWORKS):
-            network = build_network(
-                NetworkConfig(width=WIDTH), self.dataset.shape, len(self.classes), make_generator(seed, "weights", number)
-            )
+            weights = make_generator(seed, "weights", number)
+            network = build_network(NetworkConfig(width=WIDTH), self.dataset.shape, len(self.classes), weights)
             train_classifier(
                 network, self.lens.show(memory.images), labels, Training(UPDATES, 64, lr=0.03),
                 augmentations=self.lens.augmentations, generator=make_generator(seed, "training", number),

@@ -1,7 +1,7 @@
 """A memory as Avalanche's storage policy."""
 
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, TypedDict, Unpack, cast
@@ -16,7 +16,7 @@ from iid_cl.config.base import Precision
 from iid_cl.data.images import Normalization
 from iid_cl.distill.journal import Journal
 from iid_cl.distill.progress import progress_bars
-from iid_cl.distill.watch import OnSnapshot, OnStep, Watch
+from iid_cl.distill.watch import OnSnapshot, OnStart, OnStep, Snapshots, Watch
 from iid_cl.errors import UserError
 from iid_cl.memory.exemplars import Exemplars
 from iid_cl.memory.files import save_memory
@@ -95,6 +95,7 @@ class MemoryBuffer(ClassGroups, ExemplarsBuffer):
         seconds: time spent making the memory so far.
         number_samples: labels of samples carry the exemplar's number; set by :class:`SoftLabelPlugin`.
         on_images: called with an experience and its images before they are condensed. An exception stops the update.
+        on_start: called when a distillation begins, with its numbers of classes and of iterations.
         on_losses: like ``on_step``, for arriving classes only.
         on_snapshot: called with the iteration and the images so far at each iteration of ``snapshots``, for arriving
             classes. Classes that have fewer images than asked come in separate calls.
@@ -139,9 +140,10 @@ class MemoryBuffer(ClassGroups, ExemplarsBuffer):
         self.number_samples = False
         self.on_images: OnImages | None = None
         self.on_step = on_step
+        self.on_start: OnStart | None = None
         self.on_losses: OnStep | None = None
         self.on_snapshot: OnSnapshot | None = None
-        self.snapshots: Collection[int] = ()
+        self.snapshots: Snapshots = ()
         self.journal: Journal | None = None
         self._origins: Origins | None = None
         self._staging = Staging()
@@ -267,7 +269,7 @@ class MemoryBuffer(ClassGroups, ExemplarsBuffer):
 
     def _renew(self, samples: Samples, strategy: Any, experience: Any) -> Origins:
         on_images, intake = self.on_images, self._intake(samples)
-        watch = Watch(self.on_step, self.on_snapshot, self.snapshots, self.journal)
+        watch = Watch(self.on_step, self.on_snapshot, self.snapshots, self.journal, self.on_start)
         own = None if self.on_step is not None else self._losses.of(strategy)  # the user takes them
         with progress_bars(bars_wanted(strategy) if self.progress is None else self.progress) as bars:
             self.memory.update(
@@ -276,7 +278,7 @@ class MemoryBuffer(ClassGroups, ExemplarsBuffer):
                 device=self._device(strategy),
                 features=self._features_of(strategy, intake),
                 watch=watch.beside(Watch(self.on_losses)).beside(bars).beside(own or Watch()),
-                older=Watch(self.on_step, journal=self.journal).beside(bars),
+                older=Watch(self.on_step, journal=self.journal, on_start=self.on_start).beside(bars),
                 on_images=None if on_images is None else lambda arrived: on_images(experience, arrived),
             )
         assert self.exemplars is not None  # it has been renewed

@@ -9,6 +9,8 @@ from iid_cl.config.base import Batch, Few, Fraction, Positive, Rate, Section, We
 from iid_cl.config.networks import NETWORK_INFO, NetworkName
 from iid_cl.config.objectives import OBJECTIVE_INFO, SAYS, ObjectiveName, partitions_in_words
 
+MANY = 32  # images of a class whose mean is near the real one from the start
+
 Augmentation = Literal["color", "crop", "cutout", "flip", "scale", "rotate"]
 
 
@@ -115,8 +117,10 @@ class DistillConfig(Section):
         description="A stored image holds a grid of partition x partition smaller ones; "
         f"null: {partitions_in_words()}.",
     )
-    iterations: Annotated[int, Field(ge=0, le=10**9)] = Field(
-        default=1000, description="Steps on the synthetic images; 0 stores the real images they start from."
+    iterations: Literal["auto"] | Annotated[int, Field(ge=0, le=10**9)] = Field(
+        default="auto",
+        description="Steps on the synthetic images; 0 stores the real images they start from. auto: 300, or 100 from "
+        "32 images a class on; with a queue of embedders 1000.",
     )
     real_batch: Annotated[int, Field(ge=2, le=2**16)] = Field(
         default=128, description="Real images per class and iteration (published: 256)."
@@ -152,6 +156,18 @@ class DistillConfig(Section):
     def factor(self) -> int:
         """The partition in force: stored images are grids of factor x factor."""
         return self.partition if self.partition is not None else OBJECTIVE_INFO[self.objective].partition
+
+    def length(self, ipc: int) -> int:
+        """The iterations in force for ``ipc`` stored images of a class: more images need fewer (docs/results.md).
+
+        >>> DistillConfig().length(10), DistillConfig().length(100), DistillConfig(iterations=7).length(10)
+        (300, 100, 7)
+        """
+        if self.iterations != "auto":
+            return self.iterations
+        if self.embedder_source == "queue":
+            return 1000
+        return 300 if ipc * self.factor**2 < MANY else 100
 
     @property
     def embedder_source(self) -> Literal["fresh", "queue"]:

@@ -41,17 +41,17 @@ class Distillation:
         if probe is None:
             probe = build_network(config.embedder, sampler.shape, 1, make_generator(0))
         cost = measure(probe.to(lens.device), sampler.shape, lens.device)
-        work = Workload(config, cost, sampler.shape, sampler.classes, job.shown, lens)
+        work = Workload(config, job.iterations, cost, sampler.shape, sampler.classes, job.shown, lens)
         self._arithmetic = work.arithmetic(own=job.embedder is not None or job.objective is not None)
         trained = self._trained()
         self._teachers = trained if job.soft_labels else None
         pool = trained if job.centralizes else ()
         embedders = make_embedders(config, sampler, job.embedder, self._arithmetic, lens, job.seed)
         sources = Sources(embedders, self._objectives(cost.feature_bytes // 4), pool)
-        self._draws = Draws(config.iterations, sampler, sources, job.seed, self._arithmetic.captures(lens.device))
+        self._draws = Draws(job.iterations, sampler, sources, job.seed, self._arithmetic.captures(lens.device))
         self._step = ImageStep(config, sampler, lens, self._arithmetic, work.chunk(pool[0] if pool else None))
         self._optimizer = torch.optim.SGD([self._images.pixels], lr=config.lr, momentum=config.momentum)
-        self._schedule = _schedule(self._optimizer, config)
+        self._schedule = _schedule(self._optimizer, config, job.iterations)
         self._iteration = 0
 
     def _trained(self) -> Sequence[TrainedNetwork]:
@@ -80,7 +80,7 @@ class Distillation:
             self._snapshot(watch)
         else:
             self.load_state_dict(state)
-        iterations = self._job.config.iterations
+        iterations = self._job.iterations
         if watch.on_start is not None and self._iteration < iterations:
             watch.on_start(len(self._job.classes), iterations)
         every = max(1, iterations // REPORTS)
@@ -104,11 +104,10 @@ class Distillation:
 
     def _share(self) -> float:
         """The step's share of the whole distillation; shares add up to 1 if the learning rate is constant."""
-        config = self._job.config
-        return float(self._schedule.get_last_lr()[0]) / config.lr / config.iterations
+        return float(self._schedule.get_last_lr()[0]) / self._job.config.lr / self._job.iterations
 
     def _snapshot(self, watch: Watch) -> None:
-        if watch.on_snapshot is not None and self._iteration in watch.snapshots:
+        if watch.on_snapshot is not None and self._iteration in watch.moments(self._job.iterations):
             watch.on_snapshot(self._iteration, self.stored())
 
     def stored(self) -> ExemplarSet:
@@ -160,7 +159,9 @@ class Distillation:
         self._iteration = state["iteration"]
 
 
-def _schedule(optimizer: torch.optim.Optimizer, config: DistillConfig) -> torch.optim.lr_scheduler.LRScheduler:
+def _schedule(
+    optimizer: torch.optim.Optimizer, config: DistillConfig, iterations: int
+) -> torch.optim.lr_scheduler.LRScheduler:
     if config.lr_schedule == "cosine":
-        return torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, config.iterations)
+        return torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, iterations)
     return torch.optim.lr_scheduler.ConstantLR(optimizer, factor=1.0)

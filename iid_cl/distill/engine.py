@@ -1,7 +1,7 @@
 """The engine's two entry points: :func:`distill` for users, and :func:`run_job` for a job that is ready."""
 
 import sys
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TypedDict, Unpack
 
 import torch
@@ -18,7 +18,7 @@ from iid_cl.distill.journal import Journal
 from iid_cl.distill.matching import MatchingLoss
 from iid_cl.distill.progress import progress_bars
 from iid_cl.distill.trained import TrainedNetwork
-from iid_cl.distill.watch import OnSnapshot, OnStep, Watch
+from iid_cl.distill.watch import OnSnapshot, OnStep, Snapshots, Watch
 from iid_cl.memory.exemplars import ExemplarSet
 from iid_cl.memory.storage import LossyFormat
 from iid_cl.nets import Network
@@ -68,7 +68,7 @@ class DistillOptions(TypedDict, total=False):
     soft_labels: bool
     on_step: OnStep | None
     on_snapshot: OnSnapshot | None
-    snapshots: Collection[int]
+    snapshots: Snapshots
     journal: Journal | None
     progress: bool | None
     precision: Precision

@@ -51,9 +51,14 @@ class DistillJob:
         return self.ipc * self.config.factor**2
 
     @property
+    def iterations(self) -> int:
+        """Steps on the synthetic images."""
+        return self.config.length(self.ipc)
+
+    @property
     def centralizes(self) -> bool:
         """Whether class centralization has a part in the loss; a single image never deviates from its class mean."""
-        return self.config.cc.weight > 0 and self.ipc * self.config.factor > 1 and self.config.iterations > 0
+        return self.config.cc.weight > 0 and self.ipc * self.config.factor > 1 and self.iterations > 0
 
     def check(self) -> None:
         """Refuses a job that cannot be run.

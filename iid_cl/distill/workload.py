@@ -14,7 +14,8 @@ class Workload:
     """The images that pass through the networks of a distillation.
 
     Attributes:
-        config: iterations and batches.
+        config: batches and networks.
+        iterations: steps on the synthetic images.
         cost: cost of an image under the embedder.
         shape: (channels, height, width) of an image.
         classes: number of classes, K.
@@ -23,6 +24,7 @@ class Workload:
     """
 
     config: DistillConfig
+    iterations: int
     cost: Cost
     shape: tuple[int, int, int]
     classes: int
@@ -37,9 +39,9 @@ class Workload:
         """
         config, queue = self.config, self.config.queue
         # a backward pass costs two forward passes
-        images = self.classes * config.iterations * (config.real_batch + 3 * self.shown)
+        images = self.classes * self.iterations * (config.real_batch + 3 * self.shown)
         if config.embedder_source == "queue":
-            images += 3 * config.iterations * queue.networks * queue.steps * queue.batch_size
+            images += 3 * self.iterations * queue.networks * queue.steps * queue.batch_size
         return choose(self.lens.precision, self.lens.compile, self.lens.device, images * self.cost.flops, own)
 
     def chunk(self, trained: TrainedNetwork | None) -> int:

@@ -102,7 +102,7 @@ def _table(config: Config, steps: Sequence[Step], dataset: ImageDataset, width: 
             "images": f"{step.train_images:,}",
             "memory bytes": f"{step.memory_bytes:,}",
             "updates": f"{step.updates:,}",
-            "iterations": f"{len(step.distillations) * config.distill.iterations:,}",
+            "iterations": f"{sum(config.distill.length(one.count) for one in step.distillations):,}",
             "test images": f"{step.test_images:,}",
         }
         table.add_row(*(Text(texts[column]) for column in columns))
@@ -111,10 +111,12 @@ def _table(config: Config, steps: Sequence[Step], dataset: ImageDataset, width: 
 
 def _work(config: Config, steps: Sequence[Step]) -> str:
     updates = sum(step.updates for step in steps)
-    count = sum(len(step.distillations) for step in steps)
+    lengths = [config.distill.length(one.count) for step in steps for one in step.distillations]
+    count = len(lengths)
     several = config.train.networks > 1
     trained = f"{updates:,} updates" + (f" of each of {config.train.networks} networks" if several else "")
-    distilled = f", {count} distillation{'s' if count > 1 else ''} of {config.distill.iterations:,} iterations"
+    each = " or ".join(f"{length:,}" for length in sorted(set(lengths)))
+    distilled = f", {count} distillation{'s' if count > 1 else ''} of {each} iterations"
     return f"Work: {trained} in {config.train.mode.replace('_', ' ')} mode{distilled if count else ''}."
 
 

@@ -106,7 +106,7 @@ def condensing_seconds(
         if planned:
             speeds[name] = speed = _iteration(config, dataset, *planned[0], device)
             per_class = speed.step / planned[0][1].classes
-            condensing += config.distill.iterations * per_class * sum(part.classes for _, part in planned)
+            condensing += per_class * sum(part.classes * config.distill.length(part.count) for _, part in planned)
             condensing += speed.first * len(planned)
     trainings = _trainings(config, method)
     if trainings:
@@ -237,7 +237,7 @@ def _iteration(
             normalization=dataset.normalization, augmentations=dataset.augmentations, trained=pool or None,
             precision=config.precision, compile=config.compile,
             as_stored=distillation.lossy,
-            on_snapshot=on_snapshot, snapshots=range(config.distill.iterations + 1),
+            on_snapshot=on_snapshot, snapshots=range(config.distill.length(count) + 1),
         )  # fmt: skip
     if len(times) < 3:  # at most one iteration
         return Speed(share * (times[-1] - start) / max(1, len(times) - 1), 0.0, len(times) - 1)

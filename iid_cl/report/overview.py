@@ -55,7 +55,9 @@ def _settings(config: Config, collected: Collected) -> dict[str, str]:
     if len(collected.places) == 1:
         told["memory"] = place(*collected.places[0])
     if any(METHODS[m.result.method].distils for m in collected.measured if m.result.method in METHODS):
-        told["distillation"] = f"{config.distill.objective}, {config.distill.iterations} iterations"
+        steps = config.distill.iterations
+        length = "iterations: auto" if steps == "auto" else f"{steps} iterations"
+        told["distillation"] = f"{config.distill.objective}, {length}"
     told["network"] = config.model.label
     told["training"] = f"{config.train.epochs} epochs per experience, batch {config.train.batch_size}"
     return told

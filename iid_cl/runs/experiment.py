@@ -130,7 +130,7 @@ class _Course:
             memory.on_images, memory.journal = hooks.get("on_images"), self._journal
             if self._recording is not None:
                 memory.on_losses, memory.on_snapshot = self._recording.on_step, self._recording.on_snapshot
-                memory.snapshots = moments(config.distill.iterations)
+                memory.snapshots = moments
         last = [self._counts, self._progress]
         self._strategies = [
             make_strategy(config, method, dataset, device, memory, last, number)

@@ -14,6 +14,7 @@ from torch.nn import CrossEntropyLoss
 from iid_cl.config.experiment import Config
 from iid_cl.config.methods import METHODS, MethodName
 from iid_cl.data.images import ImageDataset
+from iid_cl.distill.watch import Counter
 from iid_cl.methods.build import make_method
 from iid_cl.methods.features import trained_features
 from iid_cl.nets import build_network
@@ -82,19 +83,21 @@ def make_memory_buffer(
     if METHODS[method].bound:
         return None
 
-    def on_step(iteration: int, losses: Mapping[str, float]) -> None:
-        reporter.progress(progress.label("distilling"), iteration, config.distill.iterations, lambda: losses)
+    def tell(done: int, of: int, losses: Mapping[str, float]) -> None:
+        reporter.progress(progress.label("distilling"), done, of, lambda: losses)
 
+    counter = Counter(tell)
     memory = MemoryBuffer(
         make_method(config, method),
         config.memory.budget,
         augmentations=dataset.augmentations,
-        on_step=on_step,
+        on_step=counter.on_step,
         seed=config.seed,
         normalization=dataset.normalization,
         precision=config.precision,
         compile=config.compile,
     )
+    memory.on_start = counter.on_start
     if config.train.mode == "memory_only":  # the learner trains on the experience only after the memory is filled
         memory.own_features = trained_features(config.model, config.distill.cc)
     return memory

@@ -1,6 +1,6 @@
 """The configured memory of a whole data set, as one experience."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -10,7 +10,7 @@ from iid_cl.config.experiment import Config
 from iid_cl.data.images import ImageDataset
 from iid_cl.data.lens import Lens
 from iid_cl.distill.journal import Journal
-from iid_cl.distill.watch import OnSnapshot, Watch
+from iid_cl.distill.watch import Counter, OnSnapshot, Snapshots, Watch
 from iid_cl.errors import UserError
 from iid_cl.memory.exemplars import Exemplars, ExemplarSet
 from iid_cl.memory.selection import FeatureExtractor
@@ -47,7 +47,7 @@ def whole_memory(
     reporter: Reporter,
     *,
     on_snapshot: OnSnapshot | None = None,
-    snapshots: Collection[int] = (),
+    snapshots: Snapshots = (),
     journal: Journal | None = None,
 ) -> Exemplars:
     """The configured memory of all classes of a data set, as one experience.
@@ -91,12 +91,8 @@ def whole_memory(
         precision=config.precision,
         compile=config.compile,
     )
-    watch = Watch(
-        lambda step, losses: reporter.progress("distilling", step, config.distill.iterations, lambda: losses),
-        snapshot,
-        snapshots,
-        journal,
-    )
+    counter = Counter(lambda done, of, losses: reporter.progress("distilling", done, of, lambda: losses))
+    watch = Watch(counter.on_step, snapshot, snapshots, journal, counter.on_start)
     memory.update(dataset.train, device=device, features=features, watch=watch)
     assert memory.exemplars is not None  # after the update
     return memory.exemplars

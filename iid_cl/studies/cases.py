@@ -87,8 +87,9 @@ def cases(study: StudyConfig) -> list[Case]:
         if len(set(_architectures(config))) < len(_architectures(config)):
             raise UserError(f"{where}: evaluate.transfer names an architecture twice.")
         last = max(study.iterations or [0])
-        if study.iterations and (config.memory.method != "distilled" or last > config.distill.iterations):
-            raise UserError(f"{where}: has no iteration {last}; leave it out, or distil for {last} iterations.")
+        length = config.distill.iterations
+        if study.iterations and (config.memory.method != "distilled" or length == "auto" or last > length):
+            raise UserError(f"{where}: has no iteration {last}; leave it out, or set distill.iterations: {last}.")
     return [first, *others]
 
 

@@ -43,7 +43,8 @@ class _Planned:
 
     @property
     def iterations(self) -> int:
-        return len(self.step.distillations) * self.case.config.distill.iterations
+        length = self.case.config.distill.length
+        return sum(length(one.count) for one in self.step.distillations)
 
     @property
     def work(self) -> tuple[float, float]:

@@ -905,6 +905,16 @@ def test_a_partitioned_class_starts_from_images_more_than_once_where_it_has_too_
 # --- snapshots
 
 
+def test_the_length_follows_from_the_number_of_images():
+    """Fewer iterations for many images; snapshots may depend on the length."""
+    seen = []
+    memory = condense(
+        images_of(2, 5, count=40), settings(iterations="auto"), ipc=40,
+        snapshots=lambda last: {0, last // 2, last}, on_snapshot=lambda i, _: seen.append(i),
+    )  # fmt: skip
+    assert (memory.metadata["iterations_done"], seen) == (100, [0, 50, 100])
+
+
 @pytest.mark.parametrize("objective", ["dm", "idm"])
 def test_snapshots_come_at_the_iterations_asked_for(objective):
     seen = []
