@@ -137,8 +137,8 @@ def main(data: Path, budget: int = 3000, seeds: int = 1, *, name: str | None = "
                 targets = soft(teachers[size], shown, labels)
                 cases[f"soft labels of {size} classes"] = lambda _, rows, t=targets: t[rows]
                 if size == 5:
-                    few = few_bits(targets, 3)
-                    cases[f"soft labels of {size} classes in 3 bits"] = lambda _, rows, t=few: t[rows]
+                    few = few_bits(targets, 4)
+                    cases[f"soft labels of {size} classes in 4 bits"] = lambda _, rows, t=few: t[rows]
                     cases[f"teacher of {size} classes asked about each view"] = (
                         lambda seen, rows, t=teachers[size], y=labels: soft(t, seen, y[rows])
                     )

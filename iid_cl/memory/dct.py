@@ -13,7 +13,7 @@ from iid_cl.memory.bounds import check_images
 from iid_cl.memory.dct_code import Code, decode, encode, table_bytes
 from iid_cl.memory.dct_format import coded_shape, pictures
 from iid_cl.memory.exemplars import Exemplars, merged_soft_labels
-from iid_cl.memory.soft_labels import ENTRY_BYTES, SoftLabels
+from iid_cl.memory.soft_labels import SoftLabels, soft_bytes
 
 MOST_ENTRIES = 2**29  # a thousand classes of colour images at the finest step have 320 million
 CLASS_BYTES = 2 + 4 + 4 + 4 + 2  # a class's index, number of images, step, end of its codes, and peak
@@ -223,11 +223,6 @@ class DctSet(Exemplars):
             raise ValueError("only memories stored in the same way can be merged")
         merged = DctSet.from_classes({**self.coded(), **newer.coded()}, self.shape, newer.metadata)
         return replace(merged, soft_labels=merged_soft_labels(self, newer))
-
-
-def soft_bytes(count: int, width: int) -> int:
-    """Bytes of the soft labels of a class's images: a row for each, and which class each column stands for."""
-    return (count + 1) * width * ENTRY_BYTES
 
 
 def first_in(steps: Tensor, step: float, room: int, soft_width: int = 0) -> int:

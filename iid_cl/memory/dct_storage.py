@@ -8,11 +8,12 @@ import torch
 from torch import Tensor
 
 from iid_cl.errors import UserError
-from iid_cl.memory.dct import CLASS_BYTES, CodedClass, DctSet, first_in, soft_bytes
+from iid_cl.memory.dct import CLASS_BYTES, CodedClass, DctSet, first_in
 from iid_cl.memory.dct_code import WORD, band_sums, bits, table_bytes
 from iid_cl.memory.dct_format import DctFormat, dequantise, exact, quantise
 from iid_cl.memory.exemplars import ExemplarSet
 from iid_cl.memory.selection import Order
+from iid_cl.memory.soft_labels import row_bytes, soft_bytes
 from iid_cl.memory.space import Space
 from iid_cl.memory.storage import Storage, no_room
 
@@ -129,7 +130,7 @@ def step_for(images: Mapping[int, Tensor], room: int) -> float:
 
 def _fitting(coefficients: Tensor, step: float, room: int, soft_width: int) -> int:
     """Number of images that fit at a step, by a sample of a class; 1 where one fits at a coarser step."""
-    label = soft_bytes(1, soft_width) - soft_bytes(0, soft_width)
+    label = row_bytes(soft_width)
     each = float(_bits(coefficients, step).mean()) / 8 + label
     left = room - _fixed(tuple(coefficients.shape)) - soft_bytes(0, soft_width)
     if left >= each:

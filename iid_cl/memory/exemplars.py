@@ -12,7 +12,7 @@ from iid_cl.budget import LABEL_BYTES
 from iid_cl.data.images import LabelledImages, by_label
 from iid_cl.memory.bounds import check_images
 from iid_cl.memory.partition import expand_bytes
-from iid_cl.memory.soft_labels import ENTRY_BYTES, SoftLabels
+from iid_cl.memory.soft_labels import SoftLabels, row_bytes, soft_bytes
 
 
 class Exemplars(Protocol):
@@ -89,7 +89,7 @@ class Exemplars(Protocol):
         """
 
     def with_soft_labels(self, probabilities: Tensor, classes: Sequence[int]) -> Self:
-        """Adds class probabilities (N', W) of the decoded images over ``classes``, kept as float16."""
+        """Adds class probabilities (N', W) of the decoded images over ``classes``."""
 
     def merge(self, newer: Self) -> Self:
         """Adds the classes of ``newer``; a class in both is taken from ``newer``, and so is the metadata.
@@ -218,6 +218,5 @@ def merged_soft_labels(old: Exemplars, newer: Exemplars) -> SoftLabels | None:
 
 def images_in(room: int, image_bytes: int, soft_width: int = 0, partition: int = 1) -> int:
     """Number of stored images of a class that fit into ``room`` bytes, at ``soft_width`` class probabilities each."""
-    row = ENTRY_BYTES * soft_width
-    per_image = image_bytes + LABEL_BYTES + row * partition**2
-    return max(0, (room - row) // per_image)  # a class's own row says which class each column stands for
+    per_image = image_bytes + LABEL_BYTES + row_bytes(soft_width) * partition**2
+    return max(0, (room - soft_bytes(0, soft_width)) // per_image)

@@ -20,8 +20,8 @@ from iid_cl.memory.soft_labels import SoftLabels
 
 FORMAT = "iid-cl memory"
 # All are read. 1 had neither partition nor soft labels, 2 no JPEG, 3 no checksum of its metadata, 4 no soft JPEG, 5 no
-# DCT.
-VERSION = 6
+# DCT, 6 soft labels as float16.
+VERSION = 7
 SOFT = {"soft_labels", "soft_classes"}
 KINDS = (
     {"images", "labels"},
@@ -124,7 +124,7 @@ def _checked(path: Path, tensors: Mapping[str, Tensor], header: dict[str, Any]) 
     memory = _memory(tensors, header, partition, header.get("shape"))
     if not len(memory) or int(memory.labels.min()) < 0 or bool((memory.labels.diff() < 0).any()):
         raise ValueError("it is empty, or its labels are negative or in no order")
-    contents = memory.tensors()
+    contents = {name: tensors[name] for name in memory.tensors()}
     if header["sha256"] != (_digest(contents, header) if version > 3 else _old_digest(contents, partition)):
         raise UserError(f"{path}: is damaged, its contents don't match their checksum; make it anew.")
     memory.check()  # what cannot be decoded is found here, not in training
@@ -132,7 +132,7 @@ def _checked(path: Path, tensors: Mapping[str, Tensor], header: dict[str, Any]) 
 
 
 def _memory(tensors: Mapping[str, Tensor], metadata: Mapping[str, Any], partition: int, shape: Any) -> Exemplars:
-    soft = SoftLabels(tensors["soft_labels"], tensors["soft_classes"]) if "soft_labels" in tensors else None
+    soft = SoftLabels.read(tensors) if "soft_labels" in tensors else None
     if "images" in tensors:
         return ExemplarSet(tensors["images"], tensors["labels"], metadata, partition, soft)
     channels, height, width = shape

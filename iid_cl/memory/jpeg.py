@@ -15,7 +15,7 @@ from iid_cl.data.images import LabelledImages, by_label
 from iid_cl.errors import UserError, shown
 from iid_cl.memory.bounds import check_images
 from iid_cl.memory.exemplars import Exemplars, merged_soft_labels
-from iid_cl.memory.soft_labels import ENTRY_BYTES, SoftLabels
+from iid_cl.memory.soft_labels import SoftLabels, row_bytes, soft_bytes
 
 START_OF_SCAN = b"\xff\xda"
 LONGEST_HEADER = 4096  # bytes; headers written here have about 600
@@ -153,7 +153,7 @@ class JpegSet(Exemplars):
 
     def fitting(self, room: int, charge_all: bool = True) -> Tensor:
         width = 0 if self.soft_labels is None else self.soft_labels.width
-        sizes = self.ends.diff(prepend=torch.zeros(1, dtype=torch.int32)) + _PER_IMAGE + ENTRY_BYTES * width
+        sizes = self.ends.diff(prepend=torch.zeros(1, dtype=torch.int32)) + _PER_IMAGE + row_bytes(width)
         room = _left(room, len(self.header), len(self.classes), width)
         by_class = by_label(torch.arange(len(self)), self.labels).values()
         return torch.cat([rows[sizes[rows].cumsum(0) <= room] for rows in by_class])
@@ -200,12 +200,12 @@ def fitting_as_jpeg(
 def _sizes(files: Sequence[bytes], soft_width: int) -> tuple[int, list[int]]:
     """Bytes of the header that the files share, and what each file takes besides."""
     header = header_length(files[0])
-    return header, [len(file) - header + _PER_IMAGE + ENTRY_BYTES * soft_width for file in files]
+    return header, [len(file) - header + _PER_IMAGE + row_bytes(soft_width) for file in files]
 
 
 def _left(room: int, header: int, classes: int, soft_width: int) -> int:
     """Bytes of a class for its images; its own row says which class each probability is of."""
-    return room - (-(-header // classes) if classes else 0) - ENTRY_BYTES * soft_width
+    return room - (-(-header // classes) if classes else 0) - soft_bytes(0, soft_width)
 
 
 def header_length(file: bytes) -> int:

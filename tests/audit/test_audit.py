@@ -277,17 +277,17 @@ def test_budgets_in_images_leave_soft_labels_out_of_account(tmp_path: Path) -> N
     memory = ExemplarSet.from_classes({0: stacked(1), 1: stacked(2)}).with_soft_labels(torch.full((2, 2), 0.5), [0, 1])
     path = tmp_path / "m.safetensors"
     save_memory(path, memory)
-    soft = 2 * 2 * 2 + 2 * 2 * 2  # float16 probabilities, and int16 columns of each class
-    assert check_bytes(path, 12 + soft, Budget(ipc=1), PIXELS)[0] == {"bytes": 28, "charged": 12, "allowed": 12}
-    with pytest.raises(RuntimeError, match="holds 28 bytes, more than the 27"):
-        check_bytes(path, 12 + soft, Budget(mem_bytes=27), PIXELS)
+    soft = 2 + 2 * 2 * 2  # a byte for the two levels of an image, and int16 columns of each class
+    assert check_bytes(path, 12 + soft, Budget(ipc=1), PIXELS)[0] == {"bytes": 22, "charged": 12, "allowed": 12}
+    with pytest.raises(RuntimeError, match="holds 22 bytes, more than the 21"):
+        check_bytes(path, 12 + soft, Budget(mem_bytes=21), PIXELS)
 
 
 def test_soft_labels_of_a_jpeg_memory_are_charged_by_every_budget(tmp_path: Path) -> None:
     plain = JpegSet.from_classes({3: encode(torch.zeros(2, 1, 8, 8, dtype=torch.uint8), 50)}, (1, 8, 8))
     memory = plain.with_soft_labels(torch.full((2, 2), 0.5), [3, 5])
     save_memory(tmp_path / "m.safetensors", memory)
-    weight = plain.nbytes + 2 * 2 * 2 + 2 * 2
+    weight = plain.nbytes + 2 + 2 * 2
     large, small = Budget(ipc=weight // PIXELS), Budget(ipc=plain.nbytes // (PIXELS + 2))
     assert check_bytes(tmp_path / "m.safetensors", weight, large, PIXELS)[0]["charged"] == weight
     with pytest.raises(RuntimeError, match=f"holds {weight} bytes, more than"):

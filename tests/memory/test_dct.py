@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from iid_cl.memory import dct
-from iid_cl.memory.dct import CLASS_BYTES, CodedClass, DctSet, first_in, soft_bytes
+from iid_cl.memory.dct import CLASS_BYTES, CodedClass, DctSet, first_in
 from iid_cl.memory.dct_format import exact, pictures, quantise
 from iid_cl.memory.exemplars import ExemplarSet
 from iid_cl.memory.files import load_memory, memory_of_state, memory_state, save_memory
@@ -68,12 +68,12 @@ def test_as_many_of_the_first_images_as_fit(room: int) -> None:
 
 
 def test_soft_labels_are_charged() -> None:
-    soft = MEMORY.with_soft_labels(torch.full((11, 3), 1 / 3), [2, 5, 7])
-    assert soft.nbytes == MEMORY.nbytes + sum(soft_bytes(one.count, 3) for one in MEMORY.coded().values())
+    soft = MEMORY.with_soft_labels(torch.full((11, 30), 1 / 30), range(30))
+    assert soft.nbytes == MEMORY.nbytes + 11 * 15 + 3 * 30 * 2  # two levels to a byte; three classes
     assert len(soft.fitting(800)) < len(MEMORY.fitting(800))
     part = soft.take(torch.tensor([0, 7]))
     assert part.soft_labels is not None
-    assert part.soft_labels.columns.shape == (2, 3)
+    assert part.soft_labels.columns.shape == (2, 30)
 
 
 def test_merging_takes_newer_classes() -> None:

@@ -106,13 +106,14 @@ def test_decoded_images_are_those_trained_on(tmp_path: Path) -> None:
 @pytest.mark.parametrize("decoded", [False, True])
 def test_soft_labels_are_a_table(tmp_path: Path, decoded: bool) -> None:
     memory = ExemplarSet.from_classes(images(1, 1), partition=2)
-    probabilities = torch.tensor([[i / 8, 1 - i / 8] for i in range(8)])
+    levels = torch.arange(8)
+    probabilities = torch.stack([levels**2, torch.full((8,), 225)], dim=1) / (levels[:, None] ** 2 + 225)
     file = stored(tmp_path / "m.safetensors", memory.with_soft_labels(probabilities, [0, 1]), class_names=["a", "b"])
     export_memory(file, tmp_path / "out", decoded=decoded)
     with (tmp_path / "out" / "soft_labels.csv").open(newline="") as text:
         head, *rows = csv.reader(text)
     assert head == ["file", "part", "a", "b"]
-    assert [float(row[2]) for row in rows] == [i / 8 for i in range(8)]
+    assert [float(row[2]) for row in rows] == pytest.approx([i * i / (i * i + 225) for i in range(8)], rel=1e-5)
     names = [f"{c}/{n:03}.png" for c in "ab" for n in range(4)] if decoded else ["a/000.png"] * 4 + ["b/000.png"] * 4
     assert [row[0] for row in rows] == names
     assert [row[1] for row in rows] == ["0"] * 8 if decoded else list("01230123")
@@ -122,10 +123,10 @@ def test_soft_labels_are_a_table(tmp_path: Path, decoded: bool) -> None:
 def test_soft_labels_of_jpeg_memories_are_a_table_too(tmp_path: Path) -> None:
     by_class = {c: torch.full((2, 3, 16, 16), 200, dtype=torch.uint8) for c in (0, 1)}
     memory = as_jpeg(by_class)
-    rows = torch.tensor([[1.0, 0.0], [0.75, 0.25], [0.5, 0.5], [0.25, 0.75]])
+    rows = torch.tensor([[1.0, 0.0], [0.9, 0.1], [0.5, 0.5], [0.1, 0.9]])
     export_memory(stored(tmp_path / "m.safetensors", memory.with_soft_labels(rows, [0, 1])), tmp_path / "out")
     with (tmp_path / "out" / "soft_labels.csv").open(newline="") as text:
-        assert [float(row[2]) for row in list(csv.reader(text))[1:]] == rows[:, 0].tolist()
+        assert [float(row[2]) for row in list(csv.reader(text))[1:]] == pytest.approx(rows[:, 0].tolist())
 
 
 def test_jpeg_memories_are_decoded(tmp_path: Path) -> None:

@@ -321,7 +321,7 @@ def soft_example():
     """Two classes of one 4x4 image each, four parts per image, over three columns of which the last is empty for 4."""
     generator = torch.Generator().manual_seed(3)
     groups = {c: torch.randint(256, (1, 1, 4, 4), dtype=torch.uint8, generator=generator) for c in (1, 4)}
-    rows = torch.rand(8, 3, generator=generator).softmax(1).half()
+    rows = torch.randint(1, 16, (8, 3), generator=generator, dtype=torch.uint8)
     rows[4:, 2] = 0
     columns = torch.tensor([[1, 2, 3], [4, 5, -1]], dtype=torch.int16)
     plain = ExemplarSet.from_classes(groups, {"method": "distilled"}, partition=2)
@@ -331,7 +331,7 @@ def soft_example():
 def tensors_of(memory):
     found = {"images": memory.images, "labels": memory.labels}
     if memory.soft_labels is not None:
-        found |= {"soft_labels": memory.soft_labels.probabilities, "soft_classes": memory.soft_labels.columns}
+        found |= memory.soft_labels.tensors()
     return found
 
 
@@ -383,6 +383,14 @@ def test_a_hand_made_file_with_soft_labels_is_read(tmp_path):
     tensors = tensors_of(soft_example())
     path = foreign(tmp_path / "m", tensors, header_of(tensors, partition=2))
     assert torch.equal(load_memory(path).targets(6), soft_example().targets(6))
+
+
+def test_probabilities_before_format_7_are_read(tmp_path):
+    rows = torch.tensor([[0.9, 0.1, 0.0]] * 4 + [[0.5, 0.5, 0.0]] * 4).half()
+    tensors = tensors_of(soft_example()) | {"soft_labels": rows}
+    loaded = load_memory(foreign(tmp_path / "m", tensors, header_of(tensors, partition=2)))
+    assert loaded.soft_labels.levels.tolist() == [[15, 5, 0]] * 4 + [[15, 15, 0]] * 4  # 5 * 5 * 9 = 15 * 15
+    torch.testing.assert_close(loaded.targets(6)[0], torch.tensor([0, 0.9, 0.1, 0, 0, 0]))
 
 
 def test_files_of_the_first_format_have_no_partition(tmp_path):
@@ -437,17 +445,19 @@ def test_a_partition_that_contradicts_the_soft_labels_is_refused(tmp_path, parti
 
 
 def soft_changes():
-    rows, columns = soft_example().soft_labels.probabilities, soft_example().soft_labels.columns
+    rows, columns = soft_example().soft_labels.tensors().values()
+    older = soft_example().soft_labels.probabilities.half()
     return {
         "float32": {"soft_labels": rows.float()},
         "int64 classes": {"soft_classes": columns.long()},
         "too few rows": {"soft_labels": rows[:7]},
         "too few class rows": {"soft_classes": columns[:1]},
-        "too narrow": {"soft_labels": rows[:, :2].contiguous()},
+        "too narrow": {"soft_labels": rows[:, :1].contiguous()},
         "one dimension": {"soft_labels": rows.flatten()},
-        "negative": {"soft_labels": -rows},
-        "above one": {"soft_labels": 2 + rows},
-        "no numbers": {"soft_labels": rows * torch.nan},
+        "negative": {"soft_labels": -older},
+        "above one": {"soft_labels": 2 + older},
+        "no numbers": {"soft_labels": older * torch.nan},
+        "too narrow before format 7": {"soft_labels": older[:, :2].contiguous()},
         "negative classes": {"soft_classes": columns - 5},
         "no classes given": {"soft_classes": None},
         "no columns": {"soft_labels": rows[:, :0].contiguous(), "soft_classes": columns[:, :0].contiguous()},
@@ -469,7 +479,7 @@ def test_a_flipped_bit_of_a_soft_label_or_its_class_is_noticed(tmp_path):
     whole = path.read_bytes()
     (length,) = struct.unpack("<Q", whole[:8])
     entries = json.loads(whole[8 : 8 + length])
-    for name, count in (("soft_labels", 8 * 3 * 2), ("soft_classes", 2 * 3 * 2)):
+    for name, count in (("soft_labels", 8 * 2), ("soft_classes", 2 * 3 * 2)):
         first, last = (8 + length + offset for offset in entries[name]["data_offsets"])
         assert last - first == count
         for position in range(first, last):

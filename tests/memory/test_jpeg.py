@@ -125,28 +125,28 @@ def test_what_fits_by_hand():
 # --- soft labels
 
 
-ROWS = torch.tensor([[0.75, 0.25], [0.5, 0.5], [0.25, 0.75], [0.0, 1.0], [0.125, 0.875]])  # exact in 16 bits
+ROWS = torch.tensor([[0.9, 0.1], [0.5, 0.5], [0.1, 0.9], [0.0, 1.0], [225 / 226, 1 / 226]])  # as levels hold them
 
 
 def soft():
     return stored().with_soft_labels(ROWS, [2, 7])
 
 
-def test_soft_labels_are_targets_and_weigh_two_bytes_an_entry():
+def test_soft_labels_are_targets_and_weigh_half_a_byte_an_entry():
     memory = soft()
-    assert memory.targets(8)[:, [2, 7]].tolist() == ROWS.tolist()
-    assert memory.targets(8).sum(1).tolist() == [1.0] * 5
-    assert memory.nbytes == stored().nbytes + 2 * 5 * 2 + 2 * 2 * 2  # five images, two classes, two columns
+    torch.testing.assert_close(memory.targets(8)[:, [2, 7]], ROWS)
+    torch.testing.assert_close(memory.targets(8).sum(1), torch.ones(5))
+    assert memory.nbytes == stored().nbytes + 5 + 2 * 2 * 2  # five images, two classes, two columns
 
 
 def test_soft_labels_stay_with_their_images():
     taken = soft().take(torch.tensor([3, 4]))
-    assert taken.targets(8)[:, [2, 7]].tolist() == ROWS[3:].tolist()
+    torch.testing.assert_close(taken.targets(8)[:, [2, 7]], ROWS[3:])
     assert taken.soft_labels.columns.tolist() == [[2, 7]]
-    newer = stored({4: pictures(1, 4)}).with_soft_labels(torch.tensor([[0.5, 0.25, 0.25]]), [3, 4, 5])
+    newer = stored({4: pictures(1, 4)}).with_soft_labels(torch.tensor([[0.5, 0.5, 0.0]]), [3, 4, 5])
     merged = soft().merge(newer)
-    assert merged.targets(8)[2].tolist() == [0, 0, 0, 0.5, 0.25, 0.25, 0, 0]
-    assert merged.targets(8)[[0, 1, 3, 4, 5]][:, [2, 7]].tolist() == ROWS.tolist()
+    assert merged.targets(8)[2].tolist() == [0, 0, 0, 0.5, 0.5, 0, 0, 0]
+    torch.testing.assert_close(merged.targets(8)[[0, 1, 3, 4, 5]][:, [2, 7]], ROWS)
     assert merged.soft_labels.columns.tolist() == [[2, 7, -1], [3, 4, 5], [2, 7, -1]]
 
 
@@ -159,8 +159,8 @@ def test_a_memory_with_soft_labels_is_not_merged_with_one_that_has_none():
 def test_what_fits_with_soft_labels_by_hand():
     files = stored().files()
     header = header_length(files[0])
-    # the header's half; two bytes for each of two columns, of the class and of each image
-    sizes = [len(file) - header + 6 + 4 for file in files]
+    # the header's half; two bytes for each of two columns of the class; a byte for two levels of each image
+    sizes = [len(file) - header + 6 + 1 for file in files]
     room = -(-header // 2) + 4 + sizes[2] + sizes[3]
     assert soft().fitting(room).tolist()[-2:] == [2, 3]
     assert soft().fitting(room - 1).tolist()[-1] == 2
@@ -187,7 +187,7 @@ def test_soft_labels_are_written_and_read(tmp_path):
     again = files.memory_of_state(files.memory_state(soft()))
     assert torch.equal(again.targets(8), soft().targets(8))
     data = bytearray((tmp_path / "m").read_bytes())
-    place = bytes(data).index(ROWS.half().numpy().tobytes())
+    place = bytes(data).index(soft().soft_labels.tensors()["soft_labels"].numpy().tobytes())
     data[place] ^= 1
     (tmp_path / "m").write_bytes(bytes(data))
     with pytest.raises(UserError, match="don't match their checksum"):

@@ -162,8 +162,8 @@ def test_another_quality_is_refused(quality):
     [
         (1, 0, 5),  # 100 // 18
         (2, 0, 5),  # a grid takes the bytes of an image
-        (1, 3, 3),  # each image has 6 bytes of soft labels, and so has the class: (100 - 6) // (18 + 6)
-        (2, 3, 2),  # four rows of soft labels to a grid: (100 - 6) // (18 + 24)
+        (1, 3, 4),  # each image has 2 bytes of soft labels, the class 6: (100 - 6) // (18 + 2)
+        (2, 3, 3),  # four rows of soft labels to a grid: (100 - 6) // (18 + 8)
     ],
 )
 def test_whole_images_that_fit_are_counted_with_their_soft_labels(factor, soft_width, expected):
@@ -178,16 +178,16 @@ def test_budgets_in_images_leave_soft_labels_out_of_account(budget):
 
 
 def test_real_images_leave_room_for_soft_labels_where_bytes_are_counted():
-    assert Whole().store(SEVEN, in_order, space(100), 3).labels.tolist() == [1] * 3 + [3] * 3
-    # four rows of soft labels to a grid: (90 - 6) // (18 + 24) = 2 grids, and one at 89 bytes
-    assert Whole(2).store(SEVEN, in_order, space(90), 3).labels.tolist() == [1] * 2 + [3] * 2
-    assert Whole(2).store(SEVEN, in_order, space(89), 3).labels.tolist() == [1, 3]
+    assert Whole().store(SEVEN, in_order, space(100), 3).labels.tolist() == [1] * 4 + [3] * 4
+    # four rows of soft labels to a grid: (58 - 6) // (18 + 8) = 2 grids, and one at 57 bytes
+    assert Whole(2).store(SEVEN, in_order, space(58), 3).labels.tolist() == [1] * 2 + [3] * 2
+    assert Whole(2).store(SEVEN, in_order, space(57), 3).labels.tolist() == [1, 3]
 
 
 def test_too_few_bytes_for_an_image_with_its_soft_labels_are_refused():
-    assert Whole().count(SEVEN, space(30), 3) == 1
-    with pytest.raises(UserError, match=r"^memory\.class_bytes: 29 leaves 29 bytes to a class, too little for an "):
-        Whole().count(SEVEN, space(29), 3)
+    assert Whole().count(SEVEN, space(26), 3) == 1
+    with pytest.raises(UserError, match=r"^memory\.class_bytes: 25 leaves 25 bytes to a class, too little for an "):
+        Whole().count(SEVEN, space(25), 3)
 
 
 def sizes(images, quality=50):
@@ -201,9 +201,8 @@ def sizes(images, quality=50):
 def test_files_that_fit_are_counted_by_the_mean_of_the_heaviest_class(paying, soft_width):
     images = {0: noise(8), 1: flat(*range(8), side=24)}
     header, each = sizes(images[0])
-    row = 2 * soft_width
-    left = 2000 - (-(-header // paying) if paying else 0) - row
-    expected = int(left / (sum(each) / 8 + row))
+    left = 2000 - (-(-header // paying) if paying else 0) - 2 * soft_width
+    expected = int(left / (sum(each) / 8 + -(-soft_width // 2)))
     assert Jpeg(50).count(images, space(2000, paying=paying), soft_width) == expected > 1
     # budgets in images are filled up with files, too, so soft labels are charged
     assert Jpeg(50).count(images, space(2000, paying=paying, ipc=3), soft_width) == expected
@@ -213,8 +212,7 @@ def test_soft_labels_leave_room_for_fewer_files():
     header, each = sizes(noise(8))
     for soft_width in (0, 40):
         memory = Jpeg(50).store({0: noise(8)}, in_order, space(2000, paying=1), soft_width)
-        row = 2 * soft_width
-        fitting = (torch.tensor(each) + row).cumsum(0) <= 2000 - header - row
+        fitting = (torch.tensor(each) + soft_width // 2).cumsum(0) <= 2000 - header - 2 * soft_width
         assert len(memory) == int(fitting.sum())
 
 

@@ -86,7 +86,7 @@ def space(classes: int, **budget: int) -> Space:
         (Distilled(TINY), {"mem_size": 12}, Work(4, 1, True, (PlannedDistillation(2, 4), PlannedDistillation(1, 4)))),
         (Distilled(TINY, shrink_by="cut"), {"mem_size": 12}, Work(4, 1, True, (PlannedDistillation(2, 4),))),
         (Distilled(TINY, soft_labels=True), {"mem_size": 12}, Work(4, 1, True, (PlannedDistillation(2, 4),))),
-        # two probabilities of two bytes with each image, and two columns for the class: (200 - 4) // 70
+        # a byte for two probabilities with each image, and two columns for the class: (200 - 4) // 67
         (Distilled(TINY, soft_labels=True), {"class_bytes": 200}, Work(2, 1, True, (PlannedDistillation(2, 2),))),
     ],
     ids=str,

@@ -68,7 +68,7 @@ def test_whole_images_are_mixed_by_hand(share, some, expected):
 
 
 def test_soft_labels_leave_room_for_fewer_whole_images():
-    # a row of 2 * 6 bytes a class; of five images at 66 bytes there are (5 * 66 - 12) // (66 + 12) = 4
+    # a row of 2 * 6 bytes a class; of five images at 66 bytes there are (5 * 66 - 12) // (66 + 3) = 4
     memory, asked = whole(0.5, soft_width=6)
     assert asked == [(2, None)]
     assert values(memory)[:4] == [200, 15, 201, 14]

@@ -178,29 +178,29 @@ def test_no_budget_is_ever_exceeded(way: str, budget: dict[str, int]) -> None:
 
 
 def test_wider_soft_labels_of_a_later_experience_are_charged_to_all() -> None:
-    memory = DistilledBuffer(class_bytes=4 * 66 + 4 * 2 + 2, distill=TINY, soft_labels=True)  # four, of one column
+    memory = DistilledBuffer(class_bytes=4 * 66 + 4 + 2, distill=TINY, soft_labels=True)  # four, of one column
     first, second = stream((0,), (1, 2, 3))
     memory.post_adapt(AGENT, first)
     assert counts(memory) == {0: 4}
-    assert memory.nbytes == 274
+    assert memory.nbytes == 270
     memory.post_adapt(AGENT, second)
-    # with three columns an image takes 66 + 6 bytes, and its class 6 more: three images take 222
+    # with three columns an image takes 66 + 2 bytes, and its class 6 more: three images take 210
     assert counts(memory) == {0: 3, 1: 3, 2: 3, 3: 3}
-    assert memory.nbytes == 4 * 222
+    assert memory.nbytes == 4 * 210
 
 
 def test_narrow_soft_labels_are_charged_at_the_width_they_are_kept_with() -> None:
-    memory = DistilledBuffer(mem_bytes=4 * 222, distill=TINY, soft_labels=True)
+    memory = DistilledBuffer(mem_bytes=4 * 210, distill=TINY, soft_labels=True)
     for one in stream((1, 2, 3), (0,)):
         memory.post_adapt(AGENT, one)
     assert counts(memory) == {0: 3, 1: 3, 2: 3, 3: 3}
-    assert memory.nbytes == 4 * 222
+    assert memory.nbytes == 4 * 210
 
 
 def test_soft_labels_too_large_for_a_budget_are_refused() -> None:
-    memory = DistilledBuffer(class_bytes=66 + 7, distill=TINY, soft_labels=True)
+    memory = DistilledBuffer(class_bytes=66 + 4, distill=TINY, soft_labels=True)
     with pytest.raises(
-        UserError, match=r"class_bytes: 73 leaves 73 bytes to a class, too little for an image with its"
+        UserError, match=r"class_bytes: 70 leaves 70 bytes to a class, too little for an image with its"
     ):
         memory.post_adapt(AGENT, stream((0, 1))[0])
     assert memory.exemplars is None

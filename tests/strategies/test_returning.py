@@ -174,8 +174,8 @@ def test_soft_labels_of_a_second_task_are_those_of_its_class_indices() -> None:
     images = torch.zeros(4, 1, 2, 2, dtype=torch.uint8)
     first = ExemplarSet(images[:2], torch.tensor([0, 1], dtype=torch.int16))
     second = ExemplarSet(images[:2], torch.tensor([2, 3], dtype=torch.int16))
-    memory.memory.exemplars = first.with_soft_labels(torch.tensor([[0.75, 0.25], [0.5, 0.5]]), [0, 1]).merge(
-        second.with_soft_labels(torch.tensor([[0.125, 0.875], [1.0, 0.0]]), [2, 3])
+    memory.memory.exemplars = first.with_soft_labels(torch.tensor([[0.9, 0.1], [0.5, 0.5]]), [0, 1]).merge(
+        second.with_soft_labels(torch.tensor([[0.1, 0.9], [1.0, 0.0]]), [2, 3])
     )
     memory.memory.keys = {0: (0, 0), 1: (1, 0), 2: (0, 1), 3: (1, 1)}
     scores = torch.tensor([[0.3, -1.0], [2.0, 0.5], [0.0, 1.0], [1.0, -2.0]])
@@ -185,7 +185,7 @@ def test_soft_labels_of_a_second_task_are_those_of_its_class_indices() -> None:
     strategy.mb_y, strategy.mb_output = strategy.mbatch[1], scores
     strategy.loss = torch.nn.functional.cross_entropy(scores, strategy.mb_y)
     plugin.before_backward(strategy)
-    targets = torch.tensor([[0.75, 0.25], [0.5, 0.5], [0.125, 0.875], [1.0, 0.0]])
+    targets = torch.tensor([[0.9, 0.1], [0.5, 0.5], [0.1, 0.9], [1.0, 0.0]])
     expected = -(targets * scores.log_softmax(1)).sum(1).mean()
     torch.testing.assert_close(strategy.loss, expected)
 

@@ -98,7 +98,7 @@ def _soft(random_: random.Random) -> Parts:
     classes = len(labels.unique())
     columns = torch.full((classes, width), random_.choice((-1, 0, 32_767)), dtype=torch.int16)
     columns[:, 0] = random_.choice((0, 5, 32_767))
-    tensors = {"soft_labels": torch.ones(count, width, dtype=torch.float16), "soft_classes": columns}
+    tensors = {"soft_labels": torch.full((count, (width + 1) // 2), 255, dtype=torch.uint8), "soft_classes": columns}
     return {"images": torch.zeros(count, 1, 2, 2, dtype=torch.uint8), "labels": labels, **tensors}, {"partition": 1}
 
 
