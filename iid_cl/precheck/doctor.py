@@ -26,6 +26,7 @@ RUNS_NEED = "avalanche-lib"
 OPTIONAL = {
     RUNS_NEED: "run, resume and compare need it; pip install 'iid-cl[avalanche]'",
     "datasets": "reads data sets of the Hugging Face hub, and parquet; pip install 'iid-cl[hf]'",
+    "timm": "pretrained networks, timm:NAME; pip install 'iid-cl[timm]'",
     "ray": "runs comparisons on a cluster; pip install 'iid-cl[ray]'",
     "nvidia-ml-py": "shows how busy a GPU is; pip install nvidia-ml-py",
     "tensorboard": "a logger; pip install tensorboard",

@@ -126,7 +126,8 @@ def _trainings(config: Config, method: MethodName) -> int:
     """Number of networks trained for each experience's memory."""
     if METHODS[method].distils and (config.distill.cc.weight > 0 or config.memory.soft_labels):
         return config.distill.cc.trainings
-    return int(METHODS[method].needs_features and config.train.mode == "memory_only")
+    trains = config.train.mode == "memory_only" and config.model.freeze == "none"
+    return int(METHODS[method].needs_features and trains)
 
 
 def _timed(step: Callable[[], object], device: torch.device) -> Speed:
