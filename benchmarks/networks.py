@@ -1,8 +1,8 @@
 """Five networks trained on one memory: one after the other, side by side, and in one batched pass.
 
-    python -m benchmarks.networks [--width 32] [--rounds 5] [--networks 5] [--parallel]
+    python -m benchmarks.networks [--width 32] [--rounds 5] [--networks 5] [--images 64] [--parallel]
 
-A step of SGD of each network on 64 augmented images of 32x32, with the published ConvNet. The ways take turns, after a
+A step of SGD of each network on augmented images of 32x32, with the published ConvNet. The ways take turns, after a
 warm-up that does not count. "Compiled" is the step of ``compile: true``. The ways that differ in their arithmetic are
 compared in processor time of one thread, which says the same on a busy machine; ``--parallel`` adds threads and
 processes by the clock, which needs an idle one. Writes ``results/networks_WIDTH.json``.
@@ -231,7 +231,8 @@ def main(
             times = take_turns(on_all_cores(numbers, width, count, cores, stack), rounds, time.perf_counter)
         rows += rows_of(times, f"width {width}, {cores} cores")
     if name is not None:
-        arguments = f"--width {width} --rounds {rounds} --networks {networks}" + " --parallel" * parallel
+        arguments = f"--width {width} --rounds {rounds} --networks {networks} --images {count}"
+        arguments += " --parallel" * parallel
         origin = provenance(torch.device("cpu"))
         ledger.write(f"{name}_{width}", rows, origin, time.perf_counter() - began, arguments, module="networks")
     return rows
@@ -242,7 +243,8 @@ if __name__ == "__main__":
     parser.add_argument("--width", type=int, default=32)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--networks", type=int, default=5)
+    parser.add_argument("--images", type=int, default=64)
     parser.add_argument("--parallel", action="store_true", help="also ways that need all cores, on an idle machine")
     arguments = parser.parse_args()
-    for one in main(arguments.width, arguments.rounds, arguments.networks, parallel=arguments.parallel):
+    for one in main(arguments.width, arguments.rounds, arguments.networks, arguments.images, parallel=arguments.parallel):
         print(f"{one['name']}: {one['value']:.0f} ms" + (f", ratio {one['ratio']:.2f}" if "ratio" in one else ""))
