@@ -245,6 +245,6 @@ if __name__ == "__main__":
     parser.add_argument("--networks", type=int, default=5)
     parser.add_argument("--images", type=int, default=64)
     parser.add_argument("--parallel", action="store_true", help="also ways that need all cores, on an idle machine")
-    arguments = parser.parse_args()
-    for one in main(arguments.width, arguments.rounds, arguments.networks, arguments.images, parallel=arguments.parallel):
+    given = parser.parse_args()
+    for one in main(given.width, given.rounds, given.networks, given.images, parallel=given.parallel):
         print(f"{one['name']}: {one['value']:.0f} ms" + (f", ratio {one['ratio']:.2f}" if "ratio" in one else ""))
