@@ -28,6 +28,8 @@ OPTIONAL = {
     "datasets": "reads data sets of the Hugging Face hub, and parquet; pip install 'iid-cl[hf]'",
     "timm": "pretrained networks, timm:NAME; pip install 'iid-cl[timm]'",
     "ray": "runs comparisons on a cluster; pip install 'iid-cl[ray]'",
+    "submitit": "runs comparisons as jobs of Slurm; pip install 'iid-cl[slurm]'",
+    "optuna": "searches for settings; pip install 'iid-cl[search]'",
     "nvidia-ml-py": "shows how busy a GPU is; pip install nvidia-ml-py",
     "tensorboard": "a logger; pip install tensorboard",
     "wandb": "a logger; pip install wandb",

@@ -52,7 +52,8 @@ def condense_dataset(
     Raises:
         UserError: the data set, the budget or the file is unusable.
     """
-    device = resolve_device(config.device)
+    remote = how is not None and how.remote
+    device = torch.device("cpu") if remote else resolve_device(config.device)
     if METHODS[config.memory.method].stream_only:
         choices = ", ".join(for_whole_data())
         raise UserError(f"memory.method: {config.memory.method!r} belongs to a stream of experiences; use {choices}.")

@@ -16,7 +16,9 @@ from PIL import Image
 
 import iid_cl.report.page as page_module
 from iid_cl.cli import app, main
-from iid_cl.config.reading import load_config
+from iid_cl.config.reading import load_config, parse_section
+from iid_cl.config.study import StudyConfig
+from iid_cl.studies.cases import cases
 
 from . import hosts
 from .blocks import LANGUAGES, PAGES, ROOT, Block, blocks, commands, inline_commands
@@ -39,6 +41,7 @@ MINIATURE = {
 FEWER = {
     "compare": ["--seeds", "1", "--ipc", "1", "--workers", "1", "--threads", "1"],
     "study": ["--seeds", "1"],
+    "search_digits": ["--trials", "1"],
     "compare_digits.yaml": ["--memories", "herding,random"],  # auto's trials are of a fixed length
 }
 
@@ -57,6 +60,8 @@ NOT_RUN = {
     "iid-cl compare split_cifar100.yaml --launcher ray --address FIRST:6379 --threads 4 --out runs/cifar100": (
         "a download and a Ray cluster"
     ),
+    "iid-cl compare split_cifar100.yaml --launcher slurm --device cuda --threads 4 --slurm partition=gpu "
+    "--slurm time=02:00:00 --slurm mem=16G --out runs/cifar100": "a download and a Slurm cluster",
 }
 # Commands of other programs, and who tries them.
 OTHERS = {
@@ -107,8 +112,12 @@ def test_yaml_blocks_are_configurations(page: Path, in_tmp_path: Path) -> None:
         if block.language == "yaml":
             file = in_tmp_path / "block.yaml"
             file.write_text(block.tested, encoding="utf-8")
-            assert isinstance(yaml.safe_load(block.tested) or {}, dict), block.where  # a comment alone is none
-            load_config(str(file), [])
+            values = yaml.safe_load(block.tested) or {}  # a comment alone is none
+            assert isinstance(values, dict), block.where
+            if {"variants", "search"} & values.keys():  # a study, or a part of one
+                cases(parse_section(StudyConfig, {"name": "part", "title": "a part", **values}, block.where))
+            else:
+                load_config(str(file), [])
 
 
 @pytest.mark.parametrize("page", of_page("bash"))
