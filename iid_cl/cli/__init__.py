@@ -7,8 +7,8 @@ from typing import Annotated
 import typer
 
 from iid_cl import __version__
+from iid_cl.cli import exchange, look, train
 from iid_cl.cli import help as help_commands
-from iid_cl.cli import look, train
 from iid_cl.errors import UserError, is_printable, one_line, shown
 from iid_cl.files import is_full
 from iid_cl.terminal.signals import Stopped, stops_at_signals
@@ -29,7 +29,8 @@ for command in (
     train.evaluate,
     train.study,
     look.show,
-    look.export,
+    exchange.export,
+    exchange.import_,
     look.predict,
     look.list_,
     look.report,

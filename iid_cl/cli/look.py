@@ -24,20 +24,6 @@ def show(
     show_memory(memory, out, class_, screen(False, json), force=force)
 
 
-def export(
-    memory: MemoryArgument,
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder to make: DIR/CLASS/NUMBER.png.")],
-    decoded: Annotated[
-        bool, typer.Option("--decoded", help="Write the images to train on: parts of stored images at full size.")
-    ] = False,
-) -> None:
-    """Write a memory as an image folder that any framework reads."""
-    from iid_cl.memory.export import export_memory
-
-    count = export_memory(memory, folder, decoded=decoded)
-    print(f"{folder}: {count:,} images; README.md and memory.json say what they are")
-
-
 def predict(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="A finished run's directory, or its model.safetensors.")],
     images: Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="Pictures, or folders of pictures.")],

@@ -205,6 +205,9 @@ def evaluate(
     seed: SeedOption = None,
     device: DeviceOption = None,
     data_root: DataRootOption = None,
+    ranking: Annotated[
+        bool, typer.Option("--ranking", help="Also train on real images, for DD-Ranking's two scores.")
+    ] = False,
     quiet: QuietOption = False,
     json: JsonOption = False,
 ) -> None:
@@ -213,7 +216,7 @@ def evaluate(
     console = screen_of(str(memory), quiet, json)
     from iid_cl.runs.judge import evaluate_memory
 
-    evaluate_memory(memory, resolved, data_root, console)
+    evaluate_memory(memory, resolved, data_root, console, ranking=ranking)
 
 
 def study(

@@ -52,6 +52,8 @@ NOT_RUN = {
     "iid-cl distill cifar10 -o m.safetensors --workers 4 --set distill.cc.weight=0": "a download",
     "iid-cl show memory.safetensors": "a memory that a script leaves, as tests/examples has it made",
     "iid-cl export memory.safetensors memory": "the same",
+    "iid-cl import res_DM_CIFAR10_ConvNet_10ipc.pt --dataset cifar10 -o dm.safetensors": "a download",
+    "iid-cl evaluate dm.safetensors --ranking": "the same",
     "iid-cl study published_cifar10.yaml": "a download, and hours on a GPU",
     "iid-cl run gdumb_cifar100_5step.yaml": "a download, and hours on a GPU",
     "iid-cl resume DIR": "an interrupted run, as tests/runs makes them",
