@@ -1,5 +1,6 @@
 """The command line. Commands import what trains only when they run, so that ``--help`` answers at once."""
 
+import gc
 import sys
 import warnings
 from typing import Annotated
@@ -61,6 +62,7 @@ def main() -> None:
     """Entry point: a mistake of the user ends in one sentence and exit code 2."""
     if not sys.warnoptions:  # deprecations of other libraries do not concern users
         warnings.simplefilter("ignore")
+    gc.set_threshold(20_000)  # not 700: imports make a million objects that stay, and searching them takes a second
     try:
         odd = next((argument for argument in sys.argv[1:] if not is_printable(argument)), None)
         if odd is not None:  # it would reach the terminal, the log and the pictures

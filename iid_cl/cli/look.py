@@ -54,8 +54,9 @@ def report(
     open_: Annotated[bool, typer.Option("--open", help="Open the page in a browser.")] = False,
 ) -> None:
     """Make one HTML page of runs, a comparison or a study. Its figures are PNG and SVG files, too."""
+    from iid_cl.records.directory import is_study
     from iid_cl.report.page import report as write_report
-    from iid_cl.studies.page import is_study, study_report
+    from iid_cl.studies.page import study_report
 
     studies = [directory for directory in directories if is_study(directory)]
     if studies and len(directories) > 1:

@@ -54,7 +54,10 @@ def require_fit(key: str, config: NetworkConfig, shape: tuple[int, int, int], cl
     >>> require_fit("model", EmbedderConfig(width=4), (1, 28, 28), 10)
     """
     try:
-        build_network(config, shape, classes, torch.Generator())
+        if config.pretrained or is_address(config.name):  # weights have to be there, a library has to know the network
+            build_network(config, shape, classes, torch.Generator())
+        else:
+            _without_weights(config, shape, classes)
     except UserError as error:
         raise UserError(f"{key}.{error}") from None
 
@@ -83,9 +86,7 @@ def build_network(
         network: Network = build_backbone(config, shape, classes, generator)
         initialize(network.classifier, generator)
     else:
-        with torch.device("meta"):
-            network = NETWORKS[config.name](config, shape, classes)
-        network = network.to_empty(device="cpu")
+        network = _without_weights(config, shape, classes).to_empty(device="cpu")
         initialize(network, generator)
         if config.pretrained:
             _load(network, config)
@@ -96,6 +97,11 @@ def build_network(
     grouped = config.norm in ("instance", "group") and not is_address(config.name)
     contiguous = torch.device(device).type == "cpu" and grouped
     return network if contiguous else network.to(memory_format=torch.channels_last)
+
+
+def _without_weights(config: NetworkConfig, shape: tuple[int, int, int], classes: int) -> Network:
+    with torch.device("meta"):
+        return NETWORKS[config.name](config, shape, classes)
 
 
 def _load(network: Network, config: NetworkConfig) -> None:

@@ -22,7 +22,7 @@ from iid_cl.nets import build_network
 from iid_cl.precheck.plan import Step
 from iid_cl.seeding import make_generator
 
-SECONDS = 1.0  # time for each kind of step, or four times as much for LEAST steps after the first, which may compile
+SECONDS = 0.5  # time for each kind of step, or four times as much for LEAST steps after the first, which may compile
 LEAST = 3
 MOST = 50
 FEW = 2  # classes whose iterations are timed on a CPU, where twice as many take twice as long

@@ -20,7 +20,7 @@ from iid_cl.data.loaded import fingerprint_of
 from iid_cl.errors import UserError
 from iid_cl.files import write_bytes
 from iid_cl.records.cells import CELLS, countable, digest_of, other_data, read_cell_file, write_cell_file
-from iid_cl.records.directory import STUDY, RunDirectory, check_directory, is_study, new_directory
+from iid_cl.records.directory import STUDY, SUMMARY, RunDirectory, check_directory, new_directory
 from iid_cl.records.integrity import check_file, sha256_of
 from iid_cl.records.provenance import differences, provenance
 from iid_cl.runs.begun import BEGUN, Begun, read_begun, write_record
@@ -28,7 +28,7 @@ from iid_cl.runs.ending import interruptions
 from iid_cl.studies.cases import dump_study, load_study
 from iid_cl.terminal.reporter import Reporter
 
-SUMMARY, TABLE = "study.json", "study.csv"
+TABLE = "study.csv"
 ELSEWHERE = ("name", "compare", "baselines", "loggers")  # keys that no cell of a study depends on
 
 
@@ -195,7 +195,7 @@ def _is_started(place: Place, path: Path, cells: Sequence[Cell]) -> bool:
         UserError: it holds another study, or cells that ran on other data.
     """
     check_directory(path)
-    if not is_study(path):
+    if not (path / STUDY).is_file():
         return False
     study, searched = place.study, _options(path).get("search") is True
     if searched != place.search:

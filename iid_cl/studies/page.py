@@ -13,8 +13,8 @@ from pydantic import TypeAdapter, ValidationError
 from iid_cl.config.study import StudyConfig
 from iid_cl.errors import UserError
 from iid_cl.files import read_text, write_bytes
-from iid_cl.records import directory as kept
 from iid_cl.records.cells import countable
+from iid_cl.records.directory import SUMMARY, check_directory
 from iid_cl.records.nameless import without_names
 from iid_cl.report.content import in_bytes
 from iid_cl.report.page import PAGE, template
@@ -22,7 +22,7 @@ from iid_cl.report.statistics import percent
 from iid_cl.studies.rows import Row, Tried, text
 from iid_cl.terminal.screen import in_seconds
 
-SUMMARY, FIGURE, BEST = "study.json", "study.png", "best.yaml"
+FIGURE, BEST = "study.png", "best.yaml"
 MOST_BYTES = 5_000_000  # of a picture inside the page
 _ROWS = TypeAdapter(list[Row])
 _STUDY = TypeAdapter(StudyConfig)
@@ -46,7 +46,7 @@ def study_report(directory: Path, out: Path | None = None) -> Path:
     Raises:
         UserError: the study has not finished or is damaged, or the file cannot be written.
     """
-    kept.check_directory(directory)
+    check_directory(directory)
     study, rows, told = _read(directory)
     search = _search(directory, told)
     architectures = list(dict.fromkeys(row.architecture for row in rows))
@@ -69,11 +69,6 @@ def study_report(directory: Path, out: Path | None = None) -> Path:
     page = (out or directory) / PAGE
     write_bytes(page, html.encode(errors="backslashreplace"))
     return page
-
-
-def is_study(directory: Path) -> bool:
-    """Whether a folder is one that ``iid-cl study`` made, of this version or an earlier one."""
-    return kept.is_study(directory) or (directory / SUMMARY).is_file()
 
 
 def lines(rows: Sequence[Row], architectures: Sequence[str]) -> list[Line]:
