@@ -21,11 +21,11 @@ def load_digits(root: Path, config: StreamConfig, info: DatasetInfo) -> ImageDat
     table = np.loadtxt(_file(), delimiter=",", dtype=np.uint8)
     images = np.round(table[:, :-1] * (255 / 16)).astype(np.uint8).reshape(-1, 1, 8, 8)
     labels = table[:, -1].astype(np.int64)
-    parts = [
+    train, test = (
         LabelledImages(torch.from_numpy(images[rows]), torch.from_numpy(labels[rows]))
         for rows in stratified_split(labels, TESTED)
-    ]
-    return ImageDataset("digits", *parts, DIGITS, Normalization(info.mean, info.std), augmentations(info))
+    )
+    return ImageDataset("digits", train, test, DIGITS, Normalization(info.mean, info.std), augmentations(info))
 
 
 def stratified_split(labels: np.ndarray, share: float) -> tuple[np.ndarray, np.ndarray]:
@@ -51,7 +51,7 @@ def stratified_split(labels: np.ndarray, share: float) -> tuple[np.ndarray, np.n
 def _proportional(counts: np.ndarray, total: int, draws: np.random.RandomState) -> np.ndarray:
     """Shares of ``total`` in proportion to the counts; lots decide where remainders are equal."""
     exact = counts / counts.sum() * total
-    shares = np.floor(exact).astype(int)
+    shares: np.ndarray = np.floor(exact).astype(int)
     rest = exact - shares
     for value in np.unique(rest)[::-1]:
         missing = total - shares.sum()

@@ -20,7 +20,7 @@ from iid_cl.data.loaded import fingerprint_of
 from iid_cl.errors import UserError
 from iid_cl.files import write_bytes
 from iid_cl.records.cells import CELLS, countable, digest_of, other_data, read_cell_file, write_cell_file
-from iid_cl.records.directory import STUDY, SUMMARY, RunDirectory, check_directory, new_directory
+from iid_cl.records.directory import STUDY, SUMMARY, RunDirectory, check_directory, is_study, new_directory
 from iid_cl.records.integrity import check_file, sha256_of
 from iid_cl.records.provenance import differences, provenance
 from iid_cl.runs.begun import BEGUN, Begun, read_begun, write_record

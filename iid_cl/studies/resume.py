@@ -7,7 +7,8 @@ from rich.console import Console
 from rich.text import Text
 
 from iid_cl.errors import UserError
-from iid_cl.studies.directory import SUMMARY, Place, read_place
+from iid_cl.records.directory import SUMMARY
+from iid_cl.studies.directory import Place, read_place
 from iid_cl.studies.run import run_study
 from iid_cl.studies.scatter import run_scatter
 from iid_cl.terminal.screen import emit

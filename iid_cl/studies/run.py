@@ -18,12 +18,12 @@ from iid_cl.evaluate.protocol import judge
 from iid_cl.memory.exemplars import Exemplars
 from iid_cl.memory.files import save_memory
 from iid_cl.precheck.fits import check_methods, check_network
-from iid_cl.records.directory import RunDirectory
+from iid_cl.records.directory import SUMMARY, RunDirectory
 from iid_cl.records.provenance import provenance
 from iid_cl.report.pictures import save_memory_picture
 from iid_cl.runs.whole import memory_metadata, whole_memory
 from iid_cl.studies.cases import Case, cases
-from iid_cl.studies.directory import SUMMARY, Cell, Place, StudyRun, make_cell, study_run
+from iid_cl.studies.directory import Cell, Place, StudyRun, make_cell, study_run
 from iid_cl.studies.figures import save_accuracy_figure
 from iid_cl.studies.rows import Row
 from iid_cl.studies.tables import study_table

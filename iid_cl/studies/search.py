@@ -21,10 +21,11 @@ from iid_cl.data.loaded import dataset_of, forget_datasets
 from iid_cl.distill.distillation import DivergedError
 from iid_cl.errors import UserError, need
 from iid_cl.files import write_bytes
+from iid_cl.records.directory import SUMMARY
 from iid_cl.records.nameless import without_names
 from iid_cl.records.provenance import provenance
 from iid_cl.studies.cases import Case, config_of
-from iid_cl.studies.directory import SUMMARY, Place, StudyRun, make_cell, study_run
+from iid_cl.studies.directory import Place, StudyRun, make_cell, study_run
 from iid_cl.studies.rows import Row, Tried
 from iid_cl.studies.run import Runner, Trial, check_case
 from iid_cl.studies.sampling import Sampler, open_sampler
