@@ -54,6 +54,7 @@ bench: $(VENV)/.installed-test
 	$(BIN)/python -m benchmarks.scaling
 	$(BIN)/python -m benchmarks.training
 	$(BIN)/python -m benchmarks.startup
+	$(BIN)/python -m benchmarks.waiting
 
 # The tested versions, anew: what a fresh environment gets of everything that any extra needs. Run it after a change of
 # dependencies, then the tests.

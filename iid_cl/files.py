@@ -122,6 +122,32 @@ def save_tensors(path: Path, tensors: Mapping[str, "Tensor"], metadata: dict[str
     write_bytes(path, save(contiguous, metadata))
 
 
+def read_pt(path: Path) -> Any:
+    """What ``torch.save`` wrote into a file: tensors, numbers, text and collections of them. It can run nothing.
+
+    Raises:
+        ValueError: it holds something else, or is damaged.
+        OSError: it cannot be read.
+    """
+    import codecs
+    import warnings
+    from importlib import import_module
+    from pickle import UnpicklingError
+
+    import numpy as np
+    import torch
+
+    scalar = import_module("numpy._core.multiarray").scalar  # accuracies are often NumPy's numbers
+    kinds = [type(np.dtype(kind)) for kind in (np.float64, np.float32, np.int64)]
+    plain = [scalar, (scalar, "numpy.core.multiarray.scalar"), np.dtype, *kinds, (codecs.encode, "_codecs.encode")]
+    try:
+        with warnings.catch_warnings(), torch.serialization.safe_globals(plain):
+            warnings.simplefilter("ignore")  # on odd versions of the format, which then fail or are read all the same
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except (UnpicklingError, RuntimeError, KeyError, EOFError, IndexError, AttributeError, TypeError) as error:
+        raise ValueError(str(error).strip().partition("\n")[0][:100] or type(error).__name__) from None
+
+
 MOST_BYTES = (
     2**26
 )  # of a text that a run or a comparison writes; as lists and numbers it takes up to thirty times as much

@@ -1,4 +1,4 @@
-"""Files are data, not programs: nothing that is written or read is pickled."""
+"""Files are data, not programs: nothing of ours is pickled, and other programs' files are read without running them."""
 
 import io
 import pickle
@@ -32,8 +32,13 @@ def test_no_module_names_it(package: str) -> None:
         for line in module.read_text(encoding="utf-8").splitlines()
         if PROGRAMS.search(line)
     ]
-    assert [line for line in found if not line.startswith("iid_cl/config/reading.py: ")] == []
-    assert all("yaml.load(" in line for line in found)  # with the loader of plain data
+    allowed = {
+        "iid_cl/config/reading.py": "yaml.load(",  # with the loader of plain data
+        "iid_cl/files.py": 'torch.load(path, map_location="cpu", weights_only=True)',
+        "iid_cl/memory/published.py": "torch.save(",  # tensors, for other programs
+    }
+    kept = [(line.partition(": ")[0], line) for line in found]
+    assert [line for module, line in kept if allowed.get(module, "\n") not in line] == []
 
 
 def test_a_run_is_interrupted_resumed_and_read_without_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,5 +1,6 @@
 """The command line. Commands import what trains only when they run, so that ``--help`` answers at once."""
 
+import gc
 import sys
 import warnings
 from typing import Annotated
@@ -7,8 +8,8 @@ from typing import Annotated
 import typer
 
 from iid_cl import __version__
+from iid_cl.cli import exchange, look, train
 from iid_cl.cli import help as help_commands
-from iid_cl.cli import look, train
 from iid_cl.errors import UserError, is_printable, one_line, shown
 from iid_cl.files import is_full
 from iid_cl.terminal.signals import Stopped, stops_at_signals
@@ -29,7 +30,8 @@ for command in (
     train.evaluate,
     train.study,
     look.show,
-    look.export,
+    exchange.export,
+    exchange.import_,
     look.predict,
     look.list_,
     look.report,
@@ -60,6 +62,7 @@ def main() -> None:
     """Entry point: a mistake of the user ends in one sentence and exit code 2."""
     if not sys.warnoptions:  # deprecations of other libraries do not concern users
         warnings.simplefilter("ignore")
+    gc.set_threshold(20_000)  # not 700: imports make a million objects that stay, and searching them takes a second
     try:
         odd = next((argument for argument in sys.argv[1:] if not is_printable(argument)), None)
         if odd is not None:  # it would reach the terminal, the log and the pictures

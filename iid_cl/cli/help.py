@@ -107,9 +107,15 @@ def schema(
     print(to_text(study_schema() if study else config_schema()), end="")
 
 
-def doctor(data_root: DataRootOption = None, json: JsonOption = False) -> None:
+def doctor(
+    data_root: DataRootOption = None,
+    thorough: Annotated[
+        bool, typer.Option("--thorough", help="Also import every package and try the compiler: half a minute.")
+    ] = False,
+    json: JsonOption = False,
+) -> None:
     """Show what is installed, and which data sets are there. Exit code 1 if a run would fail."""
     from iid_cl.precheck.doctor import examine
 
-    if not examine(data_root, screen(False, json)):
+    if not examine(data_root, screen(False, json), thorough=thorough):
         raise typer.Exit(1)

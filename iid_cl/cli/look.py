@@ -24,20 +24,6 @@ def show(
     show_memory(memory, out, class_, screen(False, json), force=force)
 
 
-def export(
-    memory: MemoryArgument,
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder to make: DIR/CLASS/NUMBER.png.")],
-    decoded: Annotated[
-        bool, typer.Option("--decoded", help="Write the images to train on: parts of stored images at full size.")
-    ] = False,
-) -> None:
-    """Write a memory as an image folder that any framework reads."""
-    from iid_cl.memory.export import export_memory
-
-    count = export_memory(memory, folder, decoded=decoded)
-    print(f"{folder}: {count:,} images; README.md and memory.json say what they are")
-
-
 def predict(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="A finished run's directory, or its model.safetensors.")],
     images: Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="Pictures, or folders of pictures.")],
@@ -68,8 +54,9 @@ def report(
     open_: Annotated[bool, typer.Option("--open", help="Open the page in a browser.")] = False,
 ) -> None:
     """Make one HTML page of runs, a comparison or a study. Its figures are PNG and SVG files, too."""
+    from iid_cl.records.directory import is_study
     from iid_cl.report.page import report as write_report
-    from iid_cl.studies.page import is_study, study_report
+    from iid_cl.studies.page import study_report
 
     studies = [directory for directory in directories if is_study(directory)]
     if studies and len(directories) > 1:

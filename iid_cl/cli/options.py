@@ -147,18 +147,25 @@ class Launcher(StrEnum):
 
     local = "local"
     ray = "ray"
+    slurm = "slurm"
 
 
 LauncherOption = Annotated[
-    Launcher, typer.Option(metavar="WHERE", help="local: processes on this machine; ray: a cluster.")
+    Launcher,
+    typer.Option(metavar="WHERE", help="local: processes here, a GPU each; ray: a cluster; slurm: jobs of Slurm."),
 ]
 WorkersOption = Annotated[
-    int | None, typer.Option(min=1, max=1024, help="Jobs at a time. Default: 1; on Ray all that fit.")
+    int | None, typer.Option(min=1, max=1024, help="Jobs at a time. Default: 1; on Ray and Slurm all that fit.")
 ]
 ThreadsOption = Annotated[
-    int | None, typer.Option(min=1, max=1024, help="Threads of each job. Default: the cores divided by the workers.")
+    int | None,
+    typer.Option(min=1, max=1024, help="Threads of each job. Default: the cores divided by the workers; 1 on Slurm."),
 ]
 AddressOption = Annotated[str | None, typer.Option(help="Address of a running Ray cluster. Default: start one here.")]
+SlurmOption = Annotated[
+    list[str] | None,
+    typer.Option("--slurm", metavar="KEY=VALUE", help="An option of sbatch, e.g. partition=gpu. Repeatable."),
+]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Print only results.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print events as JSON, one per line, instead of text.")]
 ForceOption = Annotated[bool, typer.Option("--force", help="Replace the output if it exists.")]

@@ -20,6 +20,7 @@ from iid_cl.cli.options import (
     QuietOption,
     SeedOption,
     SetOption,
+    SlurmOption,
     ThreadsOption,
     WorkersOption,
     complete_any_method,
@@ -113,8 +114,10 @@ def compare(
     launcher: LauncherOption = Launcher.local,
     address: AddressOption = None,
     gpus_per_cell: Annotated[
-        float | None, typer.Option(min=0.0, max=1024.0, help="On Ray: GPUs of each cell; 0.25 runs four on one GPU.")
+        float | None,
+        typer.Option(min=0.0, max=1024.0, help="On Ray and Slurm: GPUs of each cell; on Ray 0.25 runs four on one."),
     ] = None,
+    slurm: SlurmOption = None,
     set_: SetOption = None,
     seed: SeedOption = None,
     device: DeviceOption = None,
@@ -146,7 +149,7 @@ def compare(
     from iid_cl.compare.compare import compare as run_comparison
     from iid_cl.launch.jobs import Launch
 
-    how = Launch(launcher.value, workers, threads, address, gpus_per_cell)
+    how = Launch(launcher.value, workers, threads, address, gpus_per_cell, tuple(slurm or ()))
     _, failed = run_comparison(resolved.model_copy(update={"compare": section}), data_root, out, console, how)
     if failed:
         raise typer.Exit(1)
@@ -170,6 +173,7 @@ def distill(
     threads: ThreadsOption = None,
     launcher: LauncherOption = Launcher.local,
     address: AddressOption = None,
+    slurm: SlurmOption = None,
     set_: SetOption = None,
     seed: SeedOption = None,
     device: DeviceOption = None,
@@ -186,7 +190,7 @@ def distill(
     from iid_cl.launch.jobs import Launch
     from iid_cl.runs.condense import condense_dataset
 
-    how = Launch(launcher.value, workers, threads, address)
+    how = Launch(launcher.value, workers, threads, address, slurm=tuple(slurm or ()))
     alone = launcher is Launcher.local and (workers or 1) == 1
     condense_dataset(resolved, data_root, out, console, None if alone else how, force=force)
 
@@ -201,6 +205,9 @@ def evaluate(
     seed: SeedOption = None,
     device: DeviceOption = None,
     data_root: DataRootOption = None,
+    ranking: Annotated[
+        bool, typer.Option("--ranking", help="Also train on real images, for DD-Ranking's two scores.")
+    ] = False,
     quiet: QuietOption = False,
     json: JsonOption = False,
 ) -> None:
@@ -209,7 +216,7 @@ def evaluate(
     console = screen_of(str(memory), quiet, json)
     from iid_cl.runs.judge import evaluate_memory
 
-    evaluate_memory(memory, resolved, data_root, console)
+    evaluate_memory(memory, resolved, data_root, console, ranking=ranking)
 
 
 def study(
@@ -228,16 +235,24 @@ def study(
         Path | None, typer.Option(help="Directory to make, or of a study to continue. Default: runs/NAME.")
     ] = None,
     keep: Annotated[bool, typer.Option("--keep", help="Also store the first seed's memories and pictures.")] = False,
+    search: Annotated[
+        bool, typer.Option("--search", help="Search for the best values of the study's `search` keys.")
+    ] = False,
+    trials: Annotated[int | None, typer.Option(min=1, help="Trials of a search. Default: the study's, or 20.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue in --out, or in runs/NAME.")] = False,
     quiet: QuietOption = False,
     json: JsonOption = False,
 ) -> None:
-    """Run a study: compare memories on one question. It leaves a CSV and a figure."""
-    resolved = load_study(study, map(read_override, options_of(set_, seed, device)), seeds)
+    """Run a study: compare memories, or search for settings. It leaves a CSV and a figure."""
+    resolved = load_study(study, map(read_override, options_of(set_, seed, device)), seeds, trials)
+    if trials is not None and not search:
+        raise UserError(f"--trials: {trials} means nothing without --search; add it.")
     console = screen_of(resolved.name, quiet, json)
     from iid_cl.studies.directory import Place
     from iid_cl.studies.resume import start_study
 
-    start_study(Place(resolved, data_root, out, keep), console)
+    place = Place(resolved, data_root, out, keep, search)
+    start_study(place.again() if resume else place, console)
 
 
 def _listed(text: str) -> list[str]:

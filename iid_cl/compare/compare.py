@@ -101,9 +101,7 @@ def _prepare(config: Config, data_root: Path | None, how: Launch) -> _Comparison
     Raises:
         UserError: a mistake of the user.
     """
-    device = torch.device("cpu") if how.launcher == "ray" else resolve_device(config.device)
-    if how.launcher == "ray" and config.device == "cpu" and how.gpus is None:
-        how = replace(how, gpus=0.0)
+    device = torch.device("cpu") if how.remote else resolve_device(config.device)
     forget_datasets()
     if config.seed + config.compare.seeds > 2**32:
         count = config.compare.seeds
@@ -116,7 +114,9 @@ def _prepare(config: Config, data_root: Path | None, how: Launch) -> _Comparison
     for cell in grid:
         if cell.seed == config.seed:
             check_methods(cell.config, [cell.config.memory.method], dataset, classes)
-    return _Comparison(config, how, device, dataset, len(classes), fingerprint_of(config, data_root), grid, baseline)
+    return _Comparison(
+        config, how.on(config.device), device, dataset, len(classes), fingerprint_of(config, data_root), grid, baseline
+    )
 
 
 def _is_started(path: Path, config: Config, data: str) -> bool:
@@ -149,7 +149,7 @@ def _run(comparison: _Comparison, directory: RunDirectory, data_root: Path | Non
     """Runs the cells that are missing; returns the errors of failed cells by their names."""
     how = comparison.how
     with Reporter(console, directory.log) as reporter:
-        where = "Ray" if how.launcher == "ray" else f"{comparison.device}, {how.workers or 1} at a time"
+        where = how.launcher.capitalize() if how.remote else f"{comparison.device}, {how.workers or 1} at a time"
         reporter.line(headline(comparison.config, comparison.dataset, where))
         try:
             return _run_missing(comparison, directory.path / "cells", data_root, reporter)
@@ -160,7 +160,7 @@ def _run(comparison: _Comparison, directory: RunDirectory, data_root: Path | Non
 
 def _run_missing(comparison: _Comparison, folder: Path, data_root: Path | None, reporter: Reporter) -> dict[str, str]:
     """Runs the missing cells and writes each at once; returns the errors of failed cells by their names."""
-    grid, how = comparison.grid, comparison.how
+    grid, how = comparison.grid, replace(comparison.how, folder=folder.parent)
     missing = {cell.name: cell for cell in grid if read_cell(folder, cell, comparison.data) is None}
     before = len(grid) - len(missing)
     reporter.line(f"{len(grid)} cells" + (f", {before} of them finished before" if before else ""))

@@ -11,7 +11,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.flop_counter import FlopCounterMode
 
 from iid_cl.compute.batches import has_batch_norm
 from iid_cl.errors import UserError
@@ -43,6 +42,8 @@ class Cost:
 
 def measure(network: Network, shape: tuple[int, int, int], device: torch.device) -> Cost:
     """Counts operations and activations of ``network.embed`` on images of ``shape``, by running it once."""
+    from torch.utils.flop_counter import FlopCounterMode  # late, because it imports Triton
+
     count = 3  # few layers have 3 channels, so a tensor with 3 rows belongs to the images
     activations = 0  # bytes
 

@@ -57,7 +57,7 @@ _BATCHES = (*(f"data_batch_{i}" for i in range(1, 6)), "test_batch", "batches.me
 _TABLE = (
     DatasetInfo(
         "digits",
-        "iid_cl.data.datasets:load_digits",
+        "iid_cl.data.digits:load_digits",
         how="comes with scikit-learn",
         mean=(0.3053,),
         std=(0.3760,),

@@ -5,8 +5,8 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from iid_cl.config.base import Batch, Few, Fraction, Positive, Rate, Section, Weight, read_exponent
-from iid_cl.config.networks import NETWORK_INFO, NetworkName
+from iid_cl.config.base import Batch, Few, Fraction, Line, Positive, Rate, Section, Weight, read_exponent
+from iid_cl.config.networks import NAMES, NetworkName, info_of, is_address
 from iid_cl.config.objectives import OBJECTIVE_INFO, SAYS, ObjectiveName, partitions_in_words
 
 MANY = 32  # images of a class whose mean is near the real one from the start
@@ -19,9 +19,11 @@ class NetworkConfig(Section):
 
     >>> NetworkConfig(width=64).label
     'convnet (width 64)'
+    >>> NetworkConfig(name="timm:resnet18.a1_in1k", weights="hub", freeze="features").pretrained
+    True
     """
 
-    name: NetworkName = Field(default="convnet", description="Architecture.")
+    name: NetworkName = Field(default="convnet", description=f"Architecture: {NAMES}.")
     width: Annotated[int, Field(ge=1, le=2048)] = Field(default=128, description="Channels of each ConvNet block.")
     depth: Annotated[int, Field(ge=1, le=16)] | None = Field(
         default=None,
@@ -29,15 +31,36 @@ class NetworkConfig(Section):
         "left, as published (3 for 28 or 32 pixels, 4 for 64, 1 for 8).",
     )
     norm: Literal["instance", "group", "batch", "none"] = Field(default="instance", description="Normalisation.")
+    weights: Line = Field(
+        default="none",
+        description="Trained weights of all but the head: none; hub, those that a library publishes; or a file "
+        "(safetensors, .pt, .pth), or a finished run's directory.",
+    )
+    freeze: Literal["none", "features"] = Field(
+        default="none", description="none: everything trains; features: only the head trains, on trained weights."
+    )
+    resize: Annotated[int, Field(ge=8, le=2048)] | None = Field(
+        default=None,
+        description="Side in pixels that a library's network enlarges its images to; null: it takes them as they are.",
+    )
 
     @model_validator(mode="after")
     def _own_keys(self) -> "NetworkConfig":
         """A key that the architecture would ignore is a mistake."""
-        for key in sorted(set(NetworkConfig.model_fields) - {"name", *NETWORK_INFO[self.name].keys}):
+        for key in sorted(set(NetworkConfig.model_fields) - {"name", *info_of(self.name).keys}):
             value = getattr(self, key)
             if value != type(self).model_fields[key].default:
                 raise ValueError(f"{key}: {value!r} means nothing to {self.name!r}; leave it out")
+        if self.weights == "hub" and not is_address(self.name):
+            raise ValueError(f"weights: 'hub' has none for {self.name!r}; name a file, or a run's directory")
+        if self.freeze == "features" and not self.pretrained:
+            raise ValueError("freeze: 'features' would keep random weights; set weights, too")
         return self
+
+    @property
+    def pretrained(self) -> bool:
+        """Whether all but the head has trained weights."""
+        return self.weights != "none"
 
     def blocks(self, height: int, width: int) -> int:
         """The depth in force on images of this size; by default 3 for 32x32, 4 for 64x64 (DC, ICLR 2021)."""
@@ -53,13 +76,22 @@ class NetworkConfig(Section):
 
 
 class EmbedderConfig(NetworkConfig):
-    """The randomly initialised embedding network; it must normalise per sample.
+    """The embedding network: randomly initialised and normalising per sample, or with trained weights.
 
     >>> EmbedderConfig(width=32, depth=2).blocks(32, 32)
     2
     """
 
-    norm: Literal["instance", "group", "none"] = Field(default="instance", description="Normalisation per sample.")
+    @model_validator(mode="after")
+    def _separates_images(self) -> "EmbedderConfig":
+        """Refuses random weights where they cannot be drawn anew, and a norm that would mix classes."""
+        if not self.pretrained and is_address(self.name):
+            raise ValueError(f"weights: an embedder {self.name!r} needs trained ones; set hub, or name a file")
+        if not self.pretrained and self.norm == "batch":
+            raise ValueError(
+                "norm: 'batch' would mix the classes in an embedder of random weights; use 'instance' or 'group'"
+            )
+        return self
 
 
 class CentralizationConfig(Section):
@@ -171,5 +203,8 @@ class DistillConfig(Section):
 
     @property
     def embedder_source(self) -> Literal["fresh", "queue"]:
-        """Where embedders come from: drawn afresh, or from a queue that is trained on the fly."""
-        return OBJECTIVE_INFO[self.objective].embedders
+        """Where embedders come from: drawn afresh, or from a queue that is trained on the fly.
+
+        An embedder with trained weights stays as it is: no queue, and like fresh ones it ties no classes together.
+        """
+        return "fresh" if self.embedder.pretrained else OBJECTIVE_INFO[self.objective].embedders

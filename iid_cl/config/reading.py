@@ -33,7 +33,7 @@ def load_config(source: str | None, overrides: Sequence[str] = ()) -> Config:
         UserError: no such file, not YAML, an unknown key, a value of the wrong type or out of range.
     """
     values = {} if source is None else read_yaml(source, CONFIGURATION)
-    if "variants" in values:
+    if "variants" in values or "search" in values:
         raise UserError(f"{source}: is a study; give it to iid-cl study.")
     return parse_config(
         with_overrides(values, map(read_override, overrides)), "configuration" if source is None else source
@@ -196,7 +196,8 @@ def read_override(override: str) -> tuple[str, Any]:
 def _sentence(error: ValidationError, kind: type[BaseModel]) -> str:
     """Pydantic's first error as one sentence with the full key and the value."""
     finding = error.errors()[0]
-    key = ".".join(str(part) for part in finding["loc"])[:200]  # long ones would take long to compare
+    parts = [str(part) for part in finding["loc"] if not str(part).startswith("<")]  # tags of unions
+    key = ".".join(parts)[:200]  # long ones would take long to compare
     unknown = finding["type"] == "extra_forbidden"
     gone = removal(key) if unknown else removed_value(key, finding["input"])
     if gone is not None:

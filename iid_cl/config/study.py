@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any
 
-from pydantic import Field, model_validator
+from pydantic import Discriminator, Field, StrictBool, Tag, model_validator
 
 from iid_cl.config.base import Few, Line, Name, Number, Positive, Section
 from iid_cl.config.distill import NetworkConfig
@@ -38,6 +38,31 @@ class ScatterConfig(Section):
     perplexity: float = Field(default=30.0, gt=1.0, allow_inf_nan=False, description="Perplexity of t-SNE.")
 
 
+class RangeConfig(Section):
+    """The numbers that a search may give a key: whole ones if both ends are whole."""
+
+    low: Number = Field(description="Smallest value.")
+    high: Number = Field(description="Largest value.")
+    log: bool = Field(default=False, description="Draw evenly on a logarithmic scale; `low` is positive.")
+
+    @model_validator(mode="after")
+    def _ends(self) -> "RangeConfig":
+        """Two ends that Optuna can draw between."""
+        if not -1e300 < self.low < self.high < 1e300:
+            raise ValueError(f"low ({self.low:g}) must lie below high ({self.high:g}), and both must be finite")
+        if self.log and self.low <= 0:
+            raise ValueError(f"low must be positive on a logarithmic scale, not {self.low:g}")
+        return self
+
+
+Choices = Annotated[list[StrictBool | Number | Line | None], Field(min_length=1, max_length=100)]
+Searched = Annotated[
+    Annotated[RangeConfig, Tag("<range>")] | Annotated[Choices, Tag("<choices>")],
+    Discriminator(lambda value: "<choices>" if isinstance(value, list) else "<range>"),
+]
+DATA_KEYS = ("stream", "seed", "name", "device", "compare", "baselines", "loggers", "checkpoint")  # no search changes
+
+
 class StudyConfig(Section):
     """A study."""
 
@@ -47,7 +72,7 @@ class StudyConfig(Section):
         default_factory=dict,
         description="Keys of a configuration, shared by all variants. `memory.method` is distilled by default.",
     )
-    variants: list[VariantConfig] = Field(description="The memories compared.", min_length=1)
+    variants: list[VariantConfig] = Field(default_factory=list, description="The memories compared.")
     sweep: SweepConfig | None = Field(default=None, description="A key that varies along the x-axis.")
     iterations: list[Annotated[int, Field(ge=0, le=10**9)]] | None = Field(
         default=None,
@@ -55,11 +80,24 @@ class StudyConfig(Section):
         min_length=1,
     )
     scatter: ScatterConfig | None = Field(default=None, description="Plot features instead of measuring accuracy.")
+    search: dict[str, Searched] | None = Field(
+        default=None,
+        description="Dotted keys that `iid-cl study --search` tries: {low, high, log}, or a list of choices.",
+        min_length=1,
+    )
+    trials: Few = Field(default=20, description="Number of combinations that a search tries.")
     seeds: Few = Field(default=3, description="Number of seeds, counted up from the configuration's `seed`.")
 
     @model_validator(mode="after")
     def _one_axis(self) -> "StudyConfig":
-        """At most one x-axis, a bounded number of cases, and distinct names."""
+        """Something to do, at most one x-axis, a bounded number of cases, and distinct names."""
+        if not self.variants and self.search is None:
+            raise ValueError("variants: a study has variants, a search, or both; name at least one variant")
+        fixed = next((key for key in self.search or () if key.split(".")[0] in DATA_KEYS), None)
+        if fixed is not None:
+            raise ValueError(
+                f"search: {fixed!r} decides what trials are judged on, so no search may change it; set it in base"
+            )
         if sum(axis is not None for axis in (self.sweep, self.iterations, self.scatter)) > 1:
             raise ValueError("a study has one of sweep, iterations and scatter, not several")
         cases = len(self.variants) * (1 if self.sweep is None else len(self.sweep.values))

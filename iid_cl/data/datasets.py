@@ -70,19 +70,6 @@ def load_dataset(config: StreamConfig, data_root: Path | None, seed: int = 0) ->
     return dataset
 
 
-def load_digits(root: Path, config: StreamConfig, info: DatasetInfo) -> ImageDataset:
-    """scikit-learn's 1,797 handwritten digits of 8x8 pixels; a fixed stratified quarter is the test set."""
-    from sklearn.datasets import load_digits
-    from sklearn.model_selection import train_test_split
-
-    bundle = load_digits()
-    images = np.round(bundle.images * (255 / 16)).astype(np.uint8)[:, None]
-    split = train_test_split(images, bundle.target, test_size=0.25, stratify=bundle.target, random_state=0)
-    train_images, test_images, train_labels, test_labels = (torch.from_numpy(part) for part in split)
-    train, test = LabelledImages(train_images, train_labels.long()), LabelledImages(test_images, test_labels.long())
-    return ImageDataset("digits", train, test, DIGITS, Normalization(info.mean, info.std), augmentations(info))
-
-
 def load_torchvision(root: Path, config: StreamConfig, info: DatasetInfo) -> ImageDataset:
     """A torchvision data set."""
     from torchvision import datasets

@@ -8,6 +8,7 @@ import torch
 from iid_cl.compute.arithmetic import measure
 from iid_cl.compute.classifier import schedule_state
 from iid_cl.config.distill import DistillConfig
+from iid_cl.config.networks import is_address
 from iid_cl.distill.draws import Draws, Sources, make_embedders
 from iid_cl.distill.job import DistillJob
 from iid_cl.distill.matching import OBJECTIVES, Objective, OwnObjective
@@ -40,9 +41,10 @@ class Distillation:
         probe = job.embedder
         if probe is None:
             probe = build_network(config.embedder, sampler.shape, 1, make_generator(0))
-        cost = measure(probe.to(lens.device), sampler.shape, lens.device)
+        cost = measure(probe.to(lens.device).eval(), sampler.shape, lens.device)
         work = Workload(config, job.iterations, cost, sampler.shape, sampler.classes, job.shown, lens)
-        self._arithmetic = work.arithmetic(own=job.embedder is not None or job.objective is not None)
+        own = job.embedder is not None or job.objective is not None or is_address(config.embedder.name)
+        self._arithmetic = work.arithmetic(own)
         trained = self._trained()
         self._teachers = trained if job.soft_labels else None
         pool = trained if job.centralizes else ()

@@ -12,7 +12,7 @@ from iid_cl.compute.arithmetic import Arithmetic
 from iid_cl.config.distill import DistillConfig
 from iid_cl.data.augmentation import Parameters, augment_each
 from iid_cl.data.lens import Lens
-from iid_cl.distill.embedders import EmbedderQueue, FreshEmbedders
+from iid_cl.distill.embedders import EmbedderQueue, FreshEmbedders, KeptEmbedder
 from iid_cl.distill.matching import Objective
 from iid_cl.distill.sampling import ClassSampler
 from iid_cl.distill.trained import TrainedNetwork
@@ -47,7 +47,7 @@ class Sources:
         pool: networks for class centralization; if empty, centralization has no part in the loss.
     """
 
-    embedders: FreshEmbedders | EmbedderQueue
+    embedders: FreshEmbedders | KeptEmbedder | EmbedderQueue
     objective: Callable[[torch.Generator], Objective[Any]]
     pool: Sequence[TrainedNetwork] = ()
 
@@ -124,17 +124,18 @@ def make_embedders(
     arithmetic: Arithmetic,
     lens: Lens,
     seed: int,
-) -> FreshEmbedders | EmbedderQueue:
+) -> FreshEmbedders | KeptEmbedder | EmbedderQueue:
     """Where the objective's embedders come from.
 
     Args:
-        own: the user's network, whose weights are drawn afresh each time whatever the objective; None for the
-            configured one.
+        own: the user's network, whose weights are drawn afresh each time whatever the objective, unless it is frozen;
+            None for the configured one.
         arithmetic: number format and compilation of the queue's training.
     """
     weight_draws = make_generator(seed, "embedders", "weights", device=lens.device)
     if own is not None:
-        return FreshEmbedders(own.to(lens.device), weight_draws)
+        own = own.to(lens.device)
+        return KeptEmbedder(own) if own.frozen else FreshEmbedders(own, weight_draws)
     architecture_draws = make_generator(seed, "embedders")
     queue = config.embedder_source == "queue" and sampler.classes > 1  # one class alone teaches a network nothing
     classes = sampler.classes if queue else 1
@@ -142,6 +143,8 @@ def make_embedders(
     def make() -> Network:
         return build_network(config.embedder, sampler.shape, classes, architecture_draws, lens.device)
 
+    if config.embedder.pretrained:
+        return KeptEmbedder(make())
     if not queue:
         return FreshEmbedders(make(), weight_draws)
     batch_draws = make_generator(seed, "embedders", "batches")

@@ -1,4 +1,4 @@
-"""Sources of embedding networks: fresh weights in each iteration, or a queue of networks trained on the fly."""
+"""Sources of embedding networks: fresh weights in each iteration, trained ones, or a queue trained on the fly."""
 
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
@@ -38,6 +38,28 @@ class FreshEmbedders:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Resumes from ``state``."""
         self._generator.set_state(state["generator"])
+
+
+class KeptEmbedder:
+    """One network with trained weights, the same in each iteration.
+
+    Args:
+        network: it is frozen and set to evaluation mode.
+    """
+
+    def __init__(self, network: Network) -> None:
+        self._network = network.requires_grad_(False).eval()
+
+    def draw(self) -> tuple[Network, None]:
+        """The network; nothing is known of its accuracy on these classes."""
+        return self._network, None
+
+    def state_dict(self) -> dict[str, Any]:
+        """Nothing: the weights follow from the configuration."""
+        return {}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Takes nothing."""
 
 
 @dataclass

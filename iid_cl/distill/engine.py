@@ -37,9 +37,9 @@ class DistillOptions(TypedDict, total=False):
             pass through as if nothing had been lost (the straight-through estimator, Bengio, Léonard and Courville
             2013). After each step the changes since the start become sparser, so that the result takes as few bytes as
             the initial images.
-        embedder: your own network in place of ``config.embedder``, with fresh weights in each iteration, see
-            :class:`iid_cl.nets.NamedLayer`. It moves to ``device`` and its weights are frozen. ``idm`` and ``ncfm``
-            then train no queue.
+        embedder: your own network in place of ``config.embedder``, with fresh weights in each iteration unless it is
+            pretrained, see :class:`iid_cl.nets.NamedLayer`. It moves to ``device`` and its weights are frozen. ``idm``
+            and ``ncfm`` then train no queue.
         objective: your own matching loss in place of ``config.objective``'s; everything else follows the
             configuration. With the relative scale the learning rate expects a loss in units of the real features'
             spread, see :func:`iid_cl.distill.objectives.spread`.

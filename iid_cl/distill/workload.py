@@ -35,7 +35,7 @@ class Workload:
         """Number format and compilation of the networks' passes.
 
         Args:
-            own: whether the embedder or the objective is the user's.
+            own: whether the embedder or the objective is the user's or a library's.
         """
         config, queue = self.config, self.config.queue
         # a backward pass costs two forward passes

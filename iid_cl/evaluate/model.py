@@ -161,7 +161,8 @@ def _of(header: Mapping[str, Any], weights: Mapping[str, Tensor]) -> TrainedMode
         raise ValueError("its classes do not fit its names")
     channels, height, width = (int(side) for side in header["shape"])
     config = parse_section(NetworkConfig, dict(header["network"]), "model")
-    network = build_network(config, (channels, height, width), len(names), torch.Generator().manual_seed(0))
+    bare = config.model_copy(update={"weights": "none"})  # the file holds all of them
+    network = build_network(bare, (channels, height, width), len(names), torch.Generator().manual_seed(0))
     network.load_state_dict(dict(weights))
     normalization = Normalization(tuple(map(float, header["mean"])), tuple(map(float, header["std"])))
     if len(normalization.mean) != channels or len(normalization.std) != channels:

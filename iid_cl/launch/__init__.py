@@ -1,1 +1,1 @@
-"""Independent jobs: in this process, in local processes, or on a Ray cluster."""
+"""Independent jobs: in this process, in local processes, on a Ray cluster, or as jobs of Slurm."""

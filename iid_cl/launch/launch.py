@@ -1,4 +1,4 @@
-"""Runs independent jobs: in this process, in local processes, or on a Ray cluster."""
+"""Runs independent jobs: in this process, in local processes, on a Ray cluster, or as jobs of Slurm."""
 
 from collections.abc import Callable, Generator
 from typing import TypeVar
@@ -21,12 +21,16 @@ def launch(function: Callable[..., T], jobs: Jobs, how: Launch) -> Generator[tup
         how: where the jobs run.
 
     Raises:
-        UserError: Ray is not installed, not reachable, or too small.
+        UserError: Ray or Slurm is missing, not reachable, or has no room for a job.
     """
     if how.launcher == "ray":
         from iid_cl.launch.on_ray import launch_on_ray
 
         return launch_on_ray(function, jobs, how)
+    if how.launcher == "slurm":
+        from iid_cl.launch.on_slurm import launch_on_slurm
+
+        return launch_on_slurm(function, jobs, how)
     if (how.workers or 1) == 1:
         return launch_one_by_one(function, jobs, how.threads_each)
-    return launch_in_processes(function, jobs, how.workers or 1, how.threads_each)
+    return launch_in_processes(function, jobs, how)

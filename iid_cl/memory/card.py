@@ -7,34 +7,20 @@ from iid_cl.errors import printable
 from iid_cl.memory.exemplars import Exemplars
 
 NAME = "README.md"
+NO_PHOTOGRAPHS = (
+    "Distilled images are made for training networks and are no photographs. Their data set's licence applies."
+)
 
 
 def card(memory: Exemplars, about: Mapping[str, Any]) -> str:
     """Markdown for people, from the memory and its ``memory.json``, which holds the same for programs."""
-    made = memory.metadata
-    channels, height, width = memory.shape
-    images = sum(one["images"] for one in about["classes"])
-    facts = {
-        "images": f"{images:,} of {height}x{width} pixels, {'grey' if channels == 1 else 'colour'}",
-        "classes": str(len(about["classes"])),
-        "bytes in the memory": f"{about['bytes_in_memory']:,}",
-        "method": _at(made, "method"),
-        "data set": _at(made, "stream", "dataset"),
-        "objective": _at(made, "distill", "objective"),
-        "iterations": _at(made, "iterations_done"),
-        "seed": _at(made, "seed"),
-        "mean and deviation of pixels": _numbers(made),
-        "file": about["file"],
-    }
     lines = [
-        f"# A replay memory: {_at(made, 'stream', 'dataset') or about['file']}",
+        f"# {title(memory, about)}",
         "",
         "Images that stand for a larger data set, made by iid-cl. A folder is a class, its most important image first.",
         "`memory.json` has every setting.",
         "",
-        "| | |",
-        "|---|---|",
-        *(f"| {key} | {_cell(value)} |" for key, value in facts.items() if value),
+        *facts(memory, about),
         "",
         "## Classes",
         "",
@@ -54,11 +40,32 @@ def card(memory: Exemplars, about: Mapping[str, Any]) -> str:
     if memory.partition > 1 and not about["decoded"]:
         grid = f"Each image is a grid of {memory.partition}x{memory.partition} smaller ones."
         lines += [f"{grid} Cut and enlarge them before training, or export again with `--decoded`.", ""]
-    lines += [
-        "Distilled images are made for training networks and are no photographs. Their data set's licence applies.",
-        "",
-    ]
-    return "\n".join(lines)
+    return "\n".join([*lines, NO_PHOTOGRAPHS, ""])
+
+
+def title(memory: Exemplars, about: Mapping[str, Any]) -> str:
+    """What the memory is of."""
+    return f"A replay memory: {_at(memory.metadata, 'stream', 'dataset') or printable(about['file'])}"
+
+
+def facts(memory: Exemplars, about: Mapping[str, Any]) -> list[str]:
+    """A table of how the images were made; without what is not known."""
+    made = memory.metadata
+    channels, height, width = memory.shape
+    images = sum(one["images"] for one in about["classes"])
+    known = {
+        "images": f"{images:,} of {height}x{width} pixels, {'grey' if channels == 1 else 'colour'}",
+        "classes": str(len(about["classes"])),
+        "bytes in the memory": f"{about['bytes_in_memory']:,}",
+        "method": _at(made, "method"),
+        "data set": _at(made, "stream", "dataset"),
+        "objective": _at(made, "distill", "objective"),
+        "iterations": _at(made, "iterations_done"),
+        "seed": _at(made, "seed"),
+        "mean and deviation of pixels": _numbers(made),
+        "file": about["file"],
+    }
+    return ["| | |", "|---|---|", *(f"| {key} | {_cell(value)} |" for key, value in known.items() if value)]
 
 
 def _at(values: Any, *keys: str) -> str:

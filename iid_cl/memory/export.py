@@ -6,7 +6,8 @@ import math
 import re
 import shutil
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from os import getpid, replace
 from pathlib import Path
 from typing import Any
@@ -48,24 +49,37 @@ def export_memory(path: Path, folder: Path, *, decoded: bool = False) -> int:
         UserError: the memory is unusable, its images are neither grey nor colour, or the folder is not empty or cannot
             be written.
     """
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise UserError(f"{folder}: holds files already; choose another folder, or remove it.")
-    check_output(folder / ABOUT if folder.exists() else folder)
     memory = load_memory(path)
     if memory.shape[0] not in (1, 3):
         raise UserError(f"{path}: has images of {memory.shape[0]} channels; PNG files hold 1 or 3.")
     names = class_names(memory)
     _check_table(path, memory, len(names))
     folders = dict(zip(names, folder_names(list(names.values())), strict=True))
-    target = folder.resolve()
-    temporary = target.with_name(f".{target.name}.{getpid()}.tmp")
-    try:
+    with new_folder(folder) as temporary:
         count = _write_images(temporary, folders, memory, decoded)
-        about = _about(path, memory, names, folders, decoded)
+        about = about_memory(path, memory, names, folders, decoded)
         (temporary / ABOUT).write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
         (temporary / NAME).write_text(card(memory, about), encoding="utf-8", errors="backslashreplace")
         if memory.soft_labels is not None:
             _write_soft_labels(temporary / SOFT_LABELS, memory, names, folders, decoded)
+    return count
+
+
+@contextmanager
+def new_folder(folder: Path) -> Iterator[Path]:
+    """A temporary folder that takes the place of ``folder`` in the end; after an error nothing is there.
+
+    Raises:
+        UserError: ``folder`` is not empty, or cannot be written.
+    """
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise UserError(f"{folder}: holds files already; choose another folder, or remove it.")
+    check_output(folder / ABOUT if folder.exists() else folder)
+    target = folder.resolve()
+    temporary = target.with_name(f".{target.name}.{getpid()}.tmp")
+    try:
+        temporary.mkdir(parents=True)
+        yield temporary
         if target.exists():
             target.rmdir()  # empty, as checked above
         replace(temporary, target)
@@ -73,7 +87,6 @@ def export_memory(path: Path, folder: Path, *, decoded: bool = False) -> int:
         raise UserError(f"{folder}: cannot be written ({error.strerror}); choose another folder.") from None
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-    return count
 
 
 def class_names(memory: Exemplars) -> dict[int, str]:
@@ -158,9 +171,10 @@ def _digits(images: int) -> int:
     return max(3, len(str(images - 1)))
 
 
-def _about(
+def about_memory(
     path: Path, memory: Exemplars, names: Mapping[int, str], folders: Mapping[int, str], decoded: bool
 ) -> dict[str, Any]:
+    """What ``memory.json`` says."""
     counts = memory.labels.bincount().tolist()
     factor = memory.partition**2 if decoded else 1
     keys = task_keys(memory)

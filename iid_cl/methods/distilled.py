@@ -16,6 +16,7 @@ from iid_cl.distill.uneven import distill_each
 from iid_cl.distill.watch import Watch
 from iid_cl.errors import UserError
 from iid_cl.memory.exemplars import Exemplars, ExemplarSet
+from iid_cl.memory.partition import cut
 from iid_cl.memory.selection import Order
 from iid_cl.memory.space import Space
 from iid_cl.memory.storage import Storage, Whole
@@ -76,6 +77,7 @@ class Distilled(Method):
             networks["distill.cc.network"] = self.config.cc.network
         for key, network in networks.items():
             require_fit(key, network, sample.shape, len(sample))
+        cut(next(iter(sample.images.values())), self.config.factor)  # says which key does not fit
         self.stored.check(sample.images, space)
 
     def suited(self, images: Mapping[int, Tensor], space: Space) -> "Distilled":

@@ -13,6 +13,10 @@ from iid_cl.errors import UserError
 class Network(nn.Module):
     """A classifier with three stages: ``embed``, ``pool`` and ``classifier``.
 
+    Attributes:
+        classifier: the head.
+        frozen: whether only the head can be trained, see :meth:`freeze`.
+
     >>> from iid_cl.nets import ConvNet
     >>> network, images = ConvNet((3, 32, 32), classes=10), torch.zeros(2, 3, 32, 32)
     >>> network.embed(images).shape, network.features(images).shape, network(images).shape
@@ -20,6 +24,22 @@ class Network(nn.Module):
     """
 
     classifier: nn.Linear
+    frozen: bool = False
+
+    def freeze(self) -> None:
+        """Keeps all but the classifier as it is: no gradients of weights, and running statistics stay."""
+        self.frozen = True
+        for name, child in self.named_children():
+            child.requires_grad_(name == "classifier")
+        self.train(self.training)
+
+    def train(self, mode: bool = True) -> "Network":
+        """Sets training or evaluation mode; in a frozen network, only the classifier's."""
+        super().train(mode)
+        if self.frozen:
+            for name, child in self.named_children():
+                child.train(mode and name == "classifier")
+        return self
 
     def embed(self, images: Tensor) -> Tensor:
         """The last feature map (N, C, H', W') of images (N, c, H, W): the paper's psi."""

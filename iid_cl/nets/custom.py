@@ -23,19 +23,21 @@ class NamedLayer(Network):
     Args:
         module: takes images (N, c, H, W); must treat each image separately.
         layer: name of a submodule, as in ``named_modules()``, that runs once in a pass.
+        pretrained: keep the module's weights, where an embedder otherwise gets fresh ones in each iteration. The module
+            then stays in evaluation mode and its weights are frozen, so it may have batch norms.
 
     Raises:
-        UserError: there is no such layer, or the module has batch norms.
+        UserError: there is no such layer, or the module has batch norms without ``pretrained``.
     """
 
-    def __init__(self, module: nn.Module, layer: str) -> None:
+    def __init__(self, module: nn.Module, layer: str, pretrained: bool = False) -> None:
         super().__init__()
         parts = dict(module.named_modules(remove_duplicate=False))
         for name, part in parts.items():
-            if isinstance(part, _BatchNorm):
+            if isinstance(part, _BatchNorm) and not pretrained:
                 raise UserError(
                     f"{name or 'module'}: {type(part).__name__} normalises over the batch, which would mix classes in "
-                    "the embedding; use nn.GroupNorm or nn.InstanceNorm2d, which act per sample."
+                    "the embedding; use nn.GroupNorm or nn.InstanceNorm2d, which act per sample, or pretrained=True."
                 )
         names = [name for name in parts if name]
         if layer not in names:
@@ -44,6 +46,8 @@ class NamedLayer(Network):
             raise UserError(f"layer: {type(module).__name__} has no {layer!r}; {hint}")
         self.module = module
         self.layer = layer
+        if pretrained:
+            self.freeze()
 
     def embed(self, images: Tensor) -> Tensor:
         """Images (N, c, H, W) to the layer's output (N, C, H', W'); (N, D) becomes (N, D, 1, 1).

@@ -7,10 +7,11 @@ import shutil
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 from typing import Literal
 
+from packaging.requirements import Requirement
 from rich.console import Console
 from rich.text import Text
 
@@ -26,7 +27,10 @@ RUNS_NEED = "avalanche-lib"
 OPTIONAL = {
     RUNS_NEED: "run, resume and compare need it; pip install 'iid-cl[avalanche]'",
     "datasets": "reads data sets of the Hugging Face hub, and parquet; pip install 'iid-cl[hf]'",
+    "timm": "pretrained networks, timm:NAME; pip install 'iid-cl[timm]'",
     "ray": "runs comparisons on a cluster; pip install 'iid-cl[ray]'",
+    "submitit": "runs comparisons as jobs of Slurm; pip install 'iid-cl[slurm]'",
+    "optuna": "searches for settings; pip install 'iid-cl[search]'",
     "nvidia-ml-py": "shows how busy a GPU is; pip install nvidia-ml-py",
     "tensorboard": "a logger; pip install tensorboard",
     "wandb": "a logger; pip install wandb",
@@ -43,10 +47,16 @@ class Finding:
     said: str
 
 
-def examine(data_root: Path | None, console: Console) -> bool:
-    """Prints each finding at once; returns whether what is installed can be expected to work."""
+def examine(data_root: Path | None, console: Console, *, thorough: bool = False) -> bool:
+    """Prints each finding at once; returns whether what is installed can be expected to work.
+
+    Args:
+        data_root: folder of the data sets; None: the default one.
+        console: where to print.
+        thorough: also import every package and try the compiler, which takes half a minute.
+    """
     well = True
-    for finding in _findings(data_root):
+    for finding in _findings(data_root, thorough):
         well = well and finding.state != "failed"
         text = Text.assemble((f"{finding.state:6}", STATES[finding.state]), " ", (finding.what, "bold"), ": ")
         console.print(text.append(printable(finding.said)), soft_wrap=not console.is_terminal)
@@ -55,17 +65,21 @@ def examine(data_root: Path | None, console: Console) -> bool:
         console.print("Runs will fail: see the lines marked as failed.")
     elif _version(RUNS_NEED) is None:
         console.print(f"What is installed works; for runs, {OPTIONAL[RUNS_NEED].partition('; ')[2]}.", markup=False)
-    else:
+    elif thorough:
         console.print("Everything that a run needs works.")
+    else:
+        console.print("Everything that a run needs is there; iid-cl doctor --thorough tries all of it.")
     emit(console, "finished", well=well)
     return well
 
 
-def _findings(data_root: Path | None) -> Iterator[Finding]:
+def _findings(data_root: Path | None, thorough: bool) -> Iterator[Finding]:
     yield Finding("ok", "iid-cl", f"{__version__}, Python {platform.python_version()}, {platform.platform()}")
     yield from map(_package, NEEDED)
+    for name in ("iid-cl", *NEEDED, RUNS_NEED):
+        yield from _misfits(name)
     broken = False
-    for name in (*IMPORTED, *(["avalanche"] if _version(RUNS_NEED) else [])):
+    for name in _imported() if thorough else ("torch",):
         problem = _attempt(lambda name=name: importlib.import_module(name))  # type: ignore[misc]
         if problem is not None:
             broken = True
@@ -74,8 +88,26 @@ def _findings(data_root: Path | None) -> Iterator[Finding]:
         installed = _version(name)
         yield Finding("ok" if installed else "note", name, installed or f"not installed; {use}")
     if not broken:
-        yield from _devices()
+        yield from _devices(thorough)
     yield from _data(data_root)
+
+
+def _imported() -> tuple[str, ...]:
+    return (*IMPORTED, *(["avalanche"] if _version(RUNS_NEED) else []))
+
+
+def _misfits(name: str) -> Iterator[Finding]:
+    """Installed packages that are not of a version that this one needs, such as torch for torchvision."""
+    try:
+        needed = [Requirement(line) for line in requires(name) or ()]
+    except PackageNotFoundError:
+        return
+    for requirement in needed:
+        installed = _version(requirement.name)
+        applies = requirement.marker is None or requirement.marker.evaluate({"extra": ""})
+        if installed and applies and not requirement.specifier.contains(installed, prereleases=True):
+            yield Finding("failed", name, f"needs {requirement.name}{requirement.specifier}, but {installed} is "
+                          f"installed; pip install '{requirement.name}{requirement.specifier}'")  # fmt: skip
 
 
 def _package(name: str) -> Finding:
@@ -90,11 +122,9 @@ def _version(name: str) -> str | None:
         return None
 
 
-def _devices() -> Iterator[Finding]:
-    """Tries a small computation on each device, and the compiler on the kind of device that runs would use."""
+def _devices(thorough: bool) -> Iterator[Finding]:
+    """Tries a small computation on each device; if ``thorough``, also the compiler on the kind that runs would use."""
     import torch
-
-    from iid_cl.compute.arithmetic import compiler_problem
 
     yield _device("cpu", f"{os.cpu_count()} cores, {torch.get_num_threads()} threads")
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
@@ -104,11 +134,17 @@ def _devices() -> Iterator[Finding]:
     if not count:
         built = f"PyTorch is built for CUDA {torch.version.cuda}" if torch.version.cuda else "PyTorch is built for CPUs"
         yield Finding("note", "cuda", f"no GPU is usable; {built}")
-    kind = "cuda" if count else "cpu"
+    if thorough:
+        yield _compiler("cuda" if count else "cpu")
+
+
+def _compiler(kind: str) -> Finding:
+    from iid_cl.compute.arithmetic import compiler_problem
+
     start = time.perf_counter()
     problem = compiler_problem(kind)
     text = problem or f"works on {kind}, {time.perf_counter() - start:.0f} s for a first function"
-    yield Finding("note" if problem else "ok", "compiler", f"{text}{'; runs go on without it' if problem else ''}")
+    return Finding("note" if problem else "ok", "compiler", f"{text}{'; runs go on without it' if problem else ''}")
 
 
 def _device(name: str, description: str) -> Finding:

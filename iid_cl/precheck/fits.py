@@ -3,39 +3,35 @@
 import math
 from collections.abc import Iterable
 
-import torch
-
 from iid_cl.config.distill import NetworkConfig
 from iid_cl.config.experiment import Config
 from iid_cl.config.methods import METHODS, MethodName
+from iid_cl.data.classes import Classes
 from iid_cl.data.images import ImageDataset
 from iid_cl.errors import UserError
-from iid_cl.memory.partition import cut, reduce_bytes
+from iid_cl.memory.space import Space
+from iid_cl.methods.build import make_method
 from iid_cl.nets import require_fit
+
+ENCODED = 2  # classes of which an image is stored: encoding takes 10 ms and more
 
 
 def check_methods(config: Config, methods: Iterable[MethodName], dataset: ImageDataset, classes: Iterable[int]) -> None:
-    """Checks budget and networks of all methods that will run.
+    """Checks budget and networks of all methods that will run, by an image of some classes.
 
     Raises:
-        UserError: a class without images, a budget without room for all classes, or a network, partition or
-            downscale that does not fit the images.
+        UserError: a class without images, a budget without room for all classes, or a network or a storage that does
+            not fit the images.
     """
-    memories = [METHODS[name] for name in methods if not METHODS[name].bound]
-    classes = list(classes)
-    counts = dataset.train.labels.bincount(minlength=len(dataset.class_names))
-    empty = next((c for c in classes if not counts[c]), None)
+    rows = {c: (dataset.train.labels == c).nonzero()[:1, 0] for c in classes}
+    empty = next((c for c, found in rows.items() if not len(found)), None)
     if empty is not None:
         raise UserError(f"class {dataset.class_names[empty]!r} has no training images; leave it out, or give it some.")
-    if memories:
-        config.memory.budget.room(len(classes), math.prod(dataset.shape))
-    if any(info.real for info in memories):
-        reduce_bytes(torch.empty(1, *dataset.shape, dtype=torch.uint8), config.memory.downscale)
-    if any(info.distils for info in memories):
-        check_network("distill.embedder", config.distill.embedder, dataset)
-        cut(torch.empty(1, *dataset.shape), config.distill.factor)
-        if config.distill.cc.weight > 0 or config.memory.soft_labels:
-            check_network("distill.cc.network", config.distill.cc.network, dataset)
+    sample = Classes({c: dataset.train.images[rows[c]] for c in list(rows)[:ENCODED]})
+    for name in methods:
+        if not METHODS[name].bound:
+            room = config.memory.budget.room(len(rows), math.prod(dataset.shape))
+            make_method(config, name).check(sample, Space(config.memory.budget, room, paying=0))
 
 
 def check_network(key: str, network: NetworkConfig, dataset: ImageDataset) -> None:

@@ -22,7 +22,7 @@ from iid_cl.nets import build_network
 from iid_cl.precheck.plan import Step
 from iid_cl.seeding import make_generator
 
-SECONDS = 1.0  # time for each kind of step, or four times as much for LEAST steps after the first, which may compile
+SECONDS = 0.5  # time for each kind of step, or four times as much for LEAST steps after the first, which may compile
 LEAST = 3
 MOST = 50
 FEW = 2  # classes whose iterations are timed on a CPU, where twice as many take twice as long
@@ -126,7 +126,8 @@ def _trainings(config: Config, method: MethodName) -> int:
     """Number of networks trained for each experience's memory."""
     if METHODS[method].distils and (config.distill.cc.weight > 0 or config.memory.soft_labels):
         return config.distill.cc.trainings
-    return int(METHODS[method].needs_features and config.train.mode == "memory_only")
+    trains = config.train.mode == "memory_only" and config.model.freeze == "none"
+    return int(METHODS[method].needs_features and trains)
 
 
 def _timed(step: Callable[[], object], device: torch.device) -> Speed:

@@ -19,8 +19,8 @@ from torch import Tensor
 
 from iid_cl.errors import UserError
 from iid_cl.files import State, read_text, write_bytes
+from iid_cl.records.directory import STATE
 
-STATE = "state"  # name of the folder in a run directory
 FORMAT = "iid-cl checkpoint"
 VERSION = 1
 KEPT = 2

@@ -21,7 +21,8 @@ from iid_cl.files import DiskFull, is_full, is_special, read_text, write_bytes
 from iid_cl.records.nameless import without_names
 
 LOCK, HOLDER = ".lock", ".holder.json"
-STUDY = "study.yaml"  # only studies have it
+STUDY, SUMMARY = "study.yaml", "study.json"  # only studies have them; those of earlier versions only the latter
+STATE = "state"  # folder of the checkpoints
 GROWING = ("log.txt", "metrics.jsonl")  # files that are appended to
 BEFORE = ("log.txt", "cells")  # made before a command begins, and empty until then
 _LEFTOVER = re.compile(r"\..+\.\d+\.tmp")  # see iid_cl.files.write_bytes
@@ -228,8 +229,8 @@ def is_running(path: Path) -> bool:
 
 
 def is_study(path: Path) -> bool:
-    """Whether a directory holds a study, finished or not."""
-    return (path / STUDY).is_file()
+    """Whether a directory holds a study, finished or not, of this version or an earlier one."""
+    return (path / STUDY).is_file() or (path / SUMMARY).is_file()
 
 
 def _holder(path: Path) -> str:

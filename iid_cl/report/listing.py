@@ -16,8 +16,7 @@ from rich.text import Text
 from iid_cl.config.reading import CONFIGURATION, read_yaml
 from iid_cl.errors import UserError, printable
 from iid_cl.files import read_text
-from iid_cl.records.checkpoint import STATE
-from iid_cl.records.directory import check_directory, is_running
+from iid_cl.records.directory import STATE, check_directory, is_running
 from iid_cl.records.integrity import check_memories
 from iid_cl.terminal.screen import emit, in_seconds, print_table, width_of
 

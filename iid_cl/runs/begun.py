@@ -13,8 +13,7 @@ from iid_cl.config.plain_yaml import parse_yaml
 from iid_cl.config.reading import dump_config, first_difference, load_config, parse_config
 from iid_cl.errors import UserError, shown
 from iid_cl.files import read_text, write_bytes
-from iid_cl.records.checkpoint import STATE
-from iid_cl.records.directory import RunDirectory, check_directory, is_study, is_used
+from iid_cl.records.directory import STATE, RunDirectory, check_directory, is_study, is_used
 from iid_cl.records.nameless import path_of, stored_path
 
 BEGUN = "begun.json"

@@ -23,7 +23,8 @@ from iid_cl.memory.exemplars import Exemplars
 from iid_cl.memory.files import save_memory
 from iid_cl.precheck.fits import check_methods
 from iid_cl.records.cells import CELLS
-from iid_cl.records.checkpoint import STATE, Checkpoints, fits_the_run
+from iid_cl.records.checkpoint import Checkpoints, fits_the_run
+from iid_cl.records.directory import STATE
 from iid_cl.report.pictures import memory_picture
 from iid_cl.runs.ending import interruptions
 from iid_cl.runs.saver import Saver
@@ -52,7 +53,8 @@ def condense_dataset(
     Raises:
         UserError: the data set, the budget or the file is unusable.
     """
-    device = resolve_device(config.device)
+    remote = how is not None and how.remote
+    device = torch.device("cpu") if remote else resolve_device(config.device)
     if METHODS[config.memory.method].stream_only:
         choices = ", ".join(for_whole_data())
         raise UserError(f"memory.method: {config.memory.method!r} belongs to a stream of experiences; use {choices}.")

@@ -1,6 +1,7 @@
 """``iid-cl evaluate``: a memory judged by networks trained on it alone."""
 
 from contextlib import suppress
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -16,21 +17,26 @@ from iid_cl.data.datasets import load_dataset
 from iid_cl.data.fingerprint import fingerprint
 from iid_cl.errors import UserError
 from iid_cl.evaluate.protocol import Judgement, judge
+from iid_cl.evaluate.ranking import Ranking
 from iid_cl.memory.files import load_memory
 from iid_cl.precheck.fits import check_network
 from iid_cl.records.cells import digest_of, read_cell_file, write_cell_file
 from iid_cl.records.integrity import sha256_of
 from iid_cl.report.statistics import percent
 from iid_cl.runs.ending import interruptions
+from iid_cl.runs.ranked import check_rankable, rank
 from iid_cl.terminal.reporter import Reporter
 from iid_cl.terminal.signals import Stopped, stop_request
 
 
-def evaluate_memory(path: Path, config: Config, data_root: Path | None, console: Console) -> list[Judgement]:
+def evaluate_memory(
+    path: Path, config: Config, data_root: Path | None, console: Console, *, ranking: bool = False
+) -> list[Judgement]:
     """Trains networks of each architecture on the memory alone and prints their accuracy on real test images.
 
     The memory file names the data set and its split. Until all networks are judged, ``MEMORY.judged`` keeps the
-    accuracies so far, and the same command goes on with the rest.
+    accuracies so far, and the same command goes on with the rest. With ``ranking`` more networks are trained, on real
+    images, for DD-Ranking's scores.
 
     Raises:
         UserError: the file or the data set is unusable, or they contradict each other.
@@ -72,6 +78,8 @@ def evaluate_memory(path: Path, config: Config, data_root: Path | None, console:
     test = dataset.test.of_classes(memory.classes)  # all that the protocol looks at
     if not len(test):
         raise UserError(f"{path}: {stream.dataset!r} holds no test image of its classes; name another --data-root.")
+    if ranking:
+        check_rankable(memory, dataset)
     judged = _Judged(path, config, fingerprint(dataset))
     with (
         interruptions(path, console, "the same command"),
@@ -120,7 +128,20 @@ def evaluate_memory(path: Path, config: Config, data_root: Path | None, console:
             reporter.result(f"{label}: accuracy {percent(judgement.accuracies)} %{against}")
             reporter.event("result", network=label, accuracies=judgement.accuracies, mean=judgement.mean)
         judged.forget()
+        if ranking:
+            _report_ranking(rank(memory, judgements[0].mean, dataset, config, device, reporter), reporter)
     return judgements
+
+
+def _report_ranking(ranking: Ranking, reporter: Reporter) -> None:
+    lrs, ars = 100 * ranking.label_robust, 100 * ranking.augmentation_robust
+    reporter.result(
+        f"DD-Ranking: label-robust score {lrs:.1f} %, augmentation-robust score {ars:.1f} % (27 %: no lead)"
+    )
+    reporter.line(
+        f"  {100 * ranking.improvement:+.1f} points over random images, {100 * ranking.recovery:.1f} below all images"
+    )
+    reporter.event("ranking", label_robust=lrs / 100, augmentation_robust=ars / 100, **asdict(ranking))
 
 
 class _Judged:

@@ -27,8 +27,8 @@ from iid_cl.evaluate.model import TrainedModel, save_model
 from iid_cl.files import State, on_full_disk
 from iid_cl.nets import Network
 from iid_cl.precheck.fits import check_methods, check_network
-from iid_cl.records.checkpoint import STATE, Checkpoints, fits_the_run
-from iid_cl.records.directory import RunDirectory, new_directory
+from iid_cl.records.checkpoint import Checkpoints, fits_the_run
+from iid_cl.records.directory import STATE, RunDirectory, new_directory
 from iid_cl.records.integrity import check_memories
 from iid_cl.records.provenance import differences, provenance
 from iid_cl.records.recording import Recording

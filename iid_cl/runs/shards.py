@@ -7,6 +7,7 @@ With fresh embedders, and without class centralization and soft labels, the clas
 import dataclasses
 import tempfile
 from contextlib import closing
+from dataclasses import replace
 from functools import reduce
 from pathlib import Path
 from typing import Any
@@ -66,7 +67,7 @@ def shared_memory(
         data_root: folder of the data sets, on every machine.
         how: where the workers run; each class is its own job if ``workers`` is None.
         reporter: shows progress.
-        folder: keeps the finished parts; those that it holds are not distilled again.
+        folder: keeps the finished parts; those that it holds are not distilled again. On Slurm all machines see it.
 
     Raises:
         UserError: a worker raised it.
@@ -79,7 +80,7 @@ def shared_memory(
     if parts:
         reporter.line(f"{len(parts)} of {count} parts distilled before")
     missing = {key: job for key, job in jobs.items() if key not in parts}
-    with closing(launch(distil_classes, missing, how)) as outcomes:
+    with closing(launch(distil_classes, missing, replace(how.on(config.device), folder=folder))) as outcomes:
         for key, outcome in outcomes:
             if isinstance(outcome, Failure):
                 raise UserError(outcome.error) if outcome.user else RuntimeError(outcome.traceback or outcome.error)

@@ -11,8 +11,7 @@ from iid_cl.config.reading import first_difference
 from iid_cl.errors import UserError
 from iid_cl.files import DiskFull
 from iid_cl.records.cells import CELLS
-from iid_cl.records.checkpoint import STATE
-from iid_cl.records.directory import RunDirectory, check_directory
+from iid_cl.records.directory import STATE, RunDirectory, check_directory
 from iid_cl.records.provenance import differences, provenance
 from iid_cl.runs.begun import BEGUN, config_of, read_begun, write_begun
 

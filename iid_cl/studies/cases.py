@@ -10,7 +10,7 @@ import yaml
 from iid_cl.config.experiment import Config
 from iid_cl.config.methods import METHODS, for_whole_data
 from iid_cl.config.reading import STUDY, parse_config, parse_section, read_yaml, with_overrides
-from iid_cl.config.study import StudyConfig
+from iid_cl.config.study import StudyConfig, VariantConfig
 from iid_cl.errors import UserError
 
 
@@ -23,24 +23,26 @@ class Case:
     config: Config
 
 
-def load_study(source: str, base: Iterable[tuple[str, Any]] = (), seeds: int | None = None) -> StudyConfig:
+def load_study(
+    source: str, base: Iterable[tuple[str, Any]] = (), seeds: int | None = None, trials: int | None = None
+) -> StudyConfig:
     """Reads a study from a YAML file, or a shipped one by name.
 
     Args:
         source: path or shipped name.
         base: dotted keys and values to set in the study's base configuration, in order.
         seeds: number of seeds, instead of the study's.
+        trials: number of trials of a search, instead of the study's.
 
     Raises:
         UserError: no such file, an unknown key, or a value of the wrong type.
     """
     values = read_yaml(source, STUDY)
-    if "stream" in values and "variants" not in values:
+    if "stream" in values and not {"variants", "search"} & values.keys():
         raise UserError(f"{source}: is the configuration of a run; give it to iid-cl run.")
     if isinstance(values.get("base", {}), dict):  # `parse_section` refuses other types
         values["base"] = with_overrides(values.get("base", {}), base)
-    if seeds is not None:
-        values["seeds"] = seeds
+    values |= {key: value for key, value in (("seeds", seeds), ("trials", trials)) if value is not None}
     return parse_section(StudyConfig, values, source)
 
 
@@ -50,7 +52,7 @@ def is_study_file(source: str) -> bool:
     if not Path(source).is_file():
         return name in STUDY.shipped()
     try:
-        return "variants" in read_yaml(source, STUDY)
+        return bool({"variants", "search"} & read_yaml(source, STUDY).keys())
     except UserError:  # whoever reads it next says why
         return False
 
@@ -66,7 +68,7 @@ def shipped_studies() -> list[str]:
 
 
 def cases(study: StudyConfig) -> list[Case]:
-    """Each variant at each swept value.
+    """Each variant at each swept value; the base alone if a study has only a search.
 
     Raises:
         UserError: a variant is no valid configuration, its method needs a stream, a seed is out of range, variants are
@@ -99,11 +101,19 @@ def _architectures(config: Config) -> list[str]:
 
 def _cases(study: StudyConfig) -> Iterator[Case]:
     values: Sequence[float | int | None] = study.sweep.values if study.sweep is not None else [None]
-    for variant in study.variants:
+    for variant in study.variants or [VariantConfig(name="base")]:
         for x in values:
             swept = [] if study.sweep is None else [(study.sweep.key, x)]
-            memory = study.base.get("memory", {})
-            if isinstance(memory, dict):  # `parse_config` refuses other types
-                memory = {"method": "distilled", **memory}  # the default, `auto`, needs a stream
-            keys = with_overrides(study.base, [("memory", memory), *variant.set.items(), *swept])
-            yield Case(variant.name, x, parse_config(keys, f"study {study.name}, variant {variant.name!r}"))
+            yield Case(variant.name, x, config_of(study, [*variant.set.items(), *swept], f"variant {variant.name!r}"))
+
+
+def config_of(study: StudyConfig, changes: Iterable[tuple[str, Any]], what: str) -> Config:
+    """The study's base with some keys changed; ``what`` names it in errors.
+
+    Raises:
+        UserError: it is no valid configuration.
+    """
+    memory = study.base.get("memory", {})
+    if isinstance(memory, dict):  # `parse_config` refuses other types
+        memory = {"method": "distilled", **memory}  # the default, `auto`, needs a stream
+    return parse_config(with_overrides(study.base, [("memory", memory), *changes]), f"study {study.name}, {what}")

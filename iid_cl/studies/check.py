@@ -72,12 +72,15 @@ def check_study(study: StudyConfig, data_root: Path | None, console: Console, *,
         planned.append(_Planned(case, step, dataset))
     first = todo[0].config
     networks = [network.label for network in (first.evaluate.network, *first.evaluate.transfer)]
-    count = len(todo) * study.seeds
+    count = len(todo) * study.seeds * _trials(study)
     show(console, f"{study.name}: {study.title}")
     show(console, f"{count} memories of {planned[0].dataset.name} on {device}: {_factors(study)}.")
     if study.scatter is None:
         show(console, f"Each is judged by {first.evaluate.networks} networks of each architecture "
                       f"({', '.join(networks)}), {first.evaluate.epochs:,} epochs each.")  # fmt: skip
+    if study.search is not None and study.variants:
+        keys, memories = ", ".join(study.search), study.trials * study.seeds
+        show(console, f"With --search: {study.trials} trials of {keys}; {memories} memories.")
     show(console, "Networks, partitions and memories fit the data.")
     print_table(console, _table(planned))
     emit(console, "plan", name=study.name, memories=count, seeds=study.seeds, cases=[_plain(one) for one in planned])
@@ -98,14 +101,22 @@ def _estimate(study: StudyConfig, planned: Sequence[_Planned], device: torch.dev
         seconds[id(one)] = (condensing / one.work[0], judging / one.work[1])
     usual = [max(values) for values in zip(*seconds.values(), strict=True)]
     rates = [(one.work, seconds.get(id(one), usual)) for one in planned]
-    condensing = study.seeds * sum(work[0] * rate[0] for work, rate in rates)
-    judging = study.seeds * judged * sum(work[1] * rate[1] for work, rate in rates)
+    times = study.seeds * _trials(study)
+    condensing = times * sum(work[0] * rate[0] for work, rate in rates)
+    judging = times * judged * sum(work[1] * rate[1] for work, rate in rates)
     show(console, f"Estimate: {duration(condensing + judging)} (memories {duration(condensing)}, judging "
                   f"{duration(judging)}), from a few steps timed just now.")  # fmt: skip
     emit(console, "estimate", total_seconds=condensing + judging, condensing=condensing, judging=judging)
 
 
+def _trials(study: StudyConfig) -> int:
+    """Trials of a study that has only a search; else 1."""
+    return 1 if study.variants else study.trials
+
+
 def _factors(study: StudyConfig) -> str:
+    if not study.variants:
+        return f"a search of {study.trials} trials, {study.seeds} seed{'s' if study.seeds > 1 else ''}"
     parts = [f"{len(study.variants)} variant{'s' if len(study.variants) > 1 else ''}"]
     parts += [f"{len(study.sweep.values)} values of {study.sweep.key}"] if study.sweep is not None else []
     return ", ".join([*parts, f"{study.seeds} seed{'s' if study.seeds > 1 else ''}"])

@@ -5,7 +5,7 @@ import io
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from iid_cl.data.loaded import fingerprint_of
 from iid_cl.errors import UserError
 from iid_cl.files import write_bytes
 from iid_cl.records.cells import CELLS, countable, digest_of, other_data, read_cell_file, write_cell_file
-from iid_cl.records.directory import STUDY, RunDirectory, check_directory, is_study, new_directory
+from iid_cl.records.directory import STUDY, SUMMARY, RunDirectory, check_directory, is_study, new_directory
 from iid_cl.records.integrity import check_file, sha256_of
 from iid_cl.records.provenance import differences, provenance
 from iid_cl.runs.begun import BEGUN, Begun, read_begun, write_record
@@ -28,7 +28,7 @@ from iid_cl.runs.ending import interruptions
 from iid_cl.studies.cases import dump_study, load_study
 from iid_cl.terminal.reporter import Reporter
 
-SUMMARY, TABLE = "study.json", "study.csv"
+TABLE = "study.csv"
 ELSEWHERE = ("name", "compare", "baselines", "loggers")  # keys that no cell of a study depends on
 
 
@@ -126,12 +126,32 @@ class Place:
     Attributes:
         out: folder to make or to continue; None takes a free one under ``runs/``.
         keep_memories: also store the first seed's memories.
+        search: search for values of ``study.search``, and leave the variants aside.
     """
 
     study: StudyConfig
     data_root: Path | None
     out: Path | None
     keep_memories: bool = False
+    search: bool = False
+
+    def again(self) -> "Place":
+        """The place of a study that has begun: ``out``, or the folder that the first run of this name made.
+
+        Raises:
+            UserError: no study has begun there.
+        """
+        path = self.out if self.out is not None else Path("runs") / self.name
+        if not is_study(path):
+            raise UserError(
+                f"--resume: no study has begun in {path}; name its folder with --out, or leave --resume out."
+            )
+        return replace(self, out=path)
+
+    @property
+    def name(self) -> str:
+        """Name of the folder that is made where none is given."""
+        return f"{self.study.name}-search" if self.search else self.study.name
 
 
 @contextmanager
@@ -143,9 +163,9 @@ def study_run(
     Raises:
         UserError: it holds something else, or cells of other data.
     """
-    study, out = place.study, place.out
-    again = out is not None and _is_started(out, study, cells)
-    path = out if out is not None else new_directory(study.name)
+    out = place.out
+    again = out is not None and _is_started(place, out, cells)
+    path = out if out is not None else new_directory(place.name)
     with (
         interruptions(path, console),
         RunDirectory(path, again=again) as directory,
@@ -162,22 +182,26 @@ def _begin(directory: RunDirectory, place: Place, origin: dict[str, Any]) -> lis
     before = read_begun(path).provenance if (path / BEGUN).is_file() else origin
     (path / CELLS).mkdir(exist_ok=True)
     write_bytes(path / STUDY, dump_study(place.study).encode())
-    options = {"keep_memories": place.keep_memories}
+    options = {"keep_memories": place.keep_memories, "search": place.search}
     write_record(directory, Begun(origin, "", place.data_root, options=options))
     (path / SUMMARY).unlink(missing_ok=True)  # until it is finished once more
     return differences(before, origin)
 
 
-def _is_started(path: Path, study: StudyConfig, cells: Sequence[Cell]) -> bool:
-    """Whether the folder already holds this study; the number of seeds may differ.
+def _is_started(place: Place, path: Path, cells: Sequence[Cell]) -> bool:
+    """Whether the folder already holds this study. The number of seeds may differ, or that of a search's trials.
 
     Raises:
         UserError: it holds another study, or cells that ran on other data.
     """
     check_directory(path)
-    if not is_study(path):
+    if not (path / STUDY).is_file():
         return False
-    stored = load_study(str(path / STUDY), seeds=study.seeds)
+    study, searched = place.study, _options(path).get("search") is True
+    if searched != place.search:
+        held = "a search" if searched else "a study of variants"
+        raise UserError(f"{path}: holds {held}; choose another --out.")
+    stored = load_study(str(path / STUDY), seeds=None if searched else study.seeds, trials=study.trials)
     different = first_difference(stored, study)
     if different is not None:
         raise UserError(f"{path}: holds another study ({different}); choose another --out.")
@@ -190,6 +214,11 @@ def _is_started(path: Path, study: StudyConfig, cells: Sequence[Cell]) -> bool:
     return True
 
 
+def _options(path: Path) -> dict[str, Any]:
+    """Those that a study began with."""
+    return read_begun(path).options if (path / BEGUN).is_file() else {}
+
+
 def read_place(path: Path) -> Place:
     """The study in a directory, to go on with it.
 
@@ -199,6 +228,6 @@ def read_place(path: Path) -> Place:
     if not (path / BEGUN).is_file():
         raise UserError(f"{path}: no study has begun there; give its `iid-cl study` command again.")
     check_directory(path)
-    begun = read_begun(path)
-    study = load_study(str(path / STUDY))
-    return Place(study, begun.data_root, path, begun.options.get("keep_memories") is True)
+    begun, study = read_begun(path), load_study(str(path / STUDY))
+    options = {name: begun.options.get(name) is True for name in ("keep_memories", "search")}
+    return Place(study, begun.data_root, path, **options)

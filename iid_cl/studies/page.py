@@ -13,19 +13,20 @@ from pydantic import TypeAdapter, ValidationError
 from iid_cl.config.study import StudyConfig
 from iid_cl.errors import UserError
 from iid_cl.files import read_text, write_bytes
-from iid_cl.records import directory as kept
 from iid_cl.records.cells import countable
+from iid_cl.records.directory import SUMMARY, check_directory
 from iid_cl.records.nameless import without_names
 from iid_cl.report.content import in_bytes
 from iid_cl.report.page import PAGE, template
 from iid_cl.report.statistics import percent
-from iid_cl.studies.rows import Row
+from iid_cl.studies.rows import Row, Tried, text
 from iid_cl.terminal.screen import in_seconds
 
-SUMMARY, FIGURE = "study.json", "study.png"
+FIGURE, BEST = "study.png", "best.yaml"
 MOST_BYTES = 5_000_000  # of a picture inside the page
 _ROWS = TypeAdapter(list[Row])
 _STUDY = TypeAdapter(StudyConfig)
+_TRIED = TypeAdapter(list[Tried])
 
 
 @dataclass(frozen=True)
@@ -45,15 +46,17 @@ def study_report(directory: Path, out: Path | None = None) -> Path:
     Raises:
         UserError: the study has not finished or is damaged, or the file cannot be written.
     """
-    kept.check_directory(directory)
+    check_directory(directory)
     study, rows, told = _read(directory)
+    search = _search(directory, told)
     architectures = list(dict.fromkeys(row.architecture for row in rows))
     pictures = {FIGURE: directory / FIGURE, **{file.stem: file for file in sorted(directory.glob("memory-*.png"))}}
     urls = {name: _url(file) for name, file in pictures.items() if file.is_file() and file.stat().st_size < MOST_BYTES}
     versions = told.get("versions")
-    text = template("study.html.j2").render(
+    html = template("study.html.j2").render(
         study=study,
-        facts=_facts(study, rows, told),
+        search=search,
+        facts=_facts(study, rows, told, search),
         axis=study.sweep.key if study.sweep else "iterations" if study.iterations else "",
         architectures=architectures,
         lines=lines(rows, architectures),
@@ -64,13 +67,8 @@ def study_report(directory: Path, out: Path | None = None) -> Path:
         base=json.dumps(study.base, indent=2),
     )
     page = (out or directory) / PAGE
-    write_bytes(page, text.encode(errors="backslashreplace"))
+    write_bytes(page, html.encode(errors="backslashreplace"))
     return page
-
-
-def is_study(directory: Path) -> bool:
-    """Whether a folder is one that ``iid-cl study`` made, of this version or an earlier one."""
-    return kept.is_study(directory) or (directory / SUMMARY).is_file()
 
 
 def lines(rows: Sequence[Row], architectures: Sequence[str]) -> list[Line]:
@@ -105,10 +103,49 @@ def _read(directory: Path) -> tuple[StudyConfig, list[Row], dict[str, Any]]:
         raise UserError(f"{file}: is damaged ({str(error).splitlines()[0]}); make the study anew.") from None
 
 
-def _facts(study: StudyConfig, rows: Sequence[Row], told: Mapping[str, Any]) -> dict[str, str]:
+@dataclass(frozen=True)
+class Search:
+    """What the page shows of a search: the best trial, all trials, the commands, and the best configuration."""
+
+    best: Tried
+    best_values: dict[str, str]
+    tried: list[tuple[Tried, str]]
+    held_out: str
+    commands: list[str]
+    config: str
+
+
+def _search(directory: Path, told: Mapping[str, Any]) -> Search | None:
+    """The search of a study, if it was one.
+
+    Raises:
+        UserError: the summary or the best configuration is damaged.
+    """
+    if "search" not in told:
+        return None
+    try:
+        found = told["search"]
+        tried = _TRIED.validate_python(found["trials"])
+        best = next(one for one in tried if one.number == found["best"])
+        accuracies = ["-" if one.accuracy is None else f"{100 * one.accuracy:.1f}" for one in tried]
+        return Search(
+            best,
+            {key: text(value) for key, value in best.values.items()},
+            sorted(zip(tried, accuracies, strict=True), key=lambda pair: -(pair[0].accuracy or 0)),
+            f"{100 * float(found['held_out']):g} %",
+            [str(command) for command in found["commands"]],
+            read_text(directory / BEST, MOST_BYTES),
+        )
+    except (OSError, ValueError, KeyError, TypeError, StopIteration, ValidationError) as error:
+        reason = (str(error).splitlines() or ["no best trial"])[0]
+        raise UserError(f"{directory}: holds a damaged search ({reason}); give its command again.") from None
+
+
+def _facts(study: StudyConfig, rows: Sequence[Row], told: Mapping[str, Any], search: Search | None) -> dict[str, str]:
     stream = study.base.get("stream")
     facts = {"data": str(stream.get("dataset", "digits"))} if isinstance(stream, Mapping) else {}
-    facts |= {"variants": str(len(study.variants)), "seeds": str(study.seeds)}
+    count = {"variants": str(len(study.variants))} if search is None else {"trials": str(len(search.tried))}
+    facts |= {**count, "seeds": str(study.seeds)}
     if rows:
         facts["networks judged"] = str(len(rows))
         each = {(r.variant, r.x, r.seed): r.condense_seconds + r.evaluate_seconds for r in rows}

@@ -6,20 +6,28 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
-from iid_cl.studies.directory import SUMMARY, Place, read_place
+from iid_cl.errors import UserError
+from iid_cl.records.directory import SUMMARY
+from iid_cl.studies.directory import Place, read_place
 from iid_cl.studies.run import run_study
 from iid_cl.studies.scatter import run_scatter
 from iid_cl.terminal.screen import emit
 
 
 def start_study(place: Place, console: Console) -> None:
-    """Runs a study of either kind, or goes on with it.
+    """Runs a study of any kind, or goes on with it.
 
     Raises:
         UserError: see :func:`iid_cl.studies.run.run_study`.
     """
     study, out = place.study, place.out
-    if study.scatter is not None:
+    if place.search:
+        from iid_cl.studies.search import run_search
+
+        run_search(place, console)
+    elif not study.variants:
+        raise UserError(f"study {study.name}: holds a search and no variants; add --search.")
+    elif study.scatter is not None:
         run_scatter(study, study.scatter, place.data_root, out, console)
     else:
         run_study(study, place.data_root, out, console, keep_memories=place.keep_memories)

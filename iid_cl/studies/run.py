@@ -18,12 +18,12 @@ from iid_cl.evaluate.protocol import judge
 from iid_cl.memory.exemplars import Exemplars
 from iid_cl.memory.files import save_memory
 from iid_cl.precheck.fits import check_methods, check_network
-from iid_cl.records.directory import RunDirectory
+from iid_cl.records.directory import SUMMARY, RunDirectory
 from iid_cl.records.provenance import provenance
 from iid_cl.report.pictures import save_memory_picture
 from iid_cl.runs.whole import memory_metadata, whole_memory
 from iid_cl.studies.cases import Case, cases
-from iid_cl.studies.directory import SUMMARY, Cell, Place, StudyRun, make_cell, study_run
+from iid_cl.studies.directory import Cell, Place, StudyRun, make_cell, study_run
 from iid_cl.studies.figures import save_accuracy_figure
 from iid_cl.studies.rows import Row
 from iid_cl.studies.tables import study_table
@@ -58,7 +58,7 @@ def run_study(
     place = Place(study, data_root, out, keep_memories)
     with study_run(place, [trial.cell for trial in trials], Row, device, console) as run:
         with deterministic(todo[0].config.deterministic, run.reporter.line):
-            rows = _Runner(run, study.iterations, data_root, device).rows(trials)
+            rows = Runner(run, study.iterations, data_root, device).rows(trials)
         _summarise(run.directory, study, rows, device)
         console.print(study_table(rows, study.title))
         console.print(Text(f"Everything is in {run.path}"), soft_wrap=True)
@@ -67,7 +67,7 @@ def run_study(
 
 
 @dataclass(frozen=True)
-class _Trial:
+class Trial:
     """A case with one seed, which the cell's configuration holds. With ``stored``, its memories are stored."""
 
     case: Case
@@ -96,22 +96,22 @@ def check_case(case: Case, dataset: ImageDataset) -> None:
         check_network(f"evaluate.transfer.{index}", network, dataset)
 
 
-def _trials(study: StudyConfig, todo: Sequence[Case], data_root: Path | None, keep: bool) -> Iterator[_Trial]:
+def _trials(study: StudyConfig, todo: Sequence[Case], data_root: Path | None, keep: bool) -> Iterator[Trial]:
     """All cases with the first seed, then with the next."""
     for offset in range(study.seeds):
         for number, case in enumerate(todo):
             config = case.config.model_copy(update={"seed": case.config.seed + offset})
             stored = keep and not offset
-            yield _Trial(case, make_cell(number, config, data_root, [study.iterations, stored]), stored)
+            yield Trial(case, make_cell(number, config, data_root, [study.iterations, stored]), stored)
 
 
-class _Runner:
+class Runner:
     """Runs the trials of a study in its directory."""
 
     def __init__(self, run: StudyRun, iterations: list[int] | None, data_root: Path | None, device: torch.device):
         self._run, self._iterations, self._data_root, self._device = run, iterations, data_root, device
 
-    def rows(self, trials: Sequence[_Trial]) -> list[Row]:
+    def rows(self, trials: Sequence[Trial]) -> list[Row]:
         """The rows of all trials. What is kept is not run again; what is run is kept as soon as it is there."""
         kept = {trial.cell.name: self._run.kept(trial.cell) for trial in trials}
         reporter, done = self._run.reporter, sum(rows is not None for rows in kept.values())
@@ -122,14 +122,14 @@ class _Runner:
             before = kept[trial.cell.name]
             if before is None:
                 self._run.write_table(rows)
-                before = self._one(trial, len(rows))
+                before = self.one(trial, len(rows))
                 done += 1
                 reporter.stage(done, len(trials), "memories")
             rows += before
         self._run.write_table(rows)
         return rows
 
-    def _one(self, trial: _Trial, number: int) -> list[Row]:
+    def one(self, trial: Trial, number: int) -> list[Row]:
         """Runs a trial and keeps its rows, which come after ``number`` others."""
         dataset = dataset_of(trial.cell.config, self._data_root)
         rows: list[Row] = []
@@ -145,7 +145,7 @@ class _Runner:
         self._run.keep(trial.cell, rows, files)
         return rows
 
-    def _memories(self, trial: _Trial, dataset: ImageDataset) -> list[_Entry]:
+    def _memories(self, trial: Trial, dataset: ImageDataset) -> list[_Entry]:
         """The memory of a trial, or its memories at each of the study's iterations."""
         start = time.perf_counter()
         snapshots: list[_Entry] = []
@@ -160,7 +160,7 @@ class _Runner:
         once = [_Entry(trial.case.x, memory, time.perf_counter() - start)]
         return snapshots if self._iterations is not None else once
 
-    def _judged(self, trial: _Trial, entry: _Entry, dataset: ImageDataset) -> Iterator[Row]:
+    def _judged(self, trial: Trial, entry: _Entry, dataset: ImageDataset) -> Iterator[Row]:
         """A row per trained network."""
         start, config = time.perf_counter(), trial.cell.config
         judgements = judge(

@@ -21,11 +21,12 @@ from iid_cl.distill.trained import train_networks
 from iid_cl.errors import UserError
 from iid_cl.nets import Network
 from iid_cl.precheck.fits import check_methods, check_network
+from iid_cl.records.directory import SUMMARY
 from iid_cl.records.provenance import provenance
 from iid_cl.runs.whole import whole_memory
 from iid_cl.seeding import derive_seed
 from iid_cl.studies.cases import Case, cases
-from iid_cl.studies.directory import SUMMARY, Cell, Place, StudyRun, make_cell, study_run
+from iid_cl.studies.directory import Cell, Place, StudyRun, make_cell, study_run
 from iid_cl.studies.figures import save_scatter_figure
 from iid_cl.studies.rows import Point
 from iid_cl.terminal.screen import emit

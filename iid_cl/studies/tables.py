@@ -8,7 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from iid_cl.report.statistics import percent
-from iid_cl.studies.rows import Row
+from iid_cl.studies.rows import Row, Tried, text
 
 
 def study_table(rows: Sequence[Row], title: str) -> Table:
@@ -26,4 +26,26 @@ def study_table(rows: Sequence[Row], title: str) -> Table:
         at = [f"{x:g}" if x is not None else "-"] if swept else []
         seconds = f"{mean(row.condense_seconds for row in group):.1f}"
         table.add_row(Text(variant), *at, percent(first), *cells, f"{group[0].bytes:,}", seconds)
+    return table
+
+
+SHOWN = 10  # trials in the table of a search
+
+
+def search_table(tried: Sequence[Tried], rows: Sequence[Row], title: str) -> Table:
+    """The best trials, best first: a row each, a column per key."""
+    best = sorted(
+        (one for one in tried if one.accuracy is not None and one.same_as is None),
+        key=lambda one: -(one.accuracy or 0),
+    )
+    keys = list(tried[0].values)
+    table = Table(title=Text(title), title_justify="left", title_style="bold", box=box.SIMPLE, pad_edge=False)
+    for heading in ("trial", *keys, "held-out %", "bytes", "memory s"):
+        table.add_column(Text(heading), justify="right")
+    for one in best[:SHOWN]:
+        group = [row for row in rows if row.variant == one.name]
+        seconds = f"{mean(row.condense_seconds for row in group):.1f}"
+        accuracies = [row.accuracy for row in group if row.architecture == group[0].architecture]
+        values = [text(one.values[key]) for key in keys]
+        table.add_row(str(one.number), *map(Text, values), percent(accuracies), f"{group[0].bytes:,}", seconds)
     return table

@@ -8,6 +8,7 @@ import json
 import os
 import re
 import signal
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from iid_cl.config.experiment import Config
 from iid_cl.config.grid import Cell, cells
 from iid_cl.config.reading import load_config
 from iid_cl.errors import UserError
+from iid_cl.launch import on_slurm
 from iid_cl.launch.jobs import Launch
 from iid_cl.memory.files import load_memory
 from iid_cl.nets import build_network
@@ -308,6 +310,21 @@ def test_ray_has_identical_numbers_even_when_a_worker_is_lost(tmp_path: Path, mo
     monkeypatch.setenv("RAY_worker_niceness", "0")  # at Ray's 15 the tests beside this one leave it no time
     config = quick(compare={"methods": ["random", "distilled"]})
     assert_identical_with_a_loss(tmp_path, config, Launch("ray", workers=2, threads=1))
+
+
+# submitit's own: log files left to the garbage collector
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_slurm_has_identical_numbers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lost jobs are tried in tests/launch/test_on_slurm.py: here each would import all of PyTorch once more."""
+    pytest.importorskip("submitit")
+    monkeypatch.setattr(on_slurm, "CLUSTER", "local")  # its executor for this machine writes and starts the same
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(Path(__file__).parents[2]), *sys.path]))
+    config = quick(compare={"methods": ["distilled"]})
+    there = Compared(tmp_path / "there", config, Launch("slurm", workers=2, threads=1))
+    assert there.failed == []
+    assert there.numbers() == Compared(tmp_path / "here", config, Launch(threads=1)).numbers()
+    assert not list(there.path.glob("slurm-*"))
 
 
 def assert_identical_with_a_loss(tmp_path: Path, config: Config, how: Launch) -> None:

@@ -191,7 +191,6 @@ def test_a_value_of_the_wrong_type_is_refused(key: str, text: str, shown: str) -
         ("stream.dataset", "imagenet", "'imagenet'"),
         ("memory.method", "magic", "'magic'"),
         ("train.mode", "both", "'both'"),
-        ("distill.embedder.norm", "batch", "'batch'"),
         ("device", "gpu", "'gpu'"),
         ("device", "'cuda:'", "'cuda:'"),
         ("name", "../up", "'../up'"),

@@ -15,6 +15,7 @@ import torch
 import torchvision
 from PIL import Image
 from sklearn.datasets import load_digits
+from sklearn.model_selection import train_test_split
 
 from iid_cl.config.experiment import StreamConfig
 from iid_cl.data.datasets import default_data_root, load_dataset
@@ -74,10 +75,21 @@ def test_digits_are_all_there_and_once() -> None:
     assert dataset.class_names == tuple("0123456789")
 
 
-def test_digits_split_each_class_alike() -> None:
-    dataset = load("digits")
-    held, kept = dataset.test.labels.bincount(), dataset.train.labels.bincount()
-    assert ((held - (held + kept) / 4).abs() < 1).all()
+def test_digits_split_as_scikit_learn_does() -> None:
+    bundle, dataset = load_digits(), load("digits")
+    pixels = np.round(bundle.images * (255 / 16)).astype(np.uint8)
+    split = train_test_split(pixels, bundle.target, test_size=0.25, stratify=bundle.target, random_state=0)
+    train, test, train_labels, test_labels = map(torch.from_numpy, split)
+    assert torch.equal(dataset.train.images[:, 0], train)
+    assert torch.equal(dataset.test.images[:, 0], test)
+    assert dataset.train.labels.tolist() == train_labels.tolist()
+    assert dataset.test.labels.tolist() == test_labels.tolist()
+
+
+def test_digits_without_scikit_learn_are_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("iid_cl.data.digits.find_spec", lambda name: None)
+    with pytest.raises(UserError, match="pip install scikit-learn"):
+        load("digits")
 
 
 def test_digits_split_is_fixed() -> None:

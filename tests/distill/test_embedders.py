@@ -4,11 +4,19 @@ import copy
 
 import pytest
 import torch
+from torch import nn
 from torch.nn import functional
 
-from iid_cl.config.distill import NetworkConfig, QueueConfig
+from iid_cl.compute.arithmetic import EAGER
+from iid_cl.config.distill import DistillConfig, NetworkConfig, QueueConfig
+from iid_cl.data.classes import Classes
+from iid_cl.data.images import Normalization
+from iid_cl.data.lens import Lens
+from iid_cl.distill.draws import make_embedders
 from iid_cl.distill.embedders import EmbedderQueue, FreshEmbedders
-from iid_cl.nets import build_network
+from iid_cl.distill.sampling import ClassSampler
+from iid_cl.errors import UserError
+from iid_cl.nets import NamedLayer, build_network
 
 SHAPE = (1, 4, 4)
 
@@ -23,6 +31,28 @@ def small(seed=0, classes=2):
 
 def weights_of(network):
     return torch.cat([parameter.detach().flatten() for parameter in network.parameters()])
+
+
+# --- with trained weights
+
+
+def test_a_kept_embedder_is_the_same_in_each_draw_and_normalises_each_image_by_itself():
+    module = nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.Dropout(0.5))
+    module[1].running_mean.fill_(0.25)
+    with pytest.raises(UserError, match="or pretrained=True"):
+        NamedLayer(module, "2")
+    images = torch.randn(3, *SHAPE, generator=generator())
+    classes = Classes({0: torch.zeros(4, *SHAPE, dtype=torch.uint8)})
+    lens = Lens(Normalization((0.5,), (0.25,)), (), torch.device("cpu"))
+    sampler = ClassSampler(classes, 2, lens, seed=0)
+    own = NamedLayer(module, "2", pretrained=True)
+    embedders = make_embedders(DistillConfig(objective="idm"), sampler, own, EAGER, lens, 0)
+    expected = (functional.conv2d(images, module[0].weight, module[0].bias) - 0.25) / (1 + 1e-5) ** 0.5
+    for _ in range(2):
+        network, accuracy = embedders.draw()
+        assert accuracy is None
+        torch.testing.assert_close(network.train().embed(images), expected)
+    assert not any(parameter.requires_grad for parameter in network.parameters())
 
 
 # --- drawn afresh

@@ -16,7 +16,9 @@ from PIL import Image
 
 import iid_cl.report.page as page_module
 from iid_cl.cli import app, main
-from iid_cl.config.reading import load_config
+from iid_cl.config.reading import load_config, parse_section
+from iid_cl.config.study import StudyConfig
+from iid_cl.studies.cases import cases
 
 from . import hosts
 from .blocks import LANGUAGES, PAGES, ROOT, Block, blocks, commands, inline_commands
@@ -39,6 +41,7 @@ MINIATURE = {
 FEWER = {
     "compare": ["--seeds", "1", "--ipc", "1", "--workers", "1", "--threads", "1"],
     "study": ["--seeds", "1"],
+    "search_digits": ["--trials", "1"],
     "compare_digits.yaml": ["--memories", "herding,random"],  # auto's trials are of a fixed length
 }
 
@@ -49,6 +52,8 @@ NOT_RUN = {
     "iid-cl distill cifar10 -o m.safetensors --workers 4 --set distill.cc.weight=0": "a download",
     "iid-cl show memory.safetensors": "a memory that a script leaves, as tests/examples has it made",
     "iid-cl export memory.safetensors memory": "the same",
+    "iid-cl import res_DM_CIFAR10_ConvNet_10ipc.pt --dataset cifar10 -o dm.safetensors": "a download",
+    "iid-cl evaluate dm.safetensors --ranking": "the same",
     "iid-cl study published_cifar10.yaml": "a download, and hours on a GPU",
     "iid-cl run gdumb_cifar100_5step.yaml": "a download, and hours on a GPU",
     "iid-cl resume DIR": "an interrupted run, as tests/runs makes them",
@@ -57,6 +62,8 @@ NOT_RUN = {
     "iid-cl compare split_cifar100.yaml --launcher ray --address FIRST:6379 --threads 4 --out runs/cifar100": (
         "a download and a Ray cluster"
     ),
+    "iid-cl compare split_cifar100.yaml --launcher slurm --device cuda --threads 4 --slurm partition=gpu "
+    "--slurm time=02:00:00 --slurm mem=16G --out runs/cifar100": "a download and a Slurm cluster",
 }
 # Commands of other programs, and who tries them.
 OTHERS = {
@@ -107,8 +114,12 @@ def test_yaml_blocks_are_configurations(page: Path, in_tmp_path: Path) -> None:
         if block.language == "yaml":
             file = in_tmp_path / "block.yaml"
             file.write_text(block.tested, encoding="utf-8")
-            assert isinstance(yaml.safe_load(block.tested) or {}, dict), block.where  # a comment alone is none
-            load_config(str(file), [])
+            values = yaml.safe_load(block.tested) or {}  # a comment alone is none
+            assert isinstance(values, dict), block.where
+            if {"variants", "search"} & values.keys():  # a study, or a part of one
+                cases(parse_section(StudyConfig, {"name": "part", "title": "a part", **values}, block.where))
+            else:
+                load_config(str(file), [])
 
 
 @pytest.mark.parametrize("page", of_page("bash"))

@@ -4,6 +4,7 @@ import multiprocessing
 import os
 import signal
 import socket
+import sys
 import time
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 import torch
 
 from iid_cl.errors import UserError
+from iid_cl.launch import local
 from iid_cl.launch.jobs import Failure, Launch
 from iid_cl.launch.launch import launch
 
@@ -84,20 +86,76 @@ def test_threads_are_shared_out(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [Launch(workers=n).threads_each for n in (None, 1, 3, 20)] == [8, 8, 2, 1]
     assert [Launch("ray", workers=n).threads_each for n in (None, 3)] == [1, 2]
     assert Launch("ray", threads=5).threads_each == 5
+    assert Launch("slurm", workers=3).threads_each == 1
 
 
 @pytest.mark.parametrize(
-    ("option", "said"), [({"address": "a:1"}, "--address: a:1"), ({"gpus": 0.5}, "--gpus-per-cell")]
+    ("option", "said"),
+    [
+        ({"address": "a:1"}, r"^--address: a:1 means nothing to local processes; add --launcher ray\."),
+        ({"gpus": 0.5}, "^--gpus-per-cell: 0.5 means nothing to local processes"),
+        ({"slurm": ("partition=gpu",)}, r"^--slurm: partition=gpu means nothing .* add --launcher slurm\."),
+        ({"launcher": "ray", "slurm": ("a=b",)}, "^--slurm: a=b means nothing to Ray; add --launcher slurm"),
+        ({"launcher": "slurm", "address": "a:1"}, "^--address: a:1 means nothing to Slurm; add --launcher ray"),
+        ({"launcher": "slurm", "slurm": ("partition",)}, "^--slurm 'partition': must read KEY=VALUE"),
+        ({"launcher": "slurm", "slurm": ("-p=gpu",)}, "^--slurm '-p=gpu': must read KEY=VALUE"),
+        ({"launcher": "slurm", "gpus": 0.5}, "^--gpus-per-cell: 0.5 is no whole number"),
+    ],
+    ids=str,
 )
-def test_options_of_ray_mean_nothing_locally(option: dict[str, object], said: str) -> None:
+def test_options_of_another_launcher_are_refused(option: dict[str, object], said: str) -> None:
     with pytest.raises(UserError, match=said):
         Launch(**option)  # type: ignore[arg-type]
 
 
-def test_a_missing_ray_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(__import__("sys").modules, "ray", None)
-    with pytest.raises(UserError, match=r"pip install 'iid-cl\[ray\]'"):
-        list(launch(job, {"a": (1,)}, Launch("ray")))
+@pytest.mark.parametrize(("package", "launcher"), [("ray", "ray"), ("submitit", "slurm")])
+def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch, package: str, launcher: str) -> None:
+    monkeypatch.setitem(sys.modules, package, None)
+    monkeypatch.setattr("iid_cl.errors.find_spec", lambda name: None)
+    with pytest.raises(
+        UserError, match=rf"^--launcher {launcher}.* not installed; run pip install 'iid-cl\[{launcher}\]'"
+    ):
+        list(launch(job, {"a": (1,)}, Launch(launcher)))  # type: ignore[arg-type]
+
+
+def see_gpus(marks: str, number: int) -> str | None:
+    """What the worker sees. Job 0 kills its first worker; job 1 keeps its own until job 0 has another one."""
+    killed, again = Path(marks, "killed"), Path(marks, "again")
+    if number == 0 and not killed.exists():
+        killed.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    if number == 0:
+        again.touch()
+    while not again.exists():
+        time.sleep(0.01)
+    return os.environ.get("CUDA_VISIBLE_DEVICES")
+
+
+@pytest.mark.usefixtures("forked_workers")
+def test_local_workers_see_one_gpu_each(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two GPUs that are not there. The worker in a lost one's place is told the lost one's GPU."""
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5,GPU-a")
+    jobs = {str(number): (str(tmp_path), number) for number in range(2)}
+    assert dict(launch(see_gpus, jobs, TWO.on("cuda"))) == {"0": "5", "1": "GPU-a"}
+
+
+@pytest.mark.parametrize(
+    ("device", "count", "visible", "gpus"),
+    [
+        ("auto", 2, None, ["0", "1", "0"]),
+        ("cuda", 3, "3,4,7", ["3", "4", "7"]),
+        ("cuda", 1, "3", [None, None, None]),  # all share it
+        ("cuda:1", 2, "3,4", [None, None, None]),
+        ("cpu", 2, None, [None, None, None]),
+    ],
+)
+def test_gpus_are_shared_out_in_turn(
+    monkeypatch: pytest.MonkeyPatch, device: str, count: int, visible: str | None, gpus: list[str | None]
+) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible or "")
+    assert local._gpus(Launch(workers=3).on(device)) == gpus
 
 
 def test_an_address_where_nobody_answers_is_said_at_once() -> None:

@@ -125,11 +125,11 @@ def test_it_says_what_the_data_set_says_of_itself(monkeypatch: pytest.MonkeyPatc
     ("steps", "seconds", "enough"),
     [
         (0, 60.0, False),
-        (1, 3.9, False),
-        (1, 4.0, True),
-        (3, 2.0, False),
-        (4, 0.9, False),
-        (4, 1.0, True),
+        (1, 1.9, False),
+        (1, 2.0, True),
+        (3, 1.0, False),
+        (4, 0.4, False),
+        (4, 0.5, True),
         (50, 0.1, True),
     ],
 )

@@ -19,9 +19,9 @@ def _no_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("iid_cl.compute.arithmetic.compiler_problem", lambda kind: "no g++")
 
 
-def answer(data_root: Path | None = None) -> tuple[bool, str]:
+def answer(data_root: Path | None = None, *, thorough: bool = False) -> tuple[bool, str]:
     out = io.StringIO()
-    well = doctor.examine(data_root, Console(file=out, width=100))
+    well = doctor.examine(data_root, Console(file=out, width=100), thorough=thorough)
     return well, out.getvalue()
 
 
@@ -32,11 +32,32 @@ def test_a_sound_machine(tmp_path: Path) -> None:
     well, text = answer(tmp_path)
     assert well
     assert "ok     cpu: " in text
-    assert "note   compiler: no g++; runs go on without it" in text
+    assert "compiler" not in text
     assert "ok     digits: comes with scikit-learn" in text
     assert "ok     cifar100: there" in text
     assert "note   cifar10: not there; downloaded when it is first used" in text
+    assert text.endswith("Everything that a run needs is there; iid-cl doctor --thorough tries all of it.\n")
+
+
+def test_a_thorough_examination_imports_everything_and_tries_the_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
+    imported: list[str] = []
+    monkeypatch.setattr(doctor.importlib, "import_module", imported.append)
+    well, text = answer(thorough=True)
+    assert well
+    assert imported == ["torch", "torchvision", "sklearn", "matplotlib", "avalanche"]
+    assert "note   compiler: no g++; runs go on without it" in text
     assert text.endswith("Everything that a run needs works.\n")
+
+
+def test_packages_that_do_not_fit_each_other_fail(monkeypatch: pytest.MonkeyPatch) -> None:
+    needs = {"torchvision": ["torch==1.0", "numpy", "pillow>=99; extra == 'all'"]}
+    monkeypatch.setattr(doctor, "requires", lambda name: needs.get(name))
+    monkeypatch.setattr(doctor, "_version", lambda name: {"torch": "2.15.0+cu132"}.get(name, "1.0"))
+    well, text = answer()
+    assert not well
+    assert text.count("failed") == 2  # and in the last line
+    told = "failed torchvision: needs torch==1.0, but 2.15.0+cu132 is installed; pip install 'torch==1.0'"
+    assert told in text.replace("\n", " ")
 
 
 def test_a_missing_package_fails(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -48,7 +69,7 @@ def test_a_missing_package_fails(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_package_that_does_not_import_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor, "IMPORTED", ("no_such_module",))
-    well, text = answer()
+    well, text = answer(thorough=True)
     assert not well
     assert "failed import no_such_module: ModuleNotFoundError" in text
     assert "cpu:" not in text
