@@ -111,8 +111,12 @@ CASES: dict[str, dict[str, Any]] = {
     "reservoir": {"memory": {"method": "reservoir", "ipc": 3}},
     "classes that come back": {"stream": {"classes": [[3, 1], [1, 0], [3]]}, "baselines": ["herding"]},
     "domains": {
-        "stream": {"dataset": "digits", "classes": None, "first_classes": 2,
-                   "domains": ["digits", {"dataset": "digits", "invert": True}]},
+        "stream": {
+            "dataset": "digits",
+            "classes": None,
+            "first_classes": 2,
+            "domains": ["digits", {"dataset": "digits", "invert": True}],
+        },
         "memory": {"method": "auto"},
     },
     "jpeg": {"memory": {"method": "random", "ipc": 30, "jpeg": 50}},
@@ -328,7 +332,9 @@ def test_a_program_of_a_foreign_run_is_not_run_unasked(
     mark.unlink()
     monkeypatch.delitem(sys.modules, "foreign_made_up")
     killer.kill_at = 0
-    with pytest.raises(UserError, match="names the program 'python:foreign_made_up:load' .* resume with --run-program"):
+    with pytest.raises(
+        UserError, match=r"names the program 'python:foreign_made_up:load' .* resume with --run-program"
+    ):
         resume(tmp_path / "run", Console(file=io.StringIO()))
     assert not mark.exists()
     resume(tmp_path / "run", Console(file=io.StringIO()), run_program=True)
