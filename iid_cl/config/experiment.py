@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from iid_cl.budget import KEYS, Budget
 from iid_cl.config.base import (
@@ -57,6 +57,14 @@ class DomainConfig(Section):
         return " ".join([self.dataset, ", ".join(changes)]).rstrip()
 
 
+def _named(value: Any) -> Any:
+    """A data set's name alone stands for its section."""
+    return {"dataset": value} if isinstance(value, str) else value
+
+
+Domain = Annotated[DomainConfig, BeforeValidator(_named, json_schema_input_type=DatasetName | DomainConfig)]
+
+
 class StreamConfig(Section):
     """Which data arrives, and in which order.
 
@@ -65,7 +73,7 @@ class StreamConfig(Section):
     """
 
     dataset: DatasetName = Field(default="digits", description=f"Data set: {NAMES}.")
-    domains: list[DatasetName | DomainConfig] | None = Field(
+    domains: list[Domain] | None = Field(
         default=None,
         description="Data sets with the same classes, in place of `dataset`: all classes of each are an experience. "
         "A name or address, or a `dataset` with `rotate`, `invert` or `permute`.",
@@ -125,8 +133,7 @@ class StreamConfig(Section):
     @property
     def parts(self) -> list[DomainConfig]:
         """The data sets that the stream is made of."""
-        domains = self.domains if self.domains is not None else [self.dataset]
-        return [DomainConfig(dataset=part) if isinstance(part, str) else part for part in domains]
+        return self.domains if self.domains is not None else [DomainConfig(dataset=self.dataset)]
 
     @property
     def programs(self) -> list[str]:

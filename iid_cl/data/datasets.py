@@ -13,7 +13,6 @@ import torch
 
 from iid_cl.config.datasets import DATASETS, SOURCES, DatasetInfo, info_of
 from iid_cl.config.experiment import DomainConfig, StreamConfig
-from iid_cl.data.domains import join_domains
 from iid_cl.data.folders import list_class_folders, load_files, some_names, unread_files
 from iid_cl.data.images import (
     ALL_AUGMENTATIONS,
@@ -47,6 +46,8 @@ def load_dataset(config: StreamConfig, data_root: Path | None, seed: int = 0) ->
         UserError: the data set is missing and cannot be downloaded, or its files are unusable.
     """
     if config.domains is not None:
+        from iid_cl.data.domains import join_domains  # torchvision takes a second
+
         parts = [(part, _domain(config, part, data_root, seed)) for part in config.parts]
         return join_domains(parts, config.image_size)
     info = info_of(config.dataset)

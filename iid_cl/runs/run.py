@@ -146,8 +146,9 @@ class _Run:
         if self._begun is None:
             with on_full_disk(f"{path}: the disk is full; free some space, then give the same command again."):
                 write_begun(self.directory, config, provenance(self._device), self._data, self._data_root)
+        way = f"iid-cl resume {path}{' --run-program' if config.stream.programs else ''}"
         with (
-            interruptions(path, self._console),
+            interruptions(path, self._console, way),
             stop_request() as stop,
             Reporter(self._console, self.directory.log) as reporter,
             deterministic(config.deterministic, reporter.line),

@@ -58,6 +58,8 @@ def resume_study(path: Path, console: Console, data_root: Path | None = None, *,
 
 def _programs(value: Any) -> list[str]:
     """Addresses of Python functions anywhere in a study."""
-    if isinstance(value, dict | list):
-        return [program for part in (value.values() if isinstance(value, dict) else value) for program in _programs(part)]
+    if isinstance(value, dict):
+        value = list(value.values())
+    if isinstance(value, list):
+        return [program for part in value for program in _programs(part)]
     return [value] if isinstance(value, str) and value.startswith("python:") else []

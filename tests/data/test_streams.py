@@ -204,7 +204,7 @@ def test_domains_of_several_sizes_and_colours_are_made_alike(tmp_path: Path, mon
     assert torch.equal(joined.train.images[:1, 0], joined.train.images[:1, 2])  # a grey digit
     assert torch.equal(joined.train.images[30:], torch.from_numpy(arrays["x_train"]).permute(0, 3, 1, 2))
     digit = load_dataset(stream(**GREY_DIGITS), None).train.images[0, 0].numpy()
-    resized = np.asarray(Image.fromarray(digit).resize((6, 6), Image.Resampling.BILINEAR))
+    resized = np.array(Image.fromarray(digit).resize((6, 6), Image.Resampling.BILINEAR))
     assert torch.equal(joined.train.images[0, 1], torch.from_numpy(resized))
     assert "flip" not in joined.augmentations  # digits have a right way round
     fewer = stream(domains=["digits", "npz:colours.npz"], image_size=6, first_classes=None)
@@ -218,7 +218,7 @@ def test_domains_of_several_sizes_and_colours_are_made_alike(tmp_path: Path, mon
     ({"domains": ["digits", "mnist"], "dataset": "svhn"}, r"dataset: svhn contradicts domains"),
     ({"domains": ["digits"]}, "at least 2"),
     ({"domains": ["digits", "digitz"]}, "digitz"),
-    ({"domains": ["digits", {"dataset": "digits", "rotate": 360}]}, "less than 360"),
+    ({"domains": ["digits", {"dataset": "digits", "rotate": 360}]}, r"stream\.domains\.1\.rotate: 360 .*less than 360"),
 ])  # fmt: skip
 def test_what_domains_contradict(values: dict[str, object], said: str) -> None:
     with pytest.raises(UserError, match=said):

@@ -88,7 +88,11 @@ def timeless(path: Path) -> dict[str, Any]:
 
 
 CASES: dict[str, dict[str, Any]] = {
-    "replay with a baseline": {"baselines": ["herding"], "train": {"epochs": 2, "lr_drop": True}},
+    "replay with a baseline, classes that come back": {
+        "baselines": ["herding"],
+        "train": {"epochs": 2, "lr_drop": True},
+        "stream": {"classes": [[3, 1], [1, 0]]},
+    },
     "networks on one memory": {"train": {"mode": "memory_only", "networks": 2, "memory_updates": 5}},
     "epochs on one memory": {"train": {"mode": "memory_only"}, "memory": {"method": "herding"}},
     "idm, soft labels": {
@@ -106,19 +110,12 @@ CASES: dict[str, dict[str, Any]] = {
         "memory": {"soft_labels": True},
         "model": {"norm": "batch"},
     },
-    "auto": {"memory": {"method": "auto"}},
+    "auto, domains": {
+        "memory": {"method": "auto"},
+        "stream": {"classes": None, "first_classes": 2, "domains": ["digits", {"dataset": "digits", "invert": True}]},
+    },
     "shrinking": {"memory": {"ipc": None, "mem_size": 6}},
     "reservoir": {"memory": {"method": "reservoir", "ipc": 3}},
-    "classes that come back": {"stream": {"classes": [[3, 1], [1, 0], [3]]}, "baselines": ["herding"]},
-    "domains": {
-        "stream": {
-            "dataset": "digits",
-            "classes": None,
-            "first_classes": 2,
-            "domains": ["digits", {"dataset": "digits", "invert": True}],
-        },
-        "memory": {"method": "auto"},
-    },
     "jpeg": {"memory": {"method": "random", "ipc": 30, "jpeg": 50}},
     "distilled as jpeg": {"memory": {"ipc": 30, "jpeg": 50}},
     "cumulative": {"memory": {"method": "cumulative"}},
