@@ -18,6 +18,7 @@ from avalanche.core import SupervisedPlugin
 from torch import Tensor, nn
 from torch.utils.data import default_collate
 
+from iid_cl.data.mapped import held_on
 from iid_cl.errors import UserError
 from iid_cl.seeding import make_generator
 
@@ -136,8 +137,8 @@ class InMemoryPlugin(SupervisedPlugin):
             try:
                 references = [weakref.ref(source, forget) for source in sources]
             except TypeError:  # such as a list
-                return [item.to(device) for item in items], kind
-            self._kept[key] = _Kept([item.to(device) for item in items], kind, references, fixed)
+                return [held_on(item, device) for item in items], kind
+            self._kept[key] = _Kept([held_on(item, device) for item in items], kind, references, fixed)
         return self._kept[key].items, self._kept[key].kind
 
 

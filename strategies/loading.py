@@ -19,7 +19,7 @@ from .reading import Step
 
 @dataclass(frozen=True)
 class Source:
-    """A data set that mini-batches take samples from; everything on one device.
+    """A data set that mini-batches take samples from; everything on one device, except for images on disk.
 
     Attributes:
         items: images, labels and what else a sample holds, each (M, ...); M may exceed the number of samples, N.
@@ -151,11 +151,16 @@ def _select(selection: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
     """Rows of several tensors, joined in order; always a copy, which a plugin or transform may change."""
     first = selection[0][0]
     if any(item.dtype != first.dtype or item.shape[1:] != first.shape[1:] for item, _ in selection):
-        return torch.cat([item.index_select(0, rows) for item, rows in selection])
-    joined = first.new_empty((sum(len(rows) for _, rows in selection), *first.shape[1:]))
+        return torch.cat([item.index_select(0, rows.to(item.device)).to(rows.device) for item, rows in selection])
+    device = selection[0][1].device  # images on disk are read on the CPU
+    joined = first.new_empty((sum(len(rows) for _, rows in selection), *first.shape[1:]), device=device)
     start = 0
     for item, rows in selection:  # writing in place takes half the time of joining afterwards
-        torch.index_select(item, 0, rows, out=joined[start : start + len(rows)])
+        part = joined[start : start + len(rows)]
+        if item.device == device:
+            torch.index_select(item, 0, rows, out=part)
+        else:
+            part.copy_(item.index_select(0, rows.to(item.device)))
         start += len(rows)
     return joined
 

@@ -11,6 +11,7 @@ from avalanche.benchmarks.utils.utils import concat_datasets
 from torch import Tensor
 
 from iid_cl.data.images import LabelledImages
+from iid_cl.data.mapped import in_memory
 from iid_cl.methods.memory import LABEL_RANGE
 
 from .presentation import Presentation
@@ -107,7 +108,7 @@ class Intake:
     @cached_property
     def _by_content(self) -> dict[bytes, int]:
         """Number of each image by its bytes; of copies, the last."""
-        return {image.numpy().tobytes(): number for number, image in enumerate(self._images)}
+        return {in_memory(image).numpy().tobytes(): number for number, image in enumerate(self._images)}
 
     def groups(self, images: Tensor) -> Iterator[tuple[Presentation, int, Tensor]]:
         """Some of the images (n, C, H, W) by presentation and task label, with their positions among ``images``."""
@@ -117,7 +118,9 @@ class Intake:
             yield presentations[0], int(tasks[0]), torch.arange(len(images))
             return
         last = len(rows) - 1
-        numbers = torch.tensor([self._by_content.get(image.cpu().numpy().tobytes(), last) for image in images])
+        numbers = torch.tensor(
+            [self._by_content.get(in_memory(image).cpu().numpy().tobytes(), last) for image in images]
+        )
         ways = torch.stack([rows[numbers], tasks[numbers]], 1)
         for way in ways.unique(dim=0):
             yield presentations[int(way[0])], int(way[1]), (ways == way).all(1).nonzero().squeeze(1)
@@ -148,7 +151,7 @@ class Intake:
 
 def _most_similar(images: Tensor, candidates: Tensor) -> Tensor:
     """For each image the number of its copy among the candidates, or else of the nearest one by squared distance."""
-    copies = {image.numpy().tobytes(): number for number, image in enumerate(candidates)}
+    copies = {in_memory(image).numpy().tobytes(): number for number, image in enumerate(candidates)}
     numbers = torch.tensor([copies.get(image.numpy().tobytes(), -1) for image in images])
     others = (numbers < 0).nonzero().squeeze(1)
     if len(others):

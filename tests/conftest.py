@@ -70,6 +70,8 @@ def _avalanche_changes_no_filters(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(autouse=True)
 def _own_data_root(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     """No test reads or writes the user's data sets and cache. The folder is made by whoever first writes there."""
+    for name in ("IID_CL_CACHE", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("IID_CL_DATA", str(tmp_path_factory.getbasetemp() / f"data-root-{next(_NUMBERS)}"))
 
 

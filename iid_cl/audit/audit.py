@@ -23,6 +23,7 @@ from iid_cl.audit.stored import Foreign, compare_stored
 from iid_cl.budget import Budget
 from iid_cl.data.fingerprint import digests, fingerprint
 from iid_cl.data.images import ImageDataset
+from iid_cl.data.streams import Stream
 from iid_cl.files import write_bytes
 from iid_cl.memory.files import load_memory
 from iid_cl.methods.base import Method
@@ -63,12 +64,17 @@ class Audit:
 
     Args:
         dataset: the run's data; indices are positions in its training part.
-        order: classes of each experience.
+        stream: which of the images arrive in which experience, or the classes of each.
     """
 
-    def __init__(self, dataset: ImageDataset, order: Sequence[Sequence[int]]) -> None:
+    def __init__(self, dataset: ImageDataset, stream: Stream | Sequence[Sequence[int]]) -> None:
         self._dataset = dataset
-        self._order = [list(classes) for classes in order]
+        stream = stream if isinstance(stream, Stream) else Stream.of(dataset, stream)
+        self._order = stream.order
+        self._place = [-1] * len(dataset.train)  # the experience of each training image
+        for experience, rows in enumerate(stream.train):
+            for row in rows.tolist():
+                self._place[row] = experience
         self._sources: dict[tuple[str, int, int], Tensor] = {}  # training indices by method, experience and class
 
     def watch(self, method: str) -> Callable[[Any, Mapping[int, Tensor]], None]:
@@ -89,20 +95,25 @@ class Audit:
         where = f"{method}, experience {experience + 1}, class {self._name(label)}"
         if not 0 <= experience < len(self._order) or label not in self._order[experience]:
             raise RuntimeError(f"{where}: the memory was given a class of another experience; {REPORT}.")
-        unmatched = {digest: list(indices) for digest, indices in self._by_class[label].items()}
+        unmatched = {
+            digest: [index for index in indices if self._place[index] == experience]
+            for digest, indices in self._by_class[label].items()
+        }
         matches = []
         for number, digest in enumerate(digests(images)):
             if not unmatched.get(digest):
                 raise RuntimeError(
-                    f"{where}: image {number} of {len(images)} {self._explain(digest, label)}; {REPORT}."
+                    f"{where}: image {number} of {len(images)} {self._explain(digest, label, experience)}; {REPORT}."
                 )
             matches.append(unmatched[digest].pop(0))
         return matches
 
-    def _explain(self, digest: bytes, label: int) -> str:
+    def _explain(self, digest: bytes, label: int, experience: int) -> str:
         """What an image is that should not have reached the memory."""
         if digest in self._by_class[label]:
             index = self._by_class[label][digest][0]
+            if all(self._place[copy] != experience for copy in self._by_class[label][digest]):
+                return f"is training image {index}, of experience {self._place[index] + 1}"
             return f"equals training image {index}, but came more often than the data set holds it"
         for other_label, indices in enumerate(self._by_class):
             if digest in indices:
@@ -178,11 +189,10 @@ class Audit:
             ) from None
 
     def _count_sources(self, method: str) -> dict[str, int]:
-        place = {label: experience for experience, classes in enumerate(self._order) for label in classes}
         experiences: dict[bytes, set[int]] = defaultdict(set)  # by content
-        for digest, label in zip(self._train, self._dataset.train.labels.tolist(), strict=True):
-            if label in place:
-                experiences[digest].add(place[label])
+        for digest, experience in zip(self._train, self._place, strict=True):
+            if experience >= 0:
+                experiences[digest].add(experience)
         pairs = [
             (experience, self._train[index])
             for (name, experience, _), indices in self._sources.items()

@@ -8,13 +8,13 @@ import torch
 from torch import Tensor
 
 from iid_cl.data.fingerprint import DIGEST_BYTES, digests
+from iid_cl.data.mapped import chunks
 from iid_cl.memory.dct import DctSet
 from iid_cl.memory.dct_format import exact, quantise
 from iid_cl.memory.exemplars import Exemplars
 from iid_cl.memory.jpeg import JpegSet, encode, header_length
 from iid_cl.memory.partition import cut, reduce_bytes
 
-CHUNK = 4096  # images that are encoded at a time
 QUALITIES = range(1, 96)
 CORNER = 3  # lowest frequencies along each side, which tell most images apart
 
@@ -93,10 +93,11 @@ class _Files(_Form):
     def of(self, label: int, images: Tensor) -> list[bytes]:
         """Empty for an image format of which nothing is known."""
         if not isinstance(self._memory, JpegSet):
-            return digests(reduce_bytes(images, self._memory.partition))
+            partition = self._memory.partition
+            return [piece for chunk in chunks(images) for piece in digests(reduce_bytes(chunk, partition))]
         if self._quality is None:
             return []
-        return [_digest(file) for chunk in images.split(CHUNK) for file in encode(chunk, self._quality)]
+        return [_digest(file) for file in encode(images, self._quality)]
 
     def tests(self, label: int, pieces: list[bytes]) -> tuple[dict[bytes, int], bool]:
         return self._places, self._exact
@@ -108,7 +109,7 @@ class _Coefficients(_Form):
     def __init__(self, memory: DctSet, test: Tensor) -> None:
         self._steps = {label: one.step for label, one in memory.coded().items()}
         self._held, self._test = memory.coefficients(), test
-        self._corners = torch.cat([_corner(exact(chunk)) for chunk in test.split(CHUNK)])
+        self._corners = torch.cat([_corner(exact(chunk)) for chunk in chunks(test)])
 
     def pieces(self) -> dict[int, list[bytes]]:
         return {label: [_digest(steps.numpy().tobytes()) for steps in held] for label, held in self._held.items()}
@@ -117,7 +118,7 @@ class _Coefficients(_Form):
         step = self._steps[label]
         return [
             _digest(steps.numpy().tobytes())
-            for chunk in images.split(CHUNK)
+            for chunk in chunks(images)
             for steps in quantise(exact(chunk), step).to(torch.int16)
         ]
 

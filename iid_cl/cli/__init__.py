@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from iid_cl import __version__
-from iid_cl.cli import exchange, look, train
+from iid_cl.cli import exchange, kept, look, train
 from iid_cl.cli import help as help_commands
 from iid_cl.errors import UserError, is_printable, one_line, shown
 from iid_cl.files import is_full
@@ -35,6 +35,7 @@ for command in (
     look.predict,
     look.list_,
     look.report,
+    kept.cache,
     help_commands.configs,
     help_commands.check,
     help_commands.schema,

@@ -74,6 +74,9 @@ def resume(
     data_root: Annotated[
         Path | None, typer.Option(help="Folder of the data sets, where it has moved. Default: as when the run began.")
     ] = None,
+    run_program: Annotated[
+        bool, typer.Option("--run-program", help="Run the Python function that its data come from; trust it first.")
+    ] = False,
     quiet: QuietOption = False,
     json: JsonOption = False,
 ) -> None:
@@ -84,12 +87,12 @@ def resume(
     if is_study(directory):
         from iid_cl.studies.resume import resume_study
 
-        resume_study(directory, console, data_root)
+        resume_study(directory, console, data_root, run_program=run_program)
         return
     need("avalanche", "iid-cl resume", "avalanche")
     from iid_cl.runs.run import resume as resume_run
 
-    resume_run(directory, console, data_root)
+    resume_run(directory, console, data_root, run_program=run_program)
 
 
 def compare(

@@ -13,7 +13,7 @@ from iid_cl.compute.deterministic import deterministic
 from iid_cl.compute.devices import resolve_device
 from iid_cl.config.experiment import Config
 from iid_cl.data.loaded import dataset_of, fingerprint_of
-from iid_cl.data.streams import class_order
+from iid_cl.data.streams import make_stream
 from iid_cl.records.nameless import machine_id
 from iid_cl.records.provenance import provenance
 from iid_cl.records.recording import Recording
@@ -65,7 +65,7 @@ def run_cell(config: str, data_root: Path | None, record: bool) -> Outcome:
     dataset = dataset_of(resolved, data_root)
     device = resolve_device(resolved.device)
     method = resolved.memory.method
-    audit = Audit(dataset, class_order(resolved.stream, len(dataset.class_names), resolved.seed))
+    audit = Audit(dataset, make_stream(resolved.stream, dataset, resolved.seed))
     remarks: list[str] = []
     recording = Recording(dataset.class_names) if record else None
     with Reporter(Console(quiet=True)) as reporter, deterministic(resolved.deterministic, remarks.append):

@@ -19,7 +19,7 @@ from iid_cl.config.grid import Cell, baseline_of, cells
 from iid_cl.config.reading import flat, load_config
 from iid_cl.data.images import ImageDataset
 from iid_cl.data.loaded import dataset_of, fingerprint_of, forget_datasets
-from iid_cl.data.streams import class_order
+from iid_cl.data.streams import make_stream
 from iid_cl.errors import UserError
 from iid_cl.files import on_full_disk, write_bytes
 from iid_cl.launch.jobs import Failure, Launch
@@ -107,7 +107,7 @@ def _prepare(config: Config, data_root: Path | None, how: Launch) -> _Comparison
         count = config.compare.seeds
         raise UserError(f"seed: {count} seeds from {config.seed} on exceed 2**32 - 1; use a smaller seed.")
     dataset = dataset_of(config, data_root)
-    classes = [c for group in class_order(config.stream, len(dataset.class_names), config.seed) for c in group]
+    classes = make_stream(config.stream, dataset, config.seed).classes
     check_network("model", config.model, dataset)
     grid = cells(config, dataset.shape, len(classes))
     baseline = baseline_of(config, grid)
@@ -139,7 +139,7 @@ def _is_started(path: Path, config: Config, data: str) -> bool:
     other = other_data(dict.fromkeys(sorted((path / "cells").glob("*.json")), data))
     if other is not None:
         raise UserError(
-            f"{other}: ran on other data than {config.stream.dataset!r} holds now, and one table cannot show both; "
+            f"{other}: ran on other data than {config.stream.label!r} holds now, and one table cannot show both; "
             "restore the former (with --data-root), or choose another --out."
         )
     return True

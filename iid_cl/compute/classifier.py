@@ -13,6 +13,9 @@ from iid_cl.compute.sgd_step import SgdStep
 from iid_cl.data.augmentation import draw_each
 from iid_cl.nets.base import Network
 
+Show = Callable[[Tensor], Tensor]
+"""Makes of a batch of images what a network takes, such as :meth:`iid_cl.data.lens.Lens.show`."""
+
 
 @dataclass(frozen=True)
 class Training:
@@ -46,12 +49,13 @@ def train_classifier(
     weights: Tensor | None = None,
     arithmetic: Arithmetic | None = None,
     after_epoch: Callable[[int], None] | None = None,
+    show: Show | None = None,
 ) -> None:
     """Trains ``network`` in place with SGD and cross-entropy.
 
     Args:
         network: on the device of the data.
-        images: (N, C, H, W) normalised float32.
+        images: (N, C, H, W) normalised float32, or what ``show`` makes such of.
         labels: (N,) int64, or class probabilities (N, K).
         training: epochs, batches and rates.
         augmentations: transformations to draw from, one per image and step.
@@ -60,10 +64,12 @@ def train_classifier(
             to them, instead of passing over all.
         arithmetic: of the passes; by default chosen by :func:`iid_cl.compute.arithmetic.for_training`.
         after_epoch: called with the number of finished epochs.
+        show: makes a batch of images what the network takes; None: they are.
     """
+    device = labels.device
     if arithmetic is None:
         shape = (images.shape[1], images.shape[2], images.shape[3])
-        arithmetic = for_training(network, shape, training.epochs * len(images), images.device)
+        arithmetic = for_training(network, shape, training.epochs * len(images), device)
     optimizer = torch.optim.SGD(
         network.parameters(), lr=training.lr, momentum=training.momentum, weight_decay=training.weight_decay
     )
@@ -75,13 +81,14 @@ def train_classifier(
                 group["lr"] = training.lr * 0.1
         order = _order(len(images), weights, generator)
         # those of an epoch at once: a GPU would have to wait for many small draws on the host
-        size, device = (images.shape[2], images.shape[3]), images.device
+        size = (images.shape[2], images.shape[3])
         parameters = draw_each(len(order), augmentations, size, generator, device) if augmentations else None
-        order = order.to(device)
+        rows, order = order.to(images.device), order.to(device)
         first = 0
         for count in batch_sizes(len(order), training.batch_size, network):
             batch = slice(first, first + count)
-            step(images[order[batch]], labels[order[batch]], None if parameters is None else parameters[batch])
+            inputs = images[rows[batch]] if show is None else show(images[rows[batch]])
+            step(inputs, labels[order[batch]], None if parameters is None else parameters[batch])
             first += count
         if after_epoch is not None:
             after_epoch(epoch + 1)
@@ -95,16 +102,16 @@ def _order(count: int, weights: Tensor | None, generator: torch.Generator) -> Te
 
 
 @torch.no_grad()
-def predict(network: Network, images: Tensor, batch_size: int = 500) -> Iterator[Tensor]:
-    """Class scores of ``images`` (N, C, H, W), batch by batch, in evaluation mode."""
+def predict(network: Network, images: Tensor, batch_size: int = 500, show: Show | None = None) -> Iterator[Tensor]:
+    """Class scores of ``images`` (N, C, H, W), batch by batch, in evaluation mode; ``show`` as in training."""
     network.eval()
     for batch in images.split(batch_size):
-        yield network(batch)
+        yield network(batch if show is None else show(batch))
 
 
-def accuracy(network: Network, images: Tensor, labels: Tensor) -> float:
-    """Share of ``images`` classified as ``labels``, in [0, 1]."""
-    scores = torch.cat(list(predict(network, images)))
+def accuracy(network: Network, images: Tensor, labels: Tensor, show: Show | None = None) -> float:
+    """Share of ``images`` classified as ``labels``, in [0, 1]; ``show`` as in :func:`train_classifier`."""
+    scores = torch.cat(list(predict(network, images, show=show)))
     return float((scores.argmax(1) == labels).float().mean())
 
 

@@ -37,6 +37,7 @@ Number = Annotated[int | float, BeforeValidator(read_exponent)]
 Rate = Annotated[float, Field(gt=0.0, allow_inf_nan=False), BeforeValidator(read_exponent)]
 Weight = Annotated[float, Field(ge=0.0, allow_inf_nan=False), BeforeValidator(read_exponent)]
 Precision = Literal["auto", "float32", "bfloat16"]
+CacheMode = Literal["auto", "always", "never"]
 
 
 class Section(BaseModel):

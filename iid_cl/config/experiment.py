@@ -2,10 +2,23 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from iid_cl.budget import KEYS, Budget
-from iid_cl.config.base import Batch, Bytes, Few, Fraction, Name, Positive, Precision, Rate, Section, Seed, Weight
+from iid_cl.config.base import (
+    Batch,
+    Bytes,
+    CacheMode,
+    Few,
+    Fraction,
+    Name,
+    Positive,
+    Precision,
+    Rate,
+    Section,
+    Seed,
+    Weight,
+)
 from iid_cl.config.datasets import NAMES, DatasetName
 from iid_cl.config.distill import DistillConfig, NetworkConfig
 from iid_cl.config.methods import METHODS, MethodName, described, owners
@@ -17,6 +30,41 @@ def _methods(key: str) -> str:
     return f"Methods: {', '.join(owners(key))}."  # the end of a description
 
 
+class DomainConfig(Section):
+    """A data set of a domain-incremental stream, as it is or changed.
+
+    >>> DomainConfig(dataset="mnist", rotate=90).label
+    'mnist rotated by 90'
+    """
+
+    dataset: DatasetName = Field(description=f"Data set: {NAMES}.")
+    rotate: Annotated[float, Field(ge=0, lt=360)] = Field(
+        default=0.0, description="Degrees that images are turned by, counterclockwise; corners become black."
+    )
+    invert: bool = Field(default=False, description="Exchange black and white.")
+    permute: Seed | None = Field(
+        default=None, description="Seed of a fixed permutation of the pixels; null leaves them where they are."
+    )
+
+    @property
+    def label(self) -> str:
+        """For people."""
+        changes = [
+            *([f"rotated by {self.rotate:g}"] if self.rotate else []),
+            *(["inverted"] if self.invert else []),
+            *([f"permuted by {self.permute}"] if self.permute is not None else []),
+        ]
+        return " ".join([self.dataset, ", ".join(changes)]).rstrip()
+
+
+def _named(value: Any) -> Any:
+    """A data set's name alone stands for its section."""
+    return {"dataset": value} if isinstance(value, str) else value
+
+
+Domain = Annotated[DomainConfig, BeforeValidator(_named, json_schema_input_type=DatasetName | DomainConfig)]
+
+
 class StreamConfig(Section):
     """Which data arrives, and in which order.
 
@@ -25,9 +73,18 @@ class StreamConfig(Section):
     """
 
     dataset: DatasetName = Field(default="digits", description=f"Data set: {NAMES}.")
+    domains: list[Domain] | None = Field(
+        default=None,
+        description="Data sets with the same classes, in place of `dataset`: all classes of each are an experience. "
+        "A name or address, or a `dataset` with `rotate`, `invert` or `permute`.",
+        min_length=2,
+        max_length=100,
+    )
     experiences: Positive = Field(default=5, description="Number of experiences that the classes are split into.")
     classes: list[list[int]] | None = Field(
-        default=None, description="Class indices of each experience; overrides `experiences`."
+        default=None,
+        description="Class indices of each experience; overrides `experiences`. The images of a class that comes back "
+        "are shared out among its experiences.",
     )
     increment: Positive | None = Field(
         default=None, description="Classes of each experience, in place of `experiences`; the last takes the rest."
@@ -48,6 +105,11 @@ class StreamConfig(Section):
     image_size: Annotated[int, Field(ge=1, le=4096)] | None = Field(
         default=None, description="Side in pixels that image files are resized to; null keeps their size."
     )
+    cache: CacheMode = Field(
+        default="auto",
+        description="Whether decoded images of folders, parquet files and the hub stay in a file on disk and are read "
+        "as they are needed. auto: where they would take more than a quarter of the memory available.",
+    )
     validation: Fraction = Field(
         default=0.0,
         description="Fraction of each class's training images to hold out and evaluate on, in place of the test set. "
@@ -61,7 +123,27 @@ class StreamConfig(Section):
             raise ValueError(f"initial: {self.initial} needs an increment; set stream.increment, too")
         if self.increment is not None and self.classes is not None:
             raise ValueError(f"increment: {self.increment} contradicts classes; leave one out")
+        if self.domains is not None:
+            for key in ("dataset", "classes", "increment"):
+                value = getattr(self, key)
+                if value != type(self).model_fields[key].default:
+                    raise ValueError(f"{key}: {value} contradicts domains; leave one out")
         return self
+
+    @property
+    def parts(self) -> list[DomainConfig]:
+        """The data sets that the stream is made of."""
+        return self.domains if self.domains is not None else [DomainConfig(dataset=self.dataset)]
+
+    @property
+    def programs(self) -> list[str]:
+        """Addresses of Python functions, which run when the data are loaded."""
+        return [part.dataset for part in self.parts if part.dataset.startswith("python:")]
+
+    @property
+    def label(self) -> str:
+        """Its data, for people."""
+        return self.dataset if self.domains is None else ", ".join(part.label for part in self.parts)
 
 
 class TrainConfig(Section):
@@ -317,10 +399,10 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _explicit_classes(self) -> "Config":
-        """Refuses empty experiences and repeated classes."""
+        """Refuses empty experiences, and classes that an experience repeats."""
         groups = self.stream.classes
-        flat = [label for group in groups or [] for label in group]
-        if groups is not None and (not all(groups) or not flat or len(set(flat)) < len(flat) or min(flat) < 0):
+        odd = [group for group in groups or [] if not group or len(set(group)) < len(group) or min(group) < 0]
+        if odd or groups == []:
             raise ValueError(
                 f"stream.classes: {groups} must be non-empty lists of distinct class indices, each 0 or more"
             )

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from iid_cl.config.datasets import DOWNLOADED, info_of
-from iid_cl.data.datasets import default_data_root
+from iid_cl.data.places import default_data_root
 from iid_cl.errors import UserError
 
 

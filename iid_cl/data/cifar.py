@@ -15,9 +15,10 @@ from torchvision import datasets
 
 from iid_cl.config.datasets import DatasetInfo
 from iid_cl.config.experiment import StreamConfig
-from iid_cl.data.datasets import augmentations, default_data_root, load_torchvision
+from iid_cl.data.datasets import augmentations, load_torchvision
 from iid_cl.data.folders import list_class_folders, load_files
 from iid_cl.data.images import ImageDataset, LabelledImages, Normalization
+from iid_cl.data.places import cache_folder
 from iid_cl.errors import UserError
 
 PIXELS = 3 * 32 * 32
@@ -56,7 +57,7 @@ def load_cifar(root: Path, config: StreamConfig, info: DatasetInfo) -> ImageData
     if (pictures / "train").is_dir():
         names, train = list_class_folders(pictures / "train")
         _, test = list_class_folders(pictures / "test", names)
-        decoded = [load_files(files, None, default_data_root() / "decoded") for files in (train, test)]
+        decoded = [load_files(files, None, cache_folder(), config.cache) for files in (train, test)]
         parts = [LabelledImages(part.images, part.labels) for part in decoded]
         return _dataset(info, parts, tuple(names))
     return load_torchvision(root, config, info)

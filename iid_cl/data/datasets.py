@@ -1,6 +1,5 @@
 """Loading the named data sets of :data:`iid_cl.config.datasets.DATASETS` as uint8 tensors."""
 
-import os
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -13,7 +12,7 @@ import numpy as np
 import torch
 
 from iid_cl.config.datasets import DATASETS, SOURCES, DatasetInfo, info_of
-from iid_cl.config.experiment import StreamConfig
+from iid_cl.config.experiment import DomainConfig, StreamConfig
 from iid_cl.data.folders import list_class_folders, load_files, some_names, unread_files
 from iid_cl.data.images import (
     ALL_AUGMENTATIONS,
@@ -26,16 +25,12 @@ from iid_cl.data.images import (
     limit_images,
     validation_split,
 )
+from iid_cl.data.places import cache_folder, default_data_root
 from iid_cl.data.remarks import reading_remarks
 from iid_cl.errors import UserError
 from iid_cl.seeding import make_generator
 
 DIGITS = tuple("0123456789")
-
-
-def default_data_root() -> Path:
-    """The folder that data sets are read from and downloaded to: ``$IID_CL_DATA``, or ``~/.cache/iid-cl``."""
-    return Path(os.environ.get("IID_CL_DATA") or Path.home() / ".cache" / "iid-cl")
 
 
 def load_dataset(config: StreamConfig, data_root: Path | None, seed: int = 0) -> ImageDataset:
@@ -50,6 +45,11 @@ def load_dataset(config: StreamConfig, data_root: Path | None, seed: int = 0) ->
     Raises:
         UserError: the data set is missing and cannot be downloaded, or its files are unusable.
     """
+    if config.domains is not None:
+        from iid_cl.data.domains import join_domains  # torchvision takes a second
+
+        parts = [(part, _domain(config, part, data_root, seed)) for part in config.parts]
+        return join_domains(parts, config.image_size)
     info = info_of(config.dataset)
     if config.image_size is not None and not info.resized:
         kinds = (*DATASETS.values(), *SOURCES.values())
@@ -68,6 +68,12 @@ def load_dataset(config: StreamConfig, data_root: Path | None, seed: int = 0) ->
     if config.train_limit is not None or config.test_limit is not None:
         dataset = limit_images(dataset, config.train_limit, config.test_limit)
     return dataset
+
+
+def _domain(config: StreamConfig, part: DomainConfig, data_root: Path | None, seed: int) -> ImageDataset:
+    size = config.image_size if info_of(part.dataset).resized else None  # others are resized afterwards
+    alone = config.model_copy(update={"dataset": part.dataset, "domains": None, "image_size": size})
+    return load_dataset(alone, data_root, seed)
 
 
 def load_torchvision(root: Path, config: StreamConfig, info: DatasetInfo) -> ImageDataset:
@@ -173,8 +179,7 @@ def _from_files(
     root: Path,
 ) -> ImageDataset:
     first = slice(config.first_classes)  # no further class is decoded
-    cache = default_data_root() / "decoded"
-    parts = [load_files(files[first], config.image_size, cache) for files in (train, test)]
+    parts = [load_files(files[first], config.image_size, cache_folder(), config.cache) for files in (train, test)]
     shape, test_shape = (tuple(part.images.shape[1:]) for part in parts)
     if shape != test_shape:
         raise UserError(

@@ -6,14 +6,17 @@ import torch
 from torch import Tensor
 
 from iid_cl.data.images import ImageDataset
+from iid_cl.data.mapped import chunks
 
 DIGEST_BYTES = 16  # two different images have equal digests with probability 2**-128
 
 
 def digests(images: Tensor) -> list[bytes]:
     """BLAKE2b digest of each image's bytes, of uint8 images (N, C, H, W)."""
-    if not len(images):
-        return []
+    return [digest for chunk in chunks(images) for digest in _digests(chunk)] if len(images) else []
+
+
+def _digests(images: Tensor) -> list[bytes]:
     size, data = images[0].numel(), _bytes(images)
     return [
         hashlib.blake2b(data[start : start + size], digest_size=DIGEST_BYTES).digest()
@@ -29,7 +32,8 @@ def fingerprint(dataset: ImageDataset) -> str:
     digest = hashlib.sha256()
     for part in (dataset.train, dataset.test):
         digest.update(f"{tuple(part.images.shape)} ".encode())
-        digest.update(_bytes(part.images))
+        for chunk in chunks(part.images):
+            digest.update(_bytes(chunk))
         digest.update(_bytes(part.labels.to(torch.int64)))
     for name in dataset.class_names:
         text = name.encode("utf-8", "surrogateescape")

@@ -1,4 +1,4 @@
-"""Image files on disk, decoded once into a cached uint8 tensor.
+"""Image files on disk, decoded once into uint8 images in memory, or in a cache on disk that is mapped.
 
 Folders and files may come from anywhere. So links that lead out of the folder are refused, rare formats that start
 other programs are not read, and images that would not fit into memory are refused before they are decoded. What is not
@@ -13,13 +13,15 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 
-import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from iid_cl.data.pictures import SUFFIXES, read_picture
+from iid_cl.config.base import CacheMode
+from iid_cl.data.album import Album
+from iid_cl.data.cache import belongs_on_disk, on_disk
+from iid_cl.data.pictures import SUFFIXES, Picture, read_picture
 from iid_cl.errors import UserError, is_printable, printable, shown
 from iid_cl.files import save_tensors
 
@@ -149,31 +151,43 @@ def _check_link(folder: Path, path: Path) -> None:
         )
 
 
-def load_files(files: Sequence[Sequence[Path]], image_size: int | None, cache: Path | None) -> Decoded:
-    """Decodes the image files, or reads the decoded images from ``cache`` if the files are unchanged.
+def load_files(
+    files: Sequence[Sequence[Path]], image_size: int | None, cache: Path | None, mode: CacheMode = "auto"
+) -> Decoded:
+    """Decodes the image files, or takes the decoded images from ``cache`` if the files are unchanged.
 
     Args:
         files: image files of each class index.
         image_size: side in pixels to resize to; None requires one common size.
         cache: folder of decoded images; None: no cache. Its key is ``image_size`` with the images' paths, sizes and
             modification times.
+        mode: whether the decoded images stay in the cache and are read as they are needed.
 
     Raises:
-        UserError: an image cannot be decoded, sizes differ and ``image_size`` is None, or all images together
-            would not fit into this machine's memory.
+        UserError: an image cannot be decoded, sizes differ and ``image_size`` is None, all images together would not
+            fit into this machine's memory, or see :func:`iid_cl.data.cache.on_disk`.
     """
     labels = torch.tensor([label for label, members in enumerate(files) for _ in members])
     paths = [path for members in files for path in members]
     for path in paths:
         if not path.is_file():
             raise UserError(f"{path}: no such file; the data set is incomplete, unpack it again.")
-    file = None if cache is None else cache / f"{_fingerprint(paths, image_size)}.safetensors"
+    album = _album(paths, image_size, len(files))
+    file = None if cache is None else cache / f"{album.state}.safetensors"
+
+    def nbytes() -> int:
+        return file.stat().st_size if file is not None and file.is_file() else album.nbytes()
+
+    if cache is not None and belongs_on_disk(mode, nbytes):
+        mapped, flags = on_disk(album, cache)
+        return Decoded(mapped, labels, *flags)
     if file is not None and file.is_file():
         with contextlib.suppress(SafetensorError, TypeError, OSError):  # damaged: decode again and replace it
             kept = _checked(Decoded(labels=labels, **load_file(file)))
             if kept is not None:
                 return kept
-    decoded = _decode_all(paths, labels, image_size)
+    images, flags = album.collect()
+    decoded = Decoded(images, labels, *flags.clone().unbind())
     if file is not None:
         tensors = {field.name: getattr(decoded, field.name) for field in fields(decoded) if field.name != "labels"}
         with contextlib.suppress(UserError):  # a full or read-only disk: the cache only saves time
@@ -181,44 +195,21 @@ def load_files(files: Sequence[Sequence[Path]], image_size: int | None, cache: P
     return decoded
 
 
+def _album(paths: Sequence[Path], image_size: int | None, classes: int) -> Album:
+    def pictures(first: int) -> Iterator[tuple[str, Picture]]:
+        return ((str(path), read_picture(path, image_size)) for path in paths[first:])
+
+    folder = os.path.commonpath([path.absolute().parent for path in paths])
+    size = "" if image_size is None else f" at {image_size} px"
+    place = f"{folder}, {classes} class{'es' if classes > 1 else ''}{size}"
+    return Album(place, _fingerprint(paths, image_size), len(paths), pictures)
+
+
 def _checked(kept: Decoded) -> Decoded | None:
     """What a cache holds, if it fits the labels."""
     flags = (kept.transparent, kept.several, kept.deep)
     fits = kept.images.dtype == torch.uint8 and kept.images.ndim == 4 and len(kept.images) == len(kept.labels)
     return kept if fits and all(f.dtype == torch.bool and f.shape == kept.labels.shape for f in flags) else None
-
-
-def _decode_all(paths: Sequence[Path], labels: Tensor, image_size: int | None) -> Decoded:
-    images = np.empty((0, 0, 0, 0), np.uint8)
-    flags = torch.zeros(3, len(paths), dtype=torch.bool)
-    for index, path in enumerate(paths):
-        picture = read_picture(path, image_size)
-        array = picture.pixels.transpose(2, 0, 1)
-        if not index:
-            _check_room(len(paths), array)
-            images = np.empty((len(paths), *array.shape), np.uint8)
-        height, width = images.shape[2:]
-        if array.shape[1:] != (height, width):
-            raise UserError(
-                f"{path}: is {array.shape[2]}x{array.shape[1]} pixels but {paths[0]} is {width}x{height}; "
-                "set stream.image_size to resize all images."
-            )
-        if len(array) > images.shape[1]:  # the first colour image: grey ones fill all its channels
-            images = images.repeat(len(array), axis=1)
-        images[index] = array
-        flags[:, index] = torch.tensor([picture.transparent, picture.several, picture.deep])
-    return Decoded(torch.from_numpy(images), labels, *flags.clone().unbind())
-
-
-def _check_room(count: int, image: np.ndarray) -> None:
-    """Refuses ``count`` colour images of the first image's size if they exceed this machine's memory."""
-    needed = count * 3 * image.shape[1] * image.shape[2]
-    available = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    if needed > available:
-        raise UserError(
-            f"{count:,} images of {image.shape[2]}x{image.shape[1]} pixels take {needed / 2**30:,.1f} GiB, more than "
-            f"the {available / 2**30:,.1f} GiB of this machine; set a lower stream.image_size or first_classes."
-        )
 
 
 def _fingerprint(paths: Sequence[Path], image_size: int | None) -> str:

@@ -3,35 +3,51 @@
 Both hold encoded pictures, which are read like image files. No program of a data set is run.
 """
 
+import hashlib
 import io
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl
 
 import numpy as np
+import torch
 
 from iid_cl.config.datasets import DatasetInfo
 from iid_cl.config.experiment import StreamConfig
+from iid_cl.data.album import Album
+from iid_cl.data.cache import belongs_on_disk, on_disk
 from iid_cl.data.images import ImageDataset, LabelledImages
-from iid_cl.data.pictures import decode_picture
-from iid_cl.data.sources import joined, make_dataset, place_of
+from iid_cl.data.pictures import Picture, decode_picture
+from iid_cl.data.places import cache_folder
+from iid_cl.data.sources import make_dataset, place_of
 from iid_cl.errors import UserError, need, shown
 
 IMAGES = ("image", "img", "images", "pixels", "pixel_values")
 LABELS = ("label", "labels", "fine_label", "target", "class", "y")
+BATCH = 256  # rows of a parquet file that are read together
 OPTIONS = ("image", "label", "train", "test", "config")
 
 
 @dataclass(frozen=True)
 class Rows:
-    """A part of a data set: its columns, their class names where they have some, and its rows."""
+    """A part of a data set.
+
+    Attributes:
+        columns: their names.
+        names: of the classes, by column, where a column has some.
+        state: text that changes with what the part holds.
+        column: takes a name, and gives all values of a column.
+        rows: takes a number, and gives the rows from there on.
+    """
 
     columns: Sequence[str]
     names: Mapping[str, Sequence[str]]
-    rows: Iterable[Mapping[str, Any]]
+    state: str
+    column: Callable[[str], Sequence[Any]]
+    rows: Callable[[int], Iterable[Mapping[str, Any]]]
 
 
 @dataclass(frozen=True)
@@ -97,7 +113,10 @@ def load_hf(root: Path, config: StreamConfig, info: DatasetInfo) -> ImageDataset
         kind = part.features[image]
         undecoded = part.cast_column(image, datasets.Image(decode=False)) if hasattr(kind, "decode") else part
         names = {name: kind.names for name, kind in part.features.items() if hasattr(kind, "names")}
-        return Rows(part.column_names, names, undecoded)
+        return Rows(
+            part.column_names, names, part._fingerprint, lambda name: list(part[name]),
+            lambda first: undecoded.select(range(first, len(undecoded))),
+        )  # fmt: skip
 
     train, test = (rows(parts[name]) for name in _split_names(address, list(parts)))
     return _of_rows(config, address, train, test)
@@ -144,12 +163,22 @@ def _of_files(files: Sequence[Path]) -> Rows:
     features = about.get("info", {}).get("features", {})
     names = {name: kind["names"] for name, kind in features.items() if isinstance(kind, dict) and "names" in kind}
 
-    def rows() -> Iterable[Mapping[str, Any]]:
-        for table in tables:
-            for batch in table.iter_batches(1000):
-                yield from batch.to_pylist()
+    def column(name: str) -> list[Any]:
+        return [value for table in tables for value in table.read([name])[name].to_pylist()]
 
-    return Rows(schema.names, names, rows())
+    def rows(first: int) -> Iterable[Mapping[str, Any]]:
+        start = 0
+        for table in tables:
+            end = start + table.metadata.num_rows
+            for batch in table.iter_batches(BATCH) if end > first else ():
+                if start + len(batch) > first:
+                    yield from batch.slice(max(0, first - start)).to_pylist()
+                start += len(batch)
+            start = end
+
+    states = [(file, file.stat()) for file in files]
+    state = "\n".join(f"{file.resolve()} {status.st_size} {status.st_mtime_ns}" for file, status in states)
+    return Rows(schema.names, names, state, column, rows)
 
 
 def _of_rows(config: StreamConfig, address: Address, train: Rows, test: Rows) -> ImageDataset:
@@ -159,24 +188,34 @@ def _of_rows(config: StreamConfig, address: Address, train: Rows, test: Rows) ->
     names = train.names.get(label)
     parts = []
     for part, rows in (("training", train), ("test", test)):
-        pictures, labels = [], []
-        for number, row in enumerate(rows.rows):
-            what = f"stream.dataset: {address.dataset!r}, {part} image {number}"
-            if image not in row or label not in row:
-                raise UserError(f"{what}: has no column {image if label in row else label!r}.")
-            pictures.append(_picture(row[image], what, config.image_size))
-            labels.append(row[label])
-        if not names and labels and isinstance(labels[0], str):
+        what = f"stream.dataset: {address.dataset!r}, {part}"
+        for name in (image, label):
+            if name not in rows.columns:
+                raise UserError(f"{what}: has no column {name!r}.")
+        labels = rows.column(label)
+        if not labels:
+            raise UserError(f"{what}: has no images.")
+        if not names and isinstance(labels[0], str):
             names = sorted(set(labels))
         try:
-            parts.append(joined(pictures, _numbers(labels, names)) if pictures else _none())
+            numbers = _numbers(labels, names)
         except UserError as error:
-            raise UserError(f"stream.dataset: {address.dataset!r}, {part}: {error}") from None
+            raise UserError(f"{what}: {error}") from None
+        album = _album(rows, image, what, len(numbers), config.image_size)
+        maps = belongs_on_disk(config.cache, album.nbytes)
+        images, _ = on_disk(album, cache_folder()) if maps else album.collect()
+        parts.append(LabelledImages(images, torch.tensor(numbers)))
     return make_dataset(config, parts[0], parts[1], names)
 
 
-def _none() -> LabelledImages:
-    raise UserError("has no images.")
+def _album(rows: Rows, image: str, what: str, count: int, size: int | None) -> Album:
+    def pictures(first: int) -> Iterator[tuple[str, Picture]]:
+        for number, row in enumerate(rows.rows(first), start=first):
+            name = f"{what} image {number}"
+            yield name, _picture(row[image], name, size)
+
+    state = hashlib.sha256(f"{image} {size}\n{rows.state}".encode(errors="surrogateescape")).hexdigest()[:32]
+    return Album(f"{what.removeprefix('stream.dataset: ')} at {size} px", state, count, pictures)
 
 
 def _numbers(labels: Sequence[Any], names: Sequence[str] | None) -> list[int]:
@@ -190,18 +229,19 @@ def _numbers(labels: Sequence[Any], names: Sequence[str] | None) -> list[int]:
     return found
 
 
-def _picture(value: Any, what: str, size: int | None) -> np.ndarray[Any, Any]:
-    """An encoded picture, or an array of one, as uint8 (H, W, C)."""
+def _picture(value: Any, what: str, size: int | None) -> Picture:
+    """An encoded picture, or an array of one."""
     data = value.get("bytes") if isinstance(value, Mapping) else value
     if data is None and isinstance(value, Mapping) and value.get("path"):
         raise UserError(f"{what}: names a file and does not hold it; store the pictures with `Image` or as bytes.")
     if isinstance(data, bytes | bytearray):
-        return decode_picture(io.BytesIO(data), what, size).pixels
+        return decode_picture(io.BytesIO(data), what, size)
     array = np.asarray(data)
     if array.dtype.kind == "i" and array.size and array.min() >= 0 and array.max() <= 255:
         array = array.astype(np.uint8)
     if array.dtype != np.uint8 or array.ndim not in (2, 3) or size is not None:
         raise UserError(f"{what}: is no encoded picture, nor numbers from 0 to 255 of one size.")
     if array.ndim == 2:
-        return array[:, :, None]
-    return np.moveaxis(array, 0, -1) if array.shape[0] in (1, 3) and array.shape[-1] not in (1, 3) else array
+        return Picture(array[:, :, None], False, False, False)
+    first = array.shape[0] in (1, 3) and array.shape[-1] not in (1, 3)
+    return Picture(np.moveaxis(array, 0, -1) if first else array, False, False, False)

@@ -77,10 +77,13 @@ class LabelledImages:
     def __len__(self) -> int:
         return len(self.labels)
 
+    def take(self, rows: Tensor) -> "LabelledImages":
+        """The images of these rows: numbers (n,), or a mask (N,)."""
+        return LabelledImages(self.images[rows], self.labels[rows])
+
     def of_classes(self, classes: Sequence[int]) -> "LabelledImages":
         """The images of some classes, in the same order."""
-        rows = torch.isin(self.labels, torch.tensor(list(classes)))
-        return LabelledImages(self.images[rows], self.labels[rows])
+        return self.take(torch.isin(self.labels, torch.tensor(list(classes))))
 
     def by_class(self) -> dict[int, Tensor]:
         """Images (n_c, C, H, W) by class index, in ascending order."""
@@ -101,10 +104,20 @@ def by_label(rows: Tensor, labels: Tensor) -> dict[int, Tensor]:
 
 
 @dataclass(frozen=True)
+class Domain:
+    """A data set that was joined with others: its name, and its numbers of training and test images."""
+
+    name: str
+    train: int
+    test: int
+
+
+@dataclass(frozen=True)
 class ImageDataset:
     """A classification data set in memory, with its class names, normalisation and suitable augmentations.
 
-    ``remarks`` are sentences about how it was read, for whoever uses it.
+    ``remarks`` are sentences about how it was read, for whoever uses it. ``domains`` are the data sets that it was
+    joined from, one after the other.
     """
 
     name: str
@@ -114,6 +127,7 @@ class ImageDataset:
     normalization: Normalization
     augmentations: tuple[str, ...]
     remarks: tuple[str, ...] = ()
+    domains: tuple[Domain, ...] = ()
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -138,9 +152,7 @@ def validation_split(dataset: ImageDataset, fraction: float, generator: torch.Ge
                 "side empty; use another fraction."
             )
         test_rows[members[torch.randperm(len(members), generator=generator)[:count]]] = True
-    images, labels = dataset.train.images, dataset.train.labels
-    train, test = (LabelledImages(images[rows], labels[rows]) for rows in (~test_rows, test_rows))
-    return replace(dataset, train=train, test=test)
+    return replace(dataset, train=dataset.train.take(~test_rows), test=dataset.train.take(test_rows))
 
 
 def first_classes(dataset: ImageDataset, count: int) -> ImageDataset:
@@ -183,4 +195,4 @@ def _limited(images: LabelledImages, count: int | None, part: str) -> LabelledIm
     rows = torch.zeros(len(images), dtype=torch.bool)
     for label in images.labels.unique():
         rows[order[images.labels[order] == label][:count]] = True
-    return LabelledImages(images.images[rows], images.labels[rows])
+    return images.take(rows)

@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-import torch
 from torch import Tensor
 
 from iid_cl.data.folders import Decoded, some_names
+from iid_cl.data.mapped import chunks
 
 NARROW = 64  # grey levels, a quarter of all: 12 bits in 16 span 16 of them
 
@@ -33,12 +33,13 @@ def reading_remarks(root: Path, parts: Sequence[tuple[Decoded, Sequence[Path]]])
 
 
 def _range_remark(what: str, images: Sequence[Tensor]) -> tuple[str, ...]:
-    bounds = [torch.stack(part.aminmax()) for part in images if part.numel()]
-    if not bounds:
-        return ()
-    low, high = int(torch.stack(bounds).min()), int(torch.stack(bounds).max())
-    if high - low >= NARROW:
-        return ()
+    low, high = 255, 0
+    for chunk in (chunk for part in images if part.numel() for chunk in chunks(part)):
+        low, high = min(low, int(chunk.min())), max(high, int(chunk.max()))
+        if high - low >= NARROW:  # which most images are known by
+            return ()
+    if low > high:
+        return ()  # no images
     return (
         f"the {what} use only the range from {low} to {high} of 0 to 255, which networks can hardly see; stretch their "
         "values to the full range, such as 12 bits in a file of 16",

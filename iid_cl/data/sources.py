@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from iid_cl.config.datasets import DatasetInfo
 from iid_cl.config.experiment import StreamConfig
@@ -131,22 +130,3 @@ def _of_program(what: str, part: Any) -> LabelledImages:
         return labelled(*part) if isinstance(part, tuple | list) and len(part) == 2 else labelled(part)
     except UserError as error:
         raise UserError(f"{what}: {error}") from None
-
-
-def joined(images: Sequence[Any], labels: Sequence[int]) -> LabelledImages:
-    """Pictures (H, W, C) of one size with their labels; grey ones among colour ones fill all channels.
-
-    Raises:
-        UserError: sizes differ.
-    """
-    channels = max(image.shape[2] for image in images)
-    stack = np.empty((len(images), *images[0].shape[:2], channels), np.uint8)
-    for number, image in enumerate(images):
-        if image.shape[:2] != images[0].shape[:2]:
-            (height, width), (first_height, first_width) = image.shape[:2], images[0].shape[:2]
-            raise UserError(
-                f"image {number} is {width}x{height} pixels but the first one is {first_width}x{first_height}; set "
-                "stream.image_size to resize all images."
-            )
-        stack[number] = image
-    return LabelledImages(torch.from_numpy(np.moveaxis(stack, -1, 1).copy()), torch.tensor(list(labels)))

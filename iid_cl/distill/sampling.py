@@ -9,6 +9,7 @@ from torch import Tensor
 from iid_cl.data.augmentation import UNIFORMS, Parameters, make_parameters
 from iid_cl.data.classes import Classes
 from iid_cl.data.lens import Lens
+from iid_cl.data.mapped import held_on
 from iid_cl.seeding import make_generator
 
 BLOCK = 64  # iterations drawn at once: the loop over classes runs once per block, not in the hot path
@@ -33,8 +34,9 @@ class ClassSampler:
         self._weights = [classes.weights.get(c) for c in self._classes]
         self._counts = [len(images_by_class[c]) for c in self._classes]
         self._offsets = [sum(self._counts[:i]) for i in range(len(self._counts))]
+        self._device = lens.device
         # the experience's images, on the device once, as uint8
-        self._images = torch.cat([images_by_class[c] for c in self._classes]).to(lens.device)
+        self._images = held_on(torch.cat([images_by_class[c] for c in self._classes]), lens.device)
         counts = torch.tensor(self._counts)
         self._labels = torch.arange(len(self._classes)).repeat_interleave(counts).to(lens.device)
         self._generators = [make_generator(seed, "class", c) for c in self._classes]
@@ -58,8 +60,8 @@ class ClassSampler:
 
     @property
     def device(self) -> torch.device:
-        """The device of the images."""
-        return self._images.device
+        """The device where images are needed."""
+        return self._device
 
     def initial(self, count: int) -> Tensor:
         """``count`` real images of each class, uint8 (K, count, C, H, W); repeated only if the class has too few."""
@@ -81,8 +83,7 @@ class ClassSampler:
             rows = torch.multinomial(torch.cat(weights), count, replacement=True, generator=generator)
         else:
             rows = torch.randint(len(self._images), (count,), generator=generator)
-        rows = rows.to(self._images.device)
-        return self._images[rows], self._labels[rows]
+        return self._images[rows.to(self._images.device)], self._labels[rows.to(self._device)]
 
     def real(self, rows: Tensor) -> Tensor:
         """The images in these rows (...), uint8 (..., C, H, W)."""
@@ -96,7 +97,7 @@ class ClassSampler:
             rows = torch.stack([self._walk(k, length) for k in range(self.classes)], dim=1)
             rows = rows.to(self._images.device)
             uniforms = torch.stack([torch.rand(length, UNIFORMS, generator=g) for g in self._generators], dim=1)
-            parameters = make_parameters(uniforms, self._augmentations, self.shape[1:]).to(self._images.device)
+            parameters = make_parameters(uniforms, self._augmentations, self.shape[1:]).to(self._device)
             while self._handed_out < length:
                 self._handed_out += 1
                 yield rows[self._handed_out - 1], parameters[self._handed_out - 1]

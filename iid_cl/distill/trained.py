@@ -1,7 +1,7 @@
 """Networks trained on the current experience: for class centralization, soft labels and herding."""
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -13,6 +13,7 @@ from iid_cl.compute.classifier import Training, predict, train_classifier
 from iid_cl.config.distill import CentralizationConfig
 from iid_cl.data.classes import Classes
 from iid_cl.data.lens import Lens
+from iid_cl.data.mapped import held_on
 from iid_cl.distill.objectives import spread
 from iid_cl.memory.exemplars import Exemplars
 from iid_cl.nets import Network, build_network
@@ -51,10 +52,10 @@ def train_networks(
         ``trainings * snapshots`` networks, or fewer if there are fewer epochs than snapshots.
     """
     labels = sorted(classes.images)
-    images = torch.cat([lens.show(classes.images[c]) for c in labels])
+    images = held_on(torch.cat([classes.images[c] for c in labels]), lens.device)
     counts = torch.tensor([len(classes.images[c]) for c in labels])
     targets = torch.arange(len(labels)).repeat_interleave(counts).to(lens.device)
-    samples = [lens.show(_sample(classes.images[c], classes.weights.get(c))) for c in labels]
+    samples = [_sample(classes.images[c], classes.weights.get(c)) for c in labels]
     snapshot_epochs = {round(config.epochs * (i + 1) / config.snapshots) for i in range(config.snapshots)}
     pool: list[TrainedNetwork] = []
 
@@ -69,13 +70,13 @@ def train_networks(
         def keep(epoch: int, network: Network = network) -> None:
             if epoch in snapshot_epochs:
                 snapshot = copy.deepcopy(network).eval().requires_grad_(False)
-                pool.append(TrainedNetwork(snapshot, _real_spread(snapshot, samples)))
+                pool.append(TrainedNetwork(snapshot, _real_spread(snapshot, map(lens.show, samples))))
                 network.train()
 
         train_classifier(
             network, images, targets, Training(config.epochs, batch_size=64, lr_drop=False),
             augmentations=lens.augmentations, generator=make_generator(seed, "training", number),
-            weights=_joined_weights(classes), arithmetic=passes, after_epoch=keep,
+            weights=_joined_weights(classes), arithmetic=passes, after_epoch=keep, show=lens.show,
         )  # fmt: skip
     return pool
 
@@ -108,7 +109,7 @@ def _sample(images: Tensor, weights: Tensor | None) -> Tensor:
 
 
 @torch.no_grad()
-def _real_spread(network: Network, samples: Sequence[Tensor]) -> Tensor:
+def _real_spread(network: Network, samples: Iterable[Tensor]) -> Tensor:
     return torch.cat([spread(network.features(batch)[None]) for batch in samples])
 
 

@@ -14,6 +14,7 @@ from iid_cl.config.distill import NetworkConfig
 from iid_cl.config.experiment import EvaluateConfig
 from iid_cl.data.images import LabelledImages, Normalization
 from iid_cl.data.lens import Lens
+from iid_cl.data.mapped import held_on
 from iid_cl.memory.exemplars import Exemplars
 from iid_cl.nets import build_network
 from iid_cl.seeding import make_generator
@@ -134,7 +135,7 @@ class _Exam:
         self._targets = memory.targets(self._classes).to(lens.device)
         self.after_epoch: Callable[[int], None] | None = None
         test = test.of_classes(memory.classes)
-        self._test_images, self._test_labels = lens.show(test.images), test.labels.to(lens.device)
+        self._test_images, self._test_labels = held_on(test.images, lens.device), test.labels.to(lens.device)
 
     def train_and_test(self, architecture: NetworkConfig, number: int) -> float:
         """The test accuracy of network ``number``, trained on the memory."""
@@ -153,7 +154,7 @@ class _Exam:
             arithmetic=for_training(network, shape, views, lens.device, lens.precision, lens.compile),
             after_epoch=self.after_epoch,
         )
-        return accuracy(network, self._test_images, self._test_labels)
+        return accuracy(network, self._test_images, self._test_labels, lens.show)
 
 
 def _in_turn(

@@ -19,7 +19,8 @@ from iid_cl.memory.storage import Storage, no_room
 
 FINEST, COARSEST = 1.0, 4096.0  # steps; the coarsest leaves nothing but the mean of an image
 LOST = 0.13  # share of the variance that is best given up, in a class with the bytes of one full-size image
-SAMPLE = 512  # images that tell how many fit
+SAMPLE = 512  # images that tell how many fit, or as many as have so many values
+SAMPLE_VALUES = 2**24
 HALVINGS = 10  # of the range of steps, on a logarithmic scale: to a thousandth
 
 
@@ -116,8 +117,7 @@ def step_for(images: Mapping[int, Tensor], room: int) -> float:
     and on better ones, both: the share falls with the fifth root of the bytes of a class in those of a full-size image
     (docs/results.md).
     """
-    most = SAMPLE // len(images) + 1
-    coefficients = torch.cat([exact(_sample(members, most)) for members in images.values()])
+    coefficients = torch.cat([exact(_sample(members, len(images))) for members in images.values()])
     variance = float((coefficients - coefficients.mean(0)).square().mean())
     bearable = LOST * (room / images[next(iter(images))][0].numel()) ** -0.2 * variance
     finest, coarsest = FINEST, COARSEST
@@ -174,6 +174,8 @@ def _fixed(shape: tuple[int, ...]) -> int:
     return CLASS_BYTES + table_bytes(shape) + WORD.itemsize
 
 
-def _sample(images: Tensor, most: int = SAMPLE) -> Tensor:
-    """At most so many images, evenly spaced."""
+def _sample(images: Tensor, classes: int | None = None) -> Tensor:
+    """A few images, evenly spaced: enough to tell how many fit, or a class's part of those of several classes."""
+    most = min(SAMPLE, SAMPLE_VALUES // max(1, images[:1].numel()))
+    most = max(1, most if classes is None else most // classes + 1)
     return images if len(images) <= most else images[torch.arange(most) * len(images) // most]

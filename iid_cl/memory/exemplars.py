@@ -10,6 +10,7 @@ from torch import Tensor
 
 from iid_cl.budget import LABEL_BYTES
 from iid_cl.data.images import LabelledImages, by_label
+from iid_cl.data.mapped import in_memory
 from iid_cl.memory.bounds import check_images
 from iid_cl.memory.partition import expand_bytes
 from iid_cl.memory.soft_labels import SoftLabels, row_bytes, soft_bytes
@@ -151,7 +152,8 @@ class ExemplarSet(Exemplars):
         if len(shapes) > 1:
             raise ValueError(f"images must have one shape, not {sorted(shapes)}")
         labels = [torch.full((len(by_class[c]),), c, dtype=torch.int16) for c in classes]
-        return cls(torch.cat([by_class[c].cpu() for c in classes]), torch.cat(labels), metadata or {}, partition)
+        images = torch.cat([in_memory(by_class[c]).cpu() for c in classes])
+        return cls(images, torch.cat(labels), metadata or {}, partition)
 
     @property
     def shape(self) -> tuple[int, int, int]:  # type: ignore[override]  # nobody sets a memory's shape

@@ -12,6 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from iid_cl.data.images import LabelledImages, by_label
+from iid_cl.data.mapped import chunks
 from iid_cl.errors import UserError, shown
 from iid_cl.memory.bounds import check_images
 from iid_cl.memory.exemplars import Exemplars, merged_soft_labels
@@ -227,7 +228,7 @@ def encode(images: Tensor, quality: int) -> list[bytes]:
         JpegError: images of other than 1 or 3 channels.
     """
     check_channels(images.shape[1])
-    return [_encode(image, quality) for image in images]
+    return [_encode(image, quality) for chunk in chunks(images) for image in chunk]
 
 
 def _encode(image: Tensor, quality: int) -> bytes:

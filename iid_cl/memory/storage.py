@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from iid_cl.budget import LABEL_BYTES, Budget
+from iid_cl.data.mapped import in_memory
 from iid_cl.errors import UserError
 from iid_cl.memory.exemplars import Exemplars, ExemplarSet, images_in
 from iid_cl.memory.jpeg import JpegError, JpegSet, encode, files_in, fitting_as_jpeg
@@ -112,14 +113,15 @@ class Whole(Storage):
         old = {} if space.old is None else space.old.by_class()
         by_class = {}
         for label, members in images.items():
-            tiles = reduce_bytes(members, self.factor)
+            count = min(len(members), self._fitting(members, space, soft_width) * self.factor**2)
+            slots = -(-count // self.factor**2) * self.factor**2
+            best = order(label, count)[torch.arange(slots) % count]
+            tiles = reduce_bytes(in_memory(members[best]), self.factor)
             if label in old:
                 before = cut(old[label], self.factor)
-                tiles = torch.cat([before, tiles[len(before) :]])
-            count = min(len(members), self._fitting(members, space, soft_width) * self.factor**2)
-            best = order(label, count)
-            slots = -(-count // self.factor**2) * self.factor**2
-            by_class[label] = join(tiles[best[torch.arange(slots) % count]], self.factor)
+                kept = best < len(before)
+                tiles[kept] = before[best[kept]]
+            by_class[label] = join(tiles, self.factor)
         return ExemplarSet.from_classes(by_class, partition=self.factor)
 
     def keep(self, distilled: ExemplarSet, space: Space, soft_width: int = 0) -> ExemplarSet:

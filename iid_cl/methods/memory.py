@@ -15,6 +15,7 @@ from iid_cl.data.classes import Classes
 from iid_cl.data.given import labelled
 from iid_cl.data.images import LabelledImages, Normalization
 from iid_cl.data.lens import Lens
+from iid_cl.data.mapped import chunks
 from iid_cl.distill.watch import Watch
 from iid_cl.errors import UserError
 from iid_cl.memory.exemplars import Exemplars
@@ -316,6 +317,13 @@ class Memory(Replayed):
 
 def measure(images: Tensor) -> Normalization:
     """Mean and standard deviation per channel of uint8 images (N, C, H, W)."""
-    unit = images.double() / 255
-    mean, std = unit.mean((0, 2, 3)), unit.std((0, 2, 3)).clamp_min(1e-3)
-    return Normalization(tuple(mean.tolist()), tuple(std.tolist()))
+    counts = sum(
+        torch.stack([channel.flatten().bincount(minlength=256) for channel in chunk.unbind(1)])
+        for chunk in chunks(images)
+    )
+    assert isinstance(counts, Tensor)  # there are images
+    counts, levels = counts.double(), torch.arange(256, dtype=torch.float64, device=counts.device) / 255
+    number = counts.sum(1, keepdim=True)
+    mean = (counts * levels).sum(1, keepdim=True) / number
+    std = ((counts * (levels - mean).square()).sum(1) / (number[:, 0] - 1)).sqrt().clamp_min(1e-3)
+    return Normalization(tuple(mean[:, 0].tolist()), tuple(std.tolist()))

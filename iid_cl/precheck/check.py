@@ -17,7 +17,7 @@ from iid_cl.config.methods import MethodName
 from iid_cl.data.available import require
 from iid_cl.data.datasets import load_dataset
 from iid_cl.data.images import ImageDataset
-from iid_cl.data.streams import class_order
+from iid_cl.data.streams import make_stream
 from iid_cl.errors import printable
 from iid_cl.precheck.fits import check_methods, check_network
 from iid_cl.precheck.plan import Step, plan
@@ -36,15 +36,16 @@ def check_config(config: Config, data_root: Path | None, console: Console, *, pr
     Raises:
         UserError: the run would fail before it starts, or its data set is missing.
     """
-    require(config.stream.dataset, data_root)
+    for part in config.stream.parts:
+        require(part.dataset, data_root)
     device = resolve_device(config.device)
     dataset = load_dataset(config.stream, data_root, config.seed)
-    order = class_order(config.stream, len(dataset.class_names), config.seed)
-    classes = [c for group in order for c in group]
+    stream = make_stream(config.stream, dataset, config.seed)
+    classes = stream.classes
     methods: list[MethodName] = list(dict.fromkeys([config.memory.method, *config.baselines]))
     check_network("model", config.model, dataset)
     check_methods(config, methods, dataset, classes)
-    plans = {method: plan(config, method, dataset, order) for method in methods}
+    plans = {method: plan(config, method, dataset, stream) for method in methods}
     steps = plans[config.memory.method]
     show(console, headline(config, dataset, device))
     for note in dataset.remarks:

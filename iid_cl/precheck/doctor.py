@@ -174,7 +174,7 @@ def _compute(device: str) -> None:
 
 def _data(data_root: Path | None) -> Iterator[Finding]:
     from iid_cl.data.available import missing_files
-    from iid_cl.data.datasets import default_data_root
+    from iid_cl.data.places import default_data_root
 
     root = data_root if data_root is not None else default_data_root()
     existing = next(path for path in (root, *root.resolve().parents) if path.exists())

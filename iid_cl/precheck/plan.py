@@ -1,6 +1,7 @@
 """Counts the work of a run in advance."""
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -10,6 +11,7 @@ from iid_cl.config.experiment import Config
 from iid_cl.config.methods import METHODS, MethodName
 from iid_cl.data.classes import Classes
 from iid_cl.data.images import ImageDataset
+from iid_cl.data.streams import Stream
 from iid_cl.memory.space import Space
 from iid_cl.methods.base import Arrival, Method, PlannedDistillation, Work
 from iid_cl.methods.build import make_method
@@ -38,32 +40,35 @@ class Step:
     distillations: tuple[PlannedDistillation, ...]
 
 
-def plan(config: Config, method: MethodName, dataset: ImageDataset, order: Sequence[Sequence[int]]) -> list[Step]:
-    """The steps of a method through a stream whose classes arrive in ``order``; joint training has one step.
+def plan(
+    config: Config, method: MethodName, dataset: ImageDataset, stream: Stream | Sequence[Sequence[int]]
+) -> list[Step]:
+    """The steps of a method through a stream, or one whose classes arrive in this order; joint training has one step.
 
     Raises:
         UserError: the budget has no room for the classes.
     """
     info = METHODS[method]
+    stream = stream if isinstance(stream, Stream) else Stream.of(dataset, stream)
     if info.sees == "all":
-        order = [[c for group in order for c in group]]
+        stream = Stream([stream.classes], [torch.cat(stream.train)], [torch.cat(stream.test)])
     planner = None if info.bound else _Planner(make_method(config, method), config, dataset)
-    train, test = (part.labels.bincount(minlength=len(dataset.class_names)) for part in (dataset.train, dataset.test))
     steps: list[Step] = []
-    seen_classes: list[int] = []
-    for classes in order:
-        seen_classes += classes
-        counts = {c: int(train[c]) for c in seen_classes}
-        arrived = sum(counts[c] for c in classes)
-        work, room = (Work(0), 0) if planner is None else planner.next({c: counts[c] for c in classes})
+    counts: Counter[int] = Counter()
+    tested = 0
+    for classes, rows, test_rows in zip(stream.order, stream.train, stream.test, strict=True):
+        arrived = {**dict.fromkeys(classes, 0), **Counter(dataset.train.labels[rows].tolist())}
+        counts.update(arrived)
+        tested += len(test_rows)
+        work, room = (Work(0), 0) if planner is None else planner.next(arrived)
         memory = sum(work.trained_on(count) for count in counts.values())
-        data = sum(counts.values()) if info.sees == "so_far" else arrived
+        data = counts.total() if info.sees == "so_far" else len(rows)
         steps.append(
             Step(
                 classes=tuple(classes),
-                train_images=arrived,
-                test_images=int(test[seen_classes].sum()),
-                memory_bytes=room * len(seen_classes),
+                train_images=len(rows),
+                test_images=tested,
+                memory_bytes=room * len(counts),
                 updates=_updates(config, data, None if planner is None else memory),
                 distillations=work.distillations,
             )

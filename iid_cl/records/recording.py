@@ -129,7 +129,7 @@ class Recording:
         device = next(network.parameters()).device
         training = network.training
         network.eval()
-        batches = dataset.normalization.apply(torch.cat(groups)).split(256)
+        batches = map(dataset.normalization.apply, torch.cat(groups).split(256))
         features = torch.cat([network.features(batch.to(device)).flatten(1).double().cpu() for batch in batches])
         network.train(training)
         if not bool(features.isfinite().all()):

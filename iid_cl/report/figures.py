@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from iid_cl.data.streams import first_arrivals
 from iid_cl.report.collect import Collected
 from iid_cl.report.comparison import summarise
 from iid_cl.report.comparison_figure import MARKS, save_comparison_figure
@@ -100,7 +101,7 @@ def _matrix(folder: Path, method: Series) -> None:
 
 
 def _classes(folder: Path, collected: Collected, setting: Setting) -> None:
-    order = [c for group in collected.measured[0].result.class_order for c in group]
+    order = first_arrivals(collected.measured[0].result.class_order)
     classes = [c for c in order if any(c in method.classes for method in setting.series)]
     figure, (axes,) = blank_figure(5, 1.2 + 0.3 * min(len(classes), MOST_CLASSES))
     rows = [{method.number: method.classes[c] for method in setting.series if c in method.classes} for c in classes]

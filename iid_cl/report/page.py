@@ -10,6 +10,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
 from iid_cl import __version__
+from iid_cl.data.streams import first_arrivals
 from iid_cl.errors import UserError
 from iid_cl.files import check_output, write_bytes
 from iid_cl.records.directory import check_directory, new_directory
@@ -116,7 +117,7 @@ def template(name: str) -> Template:
 def _setting_data(collected: Collected, setting: content.Setting) -> dict[str, Any]:
     """The data of a setting's charts."""
     tested = {label for method in setting.series for label in method.classes}
-    classes = [label for group in _order(collected) for label in group if label in tested]
+    classes = [label for label in first_arrivals(_order(collected)) if label in tested]
     return {
         "experiences": setting.experiences,
         "sameBytes": overview.same_bytes(setting),
@@ -170,11 +171,11 @@ def _first_setting(collected: Collected) -> int:
 
 
 def _subtitle(collected: Collected) -> str:
-    dataset = collected.sources[0].config.stream.dataset
+    dataset = collected.sources[0].config.stream.label
     seeds = {m.result.seed for m in collected.measured}
     groups = _order(collected)
     experiences = f"{len(groups)} experience{'s' if len(groups) > 1 else ''}"
-    classes = f"{sum(map(len, groups))} classes"
+    classes = f"{len(first_arrivals(groups))} classes"
     return f"{dataset}, {classes} in {experiences}, {len(seeds)} seed{'s' if len(seeds) > 1 else ''}"
 
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import Enum
@@ -180,3 +181,16 @@ def _change(file: Path, text: str) -> str:
 
 def _sha256(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
+
+
+def check_programs(path: Path, programs: Sequence[str], allowed: bool) -> None:
+    """Refuses to run what a directory, which may be anybody's, names as its data.
+
+    Raises:
+        UserError: there are programs, and they are not allowed.
+    """
+    if programs and not allowed:
+        raise UserError(
+            f"{path}: its configuration names the program {programs[0]!r} as its data; if you trust it, resume with "
+            "--run-program."
+        )

@@ -10,7 +10,7 @@ import torch
 from iid_cl.config.experiment import Config
 from iid_cl.config.methods import METHODS, MethodName
 from iid_cl.data.images import ImageDataset
-from iid_cl.data.streams import class_order
+from iid_cl.data.streams import first_arrivals, make_stream
 from iid_cl.distill.journal import Journal
 from iid_cl.evaluate.metrics import mean_by_class, mean_row, seen_accuracy, summary
 from iid_cl.files import State
@@ -121,7 +121,8 @@ class _Course:
         self._started = time.perf_counter()
         self._config, self._method, self._reporter = config, method, reporter
         self._prefix, self._saver, self._recording = hooks.get("prefix", ""), hooks.get("saver"), hooks.get("recording")
-        self.order = class_order(config.stream, len(dataset.class_names), config.seed)
+        stream = make_stream(config.stream, dataset, config.seed)
+        self.order = stream.order
         self._counts = ClassAccuracyPlugin()
         self._progress = ProgressPlugin(reporter, self._prefix)
         self._journal = None if self._saver is None else Journal(self._saver.due, self._saver.save)
@@ -142,7 +143,7 @@ class _Course:
         loggers = hooks.get("loggers")
         if loggers is not None:
             loggers.attach(self._strategies[0], memory)
-        self._benchmark = make_benchmark(dataset, self.order)
+        self._benchmark = make_benchmark(dataset, stream)
         self._sizes = [len(experience.dataset) for experience in self._benchmark.test_stream]
         self._joint = METHODS[method].sees == "all"
         self._index = self._number = 0
@@ -219,7 +220,7 @@ class _Course:
         scores = summary(self._matrices, self._sizes)
         return {
             "experience": len(row) - 1,
-            "classes": [c for group in self.order for c in group] if self._joint else self.order[self._index],
+            "classes": first_arrivals(self.order) if self._joint else self.order[self._index],
             "accuracy_each": row,
             "accuracy_seen": overall,
             "accuracy_tasks": scores["final_task_accuracy"],

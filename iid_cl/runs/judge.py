@@ -51,16 +51,15 @@ def evaluate_memory(
         raise UserError(
             f"{path}: does not say which data set it was made from; `iid-cl distill` writes that."
         ) from None
-    if stream.dataset.startswith("python:") and stream.dataset != config.stream.dataset:
+    if unknown := sorted(set(stream.programs) - set(config.stream.programs)):
         raise UserError(
-            f"{path}: names a program as its data set; if you trust it, run it with --set "
-            f"stream.dataset={stream.dataset}."
+            f"{path}: names a program as its data set; if you trust it, run it with --set stream.dataset={unknown[0]}."
         )
     dataset = load_dataset(stream, data_root, seed)
     fits = memory.shape == dataset.shape and memory.classes[-1] < len(class_names)
     if class_names != list(dataset.class_names) or not fits:
         raise UserError(
-            f"{path}: was made from other classes or image sizes than {stream.dataset!r} has here; "
+            f"{path}: was made from other classes or image sizes than {stream.label!r} has here; "
             "name its own data set with --data-root."
         )
     soft = memory.soft_labels
@@ -69,7 +68,7 @@ def evaluate_memory(
     normalization = [list(dataset.normalization.mean), list(dataset.normalization.std)]
     if [memory.metadata.get("mean"), memory.metadata.get("std")] not in (normalization, [None, None]):
         raise UserError(
-            f"{path}: was made for another normalisation than {stream.dataset!r} has here; make the memory again."
+            f"{path}: was made for another normalisation than {stream.label!r} has here; make the memory again."
         )
     protocol = config.evaluate
     check_network("evaluate.network", protocol.network, dataset)
@@ -77,7 +76,7 @@ def evaluate_memory(
         check_network(f"evaluate.transfer.{index}", network, dataset)
     test = dataset.test.of_classes(memory.classes)  # all that the protocol looks at
     if not len(test):
-        raise UserError(f"{path}: {stream.dataset!r} holds no test image of its classes; name another --data-root.")
+        raise UserError(f"{path}: {stream.label!r} holds no test image of its classes; name another --data-root.")
     if ranking:
         check_rankable(memory, dataset)
     judged = _Judged(path, config, fingerprint(dataset))

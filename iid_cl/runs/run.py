@@ -20,7 +20,7 @@ from iid_cl.config.reading import first_difference
 from iid_cl.data.datasets import load_dataset
 from iid_cl.data.fingerprint import fingerprint
 from iid_cl.data.images import ImageDataset
-from iid_cl.data.streams import class_order
+from iid_cl.data.streams import Stream, class_order, make_stream
 from iid_cl.errors import UserError
 from iid_cl.evaluate.model import NAME as MODEL
 from iid_cl.evaluate.model import TrainedModel, save_model
@@ -36,7 +36,17 @@ from iid_cl.records.result import Result
 from iid_cl.report.page import report
 from iid_cl.report.pictures import save_memory_picture
 from iid_cl.report.tables import results_table
-from iid_cl.runs.begun import Begun, Stage, config_of, is_finished, read_begun, read_run, stage_of, write_begun
+from iid_cl.runs.begun import (
+    Begun,
+    Stage,
+    check_programs,
+    config_of,
+    is_finished,
+    read_begun,
+    read_run,
+    stage_of,
+    write_begun,
+)
 from iid_cl.runs.ending import interruptions, measured
 from iid_cl.runs.experiment import run_method
 from iid_cl.runs.loggers import Loggers, check_loggers
@@ -80,13 +90,14 @@ def run(config: Config, data_root: Path | None, out: Path | None, console: Conso
     return job.path
 
 
-def resume(path: Path, console: Console, data_root: Path | None = None) -> Path:
+def resume(path: Path, console: Console, data_root: Path | None = None, *, run_program: bool = False) -> Path:
     """Finishes the unfinished run in ``path``, with the data it started with. Of a finished one it says that.
 
     Args:
         path: the run directory.
         console: where to print.
         data_root: folder of the data sets, where it has moved; None: the folder that the run started with.
+        run_program: whether a program that the run's configuration names as its data may run.
 
     Raises:
         UserError: there is no unfinished run, or another mistake of the user.
@@ -101,7 +112,9 @@ def resume(path: Path, console: Console, data_root: Path | None = None) -> Path:
     if stage_of(path) is Stage.NEW:
         raise UserError(f"{path}: no run has begun there; give its `iid-cl run` command again.")
     begun = read_run(path)
-    return run(config_of(path, begun), data_root if data_root is not None else begun.data_root, path, console)
+    config = config_of(path, begun)
+    check_programs(path, config.stream.programs, run_program)
+    return run(config, data_root if data_root is not None else begun.data_root, path, console)
 
 
 class _Run:
@@ -112,15 +125,15 @@ class _Run:
     ) -> None:
         self._config, self._console, self._data_root, self._begun = config, console, data_root, begun
         self._methods = list(dict.fromkeys([config.memory.method, *config.baselines]))
-        self._device, self._dataset = _prepare(config, self._methods, data_root)
+        self._device, self._dataset, stream = _prepare(config, self._methods, data_root)
         self._data = fingerprint(self._dataset)
         if begun is not None and begun.data != self._data:
             raise UserError(
-                f"stream.dataset: the files of {config.stream.dataset!r} have changed since the run in {out} was "
+                f"stream.dataset: the files of {config.stream.label!r} have changed since the run in {out} was "
                 "started; restore them, or choose another --out."
             )
         self._results: list[Result] = []
-        self._audit = Audit(self._dataset, class_order(config.stream, len(self._dataset.class_names), config.seed))
+        self._audit = Audit(self._dataset, stream)
         self._recording = Recording(self._dataset.class_names)
         self._checks: dict[MethodName, Any] = {}  # results of the audit
         self.path = out if out is not None else new_directory(config.name)
@@ -133,8 +146,9 @@ class _Run:
         if self._begun is None:
             with on_full_disk(f"{path}: the disk is full; free some space, then give the same command again."):
                 write_begun(self.directory, config, provenance(self._device), self._data, self._data_root)
+        way = f"iid-cl resume {path}{' --run-program' if config.stream.programs else ''}"
         with (
-            interruptions(path, self._console),
+            interruptions(path, self._console, way),
             stop_request() as stop,
             Reporter(self._console, self.directory.log) as reporter,
             deterministic(config.deterministic, reporter.line),
@@ -285,12 +299,12 @@ def _conclude_again(config: Config, path: Path, console: Console) -> None:
 
 def _prepare(
     config: Config, methods: Sequence[MethodName], data_root: Path | None
-) -> tuple[torch.device, ImageDataset]:
-    """Device and data, checked as far as possible before anything is written."""
+) -> tuple[torch.device, ImageDataset, Stream]:
+    """Device, data and stream, checked as far as possible before anything is written."""
     check_loggers(config)
     device = resolve_device(config.device)
     dataset = load_dataset(config.stream, data_root, config.seed)
-    order = class_order(config.stream, len(dataset.class_names), config.seed)
+    stream = make_stream(config.stream, dataset, config.seed)
     check_network("model", config.model, dataset)
-    check_methods(config, methods, dataset, [c for group in order for c in group])
-    return device, dataset
+    check_methods(config, methods, dataset, stream.classes)
+    return device, dataset, stream

@@ -64,7 +64,8 @@ def check_study(study: StudyConfig, data_root: Path | None, console: Console, *,
     device = resolve_device(todo[0].config.device)
     planned = []
     for case in todo:
-        require(case.config.stream.dataset, data_root)
+        for part in case.config.stream.parts:
+            require(part.dataset, data_root)
         dataset = dataset_of(case.config, data_root)
         check_case(case, dataset)
         classes = [*range(len(dataset.class_names))]

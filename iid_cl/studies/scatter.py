@@ -116,7 +116,7 @@ def _embed(
     groups = [(c, False, real[c][: scatter.real]) for c in range(scatter.classes) if c in real]
     groups += [(c, True, stored[c]) for c in range(scatter.classes) if c in stored]
     images = torch.cat([members for _, _, members in groups])
-    batches = dataset.normalization.apply(images).split(256)
+    batches = map(dataset.normalization.apply, images.split(256))
     features = torch.cat([network.features(batch.to(device)).cpu() for batch in batches])
     perplexity = min(scatter.perplexity, (len(features) - 1) / 3)
     plane = TSNE(perplexity=perplexity, init="pca", random_state=case.config.seed % 2**32).fit_transform(

@@ -230,7 +230,7 @@ def test_a_list_names_the_item_that_is_wrong() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["[[0, 0]]", "[[0, 1], [1, 2]]", "[[0, 1], []]", "[[]]", "[]", "[[-1, 2]]", "[[3], [2, -4]]"]
+    "text", ["[[0, 0]]", "[[0, 1, 0], [2]]", "[[0, 1], []]", "[[]]", "[]", "[[-1, 2]]", "[[3], [2, -4]]"]
 )
 def test_explicit_classes_are_distinct_and_not_empty(text: str) -> None:
     message = refusal(f"stream.classes={text}")

@@ -18,8 +18,9 @@ from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
 from iid_cl.config.experiment import StreamConfig
-from iid_cl.data.datasets import default_data_root, load_dataset
+from iid_cl.data.datasets import load_dataset
 from iid_cl.data.images import ImageDataset, LabelledImages
+from iid_cl.data.places import default_data_root
 from iid_cl.errors import UserError
 
 NAMES = ["ant", "bee", "cat"]

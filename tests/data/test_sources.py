@@ -1,6 +1,7 @@
 """Data sets by address: the same images as in a folder, and what is refused."""
 
 import io
+import json
 import pickle
 from collections.abc import Callable
 from pathlib import Path
@@ -12,13 +13,18 @@ import pytest
 import torch
 from PIL import Image
 from pyarrow import parquet
+from rich.console import Console
+from safetensors.torch import load_file
 
 from iid_cl.config.experiment import StreamConfig
+from iid_cl.config.reading import load_config
 from iid_cl.data.available import missing_files, require
 from iid_cl.data.datasets import load_dataset
 from iid_cl.data.fingerprint import fingerprint
 from iid_cl.data.images import ImageDataset
+from iid_cl.data.mapped import Mapped
 from iid_cl.errors import UserError
+from iid_cl.runs.run import run
 
 NAMES = ("ant", "bee")
 COUNTS = {"train": 3, "test": 2}  # images of each class
@@ -132,14 +138,18 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mon
     monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)
 
 
-@pytest.mark.parametrize("make", MAKERS)
-def test_the_same_data_as_in_a_folder(make: Callable[[Path], str], tmp_path: Path) -> None:
+@pytest.mark.parametrize("cache", ["never", "always"])
+@pytest.mark.parametrize("make", [in_folder, *MAKERS])
+def test_the_same_data_as_in_a_folder(make: Callable[[Path], str], cache: str, tmp_path: Path) -> None:
+    """Whatever the kind, and whether the images stay on disk."""
     roots = tmp_path / "folder", tmp_path / "other"
     for root in roots:
         root.mkdir()
-    expected, found = (load(maker(root), root) for maker, root in zip((in_folder, make), roots, strict=True))
+    expected, found = load(in_folder(roots[0]), roots[0]), load(make(roots[1]), roots[1], cache=cache)
     assert fingerprint(found) == fingerprint(expected)  # images, labels, order and names
     assert (found.normalization, found.augmentations) == (expected.normalization, expected.augmentations)
+    on_disk = cache == "always" and make not in (in_npz, in_python)
+    assert isinstance(found.train.images, Mapped) == isinstance(found.test.images, Mapped) == on_disk
 
 
 def test_pictures_are_resized_as_in_a_folder(tmp_path: Path) -> None:
@@ -335,3 +345,25 @@ def test_a_pickle_that_could_run_something_is_refused(bad: Any, in_tmp_path: Pat
     with pytest.raises(UserError, match=r"data_batch_1: (is damaged or no file of CIFAR|holds data and not)"):
         load("cifar10", in_tmp_path)
     assert not Path("harmed").exists()
+
+
+def test_the_same_run_as_from_a_folder(tmp_path: Path) -> None:
+    """The learner's accuracies and the memory's bytes are those of the same images in memory from a folder."""
+    keys = [
+        "stream.experiences=2", "model.width=4", "model.depth=1", "train.epochs=1", "train.batch_size=4",
+        "memory.method=hybrid", "memory.ipc=2", "distill.iterations=2", "distill.real_batch=2", "distill.cc.weight=0.1",
+        "distill.embedder.width=4", "distill.embedder.depth=1", "distill.cc.network.width=4", "baselines=[closest]",
+        "distill.cc.network.depth=1", "distill.cc.epochs=1", "distill.cc.trainings=1", "device=cpu", "seed=3",
+    ]  # fmt: skip
+    found = []
+    for number, (make, cache) in enumerate([(in_folder, "never"), (in_folder, "always"), (in_parquet, "always"),
+                                            (in_python, "auto"), (in_npz, "auto")]):  # fmt: skip
+        root = tmp_path / str(number)
+        root.mkdir()
+        config = load_config("split_digits.yaml", [f"stream.dataset={make(root)}", f"stream.cache={cache}", *keys])
+        out = run(config, root, tmp_path / f"run-{number}", Console(file=io.StringIO()))
+        summary = json.loads((out / "run.json").read_text())
+        memories = [load_file(out / f"{name}.safetensors") for name in ("memory", "memory-closest")]
+        tensors = [{name: tensor.tolist() for name, tensor in memory.items()} for memory in memories]
+        found.append(([result["matrix"] for result in summary["results"]], summary["data"], tensors))
+    assert all(each == found[0] for each in found[1:])

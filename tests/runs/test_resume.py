@@ -4,6 +4,7 @@ import errno
 import io
 import json
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -87,7 +88,11 @@ def timeless(path: Path) -> dict[str, Any]:
 
 
 CASES: dict[str, dict[str, Any]] = {
-    "replay with a baseline": {"baselines": ["herding"], "train": {"epochs": 2, "lr_drop": True}},
+    "replay with a baseline, classes that come back": {
+        "baselines": ["herding"],
+        "train": {"epochs": 2, "lr_drop": True},
+        "stream": {"classes": [[3, 1], [1, 0]]},
+    },
     "networks on one memory": {"train": {"mode": "memory_only", "networks": 2, "memory_updates": 5}},
     "epochs on one memory": {"train": {"mode": "memory_only"}, "memory": {"method": "herding"}},
     "idm, soft labels": {
@@ -105,7 +110,10 @@ CASES: dict[str, dict[str, Any]] = {
         "memory": {"soft_labels": True},
         "model": {"norm": "batch"},
     },
-    "auto": {"memory": {"method": "auto"}},
+    "auto, domains": {
+        "memory": {"method": "auto"},
+        "stream": {"classes": None, "first_classes": 2, "domains": ["digits", {"dataset": "digits", "invert": True}]},
+    },
     "shrinking": {"memory": {"ipc": None, "mem_size": 6}},
     "reservoir": {"memory": {"method": "reservoir", "ipc": 3}},
     "jpeg": {"memory": {"method": "random", "ipc": 30, "jpeg": 50}},
@@ -297,3 +305,35 @@ def test_a_loss_that_is_no_number_stops_the_run_at_the_last_good_state(killer: K
         bool(tensor.isfinite().all()) for tensor in state["method"]["strategies"][0]["model"].values()
     )
     assert not (tmp_path / "run" / "run.json").exists()
+
+
+PROGRAM = """
+from pathlib import Path
+Path({mark!r}).touch()
+def load():
+    from sklearn.datasets import load_digits
+    digits = load_digits()
+    images = digits.images[:200, None] / 16
+    return (images, digits.target[:200]), (images, digits.target[:200])
+"""
+
+
+def test_a_program_of_a_foreign_run_is_not_run_unasked(
+    killer: Killer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    mark = tmp_path / "has-run"
+    (tmp_path / "foreign_made_up.py").write_text(PROGRAM.format(mark=str(mark)))
+    config = always(stream={"dataset": "python:foreign_made_up:load"}, train={"mode": "memory_only"})
+    assert killer(config, tmp_path / "run", 2)
+    mark.unlink()
+    monkeypatch.delitem(sys.modules, "foreign_made_up")
+    killer.kill_at = 0
+    with pytest.raises(
+        UserError, match=r"names the program 'python:foreign_made_up:load' .* resume with --run-program"
+    ):
+        resume(tmp_path / "run", Console(file=io.StringIO()))
+    assert not mark.exists()
+    resume(tmp_path / "run", Console(file=io.StringIO()), run_program=True)
+    assert mark.exists()
+    assert (tmp_path / "run" / "run.json").is_file()

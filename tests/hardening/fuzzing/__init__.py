@@ -11,7 +11,7 @@ from pathlib import Path
 
 from tests.hardening.fuzzing.commands import commands
 from tests.hardening.fuzzing.images import image_folders
-from tests.hardening.fuzzing.memories import memories_of_data, memory_files, shown_memories
+from tests.hardening.fuzzing.memories import coefficient_files, memories_of_data, memory_files, shown_memories
 from tests.hardening.fuzzing.python_data import avalanche_data, python_data
 from tests.hardening.fuzzing.results import comparison_cells, listed_runs
 from tests.hardening.fuzzing.runs import reported_runs, unfinished_runs
@@ -24,6 +24,7 @@ CATEGORIES: dict[str, Category] = {
     "overrides": overrides,
     "studies": studies,
     "memory files": memory_files,
+    "memory files of coefficients": coefficient_files,
     "memories of data": memories_of_data,
     "shown memories": shown_memories,
     "listed runs": listed_runs,

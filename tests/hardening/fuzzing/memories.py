@@ -16,6 +16,8 @@ from rich.console import Console
 
 from iid_cl.config.experiment import Config
 from iid_cl.errors import is_printable
+from iid_cl.memory.dct import CodedClass, DctSet
+from iid_cl.memory.dct_format import exact, quantise
 from iid_cl.memory.exemplars import Exemplars, ExemplarSet
 from iid_cl.memory.export import export_memory
 from iid_cl.memory.files import FORMAT, load_memory, save_memory
@@ -29,15 +31,18 @@ from tests.hardening.fuzzing.mutations import TEXTS, altered, damaged
 
 @cache
 def _memories() -> list[Exemplars]:
-    """One of each kind: plain, partitioned with soft labels, JPEG; of the digits' shape and classes."""
+    """One of each kind: plain, partitioned with soft labels, JPEG, coefficients; of the digits' shape and classes."""
     generator = torch.Generator().manual_seed(0)
     groups = {c: torch.randint(256, (2, 1, 8, 8), dtype=torch.uint8, generator=generator) for c in range(10)}
     plain = ExemplarSet.from_classes(groups)
     halves = ExemplarSet.from_classes(groups, partition=2)
     soft = halves.with_soft_labels(torch.rand(80, 10, generator=generator).softmax(1), range(10))
     files = {c: encode(images, 90) for c, images in groups.items()}
-    return [plain, soft, JpegSet.from_classes(files, (1, 8, 8))]
+    coded = {c: CodedClass.of(quantise(exact(images), 20.0), 20.0) for c, images in groups.items()}
+    return [plain, soft, JpegSet.from_classes(files, (1, 8, 8)), DctSet.from_classes(coded, (1, 8, 8))]
 
+
+COEFFICIENTS = 3  # their number
 
 METADATA = {
     "stream": {"dataset": "digits"},
@@ -62,7 +67,16 @@ def _whole(number: int) -> bytes:
 
 def memory_files(random_: random.Random, folder: Path) -> Callable[[], object]:
     """Damaged bytes, which must be noticed; and files of another program with a right checksum."""
-    number, file = random_.randrange(3), folder / "memory.safetensors"
+    return _bad_files(random_, folder, random_.randrange(COEFFICIENTS))
+
+
+def coefficient_files(random_: random.Random, folder: Path) -> Callable[[], object]:
+    """The same of memories of coefficients, whose entropy code takes whatever the bytes say."""
+    return _bad_files(random_, folder, COEFFICIENTS)
+
+
+def _bad_files(random_: random.Random, folder: Path, number: int) -> Callable[[], object]:
+    file = folder / "memory.safetensors"
     whole = _whole(number)
     kind = random_.randrange(4)
     if kind == 0:
@@ -168,7 +182,7 @@ def shown_memories(random_: random.Random, folder: Path) -> Callable[[], object]
     """Files of another program, which are shown, drawn and exported where they are memories."""
     file, out = folder / "memory.safetensors", Path("cache") / "exported"
     claims = random_.random() < 0.4
-    file.write_bytes(large_claims(random_) if claims else forged(random_, _memories()[random_.randrange(3)]))
+    file.write_bytes(large_claims(random_) if claims else forged(random_, _memories()[random_.randrange(4)]))
     picture = random_.choice((None, None, Path("cache") / "picture.png"))
     classes, decoded = random_.choice((None, ["0"], ["[red]"])), random_.random() < 0.5
     screen = Screen(random_.choice((Mode.full, Mode.json)))
@@ -190,7 +204,7 @@ def shown_memories(random_: random.Random, folder: Path) -> Callable[[], object]
 
 def memories_of_data(random_: random.Random, folder: Path) -> Callable[[], object]:
     """Memories judged on the digits: classes, shape, split or normalisation are another data set's now and then."""
-    file, memory, metadata = folder / "memory.safetensors", _memories()[random_.randrange(3)], dict(METADATA)
+    file, memory, metadata = folder / "memory.safetensors", _memories()[random_.randrange(4)], dict(METADATA)
     if random_.random() < 0.2 and isinstance(memory, ExemplarSet) and memory.soft_labels is not None:
         columns = memory.soft_labels.columns.clone()
         columns[0, 0] = random_.choice((-1, 5, 10, 32767))

@@ -1,0 +1,94 @@
+"""Images on disk behave as tensors: every case is compared with the same operation in memory."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from iid_cl.data.images import ImageDataset, LabelledImages, Normalization, by_label, limit_images, validation_split
+from iid_cl.data.mapped import Mapped, chunks, in_memory
+
+IMAGES = torch.randint(256, (12, 3, 4, 5), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+OTHERS = IMAGES.flip(0)
+
+
+@pytest.fixture
+def mapped(tmp_path: Path) -> Mapped:
+    path = tmp_path / "images.u8"
+    path.write_bytes(IMAGES.numpy().tobytes())
+    return Mapped.of_file(path, (12, 3, 4, 5))
+
+
+MASK = torch.arange(12) % 3 == 0
+CHOICES: dict[str, Callable[[Tensor], Tensor]] = {
+    "rows": lambda images: images[torch.tensor([[3, 1], [0, 3]])],
+    "list": lambda images: images[[5, 2]],
+    "mask": lambda images: images[MASK],
+    "slice": lambda images: images[2:9:3],
+    "one": lambda images: images[-1],
+    "selected": lambda images: images.index_select(0, torch.tensor([4, 4])),
+    "split": lambda images: images.split(5)[2],
+    "split by sizes": lambda images: images.split([1, 4, 7])[1],
+    "unbound": lambda images: list(images)[7],
+    "joined": lambda images: torch.cat([images[3:5], images[:2]]),
+    "joined with others": lambda images: torch.cat([OTHERS, torch.cat([images, OTHERS])[10:14], images[:1]]),
+    "detached": lambda images: images.detach()[1:].cpu(),
+}
+VALUES: dict[str, Callable[[Tensor], Tensor]] = {
+    "floats": lambda images: images[MASK].to(torch.float32).div_(255),
+    "normalised": lambda images: Normalization((0.5,) * 3, (0.2,) * 3).apply(images[2:]),
+    "rows of rows": lambda images: images[torch.tensor([[3, 1], [0, 3]])].flatten(0, 1).clone(),
+    "written into": lambda images: torch.index_select(
+        images[MASK], 0, torch.tensor([2, 0]), out=images.new_empty(2, 3, 4, 5)
+    ),
+    "columns": lambda images: images[:, 1, :, 2:],
+    "mean": lambda images: images.double().mean((0, 2, 3)),
+}
+
+
+@pytest.mark.parametrize("name", CHOICES)
+def test_choosing_rows_reads_nothing(mapped: Mapped, name: str) -> None:
+    chosen, expected = CHOICES[name](mapped), CHOICES[name](IMAGES)
+    assert isinstance(chosen, Mapped)
+    assert (chosen.shape, chosen.dtype) == (expected.shape, expected.dtype)
+    torch.testing.assert_close(in_memory(chosen), expected, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("name", VALUES)
+def test_values_are_those_in_memory(mapped: Mapped, name: str) -> None:
+    values = VALUES[name](mapped)
+    assert not isinstance(values, Mapped)
+    torch.testing.assert_close(values, VALUES[name](IMAGES), rtol=0, atol=0)
+
+
+def test_nothing_writes_to_the_file(mapped: Mapped) -> None:
+    for write in (lambda: mapped.zero_(), lambda: mapped[:2].add_(1), lambda: mapped.__setitem__(0, 7)):
+        with pytest.raises(RuntimeError):
+            write()
+    mapped[torch.arange(3)].clone().zero_()
+    torch.testing.assert_close(mapped.read(), IMAGES)
+
+
+def test_chunks_are_all_images_in_order(mapped: Mapped, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("iid_cl.data.mapped.CHUNK", 5 * 60)  # five images of 60 bytes
+    assert [len(chunk) for chunk in chunks(mapped)] == [5, 5, 2]
+    torch.testing.assert_close(torch.cat(list(chunks(mapped))), IMAGES)
+
+
+def test_data_sets_are_cut_without_reading(mapped: Mapped) -> None:
+    labels = torch.arange(12) % 2
+    whole = [
+        ImageDataset("x", part, part, ("0", "1"), Normalization((0.5,) * 3, (0.2,) * 3), ())
+        for part in (LabelledImages(images, labels) for images in (mapped, IMAGES))
+    ]
+    for cut in (
+        lambda data: limit_images(data, 2, 1).train,
+        lambda data: validation_split(data, 0.5, torch.Generator().manual_seed(1)).test,
+        lambda data: data.train.of_classes([1]),
+    ):
+        on_disk, expected = map(cut, whole)
+        assert isinstance(on_disk.images, Mapped)
+        assert all(isinstance(images, Mapped) for images in by_label(on_disk.images, on_disk.labels).values())
+        torch.testing.assert_close(on_disk.images.read(), expected.images)
