@@ -182,7 +182,7 @@ class HybridBuffer(MemoryBuffer):
 class AutoBuffer(MemoryBuffer):
     """A memory that chooses how to spend its bytes, see :class:`iid_cl.methods.auto.Auto`.
 
-    Arguments: see :class:`HybridBuffer`, without ``share``, ``jpeg``, ``dct`` and ``soft_labels``.
+    Arguments: see :class:`HybridBuffer`, without ``share``, ``jpeg`` and ``dct``.
 
     >>> AutoBuffer(mem_bytes=50_000).choice is None  # the first experience decides
     True
@@ -193,13 +193,14 @@ class AutoBuffer(MemoryBuffer):
         ipc: int | None = None,
         *,
         distill: DistillConfig | None = None,
+        soft_labels: bool = False,
         shrink: Shrink = "redistil",
         embedder: Network | None = None,
         objective: MatchingLoss | None = None,
         features: FeaturesFactory | None = None,
         **arguments: Unpack[DistillingArguments],
     ) -> None:
-        method = Distilled(distill or DistillConfig(), None, False, shrink, embedder, objective)
+        method = Distilled(distill or DistillConfig(), None, soft_labels, shrink, embedder, objective)
         self._auto = Auto(method)
         super().__init__(self._auto, ipc, features=features, **arguments)
 

@@ -58,7 +58,7 @@ _TABLE = (
     MethodInfo(
         "auto",
         "synthetic images, or real ones where more than half of a class fits, in the form that holds most of them",
-        ("shrink",),
+        ("soft_labels", "shrink"),
         distils=True,
         needs_features=True,
         stream_only=True,

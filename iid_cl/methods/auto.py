@@ -71,7 +71,8 @@ class Auto(Method):
         factor = self.distilled.config.partition or 1
         if factor > 1:
             return Way(1.0, factor)
-        as_pixels, as_coefficients = (_fitting(storage, images, space) for storage in (Whole(), Dct()))
+        width = self.distilled.soft_width(len(counts), space)
+        as_pixels, as_coefficients = (_fitting(storage, images, space, width) for storage in (Whole(), Dct()))
         count = max(as_pixels, as_coefficients)
         fits_half = count > max(1, min(counts.values()) // 2)
         share = 0.0 if fits_half else min(1.0, MOST_DISTILLED / count)
@@ -107,9 +108,9 @@ class Auto(Method):
         self.choice = None if state["choice"] is None else Way(**state["choice"])
 
 
-def _fitting(storage: Dct | Whole, images: Mapping[int, Tensor], space: Space) -> int:
+def _fitting(storage: Dct | Whole, images: Mapping[int, Tensor], space: Space, soft_width: int) -> int:
     """Number of images of a class that fit; 0 where none does."""
     try:
-        return storage.count(images, space)
+        return storage.count(images, space, soft_width)
     except UserError:
         return 0

@@ -41,7 +41,7 @@ def _distilled(config: Config) -> Distilled:
 
 
 def _auto(config: Config) -> Auto:
-    return Auto(replace(_distilled(config), storage=None, soft_labels=False))
+    return Auto(replace(_distilled(config), storage=None))
 
 
 BUILDERS: dict[str, Callable[[Config], Method]] = {

@@ -75,6 +75,19 @@ def test_distilled_images_as_coefficients_are_the_choice() -> None:
     assert (told["method"], told["choice"], told["dct"], told["share"]) == ("auto", "distilled as DCT", "auto", 1.0)
 
 
+@pytest.mark.parametrize("room", [IMAGE, 40 * IMAGE], ids=["distilled", "real"])
+def test_soft_labels_are_stored_within_the_bytes(room: int) -> None:
+    memory = choosing(class_bytes=room)
+    memory.auto.distilled = Distilled(TINY, soft_labels=True)
+    memory.meet(PHOTOS)
+    assert memory.auto.choice is not None
+    assert memory.auto.choice.share == (1.0 if room == IMAGE else 0.0)
+    assert memory.exemplars is not None
+    assert memory.exemplars.soft_labels is not None
+    assert memory.exemplars.soft_labels.columns.tolist() == [[0, 3], [0, 3]]
+    assert memory.exemplars.nbytes <= 2 * room
+
+
 def test_real_images_are_the_choice_where_more_than_half_of_a_class_fits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(distilled, "distill_each", lambda *_: pytest.fail("nothing is distilled"))
     memory = choosing(class_bytes=40 * IMAGE)

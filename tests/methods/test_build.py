@@ -73,10 +73,10 @@ def test_auto_has_the_settings_of_the_distillation(mode: str) -> None:
 
 
 def test_auto_as_a_baseline_chooses_its_storage_itself() -> None:
-    """Other keys of the memory section are those of the configured method."""
+    """Of the memory section's keys it takes those of its own."""
     memory = {"method": "distilled", "soft_labels": True, "jpeg": 40}
     config = configured(memory, distill={"partition": 1}, baselines=["auto"])
-    assert make_method(config, "auto") == Auto(Distilled(config.distill))
+    assert make_method(config, "auto") == Auto(Distilled(config.distill, soft_labels=True))
 
 
 @pytest.mark.parametrize(("step", "storage"), [("auto", Dct()), (40, Dct(40.0))])

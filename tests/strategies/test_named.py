@@ -63,6 +63,7 @@ PLAIN = {key: OF_DISTILLED[key] for key in ("distill", "shrink", "embedder", "ob
         (lambda: HybridBuffer(2), Mixed(0.5, Distilled(DistillConfig()))),
         (lambda: HybridBuffer(2, share=0.25, **OF_DISTILLED), Mixed(0.25, DISTILLED)),
         (lambda: AutoBuffer(2), Auto(Distilled(DistillConfig()))),
+        (lambda: AutoBuffer(2, soft_labels=True), Auto(Distilled(DistillConfig(), soft_labels=True))),
         (
             lambda: AutoBuffer(2, **PLAIN),
             Auto(Distilled(TINY, shrink_by="cut", embedder=EMBEDDER, objective=distance)),
@@ -108,7 +109,6 @@ def test_buffers_that_distil_take_a_place_augmentations_and_a_listener(name: str
     [
         (AutoBuffer, {"share": 0.2}),  # which it chooses itself
         (AutoBuffer, {"jpeg": 50}),
-        (AutoBuffer, {"soft_labels": True}),
         (DistilledBuffer, {"share": 0.2}),
         (HerdingBuffer, {"rule": "random"}),
         (ReservoirBuffer, {"downscale": 2}),
