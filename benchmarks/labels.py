@@ -40,8 +40,11 @@ from iid_cl.nets import Network, build_network
 from iid_cl.records.provenance import provenance
 from iid_cl.seeding import make_generator
 
-HELD_OUT, WIDTH, UPDATES, BATCH = 300, 32, 1500, 32
+HELD_OUT, WIDTH, UPDATES, BATCH, ITERATIONS = 300, 32, 1500, 32, 100
 SEEN = 20_000  # images that a teacher sees, at least one epoch
+SIZES = (10, 5, 2)  # classes of an experience
+CLOSER = 5  # of these, few bits and the teacher itself are tried
+BITS = 4  # of a probability, besides full precision
 Target = Callable[[Tensor, Tensor], Tensor]
 
 
@@ -58,12 +61,13 @@ class Bench:
         self.labels = torch.arange(len(judges)).repeat_interleave(HELD_OUT)
 
     def network(self, *names: object) -> Network:
-        return build_network(NetworkConfig(width=WIDTH), self.dataset.shape, 10, make_generator(self.seed, *names))
+        classes = len(self.dataset.class_names)
+        return build_network(NetworkConfig(width=WIDTH), self.dataset.shape, classes, make_generator(self.seed, *names))
 
     def teachers(self, size: int) -> list[tuple[list[int], Network]]:
         """A network for each experience of ``size`` classes."""
         found = []
-        for first in range(0, 10, size):
+        for first in range(0, len(self.kept), size):
             classes = list(range(first, first + size))
             images = torch.cat([self.kept[c] for c in classes])
             labels = torch.cat([torch.full((len(self.kept[c]),), c) for c in classes])
@@ -98,13 +102,14 @@ class Bench:
 
 
 def soft(teachers: Sequence[tuple[list[int], Network]], images: Tensor, labels: Tensor) -> Tensor:
-    """Probabilities (N, 10) under the teacher of each image's experience; zero for other classes."""
-    targets = torch.zeros(len(images), 10)
+    """Probabilities (N, K) under the teacher of each image's experience; zero for other classes."""
+    total = 1 + max(label for classes, _ in teachers for label in classes)
+    targets = torch.zeros(len(images), total)
     for classes, network in teachers:
         own = torch.isin(labels, torch.tensor(classes))
         if bool(own.any()):
             scores = torch.cat(list(predict(network, images[own])))
-            mask = torch.full((10,), -torch.inf)
+            mask = torch.full((total,), -torch.inf)
             mask[classes] = 0.0
             targets[own] = (scores + mask).softmax(1)
     return targets
@@ -124,21 +129,21 @@ def main(data: Path, budget: int = 3000, seeds: int = 1, *, name: str | None = "
     rows: list[dict[str, Any]] = []
     for seed in range(seeds):
         bench = Bench(data, seed)
-        teachers = {size: bench.teachers(size) for size in (2, 5, 10)}
-        config = DistillConfig(iterations=100, embedder=EmbedderConfig(width=32))
+        teachers = {size: bench.teachers(size) for size in sorted(SIZES)}
+        config = DistillConfig(iterations=ITERATIONS, embedder=EmbedderConfig(width=WIDTH))
         ways = {"real": Real("random", Dct()), "distilled": Distilled(config, Dct())}
         for kind, method in ways.items():
             scene = Scene(bench.lens, lambda *_: lambda x: x, make_generator(seed, kind))
-            space = Space(Budget(class_bytes=budget), budget, 10)
+            space = Space(Budget(class_bytes=budget), budget, len(bench.kept))
             memory = method.condense(Classes(bench.kept), space, scene).decoded()
             shown, labels = bench.lens.show(memory.images), memory.labels
             cases: dict[str, Target] = {"hard labels": lambda _, rows, y=labels: y[rows]}
-            for size in (10, 5, 2):
+            for size in SIZES:
                 targets = soft(teachers[size], shown, labels)
                 cases[f"soft labels of {size} classes"] = lambda _, rows, t=targets: t[rows]
-                if size == 5:
-                    few = few_bits(targets, 4)
-                    cases[f"soft labels of {size} classes in 4 bits"] = lambda _, rows, t=few: t[rows]
+                if size == CLOSER:
+                    few = few_bits(targets, BITS)
+                    cases[f"soft labels of {size} classes in {BITS} bits"] = lambda _, rows, t=few: t[rows]
                     cases[f"teacher of {size} classes asked about each view"] = (
                         lambda seen, rows, t=teachers[size], y=labels: soft(t, seen, y[rows])
                     )

@@ -216,9 +216,18 @@ def _sentence(error: ValidationError, kind: type[BaseModel]) -> str:
     if finding["type"] == "string_type" and isinstance(finding["input"], dict) and key.endswith(".str"):
         key = key.removesuffix(".str")  # the first of the two types that the value may have
         message = "It must be a name, or hold name and set, as {name: mine, set: {memory.share: 0.2}}"
+    if parts and parts[-1].startswith("literal["):  # a word or a number: its error comes second
+        key = key.removesuffix(f".{parts[-1]}")
+        second = error.errors()[1]["msg"] if len(error.errors()) > 1 else ""
+        limits = "" if isinstance(finding["input"], str) or not second else f"; as a number, {_lowered(second)}"
+        message = f"It must be {finding['ctx']['expected']} or a number{limits}"
     if not key:
         return f"{message}."
-    return f"{key}: {shown(finding['input'])} is not accepted: {message[0].lower()}{message[1:]}."
+    return f"{key}: {shown(finding['input'])} is not accepted: {_lowered(message)}."
+
+
+def _lowered(text: str) -> str:
+    return text[0].lower() + text[1:]
 
 
 def dotted_keys(section: type[BaseModel], prefix: str = "") -> Iterator[str]:

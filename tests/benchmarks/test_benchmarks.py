@@ -23,8 +23,10 @@ from benchmarks import (
     engine,
     formats,
     gpu,
+    labels,
     layout,
     ledger,
+    length,
     machine,
     protocol,
     quality,
@@ -800,6 +802,25 @@ def test_budgets_in_miniature(pictures: Path, results: Path) -> None:
         ours, rival = (next(value for name, value in by_name.items() if name.startswith(f"{at}: {label}"))
                        for label in (budgets.DEFAULT, budgets.RIVAL))  # fmt: skip
         assert by_name[f"{at}: auto minus {budgets.RIVAL}"] == pytest.approx(ours - rival)
+
+
+def test_soft_labels_in_miniature(pictures: Path, results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"HELD_OUT": 2, "WIDTH": 4, "UPDATES": 2, "BATCH": 8, "ITERATIONS": 1, "SEEN": 1}.items():
+        monkeypatch.setattr(labels, name, value)
+    monkeypatch.setattr(labels, "SIZES", (2, 1))
+    monkeypatch.setattr(labels, "CLOSER", 2)
+    rows = labels.main(pictures, 600)
+    assert len(json.loads((results / "labels.json").read_text())) == len(rows) == 2 * (1 + 2 + 2)
+    few = labels.few_bits(torch.tensor([[0.81, 0.09, 0.1], [1.0, 0.0, 0.0]]), 2)  # thirds of 0.9, 0.3 and 0.32
+    torch.testing.assert_close(few, torch.tensor([[9, 1, 1], [11, 0, 0]]) / 11)
+
+
+def test_lengths_in_miniature(results: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"NETWORKS": 1, "UPDATES": 1, "WIDTH": 4}.items():
+        monkeypatch.setattr(length, name, value)
+    rows = length.main(tmp_path, "digits", (3, 5), 2, cases=((1, 1, 4), (2, 1, 4)))
+    assert len(json.loads((results / "length.json").read_text())) == len(rows) == 2 * 2
+    assert {row["seeds"] for row in rows} == {"seeds 0 to 1"}
 
 
 def test_layouts_in_miniature(results: Path) -> None:

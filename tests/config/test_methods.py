@@ -44,7 +44,7 @@ def test_methods_that_distil() -> None:
     [
         ("downscale", ["random", "herding", "k_centre", "closest"]),
         ("jpeg", ["random", "herding", "k_centre", "closest", "distilled", "hybrid"]),
-        ("soft_labels", ["distilled", "hybrid"]),
+        ("soft_labels", ["distilled", "hybrid", "auto"]),
         ("share", ["hybrid"]),
         ("shrink", ["distilled", "hybrid", "auto"]),
         ("ipc", []),  # a budget belongs to every memory
