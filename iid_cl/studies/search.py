@@ -116,7 +116,9 @@ class _Search:
     def trials(self) -> list[Tried]:
         """Draws and judges one trial after the other; what is finished is not run again."""
         run, total = self.run, self.place.study.trials
-        run.reporter.line(f"{total} trials of {self.place.study.seeds} seeds, judged on held-out training images")
+        seeds = self.place.study.seeds
+        each = f" of {seeds} memories each" if seeds > 1 else ""
+        run.reporter.line(f"{total} trials{each}, judged on held-out training images")
         tried: list[Tried] = []
         for number in range(total):
             run.reporter.stage(number, total, "trials")
@@ -125,8 +127,11 @@ class _Search:
             done = self._judged(drawn) if same is None else replace(same, number=number, same_as=same.number)
             self.sampler.tell(number, done.accuracy)
             tried.append(done)
-            said = done.error or f"{100 * (done.accuracy or 0):.1f} %"
-            run.reporter.line(f"trial {done.name}: {said}{'' if same is None else f', as trial {same.number}'}")
+            if done.error or same is not None:
+                run.reporter.line(f"trial {done.name}: {done.error or f'as trial {done.same_as}'}")
+            else:
+                best = done.accuracy == max(one.accuracy or 0 for one in tried)
+                run.reporter.line(f"trial {number}: {100 * (done.accuracy or 0):.1f} %{', the best so far' * best}")
             run.reporter.event("trial", **asdict(done))
         run.reporter.stage(total, total, "trials")
         return tried
