@@ -22,7 +22,7 @@ from iid_cl.runs.learners import ProgressPlugin, make_memory_buffer, make_strate
 from iid_cl.runs.loggers import Loggers
 from iid_cl.runs.position import PositionPlugin
 from iid_cl.runs.saver import Saver
-from iid_cl.strategies import ClassAccuracyPlugin, MemoryBuffer
+from iid_cl.strategies import ClassAccuracyPlugin, FastStepPlugin, MemoryBuffer
 from iid_cl.strategies.benchmark import make_benchmark
 from iid_cl.strategies.buffers import OnImages
 from iid_cl.strategies.memory_only import MemoryOnlyPlugin
@@ -132,11 +132,16 @@ class _Course:
             if self._recording is not None:
                 memory.on_losses, memory.on_snapshot = self._recording.on_step, self._recording.on_snapshot
                 memory.snapshots = moments
-        last = [self._counts, self._progress]
+        self._joint = METHODS[method].sees == "all"
+        trainings = config.train.networks * (1 if self._joint else len(self.order))
         self._strategies = [
-            make_strategy(config, method, dataset, device, memory, last, number)
+            make_strategy(config, method, dataset, device, memory, [
+                self._counts,
+                self._progress,
+                FastStepPlugin(config.precision, config.compile, trainings=trainings, say=reporter.line),
+            ], number)
             for number in range(config.train.networks)
-        ]
+        ]  # fmt: skip
         self._positions = [PositionPlugin(self._saver) for _ in self._strategies]
         for strategy, position in zip(self._strategies, self._positions, strict=True):
             strategy.plugins.append(position)
@@ -145,7 +150,6 @@ class _Course:
             loggers.attach(self._strategies[0], memory)
         self._benchmark = make_benchmark(dataset, stream)
         self._sizes = [len(experience.dataset) for experience in self._benchmark.test_stream]
-        self._joint = METHODS[method].sees == "all"
         self._index = self._number = 0
         self._matrices: list[list[list[float]]] = [[] for _ in self._strategies]
         self._class_accuracies: list[dict[int, float]] = []  # by experience, mean over networks
