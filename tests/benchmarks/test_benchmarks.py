@@ -240,6 +240,10 @@ def test_a_scaling_case_in_miniature() -> None:
     assert found["seconds"] > 0
     assert 0.05 < found["gib"] < 64
     assert case.label == "2 classes, 1 images each, 32x32"
+    extra = set(scaling.cases_of(torch.device("cuda"))) - set(scaling.cases_of(torch.device("cpu")))
+    assert {one.label for one in extra} == {
+        "1000 classes, 10 images each, 32x32", "10 classes, 10 images each, 224x224",
+    }  # fmt: skip
 
 
 def test_floor_counts_operations_and_bytes() -> None:
