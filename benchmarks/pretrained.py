@@ -44,8 +44,8 @@ AT_ONCE = 5  # classes of an experience
 SEEDS = 3
 BUDGETS = (1, 5)  # images a class
 IMAGE_BYTES = 3 * SIDE * SIDE + 2
-ITERATIONS, REAL_BATCH = 50, 32
-PILOT, TRIED = 15, (0.05, 0.2, 1.0)  # iterations and learning rates
+ITERATIONS, REAL_BATCH = 50, 16
+PILOT, TRIED = 12, (0.01, 0.05, 0.2)  # iterations and learning rates
 VIEWS = 32  # augmented views of a stored image that a head is trained on
 SHRINK = 0.5  # of covariances, towards their mean variance
 
@@ -232,7 +232,7 @@ class Scene:
         size = 2 * means.shape[1]
         values[f"class means, {size} bytes: nearest mean"] = _accuracy(-torch.cdist(self.test, means), self.labels)
         for ipc in BUDGETS:
-            rank = min((ipc * IMAGE_BYTES - 2 * size) // size, REAL_BATCH)
+            rank = (ipc * IMAGE_BYTES - 2 * size) // size
             distances = torch.stack([
                 _mahalanobis(self.test, mean, self.features[c], rank) for c, mean in zip(classes, means, strict=True)
             ], 1)  # fmt: skip
@@ -316,13 +316,26 @@ def work(data: Path, folder: Path, deadline: float) -> bool:
     return all(memories_of(dataset, folder, seed, rates, deadline) for seed in range(SEEDS))
 
 
-def rows(folder: Path) -> list[dict[str, Any]]:
-    """The ledger's rows, over all seeds."""
-    seeds = [json.loads(file.read_text()) for file in sorted(folder.glob("seed-*.json"))]
+NAMES = {
+    "random": "random images",
+    "herding": "herded images",
+    "dm": "distilled, mean matching",
+    "lgm": "distilled, linear gradient matching",
+}
+
+
+def rows(folder: Path) -> tuple[list[dict[str, Any]], float]:
+    """The ledger's rows over all seeds, and the seconds that it took to make the memories."""
+    files = sorted(folder.glob("seed-*.json"))
+    seeds = [json.loads(file.read_text()) for file in files]
+    told = f"seeds 0 to {len(files) - 1}"
     backbone = json.loads((folder / "backbone.json").read_text())["accuracy"]
-    own = ledger.row("the network on its own 100 classes", [100 * backbone], "%")
-    names = [name for name in seeds[0] if "seconds" not in name and all(name in one for one in seeds)]
-    return [own, *(ledger.row(name, [100 * one[name] for one in seeds], "%", seeds=len(seeds)) for name in names)]
+    made = [ledger.row("the network, on its own 100 classes", [100 * backbone], "%", seeds=told)]
+    for name in (name for name in seeds[0] if "seconds" not in name and all(name in one for one in seeds)):
+        kind, _, rest = name.partition(", ")
+        figure = f"{rest[0]} of {IMAGE_BYTES:,} bytes a class, {NAMES[kind]}{rest[1:]}" if kind in NAMES else name
+        made.append(ledger.row(figure, [100 * one[name] for one in seeds], "%", seeds=told))
+    return made, sum(value for one in seeds for name, value in one.items() if "seconds" in name)
 
 
 if __name__ == "__main__":
@@ -334,7 +347,7 @@ if __name__ == "__main__":
     given = parser.parse_args()
     began = time.perf_counter()
     if given.write:
-        ledger.write("pretrained", rows(given.folder), provenance(torch.device("cpu")), time.perf_counter() - began,
-                     "DATA FOLDER --write")  # fmt: skip
+        found, seconds = rows(given.folder)
+        ledger.write("pretrained", found, provenance(torch.device("cpu")), seconds, "DATA FOLDER --write")
     elif not work(given.data, given.folder, began + 60 * given.minutes):
         print("not done; give the command again")
