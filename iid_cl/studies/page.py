@@ -17,6 +17,7 @@ from iid_cl.records.cells import countable
 from iid_cl.records.directory import SUMMARY, check_directory
 from iid_cl.records.nameless import without_names
 from iid_cl.report.content import in_bytes
+from iid_cl.report.overview import began
 from iid_cl.report.page import PAGE, template
 from iid_cl.report.statistics import percent
 from iid_cl.studies.rows import Row, Tried, text
@@ -159,6 +160,8 @@ def _facts(study: StudyConfig, rows: Sequence[Row], told: Mapping[str, Any], sea
         facts["networks judged"] = str(len(rows))
         each = {(r.variant, r.x, r.seed): r.condense_seconds + r.evaluate_seconds for r in rows}
         facts["took"] = in_seconds(sum(each.values()))
+    if moment := began(told):
+        facts["began"] = moment
     return facts | {key: str(told[key]) for key in ("device", "machine", "commit") if told.get(key)}
 
 

@@ -21,7 +21,6 @@ from iid_cl.data.loaded import dataset_of, forget_datasets
 from iid_cl.distill.distillation import DivergedError
 from iid_cl.errors import UserError, need
 from iid_cl.files import write_bytes
-from iid_cl.records.directory import SUMMARY
 from iid_cl.records.nameless import without_names
 from iid_cl.records.provenance import provenance
 from iid_cl.studies.cases import Case, config_of
@@ -192,8 +191,8 @@ def _finish(search: _Search, tried: Sequence[Tried], console: Console) -> None:
         "commands": [without_names(command) for command in commands],
     }
     told = {"study": study.model_dump(mode="json"), **provenance(search.device)}
-    run.directory.write_summary(SUMMARY, {**told, "rows": [asdict(row) for row in search.rows], "search": found})
     console.print(search_table(tried, search.rows, study.title))
+    run.conclude({**told, "rows": [asdict(row) for row in search.rows], "search": found})
     for line in (
         f"Best: trial {best.name}, {100 * (best.accuracy or 0):.1f} % on held-out training images.",
         "The best of many trials looks better than it is; judge it on test images:",
