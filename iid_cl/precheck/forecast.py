@@ -30,11 +30,10 @@ class Forecast:
 
     Args:
         plans: makes each method's plan, in the order in which they run. It is called when it is first needed.
-        iterations: of each distillation.
     """
 
-    def __init__(self, plans: Callable[[], Mapping[str, Sequence[Step]]], iterations: int) -> None:
-        self._make, self._iterations = plans, iterations
+    def __init__(self, plans: Callable[[], Mapping[str, Sequence[Step]]]) -> None:
+        self._make = plans
         self._plans: Mapping[str, Sequence[Step]] | None = None
 
     def left(self, spent: Mapping[str, Spent]) -> float | None:
@@ -54,17 +53,18 @@ class Forecast:
             seconds["distilling" if distils else "selecting"] += past.condensing
             for number, step in enumerate(steps):
                 amounts = done if number < past.experiences else rest
-                for kind, amount in self._amounts(step, distils).items():
+                for kind, amount in _amounts(step, distils).items():
                     amounts[kind] += amount
         if any(rest[kind] and not done[kind] for kind in KINDS if kind != "selecting"):  # which takes little
             return None
         return sum(seconds[kind] / done[kind] * rest[kind] for kind in KINDS if done[kind])
 
-    def _amounts(self, step: Step, distils: bool) -> dict[str, float]:
-        """Of each kind of work, in units that take about as long in every experience."""
-        return {
-            "training": step.updates,
-            "distilling": self._iterations * sum(part.classes for part in step.distillations),
-            "selecting": 0 if distils else step.train_images,
-            "evaluation": step.test_images,
-        }
+
+def _amounts(step: Step, distils: bool) -> dict[str, float]:
+    """Of each kind of work, in units that take about as long in every experience."""
+    return {
+        "training": step.updates,
+        "distilling": sum(part.classes for part in step.distillations),
+        "selecting": 0 if distils else step.train_images,
+        "evaluation": step.test_images,
+    }

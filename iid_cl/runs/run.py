@@ -138,7 +138,7 @@ class _Run:
         self._results: list[Result] = []
         self._audit = Audit(self._dataset, stream)
         self._recording = Recording(self._dataset.class_names)
-        self._forecast = Forecast(self._plans, config.distill.iterations)
+        self._forecast = Forecast(self._plans)
         self._checks: dict[MethodName, Any] = {}  # results of the audit
         self.path = out if out is not None else new_directory(config.name)
         self.directory = RunDirectory(self.path, again=begun is not None)
