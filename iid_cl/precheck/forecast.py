@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from iid_cl.errors import UserError
 from iid_cl.precheck.plan import Step
 from iid_cl.records.result import Result
 
@@ -42,8 +43,15 @@ class Forecast:
         Args:
             spent: by method; methods that have not begun may be missing.
         """
+        if not any(past.experiences for past in spent.values()):
+            return None
         if self._plans is None:
-            self._plans = self._make()
+            try:
+                self._plans = self._make()
+            except UserError:  # the run itself will say it, where it matters
+                self._plans = {}
+        if not self._plans:
+            return None
         seconds, done, rest = (dict.fromkeys(KINDS, 0.0) for _ in range(3))
         for method, steps in self._plans.items():
             past = spent.get(method, Spent(0, 0.0, 0.0, 0.0))

@@ -7,6 +7,7 @@ import pytest
 from iid_cl.config.reading import parse_config
 from iid_cl.data.datasets import load_dataset
 from iid_cl.data.streams import class_order
+from iid_cl.errors import UserError
 from iid_cl.precheck.forecast import Forecast, Spent
 from iid_cl.precheck.plan import Step, plan
 from iid_cl.terminal.live import Stage
@@ -78,6 +79,21 @@ def test_what_has_not_been_seen_is_not_foretold() -> None:
     assert forecast.left({}) is None
     assert forecast.left({"herding": Spent(5, 1.0, 1.0, 1.0)}) is None  # nothing has been distilled
     assert forecast.left({"herding": Spent(5, 1.0, 1.0, 1.0), "distilled": Spent(1, 1.0, 1.0, 1.0)}) is not None
+
+
+def test_a_plan_is_made_when_it_is_needed_and_one_that_cannot_be_made_stops_nothing() -> None:
+    asked = []
+
+    def no_plans() -> dict[str, list[Step]]:
+        asked.append(1)
+        raise UserError("no room")
+
+    forecast = Forecast(no_plans)
+    assert forecast.left({"a": Spent(0, 0.0, 0.0, 0.0)}) is None
+    assert not asked
+    assert forecast.left({"a": Spent(1, 1.0, 1.0, 1.0)}) is None
+    assert forecast.left({"a": Spent(2, 2.0, 2.0, 2.0)}) is None
+    assert len(asked) == 1
 
 
 def test_the_view_counts_a_forecast_down() -> None:
