@@ -4,9 +4,10 @@
         [--iterations 20000]
 
 ROOT holds tiny-imagenet-200 or torchvision's MNIST, DATA is a CIFAR-10 image folder with train/ and test/. Parts, each
-into a ledger of its own: the tests marked ``gpu``, the published protocol on Tiny ImageNet, engine against reference,
-training against Avalanche's loader, cost over classes and sizes, a run of Split-CIFAR-100's shape, time to the
-reference's accuracy, the JPEG copy's own accuracy, and the published CIFAR-10 and MNIST studies.
+into a ledger of its own, the most valuable first: engine against reference and floor, the learner against Avalanche's
+loader, five networks on one memory, a run of Split-CIFAR-100's shape; then the tests marked ``gpu``, the published
+protocol on Tiny ImageNet, cost over classes and sizes, time to the reference's accuracy, the JPEG copy's own accuracy,
+and the published CIFAR-10 and MNIST studies.
 
 Parts whose ledger is there already are not repeated: the same command goes on, and says what is left. With
 ``--minutes`` no part begins once half of them are spent; the protocol stops between its own cells and takes as many
@@ -29,7 +30,7 @@ from xml.etree import ElementTree
 import torch
 from rich.console import Console
 
-from benchmarks import engine, ledger, protocol, quality, scaling, time_to_accuracy, training
+from benchmarks import engine, ledger, networks, protocol, quality, scaling, time_to_accuracy, training
 from iid_cl.compute.classifier import Training, accuracy, train_classifier
 from iid_cl.compute.devices import resolve_device
 from iid_cl.config.distill import NetworkConfig
@@ -130,14 +131,15 @@ def parts(data: Path | None, mnist: Path | None, tiny: Path | None, iterations: 
         return folder and (lambda _: quality.main(f"{name}.yaml", folder, [*keys, *common], None, None))
 
     return {
-        "gpu_tests": lambda _: measured_row("gpu_tests", "--only gpu_tests", gpu_tests),
-        "protocol": tiny and (lambda minutes: protocol.main(tiny, minutes=minutes)),
         "engine_cuda": lambda _: engine.main(device_name="cuda", iterations=100),
         "training_cuda": lambda _: training.on_gpu(),
-        "scaling_cuda": lambda _: scaling.main("cuda"),
+        "networks_cuda": lambda _: networks.on_gpu(),
         "whole_run_cuda": lambda _: measured_row(
             "whole_run_cuda", "--only whole_run_cuda", lambda: whole_run(device, parse_config(WHOLE_RUN, "WHOLE_RUN"))
         ),
+        "gpu_tests": lambda _: measured_row("gpu_tests", "--only gpu_tests", gpu_tests),
+        "protocol": tiny and (lambda minutes: protocol.main(tiny, minutes=minutes)),
+        "scaling_cuda": lambda _: scaling.main("cuda"),
         "time_to_accuracy_cuda": data and (lambda _: time_to_accuracy.main(data, device_name="cuda")),
         "jpeg_copy": data and (lambda _: measured_row("jpeg_copy", "DATA --only jpeg_copy", copy_accuracy)),
         "published_cifar10": study("published_cifar10", data, "stream.dataset=image_folder"),

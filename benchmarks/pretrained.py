@@ -1,48 +1,83 @@
 """Memories for a pretrained, frozen network, at equal bytes: distilled images, real ones, and statistics of features.
 
-    python -m benchmarks.pretrained DATA FOLDER --backbone      # trains the network; again until done
-    python -m benchmarks.pretrained DATA FOLDER --seed 0        # all memories for one seed
-    python -m benchmarks.pretrained DATA FOLDER --write         # the ledger, from all seeds
+    python -m benchmarks.pretrained DATA FOLDER [--minutes 60]     # works so long; give it again until it is done
+    python -m benchmarks.pretrained DATA FOLDER --write            # the ledger, from all seeds
 
 DATA holds tiny-imagenet-200. Half of its classes (every second one) train the network, at 32 pixels. The memories are
-of classes of the other half, which it has never seen. FOLDER keeps what has been done.
+of classes of the other half, which it has never seen. Learning rates are chosen on training images that are held out.
+FOLDER keeps what has been done.
 """
 
 import argparse
 import json
 import math
 import time
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
+from PIL import Image
+from torch import Tensor
 from torch.nn import functional
 
-from iid_cl.config.distill import NetworkConfig
-from iid_cl.config.experiment import StreamConfig
+from benchmarks import ledger
+from iid_cl import distill
+from iid_cl.config.distill import CovarianceConfig, DistillConfig, EmbedderConfig, NetworkConfig
 from iid_cl.data.augmentation import augment_each
-from iid_cl.data.datasets import load_dataset
-from iid_cl.data.images import ImageDataset
+from iid_cl.data.images import ALL_AUGMENTATIONS, IMAGENET, ImageDataset, LabelledImages
 from iid_cl.evaluate.model import TrainedModel, save_model
 from iid_cl.files import read_pt
-from iid_cl.nets import build_network
+from iid_cl.nets import Network, build_network
+from iid_cl.records.provenance import provenance
 from iid_cl.seeding import make_generator
 
 SIDE, WIDTH = 32, 32
-STEPS, BATCH, RATE = 2000, 128, 0.1  # of the network's training
+KNOWN = list(range(0, 200, 2))  # classes that train the network
+KNOWN_IMAGES = 200  # of each
+STEPS, BATCH, RATE = 700, 64, 0.05  # of the network's training
 CONFIG = NetworkConfig(width=WIDTH, norm="batch")
-AUGMENTATIONS = ("crop", "flip")
+AUGMENTATIONS = ("crop", "flip")  # of the network's training
+UNSEEN = list(range(1, 200, 20))  # 10 classes that the network has never seen
+AT_ONCE = 5  # classes of an experience
+SEEDS = 3
+BUDGETS = (1, 5)  # images a class
+IMAGE_BYTES = 3 * SIDE * SIDE + 2
+ITERATIONS, REAL_BATCH = 50, 16
+PILOT, TRIED = 12, (0.01, 0.05, 0.2)  # iterations and learning rates
+VIEWS = 32  # augmented views of a stored image that a head is trained on
+SHRINK = 0.5  # of covariances, towards their mean variance
 
 
-def data_of(data: Path) -> ImageDataset:
-    """Tiny ImageNet at 32 pixels."""
-    return load_dataset(StreamConfig(dataset="tiny_imagenet", image_size=SIDE), data)
+def data_of(data: Path, folder: Path) -> ImageDataset:
+    """The classes that are used, of Tiny ImageNet, at 32 pixels: each pixel is the mean of four."""
+    file, base = folder / "images.npz", data / "tiny-imagenet-200"
+    names = sorted((base / "wnids.txt").read_text().split())
+    if not file.is_file():
+        val = [line.split("\t")[:2] for line in (base / "val" / "val_annotations.txt").read_text().splitlines()]
+        train, test = [], []
+        for c in sorted({*KNOWN, *UNSEEN}):
+            files = sorted((base / "train" / names[c] / "images").iterdir())
+            train += [(c, path) for path in files[: KNOWN_IMAGES if c in KNOWN else None]]
+            test += [(c, base / "val" / "images" / name) for name, of in val if of == names[c]]
+        arrays = {}
+        for part, members in (("train", train), ("test", test)):
+            pictures = [np.asarray(Image.open(path).convert("RGB").reduce(2)) for _, path in members]
+            arrays[f"{part}_images"] = np.stack(pictures).transpose(0, 3, 1, 2)
+            arrays[f"{part}_labels"] = np.array([c for c, _ in members])
+        folder.mkdir(parents=True, exist_ok=True)
+        np.savez(file, **arrays)
+    kept = {name: torch.from_numpy(array) for name, array in np.load(file).items()}
+    parts = [LabelledImages(kept[f"{part}_images"], kept[f"{part}_labels"]) for part in ("train", "test")]
+    return ImageDataset("tiny_imagenet", *parts, tuple(names), IMAGENET, ALL_AUGMENTATIONS)
 
 
-def train_backbone(data: Path, folder: Path, minutes: float) -> bool:
+def train_backbone(dataset: ImageDataset, folder: Path, deadline: float) -> bool:
     """Trains the network further; returns whether it has taken all its steps."""
-    deadline = time.perf_counter() + 60 * minutes
-    dataset = data_of(data)
-    known = list(range(0, len(dataset.class_names), 2))
+    if (folder / "model.safetensors").is_file():
+        return True
+    known = KNOWN
     train, test = dataset.train.of_classes(known), dataset.test.of_classes(known)
     network = build_network(CONFIG, dataset.shape, len(known), make_generator(0, "backbone"))
     optimizer = torch.optim.SGD(network.parameters(), lr=RATE, momentum=0.9, weight_decay=5e-4, nesterov=True)
@@ -84,12 +119,235 @@ def train_backbone(data: Path, folder: Path, minutes: float) -> bool:
     return True
 
 
+def memories_of(dataset: ImageDataset, folder: Path, seed: int, rates: dict[str, float], deadline: float) -> bool:
+    """Makes and judges all memories of a seed; keeps each figure as soon as it is there. Returns whether all are."""
+    scene = Scene.of(dataset, folder, seed)
+    file = folder / f"seed-{seed}.json"
+    found: dict[str, float] = json.loads(file.read_text()) if file.is_file() else {}
+
+    def keep(name: str, value: float) -> None:
+        found[name] = value
+        file.write_text(json.dumps(found, indent=1))
+        print(f"{name}: {100 * value:.1f} %", flush=True)
+
+    if "all images" not in found:
+        for name, value in scene.statistics().items():
+            keep(name, value)
+    for ipc in BUDGETS:
+        for kind in ("random", "herding", "dm", "lgm"):
+            if f"{kind}, {ipc}: linear" in found:
+                continue
+            if time.perf_counter() > deadline:
+                return False
+            began = time.perf_counter()
+            images = scene.images(kind, ipc, ITERATIONS, rates.get(kind, 0.0))
+            found[f"{kind}, {ipc}: seconds"] = time.perf_counter() - began
+            linear, nearest = scene.judge(images)
+            keep(f"{kind}, {ipc}: nearest mean", nearest)
+            keep(f"{kind}, {ipc}: linear", linear)
+    return True
+
+
+@dataclass(frozen=True)
+class Scene:
+    """The stream of a seed, as a frozen network sees it."""
+
+    dataset: ImageDataset
+    embedder: EmbedderConfig
+    network: Network
+    order: list[list[int]]
+    train: dict[int, Tensor]  # images of each class
+    features: dict[int, Tensor]  # of these, (n, D)
+    test: Tensor
+    labels: Tensor
+    seed: int
+
+    @classmethod
+    def of(cls, dataset: ImageDataset, folder: Path, seed: int, held_out: int = 0) -> "Scene":
+        """With ``held_out``, so many training images of each class take the place of the test images."""
+        embedder = EmbedderConfig(width=WIDTH, norm="batch", weights=str(folder))
+        network = build_network(embedder, dataset.shape, 1, make_generator(0)).eval().requires_grad_(False)
+        shuffled = [UNSEEN[i] for i in torch.randperm(len(UNSEEN), generator=make_generator(seed, "order")).tolist()]
+        order = [shuffled[i : i + AT_ONCE] for i in range(0, len(shuffled), AT_ONCE)]
+        train = dataset.train.of_classes(UNSEEN).by_class()
+        tested = dataset.test.of_classes(UNSEEN)
+        if held_out:
+            kept = [(images[:held_out], torch.full((held_out,), c)) for c, images in train.items()]
+            tested = LabelledImages(*(torch.cat(parts) for parts in zip(*kept, strict=True)))
+            train = {c: images[held_out:] for c, images in train.items()}
+
+        def see(images: Tensor) -> Tensor:
+            with torch.no_grad():
+                shown = (dataset.normalization.apply(part) for part in images.split(500))
+                return torch.cat([network.features(part) for part in shown])
+
+        features = {c: see(images) for c, images in train.items()}
+        places = {c: number for number, c in enumerate(sorted(train))}
+        labels = torch.tensor([places[c] for c in tested.labels.tolist()])
+        return cls(dataset, embedder, network, order, train, features, see(tested.images), labels, seed)
+
+    def images(self, kind: str, ipc: int, iterations: int, rate: float) -> dict[int, Tensor]:
+        """The stored images of each class, made experience by experience."""
+        stored: dict[int, Tensor] = {}
+        for number, classes in enumerate(self.order):
+            draws = make_generator(self.seed, kind, ipc, number)
+            arrived = {c: self.train[c] for c in classes}
+            if kind == "random":
+                stored |= {c: v[torch.randperm(len(v), generator=draws)[:ipc]] for c, v in arrived.items()}
+            elif kind == "herding":
+                stored |= {c: v[herd(self.features[c], ipc)] for c, v in arrived.items()}
+            else:
+                settings = DistillConfig(
+                    objective=kind, iterations=iterations, real_batch=REAL_BATCH, lr=rate,
+                    cm=CovarianceConfig(weight=0.0), embedder=self.embedder,
+                )  # fmt: skip
+                memory = distill(arrived, settings, ipc=ipc, generator=draws, device="cpu", progress=False,
+                                 normalization=self.dataset.normalization,
+                                 augmentations=self.dataset.augmentations)  # fmt: skip
+                stored |= memory.by_class()
+        return stored
+
+    def judge(self, stored: dict[int, Tensor]) -> tuple[float, float]:
+        """Accuracies of a linear head, and of the nearest mean, from augmented views of the stored images."""
+        draws = make_generator(self.seed, "views")
+        features, labels = [], []
+        for number, c in enumerate(sorted(stored)):
+            shown = self.dataset.normalization.apply(stored[c]).repeat_interleave(VIEWS, 0)
+            with torch.no_grad():
+                features.append(self.network.features(augment_each(shown, self.dataset.augmentations, draws)))
+            labels.append(torch.full((len(shown),), number))
+        means = torch.stack([part.mean(0) for part in features])
+        return (
+            _linear(torch.cat(features), torch.cat(labels), self.test, self.labels),
+            _accuracy(-torch.cdist(self.test, means), self.labels),
+        )
+
+    def statistics(self) -> dict[str, float]:
+        """Accuracies of what a memory of features can hold, in half precision, and of all images."""
+        classes = sorted(self.features)
+        all_features = torch.cat([self.features[c] for c in classes])
+        targets = torch.arange(len(classes)).repeat_interleave(torch.tensor([len(self.features[c]) for c in classes]))
+        values = {"all images": _linear(all_features, targets, self.test, self.labels)}
+        means = torch.stack([self.features[c].mean(0) for c in classes]).half().float()
+        size = 2 * means.shape[1]
+        values[f"class means, {size} bytes: nearest mean"] = _accuracy(-torch.cdist(self.test, means), self.labels)
+        for ipc in BUDGETS:
+            rank = (ipc * IMAGE_BYTES - 2 * size) // size
+            distances = torch.stack([
+                _mahalanobis(self.test, mean, self.features[c], rank) for c, mean in zip(classes, means, strict=True)
+            ], 1)  # fmt: skip
+            name = f"class means and covariances of rank {rank}, {(rank + 2) * size} bytes, {ipc}"
+            values[name] = _accuracy(-distances, self.labels)
+        return values
+
+
+def herd(features: Tensor, count: int) -> Tensor:
+    """Rows that iCaRL's herding picks, in their order."""
+    unit = functional.normalize(features, dim=1)
+    target, total, rows = unit.mean(0), torch.zeros(unit.shape[1]), []
+    for number in range(1, count + 1):
+        distance = (target - (total + unit) / number).square().sum(1)
+        distance[rows] = torch.inf
+        rows.append(int(distance.argmin()))
+        total = total + unit[rows[-1]]
+    return torch.tensor(rows)
+
+
+def _mahalanobis(test: Tensor, mean: Tensor, features: Tensor, rank: int) -> Tensor:
+    """Gaussian distance of test features to a class whose covariance is kept as a diagonal and ``rank`` directions.
+
+    As FeCAM (arXiv 2309.14062) the covariance is shrunk: here towards its mean variance, by a half.
+    """
+    centred = features - mean
+    variance = centred.square().mean(0)
+    directions = torch.linalg.svd(centred, full_matrices=False)
+    kept = (directions.Vh[:rank] * directions.S[:rank, None] / len(centred) ** 0.5).half().float()
+    rest = (variance - kept.square().sum(0)).clamp_min(0).half().float()
+    diagonal = (1 - SHRINK) * rest + SHRINK * variance.mean()
+    kept = kept * (1 - SHRINK) ** 0.5
+    apart = test - mean
+    # Woodbury: the inverse of diagonal + kept' kept
+    inner = torch.eye(rank) + (kept / diagonal) @ kept.T
+    along = (apart / diagonal) @ kept.T
+    squares = (apart.square() / diagonal).sum(1) - (along * torch.linalg.solve(inner, along.T).T).sum(1)
+    return squares + diagonal.log().sum() + torch.logdet(inner)
+
+
+def _linear(features: Tensor, labels: Tensor, test: Tensor, test_labels: Tensor) -> float:
+    """Accuracy of a linear classifier of standardised features, trained on all of them at once."""
+    mean, scale = features.mean(0), features.std(0).clamp_min(1e-3)
+    features, test = (features - mean) / scale, (test - mean) / scale
+    head = torch.nn.Linear(features.shape[1], int(labels.max()) + 1)
+    torch.nn.init.zeros_(head.weight)
+    torch.nn.init.zeros_(head.bias)
+    optimizer = torch.optim.AdamW(head.parameters(), lr=3e-3, weight_decay=0.1)
+    for _ in range(300):
+        optimizer.zero_grad()
+        functional.cross_entropy(head(features), labels).backward()
+        optimizer.step()
+    with torch.no_grad():
+        return _accuracy(head(test), test_labels)
+
+
+def _accuracy(scores: Tensor, labels: Tensor) -> float:
+    return float((scores.argmax(1) == labels).float().mean())
+
+
+def pilot(dataset: ImageDataset, folder: Path) -> dict[str, float]:
+    """The better learning rate of each objective for one image a class, judged on held-out training images."""
+    file = folder / "rates.json"
+    if not file.is_file():
+        scene, rates = Scene.of(dataset, folder, seed=100, held_out=100), {}
+        for kind in ("dm", "lgm"):
+            judged = {rate: scene.judge(scene.images(kind, 1, PILOT, rate))[0] for rate in TRIED}
+            print(kind, {rate: f"{100 * value:.1f} %" for rate, value in judged.items()}, flush=True)
+            rates[kind] = max(judged, key=lambda rate: judged[rate])
+        file.write_text(json.dumps(rates))
+    chosen: dict[str, float] = json.loads(file.read_text())
+    return chosen
+
+
+def work(data: Path, folder: Path, deadline: float) -> bool:
+    """Does what is left to do, or some of it; returns whether all is done."""
+    dataset = data_of(data, folder)
+    if not train_backbone(dataset, folder, deadline):
+        return False
+    rates = pilot(dataset, folder)
+    return all(memories_of(dataset, folder, seed, rates, deadline) for seed in range(SEEDS))
+
+
+NAMES = {
+    "random": "random images",
+    "herding": "herded images",
+    "dm": "distilled, mean matching",
+    "lgm": "distilled, linear gradient matching",
+}
+
+
+def rows(folder: Path) -> tuple[list[dict[str, Any]], float]:
+    """The ledger's rows over all seeds, and the seconds that it took to make the memories."""
+    files = sorted(folder.glob("seed-*.json"))
+    seeds = [json.loads(file.read_text()) for file in files]
+    told = f"seeds 0 to {len(files) - 1}"
+    backbone = json.loads((folder / "backbone.json").read_text())["accuracy"]
+    made = [ledger.row("the network, on its own 100 classes", [100 * backbone], "%", seeds=told)]
+    for name in (name for name in seeds[0] if "seconds" not in name and all(name in one for one in seeds)):
+        kind, _, rest = name.partition(", ")
+        figure = f"{rest[0]} of {IMAGE_BYTES:,} bytes a class, {NAMES[kind]}{rest[1:]}" if kind in NAMES else name
+        made.append(ledger.row(figure, [100 * one[name] for one in seeds], "%", seeds=told))
+    return made, sum(value for one in seeds for name, value in one.items() if "seconds" in name)
+
+
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--backbone", action="store_true")
     parser.add_argument("--minutes", type=float, default=60)
+    parser.add_argument("--write", action="store_true")
     given = parser.parse_args()
-    if given.backbone and not train_backbone(given.data, given.folder, given.minutes):
+    began = time.perf_counter()
+    if given.write:
+        found, seconds = rows(given.folder)
+        ledger.write("pretrained", found, provenance(torch.device("cpu")), seconds, "DATA FOLDER --write")
+    elif not work(given.data, given.folder, began + 60 * given.minutes):
         print("not done; give the command again")

@@ -4,6 +4,7 @@ from . import installed  # noqa: F401  # isort: skip
 from .buffers import MemoryBuffer
 from .checkpoint import load, save
 from .class_accuracy import ClassAccuracyPlugin
+from .fast_step import FastStepPlugin
 from .in_memory import InMemoryPlugin
 from .memory_only import MemoryOnly, MemoryOnlyPlugin
 from .named import (
@@ -25,6 +26,7 @@ __all__ = [
     "DistilledBuffer",
     "DistilledReplay",
     "DistilledReplayPlugin",
+    "FastStepPlugin",
     "HerdingBuffer",
     "HybridBuffer",
     "InMemoryPlugin",

@@ -17,13 +17,14 @@ from iid_cl.files import State
 from iid_cl.records.checkpoint import Checkpoints
 
 from .buffers import MemoryBuffer
+from .fast_step import FastStepPlugin
 from .metrics_state import evaluator_state, is_plain, load_evaluator
 from .soft_labels import SoftLabelPlugin
 from .state import global_state, load_global_state, load_strategy, prepare_strategy, strategy_state
 from .views import TaskLabelled
 
 # Plugins whose other attributes follow from how they were made, or are saved apart
-HANDLED = (EvaluationPlugin, GDumbPlugin, LRSchedulerPlugin, SoftLabelPlugin)
+HANDLED = (EvaluationPlugin, FastStepPlugin, GDumbPlugin, LRSchedulerPlugin, SoftLabelPlugin)
 
 
 def save(strategy: SupervisedTemplate, path: Path | str) -> None:

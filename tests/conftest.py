@@ -2,6 +2,7 @@
 
 import copy
 import functools
+import gc
 import itertools
 import os
 import sys
@@ -23,6 +24,7 @@ __all__ = ["forked_workers"]
 # the same examples in every run, and no limit on the time of each: machines differ
 settings.register_profile("suite", derandomize=True, deadline=None, database=None, max_examples=60)
 settings.load_profile("suite")
+gc.set_threshold(20_000)  # as in the command line: imports leave a million objects, which stay
 torch.set_num_threads(1)  # the runner uses a process per core
 
 _parsed_digits = functools.cache(sklearn.datasets.load_digits)

@@ -412,7 +412,9 @@ def evaluation_network_too_deep() -> list[str]:
     return [*stored_memory(), "--set", "evaluate.network.depth=4"]
 
 
-STUDY_FILES = {"begun.json", "cells", "log.txt", "study.csv", "study.json", "study.png", "study.yaml", ".lock"}
+STUDY_FILES = {"begun.json", "cells", "log.txt", "report.html", ".lock"} | {
+    f"study.{kind}" for kind in ("csv", "json", "png", "yaml")
+}
 
 
 def study_file(*arguments: str, **keys: Any) -> list[str]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -32,8 +33,9 @@ def read_cell(folder: Path, cell: Cell, data: str | None = None) -> dict[str, An
     def convert(values: dict[str, Any]) -> dict[str, Any]:
         record = {key: values[key] for key in KEPT}
         record["result"] = asdict(_RESULT.validate_python(values["result"]))
-        record |= {key: values.get(key) for key in ("data", "versions", "memory_sha256")}
-        if type(record["host"]) is not str or not countable(record):
+        record |= {key: values.get(key) for key in ("data", "versions", "memory_sha256", "started")}
+        named = type(record["host"]) is str and isinstance(record["started"], str | None)
+        if not named or not countable(record):
             raise ValueError("it holds useless values")
         check_file(path.with_suffix(".safetensors"), record["memory_sha256"])
         record["seconds"] = float(record["seconds"])
@@ -46,6 +48,7 @@ def write_cell(folder: Path, cell: Cell, outcome: Outcome, threads: int) -> None
     """Writes the memory, then the JSON, which marks the cell as complete."""
     for suffix, data in outcome.files.items():
         write_bytes(folder / f"{cell.name}{suffix}", data)
+    started = datetime.now(UTC) - timedelta(seconds=outcome.seconds)
     record = {
         "label": cell.label,
         "mode": cell.mode,
@@ -54,6 +57,7 @@ def write_cell(folder: Path, cell: Cell, outcome: Outcome, threads: int) -> None
         "digest": cell.digest,
         "host": outcome.host,
         "threads": threads,
+        "started": started.isoformat(timespec="seconds"),
         "seconds": round(outcome.seconds, 3),
         "data": outcome.data,
         "versions": outcome.versions,

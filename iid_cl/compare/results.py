@@ -65,8 +65,10 @@ def summary_of(
 
 def write_results(directory: RunDirectory, summary: Summary, device: torch.device) -> None:
     """Writes ``results.json`` and ``results.csv``."""
+    starts = [record["started"] for _, record in summary.cells if record.get("started")]
     values = {
         **provenance(device),
+        "started": min(starts, default=None),
         "compare": summary.config.compare.model_dump(mode="json"),
         "baseline": summary.baseline,
         "cells": [record for _, record in summary.cells],

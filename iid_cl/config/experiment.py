@@ -383,8 +383,9 @@ class Config(Section):
     seed: Seed = Field(default=0, description="Seed of every random draw.")
     precision: Precision = Field(
         default="auto",
-        description="Number format of the networks' passes in a distillation, in the trainings it needs and in `iid-cl "
-        "evaluate`; losses are float32. auto: bfloat16 on a GPU that has it, and on a CPU that has it once compiled.",
+        description="Number format of the networks' passes in a distillation, in the trainings it needs, in the "
+        "learner's training and in `iid-cl evaluate`; losses are float32. auto: bfloat16 on a GPU that has it, and on "
+        "a CPU that has it once compiled.",
     )
     compile: bool | None = Field(
         default=None,

@@ -17,12 +17,15 @@ class ObjectiveInfo:
         partition: default of `distill.partition`.
         embedders: ``fresh``: a randomly initialised network in each iteration; ``queue``: one from a queue of networks
             that are trained during the distillation.
+        joint: whether the loss compares all classes of an experience at once. It then cannot be computed for some of
+            them.
     """
 
     name: str
     says: str
     partition: int
     embedders: Literal["fresh", "queue"]
+    joint: bool = False
 
 
 OBJECTIVE_INFO: dict[str, ObjectiveInfo] = {
@@ -31,6 +34,7 @@ OBJECTIVE_INFO: dict[str, ObjectiveInfo] = {
         ObjectiveInfo("dm", "means of features", 1, "fresh"),
         ObjectiveInfo("idm", "the same on partitioned images, with trained embedders and cross-entropy", 2, "queue"),
         ObjectiveInfo("ncfm", "characteristic functions of features, otherwise as idm", 2, "queue"),
+        ObjectiveInfo("lgm", "gradients of a linear classifier, for pretrained embedders", 1, "fresh", joint=True),
     )
 }
 

@@ -115,9 +115,12 @@ def _index_select(images: Mapped, dim: int, rows: Tensor) -> Mapped | None:
 
 
 def _index_select_out(images: Tensor, dim: int, rows: Tensor, *, out: Tensor) -> Tensor | None:
-    if dim or not isinstance(images, Mapped) or images._rows.ndim != 1 or len(images._files) > 1:
+    if dim or not isinstance(images, Mapped) or images._rows.ndim != 1:
         return None
-    return torch.index_select(images._files[0], 0, images._rows.index_select(0, rows), out=out)
+    chosen = images._rows.index_select(0, rows)
+    if len(images._files) > 1:
+        return out.copy_(images._of(chosen).read())
+    return torch.index_select(images._files[0], 0, chosen, out=out)
 
 
 def _slice(images: Mapped, dim: int = 0, start: Any = None, end: Any = None, step: int = 1) -> Mapped | None:

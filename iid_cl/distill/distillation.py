@@ -42,7 +42,9 @@ class Distillation:
         if probe is None:
             probe = build_network(config.embedder, sampler.shape, 1, make_generator(0))
         cost = measure(probe.to(lens.device).eval(), sampler.shape, lens.device)
-        work = Workload(config, job.iterations, cost, sampler.shape, sampler.classes, job.shown, lens)
+        work = Workload(
+            config, job.iterations, cost, sampler.shape, sampler.classes, job.shown, lens, job.objective is not None
+        )
         own = job.embedder is not None or job.objective is not None or is_address(config.embedder.name)
         self._arithmetic = work.arithmetic(own)
         trained = self._trained()

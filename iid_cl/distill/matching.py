@@ -9,13 +9,16 @@ from typing import Any, Protocol, TypeVar
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from iid_cl.config.distill import DistillConfig
 from iid_cl.config.objectives import ObjectiveName
 from iid_cl.distill.characteristic import characteristic, characteristic_distance, draw_frequencies
-from iid_cl.distill.objectives import in_units, mean_matching, spread
+from iid_cl.distill.objectives import classifier_gradient, in_units, mean_matching, spread
+from iid_cl.errors import UserError
 
 FREQUENCIES = 1024  # at which characteristic functions are compared
+MOST_CLASSES = 1000  # whose gradients are compared at once
 AMPLITUDE = 0.5  # weight of the amplitude in the distance of characteristic functions; the phase has the rest
 
 Statistics = TypeVar("Statistics")
@@ -26,7 +29,9 @@ from the same network and augmentation, and returns a value per class (K,). It m
 
 
 class Objective(Protocol[Statistics]):
-    """A matching loss in two halves, so that real images are observed only once. Neither half mixes classes.
+    """A matching loss in two halves, so that real images are observed only once.
+
+    Neither half mixes classes, unless its entry in :data:`iid_cl.config.objectives.OBJECTIVE_INFO` is joint.
 
     >>> means = OBJECTIVES["dm"](DistillConfig(), 2, torch.Generator())
     >>> statistics = means.observe(torch.zeros(1, 4, 2, 1))
@@ -109,6 +114,40 @@ class CharacteristicMatching:
 
 
 @dataclass(frozen=True)
+class LinearGradientMatching:
+    """LGM (arXiv 2511.16674): 1 - cosine of the gradients that real and synthetic images give a linear classifier.
+
+    It compares all classes at once, so each class has the same value.
+
+    Attributes:
+        weights: (R, D) of the classifier, drawn afresh for each draw; class k has row k.
+    """
+
+    weights: Tensor
+
+    def observe(self, real: Tensor) -> Tensor:
+        """The real images' gradient (R, D), with a row per class and one more for a class alone.
+
+        Raises:
+            UserError: more classes than rows.
+        """
+        if len(real) > len(self.weights):
+            raise UserError(
+                f"distill.objective: lgm compares at most {len(self.weights)} classes at once, not {len(real)}; use dm."
+            )
+        return classifier_gradient(real.flatten(2), self._rows(real))
+
+    def compare(self, statistics: Tensor, synthetic: Tensor) -> Tensor:
+        """The distance of the gradients, (K,)."""
+        gradient = classifier_gradient(synthetic.flatten(2), self._rows(synthetic))
+        cosine = functional.cosine_similarity(statistics.flatten(), gradient.flatten(), dim=0)
+        return (1 - cosine).expand(len(synthetic))
+
+    def _rows(self, features: Tensor) -> Tensor:
+        return self.weights[: max(2, len(features))].to(features.dtype)
+
+
+@dataclass(frozen=True)
 class OwnObjective:
     """The user's loss, which takes the real features themselves."""
 
@@ -136,10 +175,17 @@ def _characteristic(config: DistillConfig, features: int, generator: torch.Gener
     return CharacteristicMatching(draw_frequencies(FREQUENCIES, features, generator))
 
 
+def _linear_gradients(config: DistillConfig, features: int, generator: torch.Generator) -> LinearGradientMatching:
+    """A classifier with the weights that PyTorch draws for a linear layer."""
+    weights = torch.empty(MOST_CLASSES, features, device=generator.device)
+    return LinearGradientMatching(weights.uniform_(-1, 1, generator=generator) / features**0.5)
+
+
 OBJECTIVES: dict[ObjectiveName, Callable[[DistillConfig, int, torch.Generator], Objective[Any]]] = {
     "dm": _means,
     "idm": _means,
     "ncfm": _characteristic,
+    "lgm": _linear_gradients,
 }
 """By its name, the function that makes a draw's objective. It takes the configuration, the number D of features of an
 image, and a generator on the features' device."""

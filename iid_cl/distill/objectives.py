@@ -24,6 +24,25 @@ def mean_matching(real: Tensor, synthetic: Tensor) -> Tensor:
     return (real.mean(1) - synthetic.mean(1)).square().sum(1)
 
 
+def classifier_gradient(features: Tensor, weights: Tensor) -> Tensor:
+    """Gradient of a linear classifier's cross-entropy by its weights (LGM, arXiv 2511.16674, section 3).
+
+    Args:
+        features: (K, B, D), all classes of an experience; class k belongs to row k of the weights.
+        weights: (R, D), with R at least K.
+
+    Returns:
+        (R, D): mean over all images of (softmax(W f) - e_k) f^T.
+
+    >>> classifier_gradient(torch.tensor([[[2.0]]]), torch.zeros(2, 1)).flatten().tolist()  # probabilities of a half
+    [-1.0, 1.0]
+    """
+    classes, images, _ = features.shape
+    errors = (features @ weights.T).softmax(2)
+    errors = errors - torch.eye(classes, len(weights), device=features.device, dtype=features.dtype)[:, None]
+    return torch.einsum("kbr,kbd->rd", errors, features) / (classes * images)
+
+
 def centre_distances(features: Tensor) -> Tensor:
     """Squared distance of each image's features to their class mean.
 

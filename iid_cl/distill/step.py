@@ -5,6 +5,7 @@ from torch import Tensor
 
 from iid_cl.compute.arithmetic import Arithmetic
 from iid_cl.config.distill import DistillConfig
+from iid_cl.config.objectives import OBJECTIVE_INFO
 from iid_cl.data.augmentation import augment
 from iid_cl.data.lens import Lens
 from iid_cl.distill.draws import Draw
@@ -68,9 +69,9 @@ class ImageStep:
             self._shrink()  # outside the handler, which keeps what filled the memory alive
 
     def _shrink(self) -> None:
-        if self.chunk == 1:
+        if self.chunk == 1 or OBJECTIVE_INFO[self._config.objective].joint:
             raise UserError(
-                f"distill.real_batch: {self._config.real_batch} real images of one class don't fit into the device's "
+                f"distill.real_batch: {self._config.real_batch} real images a class don't fit into the device's "
                 "memory; use a smaller batch, fewer images per class or a narrower embedder."
             )
         self.chunk = -(-self.chunk // 2)

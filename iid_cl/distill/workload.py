@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from iid_cl.compute.arithmetic import Arithmetic, Cost, choose, classes_per_chunk, measure
 from iid_cl.config.distill import DistillConfig
+from iid_cl.config.objectives import OBJECTIVE_INFO
 from iid_cl.data.lens import Lens
 from iid_cl.distill.trained import TrainedNetwork
 
@@ -21,6 +22,7 @@ class Workload:
         classes: number of classes, K.
         shown: synthetic images per class that a network sees.
         lens: how networks see the images.
+        own_objective: whether the loss is the user's, in place of the configured objective.
     """
 
     config: DistillConfig
@@ -30,6 +32,7 @@ class Workload:
     classes: int
     shown: int
     lens: Lens
+    own_objective: bool = False
 
     def arithmetic(self, own: bool) -> Arithmetic:
         """Number format and compilation of the networks' passes.
@@ -45,13 +48,15 @@ class Workload:
         return choose(self.lens.precision, self.lens.compile, self.lens.device, images * self.cost.flops, own)
 
     def chunk(self, trained: TrainedNetwork | None) -> int:
-        """Number of classes that fit into memory at a time.
+        """Number of classes that fit into memory at a time; all of them where the objective compares them at once.
 
         Synthetic images keep their activations. Real images take a few copies of themselves and of their features.
 
         Args:
             trained: a network of class centralization, if it has a part in the loss.
         """
+        if OBJECTIVE_INFO[self.config.objective].joint and not self.own_objective:
+            return self.classes
         activations = self.cost.activation_bytes
         if trained is not None:
             activations += measure(trained.network, self.shape, self.lens.device).activation_bytes

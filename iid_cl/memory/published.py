@@ -35,6 +35,14 @@ def read_published(path: Path, number: int = 0) -> tuple[Tensor, Tensor]:
 
     Raises:
         UserError: there is no such file, or it holds something else.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     file = Path(folder, "data.pt")
+    ...     torch.save([torch.zeros(2, 3, 8, 8), torch.tensor([0, 1])], file)
+    ...     images, labels = read_published(file)
+    >>> images.shape, labels.tolist()
+    (torch.Size([2, 3, 8, 8]), [0, 1])
     """
     content = _read(path)
     if isinstance(content, Mapping) and isinstance(content.get("data"), list | tuple) and content["data"]:
@@ -132,6 +140,15 @@ def export_pt(path: Path, file: Path) -> int:
 
     Raises:
         UserError: the memory does not say how its data set is normalised, or the file exists or cannot be written.
+
+    >>> import tempfile
+    >>> from iid_cl.memory.files import save_memory
+    >>> memory = ExemplarSet.from_classes({0: torch.zeros(2, 1, 8, 8, dtype=torch.uint8)})
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     save_memory(Path(folder, "m.safetensors"), memory, {"mean": [0.5], "std": [0.25]})
+    ...     count = export_pt(Path(folder, "m.safetensors"), Path(folder, "m.pt"))
+    ...     float(read_published(Path(folder, "m.pt"))[0].max())  # black, normalised
+    -2.0
     """
     check_output(file)
     memory = load_memory(path)

@@ -37,7 +37,7 @@ def provenance(device: torch.device) -> dict[str, Any]:
     """
     commit, changes = _checkout()
     return {
-        "command": shlex.join([Path(sys.argv[0]).name, *map(argument_without_names, sys.argv[1:])]),
+        "command": shlex.join([_program(), *map(argument_without_names, sys.argv[1:])]),
         "commit": commit,
         "changes": changes,
         "versions": {
@@ -50,6 +50,12 @@ def provenance(device: torch.device) -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "system": _system(device),
     }
+
+
+def _program() -> str:
+    """How the program was called, without its folder; ``python -m iid_cl`` is iid-cl."""
+    path = Path(sys.argv[0])
+    return "iid-cl" if (path.parent.name, path.name) == ("iid_cl", "__main__.py") else path.name
 
 
 def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:

@@ -96,10 +96,10 @@ def write_begun(
 
 
 def write_record(directory: RunDirectory, begun: Begun) -> None:
-    """Writes ``begun.json``; the time and the digest of the configuration are those of now."""
+    """Writes ``begun.json``, with the digest of the configuration, and the time of now if the record has none."""
     root, text = begun.data_root, begun.config
     record = {
-        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        "started": begun.started or datetime.now(UTC).isoformat(timespec="seconds"),
         "provenance": begun.provenance,
         "data_root": None if root is None else stored_path(root, directory.path),
         "data": begun.data,

@@ -3,6 +3,7 @@
 import re
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, TypedDict, Unpack, cast
 
 import torch
@@ -15,6 +16,7 @@ from iid_cl.distill.journal import Journal
 from iid_cl.evaluate.metrics import mean_by_class, mean_row, seen_accuracy, summary
 from iid_cl.files import State
 from iid_cl.nets import Network
+from iid_cl.precheck.forecast import Spent
 from iid_cl.records.checkpoint import fits_the_run
 from iid_cl.records.recording import Recording, moments
 from iid_cl.records.result import Result
@@ -22,7 +24,7 @@ from iid_cl.runs.learners import ProgressPlugin, make_memory_buffer, make_strate
 from iid_cl.runs.loggers import Loggers
 from iid_cl.runs.position import PositionPlugin
 from iid_cl.runs.saver import Saver
-from iid_cl.strategies import ClassAccuracyPlugin, MemoryBuffer
+from iid_cl.strategies import ClassAccuracyPlugin, FastStepPlugin, MemoryBuffer
 from iid_cl.strategies.benchmark import make_benchmark
 from iid_cl.strategies.buffers import OnImages
 from iid_cl.strategies.memory_only import MemoryOnlyPlugin
@@ -51,6 +53,7 @@ class Hooks(TypedDict, total=False):
         loggers: log the first network and the memory.
         recording: records the distillations; the caller saves its state.
         on_network: called with the first network at the end.
+        left: seconds left of the whole run, from what this method has taken; None if they are not known.
     """
 
     prefix: str
@@ -61,6 +64,7 @@ class Hooks(TypedDict, total=False):
     loggers: Loggers | None
     recording: Recording | None
     on_network: Callable[[Network], None] | None
+    left: Callable[[Spent], float | None]
 
 
 def run_method(
@@ -119,7 +123,7 @@ class _Course:
         hooks: Hooks,
     ) -> None:
         self._started = time.perf_counter()
-        self._config, self._method, self._reporter = config, method, reporter
+        self._config, self._method, self._reporter, self._left = config, method, reporter, hooks.get("left")
         self._prefix, self._saver, self._recording = hooks.get("prefix", ""), hooks.get("saver"), hooks.get("recording")
         stream = make_stream(config.stream, dataset, config.seed)
         self.order = stream.order
@@ -132,11 +136,16 @@ class _Course:
             if self._recording is not None:
                 memory.on_losses, memory.on_snapshot = self._recording.on_step, self._recording.on_snapshot
                 memory.snapshots = moments
-        last = [self._counts, self._progress]
+        self._joint = METHODS[method].sees == "all"
+        trainings = config.train.networks * (1 if self._joint else len(self.order))
         self._strategies = [
-            make_strategy(config, method, dataset, device, memory, last, number)
+            make_strategy(config, method, dataset, device, memory, [
+                self._counts,
+                self._progress,
+                FastStepPlugin(config.precision, config.compile, trainings=trainings, say=reporter.line),
+            ], number)
             for number in range(config.train.networks)
-        ]
+        ]  # fmt: skip
         self._positions = [PositionPlugin(self._saver) for _ in self._strategies]
         for strategy, position in zip(self._strategies, self._positions, strict=True):
             strategy.plugins.append(position)
@@ -145,7 +154,6 @@ class _Course:
             loggers.attach(self._strategies[0], memory)
         self._benchmark = make_benchmark(dataset, stream)
         self._sizes = [len(experience.dataset) for experience in self._benchmark.test_stream]
-        self._joint = METHODS[method].sees == "all"
         self._index = self._number = 0
         self._matrices: list[list[list[float]]] = [[] for _ in self._strategies]
         self._class_accuracies: list[dict[int, float]] = []  # by experience, mean over networks
@@ -166,7 +174,8 @@ class _Course:
         """Trains on the rest of the stream, and evaluates."""
         total = 1 if self._joint else len(self._sizes)
         while self._index < total:
-            self._reporter.stage(self._index, total, memory_bytes=self._memory_bytes)
+            left = None if self._left is None else partial(self._left, self._spent())
+            self._reporter.stage(self._index, total, memory_bytes=self._memory_bytes, left=left)
             if self._recording is not None:
                 self._recording.begin(self._method, self._index)
             while self._number < len(self._strategies):
@@ -181,6 +190,12 @@ class _Course:
                 on_experience(record)
             if self._saver is not None:
                 self._saver.save()
+
+    def _spent(self) -> Spent:
+        """Seconds so far, by kind of work."""
+        condensing = 0.0 if self.memory is None else self.memory.seconds
+        training = self._train_seconds - condensing
+        return Spent(self._index, training, condensing, time.perf_counter() - self._started - self._train_seconds)
 
     def embed(self, dataset: ImageDataset) -> None:
         """Records the first network's features of distilled and real images, if the method distils."""

@@ -3,6 +3,7 @@
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,8 @@ from iid_cl.evaluate.model import TrainedModel, save_model
 from iid_cl.files import State, on_full_disk
 from iid_cl.nets import Network
 from iid_cl.precheck.fits import check_methods, check_network
+from iid_cl.precheck.forecast import Forecast, Spent, spent_on
+from iid_cl.precheck.plan import Step, plan
 from iid_cl.records.checkpoint import Checkpoints, fits_the_run
 from iid_cl.records.directory import STATE, RunDirectory, new_directory
 from iid_cl.records.integrity import check_memories
@@ -135,6 +138,7 @@ class _Run:
         self._results: list[Result] = []
         self._audit = Audit(self._dataset, stream)
         self._recording = Recording(self._dataset.class_names)
+        self._forecast = Forecast(self._plans)
         self._checks: dict[MethodName, Any] = {}  # results of the audit
         self.path = out if out is not None else new_directory(config.name)
         self.directory = RunDirectory(self.path, again=begun is not None)
@@ -166,6 +170,15 @@ class _Run:
                 saver.save()
             self._write_results(saver)
             _conclude(self.directory, config, self._results, self._console, reporter)
+
+    def _plans(self) -> dict[str, list[Step]]:
+        order = class_order(self._config.stream, len(self._dataset.class_names), self._config.seed)
+        return {method: plan(self._config, method, self._dataset, order) for method in self._methods}
+
+    def _left(self, method: MethodName, spent: Spent) -> float | None:
+        """Seconds left of the run in its current method."""
+        before = {result.method: spent_on(result) for result in self._results}
+        return self._forecast.left({**before, method: spent})
 
     def _load_checkpoint(self, begun: Begun, reporter: Reporter) -> Mapping[str, Any] | None:
         """Loads the last checkpoint; returns the state of the interrupted method."""
@@ -223,6 +236,7 @@ class _Run:
                 state=state,
                 loggers=loggers,
                 recording=self._recording,
+                left=partial(self._left, method),
                 on_network=self._save_model if method == config.memory.method else None,
             )
         if memory is not None and memory.exemplars is not None:

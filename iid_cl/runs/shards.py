@@ -18,6 +18,7 @@ from iid_cl.compute.deterministic import deterministic
 from iid_cl.compute.devices import resolve_device
 from iid_cl.config.experiment import Config
 from iid_cl.config.methods import METHODS
+from iid_cl.config.objectives import OBJECTIVE_INFO
 from iid_cl.data.images import ImageDataset
 from iid_cl.data.loaded import dataset_of
 from iid_cl.errors import UserError
@@ -44,7 +45,8 @@ def check_shards(config: Config) -> None:
     if not METHODS[config.memory.method].distils:
         raise UserError(f"memory.method: {config.memory.method!r} cannot be divided among workers; {way_out}")
     ties = {
-        f"distill.objective: {distill.objective}": distill.embedder_source != "fresh",
+        f"distill.objective: {distill.objective}": distill.embedder_source != "fresh"
+        or OBJECTIVE_INFO[distill.objective].joint,
         f"distill.cc.weight: {distill.cc.weight}": distill.cc.weight > 0,
         "memory.soft_labels: true": config.memory.soft_labels,
         f"memory.jpeg: {config.memory.jpeg}": config.memory.jpeg is not None,

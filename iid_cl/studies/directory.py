@@ -3,7 +3,7 @@
 import csv
 import io
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -26,6 +26,7 @@ from iid_cl.records.provenance import differences, provenance
 from iid_cl.runs.begun import BEGUN, Begun, read_begun, write_record
 from iid_cl.runs.ending import interruptions
 from iid_cl.studies.cases import dump_study, load_study
+from iid_cl.studies.page import study_report
 from iid_cl.terminal.reporter import Reporter
 
 TABLE = "study.csv"
@@ -79,6 +80,11 @@ class StudyRun:
     def path(self) -> Path:
         """The directory."""
         return self.directory.path
+
+    def conclude(self, summary: Mapping[str, Any]) -> None:
+        """Writes ``study.json`` and then the report of what lies in the directory."""
+        self.directory.write_summary(SUMMARY, {**summary, "started": read_begun(self.path).started})
+        self.reporter.line(f"The report is {study_report(self.path)}")
 
     def kept(self, cell: Cell) -> list[Any] | None:
         """The rows of a cell that is finished; None if it has to run."""
@@ -179,13 +185,14 @@ def study_run(
 def _begin(directory: RunDirectory, place: Place, origin: dict[str, Any]) -> list[str]:
     """Writes what is needed to go on; returns what has changed since the study began."""
     path = directory.path
-    before = read_begun(path).provenance if (path / BEGUN).is_file() else origin
+    before = read_begun(path) if (path / BEGUN).is_file() else None
     (path / CELLS).mkdir(exist_ok=True)
     write_bytes(path / STUDY, dump_study(place.study).encode())
     options = {"keep_memories": place.keep_memories, "search": place.search}
-    write_record(directory, Begun(origin, "", place.data_root, options=options))
+    started = None if before is None else before.started
+    write_record(directory, Begun(origin, "", place.data_root, started=started, options=options))
     (path / SUMMARY).unlink(missing_ok=True)  # until it is finished once more
-    return differences(before, origin)
+    return [] if before is None else differences(before.provenance, origin)
 
 
 def _is_started(place: Place, path: Path, cells: Sequence[Cell]) -> bool:

@@ -17,6 +17,7 @@ from iid_cl.records.cells import countable
 from iid_cl.records.directory import SUMMARY, check_directory
 from iid_cl.records.nameless import without_names
 from iid_cl.report.content import in_bytes
+from iid_cl.report.overview import began
 from iid_cl.report.page import PAGE, template
 from iid_cl.report.statistics import percent
 from iid_cl.studies.rows import Row, Tried, text
@@ -48,7 +49,7 @@ def study_report(directory: Path, out: Path | None = None) -> Path:
     """
     check_directory(directory)
     study, rows, told = _read(directory)
-    search = _search(directory, told)
+    search = _search(directory, told, rows)
     architectures = list(dict.fromkeys(row.architecture for row in rows))
     pictures = {FIGURE: directory / FIGURE, **{file.stem: file for file in sorted(directory.glob("memory-*.png"))}}
     urls = {name: _url(file) for name, file in pictures.items() if file.is_file() and file.stat().st_size < MOST_BYTES}
@@ -105,17 +106,17 @@ def _read(directory: Path) -> tuple[StudyConfig, list[Row], dict[str, Any]]:
 
 @dataclass(frozen=True)
 class Search:
-    """What the page shows of a search: the best trial, all trials, the commands, and the best configuration."""
+    """What the page shows of a search. ``trials`` are rows of its table, best first."""
 
     best: Tried
     best_values: dict[str, str]
-    tried: list[tuple[Tried, str]]
+    trials: list[list[str]]
     held_out: str
     commands: list[str]
     config: str
 
 
-def _search(directory: Path, told: Mapping[str, Any]) -> Search | None:
+def _search(directory: Path, told: Mapping[str, Any], rows: Sequence[Row]) -> Search | None:
     """The search of a study, if it was one.
 
     Raises:
@@ -127,11 +128,10 @@ def _search(directory: Path, told: Mapping[str, Any]) -> Search | None:
         found = told["search"]
         tried = _TRIED.validate_python(found["trials"])
         best = next(one for one in tried if one.number == found["best"])
-        accuracies = ["-" if one.accuracy is None else f"{100 * one.accuracy:.1f}" for one in tried]
         return Search(
             best,
             {key: text(value) for key, value in best.values.items()},
-            sorted(zip(tried, accuracies, strict=True), key=lambda pair: -(pair[0].accuracy or 0)),
+            [_trial(one, rows) for one in sorted(tried, key=lambda one: -(one.accuracy or 0))],
             f"{100 * float(found['held_out']):g} %",
             [str(command) for command in found["commands"]],
             read_text(directory / BEST, MOST_BYTES),
@@ -141,15 +141,27 @@ def _search(directory: Path, told: Mapping[str, Any]) -> Search | None:
         raise UserError(f"{directory}: holds a damaged search ({reason}); give its command again.") from None
 
 
+def _trial(one: Tried, rows: Sequence[Row]) -> list[str]:
+    """The cells of a trial: its number, accuracy, values, memory, seconds, and a note."""
+    group = [row for row in rows if row.variant == one.name]
+    accuracy = "-" if one.accuracy is None else f"{100 * one.accuracy:.1f}"
+    size = in_bytes(group[0].bytes, group[0].bytes) if group else "-"
+    seconds = in_seconds(mean(row.condense_seconds for row in group)) if group else "-"
+    note = one.error or ("" if one.same_as is None else f"same values as trial {one.same_as}")
+    return [str(one.number), accuracy, *(text(value) for value in one.values.values()), size, seconds, note]
+
+
 def _facts(study: StudyConfig, rows: Sequence[Row], told: Mapping[str, Any], search: Search | None) -> dict[str, str]:
     stream = study.base.get("stream")
     facts = {"data": str(stream.get("dataset", "digits"))} if isinstance(stream, Mapping) else {}
-    count = {"variants": str(len(study.variants))} if search is None else {"trials": str(len(search.tried))}
+    count = {"variants": str(len(study.variants))} if search is None else {"trials": str(len(search.trials))}
     facts |= {**count, "seeds": str(study.seeds)}
     if rows:
         facts["networks judged"] = str(len(rows))
         each = {(r.variant, r.x, r.seed): r.condense_seconds + r.evaluate_seconds for r in rows}
         facts["took"] = in_seconds(sum(each.values()))
+    if moment := began(told):
+        facts["began"] = moment
     return facts | {key: str(told[key]) for key in ("device", "machine", "commit") if told.get(key)}
 
 

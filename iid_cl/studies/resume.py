@@ -9,8 +9,10 @@ from rich.text import Text
 
 from iid_cl.errors import UserError
 from iid_cl.records.directory import SUMMARY
+from iid_cl.report.page import PAGE
 from iid_cl.runs.begun import check_programs
 from iid_cl.studies.directory import Place, read_place
+from iid_cl.studies.page import study_report
 from iid_cl.studies.run import run_study
 from iid_cl.studies.scatter import run_scatter
 from iid_cl.terminal.screen import emit
@@ -49,6 +51,8 @@ def resume_study(path: Path, console: Console, data_root: Path | None = None, *,
     """
     place = read_place(path)
     if (path / SUMMARY).is_file():
+        if not (path / PAGE).is_file():  # it was interrupted in its last moment
+            study_report(path)
         console.print(Text(f"{path}: is finished; {SUMMARY} and study.csv hold its results."), soft_wrap=True)
         emit(console, "finished", directory=str(path))
         return

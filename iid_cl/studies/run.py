@@ -18,7 +18,6 @@ from iid_cl.evaluate.protocol import judge
 from iid_cl.memory.exemplars import Exemplars
 from iid_cl.memory.files import save_memory
 from iid_cl.precheck.fits import check_methods, check_network
-from iid_cl.records.directory import SUMMARY, RunDirectory
 from iid_cl.records.provenance import provenance
 from iid_cl.report.pictures import save_memory_picture
 from iid_cl.runs.whole import memory_metadata, whole_memory
@@ -59,8 +58,10 @@ def run_study(
     with study_run(place, [trial.cell for trial in trials], Row, device, console) as run:
         with deterministic(todo[0].config.deterministic, run.reporter.line):
             rows = Runner(run, study.iterations, data_root, device).rows(trials)
-        _summarise(run.directory, study, rows, device)
+        axis = study.sweep.key if study.sweep else "iterations" if study.iterations else None
+        save_accuracy_figure(run.path / "study.png", rows, study.title, axis)
         console.print(study_table(rows, study.title))
+        run.conclude({"study": study.model_dump(mode="json"), **provenance(device), "rows": list(map(asdict, rows))})
         console.print(Text(f"Everything is in {run.path}"), soft_wrap=True)
         emit(console, "finished", directory=str(run.path), rows=[asdict(row) for row in rows])
     return rows
@@ -198,14 +199,6 @@ class Runner:
                     condense_seconds=round(entry.seconds, 2),
                     evaluate_seconds=round(seconds, 2),
                 )
-
-
-def _summarise(directory: RunDirectory, study: StudyConfig, rows: Sequence[Row], device: torch.device) -> None:
-    """Writes ``study.json`` and draws ``study.png``."""
-    summary = {"study": study.model_dump(mode="json"), **provenance(device), "rows": [asdict(row) for row in rows]}
-    directory.write_summary(SUMMARY, summary)
-    axis = study.sweep.key if study.sweep else "iterations" if study.iterations else None
-    save_accuracy_figure(directory.path / "study.png", rows, study.title, axis)
 
 
 def _slug(variant: str, x: float | None) -> str:

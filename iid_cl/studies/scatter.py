@@ -21,7 +21,6 @@ from iid_cl.distill.trained import train_networks
 from iid_cl.errors import UserError
 from iid_cl.nets import Network
 from iid_cl.precheck.fits import check_methods, check_network
-from iid_cl.records.directory import SUMMARY
 from iid_cl.records.provenance import provenance
 from iid_cl.runs.whole import whole_memory
 from iid_cl.seeding import derive_seed
@@ -60,8 +59,8 @@ def run_scatter(
     with study_run(Place(study, data_root, out), cells, Point, device, console) as run:
         with deterministic(first.deterministic, run.reporter.line):
             points = _Scatter(run, scatter, dataset, device).points(todo, cells)
-        run.directory.write_summary(SUMMARY, {"study": study.model_dump(mode="json"), **provenance(device)})
         save_scatter_figure(run.path / "study.png", points, dataset.class_names[: scatter.classes], study.title)
+        run.conclude({"study": study.model_dump(mode="json"), **provenance(device)})
         console.print(Text(f"Everything is in {run.path}"), soft_wrap=True)
         emit(console, "finished", directory=str(run.path), points=len(points))
     return points

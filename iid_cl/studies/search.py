@@ -21,7 +21,6 @@ from iid_cl.data.loaded import dataset_of, forget_datasets
 from iid_cl.distill.distillation import DivergedError
 from iid_cl.errors import UserError, need
 from iid_cl.files import write_bytes
-from iid_cl.records.directory import SUMMARY
 from iid_cl.records.nameless import without_names
 from iid_cl.records.provenance import provenance
 from iid_cl.studies.cases import Case, config_of
@@ -116,7 +115,9 @@ class _Search:
     def trials(self) -> list[Tried]:
         """Draws and judges one trial after the other; what is finished is not run again."""
         run, total = self.run, self.place.study.trials
-        run.reporter.line(f"{total} trials of {self.place.study.seeds} seeds, judged on held-out training images")
+        seeds = self.place.study.seeds
+        each = f" of {seeds} memories each" if seeds > 1 else ""
+        run.reporter.line(f"{total} trials{each}, judged on held-out training images")
         tried: list[Tried] = []
         for number in range(total):
             run.reporter.stage(number, total, "trials")
@@ -125,8 +126,11 @@ class _Search:
             done = self._judged(drawn) if same is None else replace(same, number=number, same_as=same.number)
             self.sampler.tell(number, done.accuracy)
             tried.append(done)
-            said = done.error or f"{100 * (done.accuracy or 0):.1f} %"
-            run.reporter.line(f"trial {done.name}: {said}{'' if same is None else f', as trial {same.number}'}")
+            if done.error or same is not None:
+                run.reporter.line(f"trial {done.name}: {done.error or f'as trial {done.same_as}'}")
+            else:
+                best = done.accuracy == max(one.accuracy or 0 for one in tried)
+                run.reporter.line(f"trial {number}: {100 * (done.accuracy or 0):.1f} %{', the best so far' * best}")
             run.reporter.event("trial", **asdict(done))
         run.reporter.stage(total, total, "trials")
         return tried
@@ -187,8 +191,8 @@ def _finish(search: _Search, tried: Sequence[Tried], console: Console) -> None:
         "commands": [without_names(command) for command in commands],
     }
     told = {"study": study.model_dump(mode="json"), **provenance(search.device)}
-    run.directory.write_summary(SUMMARY, {**told, "rows": [asdict(row) for row in search.rows], "search": found})
     console.print(search_table(tried, search.rows, study.title))
+    run.conclude({**told, "rows": [asdict(row) for row in search.rows], "search": found})
     for line in (
         f"Best: trial {best.name}, {100 * (best.accuracy or 0):.1f} % on held-out training images.",
         "The best of many trials looks better than it is; judge it on test images:",

@@ -39,9 +39,11 @@ def search_table(tried: Sequence[Tried], rows: Sequence[Row], title: str) -> Tab
         key=lambda one: -(one.accuracy or 0),
     )
     keys = list(tried[0].values)
+    short = [key.partition(".")[2] or key for key in keys]
+    headings = short if len(set(short)) == len(keys) else keys
     table = Table(title=Text(title), title_justify="left", title_style="bold", box=box.SIMPLE, pad_edge=False)
-    for heading in ("trial", *keys, "held-out %", "bytes", "memory s"):
-        table.add_column(Text(heading), justify="right")
+    for heading in ("trial", *headings, "held-out %", "bytes", "memory s"):
+        table.add_column(Text(heading), justify="right", overflow="fold")
     for one in best[:SHOWN]:
         group = [row for row in rows if row.variant == one.name]
         seconds = f"{mean(row.condense_seconds for row in group):.1f}"

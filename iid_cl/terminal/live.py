@@ -45,7 +45,10 @@ class Phase:
 
 @dataclass
 class Stage:
-    """Number of finished experiences or cells; ``first`` of them were finished before this view started."""
+    """Number of finished experiences or cells; ``first`` of them were finished before this view started.
+
+    ``forecast`` are the seconds left of the whole run at the time ``done_at``, where they are known.
+    """
 
     total: int
     unit: str
@@ -53,9 +56,12 @@ class Stage:
     first: int = 0
     done: int = 0
     done_at: float = 0.0
+    forecast: float | None = None
 
     def left(self, now: float) -> float | None:
-        """Seconds left, if the rest is as fast as what is finished; None before the first one."""
+        """Seconds left: the forecast, or else as if the rest were as fast as what is finished; None before that."""
+        if self.forecast is not None:
+            return max(0.0, self.forecast - (now - self.done_at))
         fresh = self.done - self.first
         if fresh <= 0:
             return None
@@ -123,7 +129,8 @@ class View:
             parts.append((f"{stage.done} of {stage.total} {stage.unit} done", "bold"))
             seconds = stage.left(now)
             if seconds is not None and stage.done < stage.total:
-                whole = "all" if number == methods else "this method"  # the next one may take another time
+                # without a forecast, the next method may take another time
+                whole = "all" if number == methods or stage.forecast is not None else "this method"
                 parts.append((f"about {clock_time(seconds)} left in {whole}", "green"))
         if self.memory_bytes:
             parts.append((f"memory {self.memory_bytes:,} bytes", "magenta"))

@@ -81,13 +81,24 @@ class Reporter:
         """Reports that method ``number``, from 1, of ``total`` begins, with its own experiences."""
         self._view.method, self._view.stage = (number, total), None
 
-    def stage(self, done: int, total: int, unit: str = "experiences", memory_bytes: int | None = None) -> None:
-        """Reports that ``done`` of ``total`` experiences (or another ``unit``) are done, and the memory's size."""
+    def stage(
+        self,
+        done: int,
+        total: int,
+        unit: str = "experiences",
+        memory_bytes: int | None = None,
+        left: Callable[[], float | None] | None = None,
+    ) -> None:
+        """Reports that ``done`` of ``total`` experiences (or another ``unit``) are done, and the memory's size.
+
+        ``left`` returns the seconds left of the whole run, if they are known; it is called only for a live view.
+        """
         view, now = self._view, time.monotonic()
         if view.stage is None or (view.stage.total, view.stage.unit) != (total, unit) or done < view.stage.done:
             view.stage = Stage(total, unit, now, first=done)
         view.stage.done, view.memory_bytes = done, memory_bytes
         view.stage.done_at = now
+        view.stage.forecast = None if left is None or self._live is None else left()
 
     def progress(self, label: str, done: int, total: int, losses: Losses = dict, images: int | None = None) -> None:
         """Reports that ``done`` of ``total`` steps of phase ``label`` are done.

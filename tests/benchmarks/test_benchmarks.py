@@ -28,6 +28,7 @@ from benchmarks import (
     ledger,
     length,
     machine,
+    networks,
     protocol,
     quality,
     scaling,
@@ -111,9 +112,9 @@ def test_training_in_miniature(
 
 @pytest.mark.gpu
 def test_training_on_a_gpu_in_miniature(results: Path) -> None:
-    (stock, ours) = training.on_gpu(100, 1, 1, "training")
-    assert ours["ratio"] == pytest.approx(ours["value"] / stock["value"])
-    assert len(json.loads((results / "training_cuda.json").read_text())) == 2
+    (stock, *ours) = training.on_gpu(100, 1, 1, "training")
+    assert [one["ratio"] for one in ours] == pytest.approx([one["value"] / stock["value"] for one in ours])
+    assert len(json.loads((results / "training_cuda.json").read_text())) == 3
 
 
 def test_quality_in_miniature(in_tmp_path: Path, results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -241,6 +242,10 @@ def test_a_scaling_case_in_miniature() -> None:
     assert found["seconds"] > 0
     assert 0.05 < found["gib"] < 64
     assert case.label == "2 classes, 1 images each, 32x32"
+    extra = set(scaling.cases_of(torch.device("cuda"))) - set(scaling.cases_of(torch.device("cpu")))
+    assert {one.label for one in extra} == {
+        "1000 classes, 10 images each, 32x32", "10 classes, 10 images each, 224x224",
+    }  # fmt: skip
 
 
 def test_floor_counts_operations_and_bytes() -> None:
@@ -329,7 +334,7 @@ def test_a_whole_run_in_miniature() -> None:
     assert parse_config(gpu.WHOLE_RUN, "WHOLE_RUN").distill.iterations == 1000
 
 
-LIGHT = ["engine_cuda", "training_cuda", "scaling_cuda", "time_to_accuracy_cuda"]
+LIGHT = ["engine_cuda", "training_cuda", "networks_cuda", "scaling_cuda", "time_to_accuracy_cuda"]
 HEAVY = ["jpeg_copy", "published_cifar10", "published_mnist"]
 
 
@@ -347,7 +352,9 @@ def pass_for_parts(monkeypatch: pytest.MonkeyPatch, results: Path) -> list[str]:
         ran.append("protocol")
         cells[0] -= 1
 
-    functions = [(engine, "main"), (training, "on_gpu"), (scaling, "main"), (time_to_accuracy, "main")]
+    functions = [
+        (engine, "main"), (training, "on_gpu"), (networks, "on_gpu"), (scaling, "main"), (time_to_accuracy, "main"),
+    ]  # fmt: skip
     for name, (part, function) in zip(LIGHT, functions, strict=True):
         monkeypatch.setattr(part, function, lambda *_, name=name, **__: write(name))
     monkeypatch.setattr(protocol, "main", measure_protocol)
@@ -371,13 +378,16 @@ def test_calls_of_the_gpu_script_go_on_where_the_last_one_stopped(
         left = gpu.main(None, None, 1, tiny=in_tmp_path, minutes=10)
         calls.append((ran[before:], left))
     assert calls == [
-        (["gpu_tests", "protocol", "engine_cuda"], ["protocol", "training_cuda", "scaling_cuda", "whole_run_cuda"]),
-        (["protocol", "training_cuda", "scaling_cuda"], ["whole_run_cuda"]),
-        (["whole_run_cuda"], []),
+        (
+            ["engine_cuda", "training_cuda", "networks_cuda"],
+            ["whole_run_cuda", "gpu_tests", "protocol", "scaling_cuda"],
+        ),
+        (["whole_run_cuda", "gpu_tests", "protocol"], ["protocol", "scaling_cuda"]),
+        (["protocol", "scaling_cuda"], []),
         ([], []),
     ]
     printed = capsys.readouterr().out
-    assert "left, by the same command: protocol, training_cuda, scaling_cuda, whole_run_cuda\n" in printed
+    assert "left, by the same command: whole_run_cuda, gpu_tests, protocol, scaling_cuda\n" in printed
     assert "published_cifar10: its data are not given, left out" in printed
     assert printed.endswith("nothing is left of these parts\n")
     assert gpu.main(in_tmp_path, None, 1, only=["time_to_accuracy_cuda"]) == []

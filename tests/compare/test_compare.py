@@ -34,8 +34,11 @@ from iid_cl.launch.jobs import Launch
 from iid_cl.memory.files import load_memory
 from iid_cl.nets import build_network
 from iid_cl.records.cells import other_data
+from iid_cl.report.collect import collect
 from iid_cl.report.comparison import unequal_bytes
+from iid_cl.report.overview import facts
 from iid_cl.report.statistics import interval, paired_difference, percent_interval
+from iid_cl.terminal.screen import in_seconds
 from tests.runs.helpers import BYTES_PER_IMAGE, image_folder, miniature
 
 METHODS = ["none", "random", "herding", "distilled"]
@@ -167,6 +170,11 @@ def test_everything_is_there(compared: Compared) -> None:
     assert {path.name for path in compared.path.iterdir()} == names
     assert load_config(str(compared.path / "config.yaml")) == compared.config
     assert {"command", "commit", "versions", "machine", "device", "baseline", "summary"} <= set(compared.summary)
+    began = min(json.loads(cell.read_text())["started"] for cell in (compared.path / "cells").glob("*.json"))
+    assert compared.summary["started"] == began
+    told = facts(collect([compared.path]))
+    assert told["began"] == f"{began[:10]} {began[11:19]} UTC"
+    assert told["took"] == in_seconds(sum(result["total_seconds"] for result in compared.results))
     log = (compared.path / "log.txt").read_text()
     assert "\x1b" not in log
     assert "95 % confidence interval" in log

@@ -24,4 +24,4 @@ def test_the_key_says_what_each_objective_is() -> None:
     said = DistillConfig.model_fields["objective"].description or ""
     assert said.startswith("Matching base: dm (means of features), idm (the same on partitioned images")
     assert all(f"{info.name} ({info.says})" in said for info in OBJECTIVE_INFO.values())
-    assert partitions_in_words() == "1 with dm, 2 with idm and ncfm"
+    assert partitions_in_words() == "1 with dm and lgm, 2 with idm and ncfm"

@@ -43,6 +43,9 @@ VALUES: dict[str, Callable[[Tensor], Tensor]] = {
     "written into": lambda images: torch.index_select(
         images[MASK], 0, torch.tensor([2, 0]), out=images.new_empty(2, 3, 4, 5)
     ),
+    "written into from several files": lambda images: torch.index_select(
+        torch.cat([images, OTHERS]), 0, torch.tensor([20, 2, 13]), out=OTHERS.new_empty(3, 3, 4, 5)
+    ),
     "columns": lambda images: images[:, 1, :, 2:],
     "mean": lambda images: images.double().mean((0, 2, 3)),
 }
@@ -57,8 +60,12 @@ def test_choosing_rows_reads_nothing(mapped: Mapped, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", VALUES)
-def test_values_are_those_in_memory(mapped: Mapped, name: str) -> None:
+def test_values_are_those_in_memory(mapped: Mapped, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And of rows that are chosen no others are read."""
+    read, rows = Mapped.read, []
+    monkeypatch.setattr(Mapped, "read", lambda images: rows.append(images._rows.numel()) or read(images))
     values = VALUES[name](mapped)
+    assert all(count <= 4 for count in rows) or name in ("normalised", "columns", "mean")
     assert not isinstance(values, Mapped)
     torch.testing.assert_close(values, VALUES[name](IMAGES), rtol=0, atol=0)
 

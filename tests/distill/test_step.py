@@ -197,7 +197,7 @@ def test_one_class_that_does_not_fit_is_a_users_error():
     with pytest.raises(UserError) as caught:
         step.gradient(scene.synthetic, next(scene.draws))
     message = str(caught.value)
-    assert message.startswith("distill.real_batch: 8 real images of one class don't fit into the device's memory; use ")
+    assert message.startswith("distill.real_batch: 8 real images a class don't fit into the device's memory; use ")
     assert len(message.splitlines()) == 1
 
 

@@ -25,7 +25,7 @@ BASE: dict[str, Any] = {
     "evaluate": {"network": {**SMALL}, "epochs": 3, "networks": 2, "batch_size": 16},
     "device": "cpu",
 }
-FILES = {"begun.json", "cells", "log.txt", "study.csv", "study.json", "study.png", "study.yaml", ".lock"}
+FILES = {"begun.json", "cells", "log.txt", "report.html", ".lock", "study.csv", "study.json", "study.png", "study.yaml"}
 TWO = [{"name": "random"}, {"name": "distilled", "set": {"memory.method": "distilled", "memory.ipc": 1}}]
 
 

@@ -160,6 +160,8 @@ def test_a_scatter_goes_on_with_the_variants_that_are_left(tmp_path: Path, monke
     killer.last = None
     assert "2 memories, 1 of them finished before" in resume(tmp_path / "out")
     assert [method for method, *_ in killer.made] == ["random", "distilled"]
+    (tmp_path / "out" / "report.html").unlink()  # as if it had been interrupted before it
+    assert "is finished" in resume(tmp_path / "out")
     for name in ("study.csv", "study.png"):
         assert (tmp_path / "out" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
     assert {path.name for path in (tmp_path / "out").iterdir()} == FILES

@@ -181,6 +181,9 @@ def test_kept_memories_are_those_of_the_first_seed(finished: Finished) -> None:
 
 def test_memories_are_kept_on_request_only(along: Finished) -> None:
     assert {path.name for path in along.path.iterdir()} == FILES
+    assert f"The report is {along.path / 'report.html'}" in along.printed
+    began = json.loads((along.path / "begun.json").read_text())["started"]
+    assert f"{began[:10]} {began[11:19]} UTC" in (along.path / "report.html").read_text()
 
 
 def test_equal_seeds_give_equal_rows(finished: Finished, tmp_path: Path) -> None:

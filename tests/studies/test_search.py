@@ -3,15 +3,16 @@
 import io
 import json
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import pytest
 from rich.console import Console
 
+from iid_cl.config.datasets import DATASETS
 from iid_cl.config.reading import load_config
 from iid_cl.config.study import StudyConfig
-from iid_cl.data import datasets
 from iid_cl.data.datasets import load_dataset
 from iid_cl.errors import UserError
 from iid_cl.evaluate.protocol import judge
@@ -161,10 +162,11 @@ def test_no_trial_sees_a_test_image(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         dataset = load_digits(*args)
         return replace(dataset, test=replace(dataset.test, images=255 - dataset.test.images))
 
-    load_digits = datasets.load_digits
+    module, _, name = DATASETS["digits"].loader.partition(":")
+    load_digits = getattr(import_module(module), name)
     whole = load_dataset(load_config(None, ["stream.dataset=digits"]).stream, None)
     monkeypatch.setattr(runs, "judge", record)
-    monkeypatch.setattr(datasets, "load_digits", other_test_images)
+    monkeypatch.setattr(f"{module}.{name}", other_test_images)
     start(tmp_path / "out", searched(trials=2))
     assert [one["accuracy"] for one in summary(tmp_path / "out")["trials"]] == [
         one["accuracy"] for one in summary(done[0])["trials"][:2]
