@@ -703,7 +703,7 @@ def test_a_date_is_a_name() -> None:
         (
             "distill.iterations",
             str(10**10),
-            "'auto' or a number; as a number, input should be less than or equal to 1000000000",
+            "as a number, input should be less than or equal to 1000000000",
         ),
         ("distill.iterations", "many", "must be 'auto' or a number."),
         ("memory.dct", "0.5", "must be 'auto' or a number; as a number, input should be greater than or equal to 1."),
