@@ -9,7 +9,7 @@ from iid_cl.config.base import Batch, Few, Fraction, Line, Positive, Rate, Secti
 from iid_cl.config.networks import NAMES, NetworkName, info_of, is_address
 from iid_cl.config.objectives import OBJECTIVE_INFO, SAYS, ObjectiveName, partitions_in_words
 
-MANY = 32  # images of a class whose mean is near the real one from the start
+FEW, MANY = 4, 32  # images of a class: the more there are, the nearer their mean is to the real one from the start
 
 Augmentation = Literal["color", "crop", "cutout", "flip", "scale", "rotate"]
 
@@ -78,9 +78,13 @@ class NetworkConfig(Section):
 class EmbedderConfig(NetworkConfig):
     """The embedding network: randomly initialised and normalising per sample, or with trained weights.
 
-    >>> EmbedderConfig(width=32, depth=2).blocks(32, 32)
-    2
+    >>> EmbedderConfig(depth=2).blocks(32, 32), EmbedderConfig().width
+    (2, 32)
     """
+
+    width: Annotated[int, Field(ge=1, le=2048)] = Field(
+        default=32, description="Channels of each ConvNet block (published: 128)."
+    )
 
     @model_validator(mode="after")
     def _separates_images(self) -> "EmbedderConfig":
@@ -151,8 +155,8 @@ class DistillConfig(Section):
     )
     iterations: Literal["auto"] | Annotated[int, Field(ge=0, le=10**9)] = Field(
         default="auto",
-        description="Steps on the synthetic images; 0 stores the real images they start from. auto: 300, or 100 from "
-        "32 images a class on; with a queue of embedders 1000.",
+        description="Steps on the synthetic images; 0 stores the real images they start from. auto: 1000, or 300 "
+        "from 4 images a class on, or 100 from 32 on; with a queue of embedders 1000.",
     )
     real_batch: Annotated[int, Field(ge=2, le=2**16)] = Field(
         default=128, description="Real images per class and iteration (published: 256)."
@@ -199,7 +203,8 @@ class DistillConfig(Section):
             return self.iterations
         if self.embedder_source == "queue":
             return 1000
-        return 300 if ipc * self.factor**2 < MANY else 100
+        shown = ipc * self.factor**2
+        return 1000 if shown < FEW else 300 if shown < MANY else 100
 
     @property
     def embedder_source(self) -> Literal["fresh", "queue"]:

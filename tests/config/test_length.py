@@ -8,7 +8,8 @@ from iid_cl.config.distill import DistillConfig
 @pytest.mark.parametrize(
     ("settings", "ipc", "expected"),
     [
-        ({}, 1, 300),
+        ({}, 3, 1000),
+        ({"partition": 2}, 1, 300),  # networks see 4 images
         ({}, 31, 300),
         ({}, 32, 100),
         ({"partition": 2}, 8, 100),  # networks see 32 images
