@@ -40,9 +40,9 @@ from iid_cl.strategies.benchmark import make_benchmark
 
 CLASSES, EACH, SIDE = 10, 2000, 224
 NEEDED = 4 * 2**30  # bytes
-BATCH, BATCHES, PASSES = 64, 40, 5
+BATCH, BATCHES, PASSES = 64, 25, 5
 KEYS = ["distill.iterations=2", "distill.real_batch=16", "distill.embedder.width=8", "device=cpu"]
-CONDENSED = 5  # classes
+CONDENSED = 3  # classes
 
 
 def pictures(first: int) -> Iterator[tuple[str, Picture]]:
