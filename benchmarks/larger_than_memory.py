@@ -2,20 +2,17 @@
 
     python -m benchmarks.larger_than_memory FOLDER
 
-Makes 20,000 images of 224 px (3 GB) below FOLDER as BMP files, unless FOLDER holds ``train`` and ``test`` already.
-Reads them with ``stream.cache`` ``never`` and ``always``, each in a process of its own, and removes all it wrote; it
-needs 10 GiB. Pages of the mapped file, which the system takes back when it needs them, are counted apart from the
-process's own memory (``RssFile`` and ``RssAnon`` of /proc/self/status, every 20 ms). Writes
-``results/larger_than_memory.json``.
+Builds a cache of 20,000 images of 224 px (3 GB) in FOLDER, which is removed at the end. The images are served to a
+learner, herded and distilled, first from disk, then from memory. A command that was stopped goes on where it was.
+Pages of the mapped file, which the system takes back when it needs them, are counted apart from the process's own
+memory (``RssFile`` and ``RssAnon`` of /proc/self/status, every 20 ms). Writes ``results/larger_than_memory.json``.
 """
 
 import argparse
+import hashlib
 import json
-import os
 import shutil
-import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -25,56 +22,36 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
-from rich.console import Console
+from avalanche.training.supervised import Naive
+from torch import Tensor, nn
 
 from benchmarks import ledger
 from iid_cl.compute.devices import resolve_device
-from iid_cl.config.experiment import Config
 from iid_cl.config.reading import load_config
-from iid_cl.data.datasets import load_dataset
+from iid_cl.data.album import Album
+from iid_cl.data.cache import on_disk
+from iid_cl.data.images import IMAGENET, ImageDataset, LabelledImages
+from iid_cl.data.mapped import chunks, in_memory
+from iid_cl.data.pictures import Picture
+from iid_cl.methods.build import make_method
+from iid_cl.methods.memory import Memory
 from iid_cl.records.provenance import provenance
-from iid_cl.runs.run import run
 from iid_cl.strategies import InMemoryPlugin
 from iid_cl.strategies.benchmark import make_benchmark
 
-CLASSES, EACH, TESTED, SIDE = 10, 2000, 20, 224
-NEEDED = 10 * 2**30  # bytes: the files, the cache of either way, and a reserve
-BATCH = 64
-BATCHES = 50
-PASSES = 5
-KEYS = [
-    "stream.dataset=image_folder",
-    "stream.experiences=2",
-    "model.width=8",
-    "train.mode=memory_only",
-    "train.memory_updates=3",
-    "memory.method=auto",
-    "memory.ipc=2",
-    "baselines=[]",
-    "distill.iterations=3",
-    "distill.real_batch=32",
-    "distill.embedder.width=8",
-    "distill.cc.network.width=8",
-    "distill.cc.trainings=1",
-    "distill.cc.epochs=1",
-    "distill.cc.snapshots=1",
-    "device=cpu",
-]
+CLASSES, EACH, SIDE = 10, 2000, 224
+NEEDED = 4 * 2**30  # bytes
+BATCH, BATCHES, PASSES = 64, 15, 5
+KEYS = ["distill.iterations=2", "distill.real_batch=16", "distill.embedder.width=8", "device=cpu"]
+CONDENSED = 2  # classes
 
 
-def make(folder: Path) -> None:
-    """Smooth pictures with noise, so that classes differ and no two files are alike."""
-    draws = np.random.default_rng(0)
-    for part, count in (("train", EACH), ("test", TESTED)):
-        for label in range(CLASSES):
-            (folder / part / f"{label}").mkdir(parents=True)
-            base = np.asarray(Image.fromarray(draws.integers(256, size=(4, 4, 3), dtype=np.uint8)).resize((SIDE, SIDE)))
-            noise = draws.integers(64, size=(SIDE + 97, SIDE + 89, 3), dtype=np.uint8)
-            for number in range(count):
-                row, column = number % 97, number // 97
-                image = base // 2 + noise[row : row + SIDE, column : column + SIDE]
-                Image.fromarray(image).save(folder / part / f"{label}" / f"{number:05}.bmp")
+def pictures(first: int) -> Iterator[tuple[str, Picture]]:
+    """Noise, no two pictures alike."""
+    noise = np.random.default_rng(0).integers(256, size=(SIDE + 200, SIDE + 200, 3), dtype=np.uint8)
+    for number in range(first, CLASSES * EACH):
+        row, column = divmod(number, 150)
+        yield str(number), Picture(noise[row : row + SIDE, column : column + SIDE], False, False, False)
 
 
 @contextmanager
@@ -99,24 +76,19 @@ def peaks() -> Iterator[dict[str, float]]:
         watcher.join()
 
 
-def speeds(config: Config, data: Path) -> dict[str, list[float]]:
+def speeds(dataset: ImageDataset) -> dict[str, list[float]]:
     """Samples a second: mini-batches as the learner gets them, and the same with its training."""
-    from avalanche.training.supervised import Naive
-
-    dataset = load_dataset(config.stream, data)
     experience = make_benchmark(dataset, [list(range(CLASSES))]).train_stream[0]
-    network = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3, 4), torch.nn.ReLU(), torch.nn.AdaptiveAvgPool2d(1))
-    model = torch.nn.Sequential(network, torch.nn.Flatten(), torch.nn.Linear(8, CLASSES))
-    plugin = InMemoryPlugin()
-    optimizer = torch.optim.SGD(model.parameters(), lr=1e-3)
+    body = nn.Sequential(nn.Conv2d(3, 8, 3, 4), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    model = nn.Sequential(body, nn.Linear(8, CLASSES))
+    plugin, optimizer = InMemoryPlugin(), torch.optim.SGD(model.parameters(), lr=1e-3)
     strategy = Naive(model=model, optimizer=optimizer, train_mb_size=BATCH, plugins=[plugin], evaluator=None)
-    strategy.experience = experience
-    strategy.adapted_dataset = experience.dataset
+    strategy.experience, strategy.adapted_dataset = experience, experience.dataset
     strategy.make_train_dataloader()
     plugin.before_training_epoch(strategy)
-    criterion = torch.nn.CrossEntropyLoss()
+    criterion = nn.CrossEntropyLoss()
 
-    def batches(train: bool, most: int = BATCHES) -> float:
+    def batches(train: bool) -> float:
         began, count = time.perf_counter(), 0
         for number, (x, y, *_) in enumerate(strategy.dataloader):
             if train:
@@ -124,84 +96,72 @@ def speeds(config: Config, data: Path) -> dict[str, list[float]]:
                 criterion(model(x), y).backward()
                 optimizer.step()
             count += len(y)
-            if number + 1 == most:
+            if number + 1 == BATCHES:
                 break
         return count / (time.perf_counter() - began)
 
-    batches(False, sys.maxsize)  # all images once: from now on the page cache and the map hold them
+    assert max(int(chunk.max()) for chunk in chunks(dataset.train.images)) == 255  # the page cache holds them now
+    batches(True)
     return {"mini-batches": [batches(False) for _ in range(PASSES)], "training": [batches(True) for _ in range(PASSES)]}
 
 
-def one(mode: str, work: str, data: Path) -> dict[str, Any]:
-    """What the process of a way measures."""
-    config = load_config("split_digits.yaml", [*KEYS, f"stream.cache={mode}"])
+def condense(train: LabelledImages) -> str:
+    """Digest of the memory of some classes, half distilled and half herded by small copies of the images."""
+    memory = Memory(make_method(load_config("split_digits.yaml", KEYS), "hybrid"), ipc=4, normalization=IMAGENET)
+    small = nn.AdaptiveAvgPool2d(8)
+    memory.update(
+        train.of_classes(range(CONDENSED)), device="cpu", features=lambda *_: lambda images: small(images.float())
+    )
+    assert memory.exemplars is not None  # it has been updated
+    return hashlib.sha256(memory.exemplars.image_tensors()["images"].numpy().tobytes()).hexdigest()
+
+
+def one(images: Tensor) -> tuple[dict[str, float], dict[str, list[float]], str]:
+    """Peaks, speeds and the memory's digest of one way to hold the images."""
+    train = LabelledImages(images, torch.arange(CLASSES).repeat_interleave(EACH))
+    names = tuple(map(str, range(CLASSES)))
+    test = LabelledImages(images[:BATCH], train.labels[:BATCH])
     with peaks() as highest:
-        if work == "speeds":
-            found: dict[str, Any] = {"speeds": speeds(config, data)}
-        else:
-            began = time.perf_counter()
-            with tempfile.TemporaryDirectory() as folder:
-                path = run(config, data, Path(folder) / "run", Console(file=sys.stderr))
-                result = json.loads((path / "run.json").read_text(encoding="utf-8"))
-            found = {"seconds": time.perf_counter() - began, "matrix": result["results"][0]["matrix"],
-                     "memory": result["checks"]["auto"]["sha256"]}  # fmt: skip
-    return {**found, "peaks": highest}
-
-
-def in_process(mode: str, work: str, data: Path) -> dict[str, Any]:
-    """:func:`one` in a process of its own."""
-    command = [sys.executable, "-m", "benchmarks.larger_than_memory", str(data), "--mode", mode, "--work", work]
-    done = subprocess.run(command, stdout=subprocess.PIPE, check=True)
-    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    print(mode, work, found, flush=True)
-    return found
+        found = speeds(ImageDataset("made", train, test, names, IMAGENET, ()))
+        memory = condense(train)
+    return highest, found, memory
 
 
 def main(folder: Path) -> list[dict[str, Any]]:
     """Measures and writes ``results/larger_than_memory.json``."""
-    began = time.perf_counter()
+    cache, measured = folder / "images", folder / "measured.json"
     if (free := shutil.disk_usage(folder).free) < NEEDED:
         raise SystemExit(f"{folder}: has {free / 2**30:.1f} GiB free, and {NEEDED / 2**30:.0f} are needed")
-    with tempfile.TemporaryDirectory(dir=folder) as place:
-        os.environ["IID_CL_CACHE"] = str(Path(place) / "cache")
-        data = folder if (folder / "train").is_dir() else Path(place)
-        if data != folder:
-            make(data)
-        print(f"images made in {time.perf_counter() - began:.0f} s", flush=True)
-        runs = {mode: in_process(mode, "run", data) for mode in ("always", "never")}
-        both = {mode: in_process(mode, "speeds", data) for mode in ("always", "never")}
-    if any(runs["always"][key] != runs["never"][key] for key in ("matrix", "memory")):
-        raise SystemExit("the two ways give different results")
-    rows = rows_of(runs, both)
-    ledger.write("larger_than_memory", rows, provenance(resolve_device("cpu")), time.perf_counter() - began, "FOLDER")
-    return rows
-
-
-def rows_of(runs: dict[str, Any], both: dict[str, Any]) -> list[dict[str, Any]]:
-    """The ledger's rows."""
+    found: dict[str, Any] = json.loads(measured.read_text()) if measured.is_file() else {}
+    for way, take in (("disk", lambda images: images), ("memory", in_memory)):
+        if way not in found:
+            began = time.perf_counter()
+            mapped, _ = on_disk(Album("made", "made", CLASSES * EACH, pictures), cache)
+            found[way] = [*one(take(mapped)), time.perf_counter() - began]
+            measured.write_text(json.dumps(found))
+            print(way, *found[way], flush=True)
+    disk, ram = found["disk"], found["memory"]
+    if disk[2] != ram[2]:
+        raise SystemExit("the two ways give different memories")
+    shutil.rmtree(cache)
+    measured.unlink()
     rows = []
-    for mode, name in (("always", "on disk"), ("never", "in memory")):
-        target = {"target": 6.0, "better": "lower"} if mode == "always" else {}
-        for part, what in (("RssAnon", "own memory"), ("VmRSS", "with mapped pages")):
-            goal = target if part == "RssAnon" else {}
-            rows.append(ledger.row(f"a run, {name}: {what}", [runs[mode]["peaks"][part]], "GiB", **goal))
+    for (highest, *_), name in ((disk, "on disk"), (ram, "in memory")):
+        target = {"target": 6.0, "better": "lower"} if name == "on disk" else {}
+        rows.append(ledger.row(f"own memory, images {name}", [highest["RssAnon"]], "GiB", **target))
+        rows.append(ledger.row(f"with mapped pages, images {name}", [highest["VmRSS"]], "GiB"))
     for what in ("mini-batches", "training"):
-        here, there = (both[mode]["speeds"][what] for mode in ("always", "never"))
+        here, there = disk[1][what], ram[1][what]
         ratio = float(np.median(here) / np.median(there))
-        rows.append(ledger.row(f"{what}, in memory", there, "images/s"))
-        rows.append(ledger.row(f"{what}, on disk", here, "images/s", ratio=ratio, target=0.8, better="higher"))
+        rows.append(ledger.row(f"{what}, images in memory", there, "images/s"))
+        rows.append(ledger.row(f"{what}, images on disk", here, "images/s", ratio=ratio, target=0.8, better="higher"))
+    ledger.write("larger_than_memory", rows, provenance(resolve_device("cpu")), disk[3] + ram[3], "FOLDER")
     return rows
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--mode", choices=["always", "never"])
-    parser.add_argument("--work", choices=["run", "speeds"])
-    chosen = parser.parse_args()
-    if chosen.mode:
-        print(json.dumps(one(chosen.mode, chosen.work, chosen.folder)))
-    else:
-        missed = ledger.missed(main(chosen.folder))
-        print("\n".join(missed) or "all targets reached")
-        sys.exit(bool(missed))
+    missed = ledger.missed(main(parser.parse_args().folder))
+    print("\n".join(missed) or "all targets reached")
+    sys.exit(bool(missed))
