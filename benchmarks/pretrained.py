@@ -328,7 +328,7 @@ def rows(folder: Path) -> tuple[list[dict[str, Any]], float]:
     """The ledger's rows over all seeds, and the seconds that it took to make the memories."""
     files = sorted(folder.glob("seed-*.json"))
     seeds = [json.loads(file.read_text()) for file in files]
-    told = f"seeds 0 to {len(files) - 1}"
+    told = f"seeds 0 to {len(files) - 1}" if len(files) > 1 else "seed 0"
     backbone = json.loads((folder / "backbone.json").read_text())["accuracy"]
     made = [ledger.row("the network, on its own 100 classes", [100 * backbone], "%", seeds=told)]
     for name in (name for name in seeds[0] if "seconds" not in name and all(name in one for one in seeds)):
