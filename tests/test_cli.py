@@ -1253,7 +1253,7 @@ def test_help_lines_are_whole(cli: Callable[[Sequence[str]], Answer], monkeypatc
     answer = cli(["--help"])
     assert answer.code == 0
     lines = answer.out.partition("Commands:\n")[2].splitlines()
-    assert len(lines) == 16
+    assert len(lines) == 17
     assert all(re.search(r"\w\.$", line) and len(line) <= 80 for line in lines), answer.out
 
 

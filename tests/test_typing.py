@@ -34,7 +34,7 @@ from iid_cl.strategies import (
 )
 
 config = DistillConfig(iterations=100)
-iterations: int = config.iterations
+batch: int = config.real_batch
 DistillConfig(iterations=1000, real_batch=128, embedder=EmbedderConfig(width=128), cm=CovarianceConfig(weight=0.1))
 model = nn.Linear(2, 2)
 optimizer = torch.optim.SGD(model.parameters(), lr=0.1)

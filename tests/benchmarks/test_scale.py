@@ -4,7 +4,6 @@ import pytest
 
 from benchmarks import scale
 from benchmarks.machine import convnet_traffic
-from iid_cl.config.distill import DistillConfig
 
 RATES = {
     "ceiling, matrix product": 1000.0,  # GFLOP/s
@@ -38,7 +37,7 @@ def test_an_iteration_takes_its_operations_or_its_bytes(rates: dict[str, float])
     seconds = scale.step_seconds(run, real_batch=70)
     assert seconds == pytest.approx((70 + 30) * forward / 1e12 / 0.5, rel=1e-3)
     rates["ceiling, copy"] = 1e-3
-    traffic = convnet_traffic(DistillConfig().embedder, (3, 32, 32), 2)
+    traffic = convnet_traffic(scale.EMBEDDER, (3, 32, 32), 2)
     assert scale.step_seconds(run, real_batch=70) == pytest.approx(100 * traffic / 1e6 / 0.5)
 
 

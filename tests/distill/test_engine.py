@@ -227,7 +227,7 @@ def trainings(monkeypatch):
     genuine = trained_module.train_classifier
 
     def recorded(network, images, labels, training, **options):
-        seen.append((GREY.invert(images), labels.clone(), options))
+        seen.append((images.clone(), labels.clone(), options))
         genuine(network, images, labels, training, **options)
 
     monkeypatch.setattr(trained_module, "train_classifier", recorded)

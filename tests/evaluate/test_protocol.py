@@ -177,9 +177,9 @@ def test_side_by_side_each_network_is_the_one_trained_alone(count, monkeypatch):
     memory, found = memory_of(*range(10), count=4), []
     measure = scratch.accuracy
 
-    def accuracy(network, images, labels):
+    def accuracy(network, *data):
         found.append(weights_of(network))
-        return measure(network, images, labels)
+        return measure(network, *data)
 
     monkeypatch.setattr(scratch, "accuracy", accuracy)
     with threads(count):
@@ -288,12 +288,12 @@ def test_one_thread_trains_where_it_was_called(monkeypatch):
 def test_networks_are_reported_in_order_from_the_calling_thread(monkeypatch):
     second_is_done, measure = threading.Event(), scratch.accuracy
 
-    def accuracy(network, images, labels):
+    def accuracy(network, *data):
         if torch.equal(weights_of(network), first):
             assert second_is_done.wait(20)
         else:
             second_is_done.set()
-        return measure(network, images, labels)
+        return measure(network, *data)
 
     recorded(monkeypatch)  # untrained, so that the first network is known by its initial weights
     first = weights_of(build_network(TINY, (1, 8, 8), 2, make_generator(0, "scratch weights", 0), CPU))

@@ -247,8 +247,8 @@ def test_soft_labels_and_partitions_are_judged_and_charged(tmp_path: Path) -> No
     distilled = study({**QUICK, "memory.method": "distilled"}, variants=variants)
     done = Finished(distilled, tmp_path / "study", keep_memories=True)
     soft, grid = done.rows
-    # ten probabilities of two bytes with each image, and which classes they stand for, of each class
-    assert (soft.images, soft.bytes) == (10, 10 * BYTES_PER_IMAGE + 10 * 10 * 2 + 10 * 10 * 2)
+    # ten probabilities of half a byte with each image, and which classes they stand for, of each class
+    assert (soft.images, soft.bytes) == (10, 10 * BYTES_PER_IMAGE + 10 * 5 + 10 * 10 * 2)
     assert (grid.images, grid.bytes) == (10, 10 * BYTES_PER_IMAGE)
     paths = [next(done.path.glob(f"memory-*-{name}.safetensors")) for name in ("soft", "grid")]
     assert load_memory(paths[0]).soft_labels is not None
@@ -398,7 +398,7 @@ def test_memories_along_the_way_have_their_soft_labels(tmp_path: Path) -> None:
     )
     done = Finished(soft, tmp_path / "study", keep_memories=True)
     (row,) = done.rows
-    assert row.bytes == 10 * BYTES_PER_IMAGE + 400
+    assert row.bytes == 10 * BYTES_PER_IMAGE + 250
     (path,) = done.path.glob("*.safetensors")
     assert load_memory(path).soft_labels is not None
     assert load_memory(path).nbytes == row.bytes
