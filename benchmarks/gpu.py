@@ -97,12 +97,12 @@ def whole_accuracy(device: torch.device, data: Path, epochs: int) -> float:
     return 100 * accuracy(network, *sides["test"])
 
 
-def gpu_tests(folder: Path = ledger.ROOT) -> dict[str, Any]:
+def gpu_tests(folder: Path = ledger.ROOT, workers: int = 8) -> dict[str, Any]:
     """How many of the tests marked ``gpu`` pass; all are to."""
     with tempfile.TemporaryDirectory() as place:
         report = Path(place) / "report.xml"
         # side by side, since most of them compile; pytest-benchmark, where it is installed, objects to that
-        options = ["-q", "-m", "gpu", "-n", "8", "-p", "no:benchmark", f"--junitxml={report}"]
+        options = ["-q", "-m", "gpu", "-n", str(workers), "-p", "no:benchmark", f"--junitxml={report}"]
         subprocess.run([sys.executable, "-m", "pytest", *options], cwd=folder)
         suite = ElementTree.parse(report).getroot().find("testsuite")
     assert suite is not None

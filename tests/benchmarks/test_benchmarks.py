@@ -401,7 +401,7 @@ def test_gpu_tests_are_counted(in_tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         "import pytest\n\n\n@pytest.mark.gpu\n@pytest.mark.parametrize('n', [0, 1, 2])\ndef test_a(n):\n    assert n\n"
         "\n\ndef test_b():\n    assert False\n"
     )
-    row = gpu.gpu_tests(in_tmp_path)
+    row = gpu.gpu_tests(in_tmp_path, workers=1)
     assert (row["value"], row["target"]) == (2, 3)
     assert ledger.missed([row]) == ["tests marked gpu that pass: 2, target 3"]
 
