@@ -114,12 +114,12 @@ def step_for(images: Mapping[int, Tensor], room: int) -> float:
     """The step that suits a class with ``room`` bytes, from a few uint8 images (n_c, C, H, W) of some classes.
 
     It is the step at which a certain share of the images' variance is lost. More bytes are best spent on more images
-    and on better ones, both: the share falls with the fifth root of the bytes of a class in those of a full-size image
+    and on better ones, both: the share falls with the cube root of the bytes of a class in those of a full-size image
     (docs/results.md).
     """
     coefficients = torch.cat([exact(_sample(members, len(images))) for members in images.values()])
     variance = float((coefficients - coefficients.mean(0)).square().mean())
-    bearable = LOST * (room / images[next(iter(images))][0].numel()) ** -0.2 * variance
+    bearable = LOST * (room / images[next(iter(images))][0].numel()) ** (-1 / 3) * variance
     finest, coarsest = FINEST, COARSEST
     for _ in range(HALVINGS):
         step = (finest * coarsest) ** 0.5
