@@ -97,8 +97,10 @@ class Budget:
         images = self.amount // (image_bytes + LABEL_BYTES) if self.in_bytes else self.amount
         return max(1, images * (1 if self.fixed else classes))
 
-    def room(self, classes: int, image_bytes: int) -> int:
+    def room(self, classes: int, image_bytes: int, compressed: bool = False) -> int:
         """Bytes for each of ``classes`` classes; ``image_bytes`` is C * H * W of a full-size image.
+
+        With ``compressed`` images a class may have fewer bytes than a full-size image takes.
 
         Raises:
             UserError: not even one image of each class fits.
@@ -106,7 +108,7 @@ class Budget:
         unit = image_bytes + LABEL_BYTES
         share = self.amount // classes if self.fixed else self.amount
         room = share if self.in_bytes else share * unit
-        if room < unit:
+        if room < (1 if compressed and self.in_bytes else unit):
             least = classes * unit if self.key == "mem_bytes" else unit if self.in_bytes else classes
             raise UserError(
                 f"memory.{self.key}: {self.amount} has no room for one image of each of {classes} "

@@ -53,6 +53,7 @@ class Auto(Method):
     choice: Way | None = None
 
     needs_features = True  # herding is among the ways
+    compresses = True  # so are coefficients
 
     def check(self, sample: Classes, space: Space) -> None:
         counts = {label: len(images) for label, images in sample.images.items()}
@@ -73,7 +74,7 @@ class Auto(Method):
             return Way(1.0, factor)
         width = self.distilled.soft_width(len(counts), space)
         as_pixels, as_coefficients = (_fitting(storage, images, space, width) for storage in (Whole(), Dct()))
-        count = max(as_pixels, as_coefficients)
+        count = max(as_pixels, as_coefficients) or Dct().count(images, space, width)  # raises where none fits
         fits_half = count > max(1, min(counts.values()) // 2)
         share = 0.0 if fits_half else min(1.0, MOST_DISTILLED / count)
         return Way(share, dct=as_coefficients > as_pixels)

@@ -99,10 +99,12 @@ class Method(Protocol):
     Attributes:
         by_class: whether each class is condensed by itself. Otherwise :meth:`condense` makes the whole memory.
         needs_features: whether images are chosen by a network's features.
+        compresses: whether an image may take fewer bytes than its pixels do.
     """
 
     by_class: bool = True
     needs_features: bool = False
+    compresses: bool = False
 
     def check(self, sample: Classes, space: Space) -> None:
         """Refuses what :meth:`condense` would refuse, from a few images of some classes.

@@ -69,6 +69,11 @@ class Distilled(Method):
         """The storage in force."""
         return self.storage if self.storage is not None else Whole(self.config.factor)
 
+    @property
+    def compresses(self) -> bool:  # type: ignore[override]  # it follows from the storage
+        """Whether images are stored in a lossy format."""
+        return not isinstance(self.stored, Whole)
+
     def check(self, sample: Classes, space: Space) -> None:
         networks: dict[str, NetworkConfig] = {}
         if self.embedder is None:

@@ -227,7 +227,7 @@ class Memory(Replayed):
         else:  # a class that comes back may have paid for the header, new classes find it paid
             all_new = self.exemplars is not None and not arrived & set(self.stands_for)
             paying = 0 if all_new else len(arrived)
-        room = self.budget.room(len(classes), image_bytes)
+        room = self.budget.room(len(classes), image_bytes, self.method.compresses)
         return Space(self.budget, room, paying, self.exemplars, dict(self.stands_for))
 
     def _renewed(self, arrived: ImagesByClass, space: Space, scene: Scene) -> Exemplars:

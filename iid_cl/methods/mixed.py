@@ -39,6 +39,11 @@ class Mixed(Method):
         """Whether real images are herded."""
         return self.share < 1
 
+    @property
+    def compresses(self) -> bool:  # type: ignore[override]  # it follows from the storage
+        """Whether images are stored in a lossy format."""
+        return self.distilled.compresses
+
     def check(self, sample: Classes, space: Space) -> None:
         self.distilled.check(sample, space)
 

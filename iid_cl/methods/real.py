@@ -37,6 +37,11 @@ class Real(Method):
         """Whether the rule looks at features."""
         return METHODS[self.rule].needs_features if isinstance(self.rule, str) else True
 
+    @property
+    def compresses(self) -> bool:  # type: ignore[override]  # it follows from the storage
+        """Whether images are stored in a lossy format."""
+        return not isinstance(self.storage, Whole)
+
     def check(self, sample: Classes, space: Space) -> None:
         self.storage.check(sample.images, space)
 

@@ -30,8 +30,9 @@ def check_methods(config: Config, methods: Iterable[MethodName], dataset: ImageD
     sample = Classes({c: dataset.train.images[rows[c]] for c in list(rows)[:ENCODED]})
     for name in methods:
         if not METHODS[name].bound:
-            room = config.memory.budget.room(len(rows), math.prod(dataset.shape))
-            make_method(config, name).check(sample, Space(config.memory.budget, room, paying=0))
+            method = make_method(config, name)
+            room = config.memory.budget.room(len(rows), math.prod(dataset.shape), method.compresses)
+            method.check(sample, Space(config.memory.budget, room, paying=0))
 
 
 def check_network(key: str, network: NetworkConfig, dataset: ImageDataset) -> None:

@@ -90,7 +90,7 @@ class _Planner:
         images = self._dataset.train.of_classes(list(counts)).by_class()
         self._sample |= {label: images[label][:SAMPLED] for label in counts}
         self._widest = max(self._widest, len(counts))
-        room = self._budget.room(len(self._sample), math.prod(self._dataset.shape))
+        room = self._budget.room(len(self._sample), math.prod(self._dataset.shape), self._method.compresses)
         space = Space(self._budget, room, len(self._sample))
         work = self._method.work(Arrival(Classes(self._sample), counts, self._widest, self._before), space)
         self._before = space

@@ -7,12 +7,14 @@ import torch
 from torch.nn.functional import interpolate
 
 from iid_cl.budget import Budget
+from iid_cl.errors import UserError
 from iid_cl.memory.dct import DctSet
 from iid_cl.memory.exemplars import ExemplarSet
 from iid_cl.methods import auto, distilled
 from iid_cl.methods.auto import Auto, Way
 from iid_cl.methods.distilled import Distilled
 from iid_cl.methods.memory import Memory
+from iid_cl.methods.real import Real
 
 from .helpers import NORMALIZATION, TINY, Remembering, noise, real_ones
 
@@ -73,6 +75,19 @@ def test_distilled_images_as_coefficients_are_the_choice() -> None:
     assert memory.exemplars.metadata["iterations_done"] == TINY.iterations
     told = memory.describe()
     assert (told["method"], told["choice"], told["dct"], told["share"]) == ("auto", "distilled as DCT", "auto", 1.0)
+
+
+def test_a_class_may_have_fewer_bytes_than_an_image() -> None:
+    memory = choosing(class_bytes=IMAGE // 2)
+    memory.meet(PHOTOS)
+    assert memory.auto.choice == Way(1.0, dct=True)
+    assert memory.exemplars is not None
+    assert memory.exemplars.classes == [0, 3]
+    assert memory.exemplars.nbytes <= 2 * (IMAGE // 2)
+    with pytest.raises(UserError, match=r"^memory\.class_bytes: 9 leaves 9 bytes to a class, too little for an image"):
+        choosing(class_bytes=9).meet(PHOTOS)
+    with pytest.raises(UserError, match=r"has no room for one image of each of 2 classes; use at least 578\."):
+        Remembering(Real("random"), Budget(class_bytes=IMAGE - 1), normalization=NORMALIZATION).meet(PHOTOS)
 
 
 @pytest.mark.parametrize("room", [IMAGE, 40 * IMAGE], ids=["distilled", "real"])
