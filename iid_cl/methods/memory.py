@@ -9,6 +9,7 @@ from torch import Tensor
 
 from iid_cl.budget import Amounts, Budget
 from iid_cl.config.base import Precision
+from iid_cl.config.distill import CentralizationConfig, NetworkConfig
 from iid_cl.config.experiment import Config
 from iid_cl.data.accept import as_labels
 from iid_cl.data.classes import Classes
@@ -29,6 +30,7 @@ from iid_cl.methods.replayed import Replayed
 from iid_cl.seeding import make_generator
 
 LABEL_RANGE = 2**15  # memories keep class indices in 16 bits, with sign
+HERDING = (NetworkConfig(width=32), CentralizationConfig(epochs=2))  # a larger one takes longer than the distillation
 AUGMENTATIONS = ("color", "crop", "cutout", "scale", "rotate")
 
 ImagesByClass = Mapping[int, Tensor]
@@ -155,7 +157,7 @@ class Memory(Replayed):
         lens = self._lens(normalization, self.device if device is None else device)
         generator = make_generator(self.seed, "memory", self.updates)
         watch, older = watch or Watch(), older or Watch()
-        features = features or trained_features(Config().model, Config().distill.cc)
+        features = features or trained_features(*HERDING)
         scene = Scene(lens, features, generator, watch, older)
         if watch.journal is not None:
             watch.journal.begin_update()
