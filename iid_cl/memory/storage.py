@@ -219,10 +219,10 @@ class Jpeg(Storage):
 
 
 def no_room(budget: Budget, room: int) -> UserError:
-    """That a class's ``room`` bytes of a budget hold no image with its soft labels."""
+    """That a class's ``room`` bytes of a budget hold no image with its labels."""
     return UserError(
         f"memory.{budget.key}: {budget.amount} leaves {room} bytes to a class, too little for an image with its "
-        "soft labels; use more, or no soft labels."
+        "labels; use more."
     )
 
 
