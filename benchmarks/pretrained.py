@@ -1,11 +1,11 @@
 """Memories for a pretrained, frozen network, at equal bytes: distilled images, real ones, and statistics of features.
 
-    python -m benchmarks.pretrained DATA FOLDER [--minutes 60]     # works so long; give it again until it is done
-    python -m benchmarks.pretrained DATA FOLDER --write            # the ledger, from all seeds
+    python -m benchmarks.pretrained DATA FOLDER [--side 64] [--minutes 60]  # works so long; give it again until done
+    python -m benchmarks.pretrained DATA FOLDER [--side 64] --write         # the ledger, from all seeds
 
-DATA holds tiny-imagenet-200. Half of its classes (every second one) train the network, at 32 pixels. The memories are
-of classes of the other half, which it has never seen. Learning rates are chosen on training images that are held out.
-FOLDER keeps what has been done.
+DATA holds tiny-imagenet-200. Half of its classes (every second one) train the network, at 32 pixels or 64. The memories
+are of the other half, which it has never seen: each seed has ten classes of its own. Learning rates are chosen on yet
+another ten. FOLDER keeps what has been done.
 """
 
 import argparse
@@ -23,6 +23,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from benchmarks import ledger
+from benchmarks.quality import interval
 from iid_cl import distill
 from iid_cl.config.distill import CovarianceConfig, DistillConfig, EmbedderConfig, NetworkConfig
 from iid_cl.data.augmentation import augment_each
@@ -33,37 +34,39 @@ from iid_cl.nets import Network, build_network
 from iid_cl.records.provenance import provenance
 from iid_cl.seeding import make_generator
 
-SIDE, WIDTH = 32, 32
+SIDES, WIDTH = (32, 64), 32
 KNOWN = list(range(0, 200, 2))  # classes that train the network
-KNOWN_IMAGES = 200  # of each
-STEPS, BATCH, RATE = 700, 64, 0.05  # of the network's training
+STEPS, BATCH, RATE = 6000, 64, 0.05  # of the network's training
 CONFIG = NetworkConfig(width=WIDTH, norm="batch")
 AUGMENTATIONS = ("crop", "flip")  # of the network's training
-UNSEEN = list(range(1, 200, 20))  # 10 classes that the network has never seen
-AT_ONCE = 5  # classes of an experience
-SEEDS = 3
+UNSEEN = list(range(1, 200, 2))  # classes that the network has never seen
+EACH, AT_ONCE = 10, 5  # classes of a seed, and of an experience
+SEEDS, PILOT_SEED = 5, 9
 BUDGETS = (1, 5)  # images a class
-IMAGE_BYTES = 3 * SIDE * SIDE + 2
-ITERATIONS, REAL_BATCH = 50, 16
-PILOT, TRIED = 12, (0.01, 0.05, 0.2)  # iterations and learning rates
+ITERATIONS, REAL_BATCH = 300, 16
+PILOT, TRIED = 100, (0.01, 0.05, 0.2, 1.0)  # iterations and learning rates
 VIEWS = 32  # augmented views of a stored image that a head is trained on
 SHRINK = 0.5  # of covariances, towards their mean variance
 
 
-def data_of(data: Path, folder: Path) -> ImageDataset:
-    """The classes that are used, of Tiny ImageNet, at 32 pixels: each pixel is the mean of four."""
+def image_bytes(side: int) -> int:
+    """Bytes of a stored image and its label."""
+    return 3 * side * side + 2
+
+
+def data_of(data: Path, folder: Path, side: int) -> ImageDataset:
+    """Tiny ImageNet; at 32 pixels each pixel is the mean of four."""
     file, base = folder / "images.npz", data / "tiny-imagenet-200"
     names = sorted((base / "wnids.txt").read_text().split())
     if not file.is_file():
         val = [line.split("\t")[:2] for line in (base / "val" / "val_annotations.txt").read_text().splitlines()]
         train, test = [], []
-        for c in sorted({*KNOWN, *UNSEEN}):
-            files = sorted((base / "train" / names[c] / "images").iterdir())
-            train += [(c, path) for path in files[: KNOWN_IMAGES if c in KNOWN else None]]
-            test += [(c, base / "val" / "images" / name) for name, of in val if of == names[c]]
+        for c, class_name in enumerate(names):
+            train += [(c, path) for path in sorted((base / "train" / class_name / "images").iterdir())]
+            test += [(c, base / "val" / "images" / name) for name, of in val if of == class_name]
         arrays = {}
         for part, members in (("train", train), ("test", test)):
-            pictures = [np.asarray(Image.open(path).convert("RGB").reduce(2)) for _, path in members]
+            pictures = [np.asarray(Image.open(path).convert("RGB").reduce(64 // side)) for _, path in members]
             arrays[f"{part}_images"] = np.stack(pictures).transpose(0, 3, 1, 2)
             arrays[f"{part}_labels"] = np.array([c for c, _ in members])
         folder.mkdir(parents=True, exist_ok=True)
@@ -163,18 +166,15 @@ class Scene:
     seed: int
 
     @classmethod
-    def of(cls, dataset: ImageDataset, folder: Path, seed: int, held_out: int = 0) -> "Scene":
-        """With ``held_out``, so many training images of each class take the place of the test images."""
+    def of(cls, dataset: ImageDataset, folder: Path, seed: int) -> "Scene":
+        """No two seeds have a class in common."""
         embedder = EmbedderConfig(width=WIDTH, norm="batch", weights=str(folder))
         network = build_network(embedder, dataset.shape, 1, make_generator(0)).eval().requires_grad_(False)
-        shuffled = [UNSEEN[i] for i in torch.randperm(len(UNSEEN), generator=make_generator(seed, "order")).tolist()]
-        order = [shuffled[i : i + AT_ONCE] for i in range(0, len(shuffled), AT_ONCE)]
-        train = dataset.train.of_classes(UNSEEN).by_class()
-        tested = dataset.test.of_classes(UNSEEN)
-        if held_out:
-            kept = [(images[:held_out], torch.full((held_out,), c)) for c, images in train.items()]
-            tested = LabelledImages(*(torch.cat(parts) for parts in zip(*kept, strict=True)))
-            train = {c: images[held_out:] for c, images in train.items()}
+        shuffled = [UNSEEN[i] for i in torch.randperm(len(UNSEEN), generator=make_generator(0, "classes")).tolist()]
+        classes = shuffled[seed * EACH : (seed + 1) * EACH]
+        order = [classes[i : i + AT_ONCE] for i in range(0, EACH, AT_ONCE)]
+        train = dataset.train.of_classes(classes).by_class()
+        tested = dataset.test.of_classes(classes)
 
         def see(images: Tensor) -> Tensor:
             with torch.no_grad():
@@ -229,16 +229,19 @@ class Scene:
         targets = torch.arange(len(classes)).repeat_interleave(torch.tensor([len(self.features[c]) for c in classes]))
         values = {"all images": _linear(all_features, targets, self.test, self.labels)}
         means = torch.stack([self.features[c].mean(0) for c in classes]).half().float()
-        size = 2 * means.shape[1]
-        values[f"class means, {size} bytes: nearest mean"] = _accuracy(-torch.cdist(self.test, means), self.labels)
+        values["class means: nearest mean"] = _accuracy(-torch.cdist(self.test, means), self.labels)
         for ipc in BUDGETS:
-            rank = (ipc * IMAGE_BYTES - 2 * size) // size
+            rank = rank_within(ipc * image_bytes(self.dataset.shape[1]), means.shape[1])
             distances = torch.stack([
                 _mahalanobis(self.test, mean, self.features[c], rank) for c, mean in zip(classes, means, strict=True)
             ], 1)  # fmt: skip
-            name = f"class means and covariances of rank {rank}, {(rank + 2) * size} bytes, {ipc}"
-            values[name] = _accuracy(-distances, self.labels)
+            values[f"covariances, {ipc}: distance"] = _accuracy(-distances, self.labels)
         return values
+
+
+def rank_within(nbytes: int, dimensions: int) -> int:
+    """Directions of a covariance that fit beside a mean and a diagonal, all in half precision."""
+    return nbytes // (2 * dimensions) - 2
 
 
 def herd(features: Tensor, count: int) -> Tensor:
@@ -294,10 +297,10 @@ def _accuracy(scores: Tensor, labels: Tensor) -> float:
 
 
 def pilot(dataset: ImageDataset, folder: Path) -> dict[str, float]:
-    """The better learning rate of each objective for one image a class, judged on held-out training images."""
+    """The best learning rate of each objective for one image a class, judged on classes that no seed has."""
     file = folder / "rates.json"
     if not file.is_file():
-        scene, rates = Scene.of(dataset, folder, seed=100, held_out=100), {}
+        scene, rates = Scene.of(dataset, folder, PILOT_SEED), {}
         for kind in ("dm", "lgm"):
             judged = {rate: scene.judge(scene.images(kind, 1, PILOT, rate))[0] for rate in TRIED}
             print(kind, {rate: f"{100 * value:.1f} %" for rate, value in judged.items()}, flush=True)
@@ -307,9 +310,9 @@ def pilot(dataset: ImageDataset, folder: Path) -> dict[str, float]:
     return chosen
 
 
-def work(data: Path, folder: Path, deadline: float) -> bool:
+def work(data: Path, folder: Path, side: int, deadline: float) -> bool:
     """Does what is left to do, or some of it; returns whether all is done."""
-    dataset = data_of(data, folder)
+    dataset = data_of(data, folder, side)
     if not train_backbone(dataset, folder, deadline):
         return False
     rates = pilot(dataset, folder)
@@ -321,10 +324,31 @@ NAMES = {
     "herding": "herded images",
     "dm": "distilled, mean matching",
     "lgm": "distilled, linear gradient matching",
+    "covariances": "means and covariances",
 }
+LEADS = (
+    ("dm, 1: linear", "herding, 1: linear"),
+    ("dm, 1: nearest mean", "herding, 1: nearest mean"),
+    ("lgm, 1: linear", "herding, 1: linear"),
+    ("lgm, 1: linear", "dm, 1: linear"),
+    ("class means: nearest mean", "dm, 1: linear"),
+    ("class means: nearest mean", "dm, 1: nearest mean"),
+    ("class means: nearest mean", "lgm, 1: linear"),
+    ("covariances, 5: distance", "dm, 5: linear"),
+    ("covariances, 5: distance", "lgm, 5: linear"),
+    ("dm, 5: linear", "herding, 5: linear"),
+    ("lgm, 5: linear", "dm, 5: linear"),
+)
+"""Pairs that the predictions are about. The lead of the first over the second is taken within each seed."""
 
 
-def rows(folder: Path) -> tuple[list[dict[str, Any]], float]:
+def title(name: str, side: int) -> str:
+    """What a figure of a seed is called in the ledger."""
+    kind, _, rest = name.partition(", ")
+    return f"{int(rest[0]) * image_bytes(side):,} bytes a class, {NAMES[kind]}{rest[1:]}" if kind in NAMES else name
+
+
+def rows(folder: Path, side: int) -> tuple[list[dict[str, Any]], float]:
     """The ledger's rows over all seeds, and the seconds that it took to make the memories."""
     files = sorted(folder.glob("seed-*.json"))
     seeds = [json.loads(file.read_text()) for file in files]
@@ -332,9 +356,11 @@ def rows(folder: Path) -> tuple[list[dict[str, Any]], float]:
     backbone = json.loads((folder / "backbone.json").read_text())["accuracy"]
     made = [ledger.row("the network, on its own 100 classes", [100 * backbone], "%", seeds=told)]
     for name in (name for name in seeds[0] if "seconds" not in name and all(name in one for one in seeds)):
-        kind, _, rest = name.partition(", ")
-        figure = f"{rest[0]} of {IMAGE_BYTES:,} bytes a class, {NAMES[kind]}{rest[1:]}" if kind in NAMES else name
-        made.append(ledger.row(figure, [100 * one[name] for one in seeds], "%", seeds=told))
+        made.append(ledger.row(title(name, side), [100 * one[name] for one in seeds], "%", seeds=told))
+    for ahead, behind in LEADS:
+        values = [100 * (one[ahead] - one[behind]) for one in seeds]
+        figure = f"lead of {title(ahead, side)}, over {title(behind, side)}"
+        made.append({**ledger.row(figure, values, "points", seeds=told), **interval(values)})
     return made, sum(value for one in seeds for name, value in one.items() if "seconds" in name)
 
 
@@ -342,12 +368,15 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
     parser.add_argument("folder", type=Path)
+    parser.add_argument("--side", type=int, choices=SIDES, default=32)
     parser.add_argument("--minutes", type=float, default=60)
     parser.add_argument("--write", action="store_true")
     given = parser.parse_args()
     began = time.perf_counter()
     if given.write:
-        found, seconds = rows(given.folder)
-        ledger.write("pretrained", found, provenance(torch.device("cpu")), seconds, "DATA FOLDER --write")
-    elif not work(given.data, given.folder, began + 60 * given.minutes):
+        found, seconds = rows(given.folder, given.side)
+        name, option = ("pretrained", "") if given.side == 32 else ("pretrained_64", " --side 64")
+        origin = provenance(torch.device("cpu"))
+        ledger.write(name, found, origin, seconds, f"DATA FOLDER{option} --write", "pretrained")
+    elif not work(given.data, given.folder, given.side, began + 60 * given.minutes):
         print("not done; give the command again")
