@@ -8,7 +8,9 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset, IterableDataset
 
+from iid_cl.data.accept import check_shape
 from iid_cl.data.images import LabelledImages
+from iid_cl.data.mapped import Mapped
 from iid_cl.data.pictures import eight_bits
 from iid_cl.errors import UserError
 
@@ -63,7 +65,10 @@ def _samples(data: Any) -> Iterable[Any]:
 
 
 def _plain(images: Any) -> Any:
-    """The images, PIL pictures as arrays (C, H, W)."""
+    """The images: PIL pictures as arrays (C, H, W), and bytes that NumPy has mapped as they are, on disk."""
+    if isinstance(images, np.memmap) and images.dtype == np.uint8 and min(images.strides, default=0) >= 0:
+        check_shape(images.shape, "images")
+        return Mapped.of_array(images)
     if not isinstance(images, Sequence) or not any(isinstance(image, Image.Image) for image in images):
         return images
     return [_of_picture(image) if isinstance(image, Image.Image) else image for image in images]

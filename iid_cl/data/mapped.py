@@ -1,5 +1,6 @@
 """Images that stay on disk: a tensor of memory-mapped rows, read when an operation needs their values."""
 
+import mmap
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -11,6 +12,30 @@ from torch import Tensor
 from torch.utils._pytree import tree_map_only
 
 CHUNK = 2**24  # bytes of images that are looked at together
+RESIDENT = 2**30  # bytes that are read from a file before its pages leave this process
+
+
+class Block:
+    """Images (n, C, H, W) that lie together: in memory, or in a mapped file.
+
+    Pages of a file that were read count as the process's memory until they are given back. The system's page cache
+    keeps them, so they are soon there again.
+    """
+
+    def __init__(self, images: Tensor, pages: mmap.mmap | None = None) -> None:
+        self.images, self._pages, self._read = images, pages, 0
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def take(self, rows: Tensor, out: Tensor | None = None) -> Tensor:
+        """A copy of some rows (n,), in ``out`` if it is given."""
+        chosen = torch.index_select(self.images, 0, rows, out=out)
+        self._read += chosen.nbytes
+        if self._pages is not None and self._read > RESIDENT:
+            self._pages.madvise(mmap.MADV_DONTNEED)
+            self._read = 0
+        return chosen
 
 
 class Mapped(Tensor):
@@ -25,47 +50,52 @@ class Mapped(Tensor):
     ('Mapped', (2, 1, 2, 2), [9, 10, 11, 12])
     """
 
-    _files: tuple[Tensor, ...]
+    _blocks: tuple[Block, ...]
     _rows: Tensor
 
     __torch_function__ = torch._C._disabled_torch_function_impl  # type: ignore[assignment]  # as PyTorch has it
 
     @staticmethod
-    def __new__(cls, files: Sequence[Tensor], rows: Tensor) -> "Mapped":
-        """The rows (...) of images (n, C, H, W) in several files, which are counted through."""
-        size = (*rows.shape, *files[0].shape[1:])
-        mapped: Mapped = torch.Tensor._make_wrapper_subclass(cls, size, dtype=files[0].dtype)
-        mapped._files, mapped._rows = tuple(files), rows
+    def __new__(cls, blocks: Sequence[Block], rows: Tensor) -> "Mapped":
+        """The rows (...) of images in several blocks, which are counted through."""
+        images = blocks[0].images
+        mapped: Mapped = torch.Tensor._make_wrapper_subclass(cls, (*rows.shape, *images.shape[1:]), dtype=images.dtype)
+        mapped._blocks, mapped._rows = tuple(blocks), rows
         return mapped
 
     @classmethod
-    def over(cls, images: Tensor) -> "Mapped":
-        """All images (n, C, H, W) of a file."""
-        return cls([images], torch.arange(len(images)))
+    def over(cls, images: Tensor, pages: mmap.mmap | None = None) -> "Mapped":
+        """All images (n, C, H, W) of a tensor, which may lie in a mapped file."""
+        return cls([Block(images, pages)], torch.arange(len(images)))
+
+    @classmethod
+    def of_array(cls, images: "np.memmap[Any, Any]") -> "Mapped":
+        """The images (n, C, H, W) of an array that NumPy has mapped."""
+        pages = None if images.mode == "c" else images._mmap  # type: ignore[attr-defined]  # c: changes would go, too
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # PyTorch knows no read-only tensors; only copies leave here
+            return cls.over(torch.from_numpy(images), pages)
 
     @classmethod
     def of_file(cls, path: Path, shape: tuple[int, ...]) -> "Mapped":
         """The uint8 images (n, C, H, W) that a file holds one after the other."""
-        pixels: np.memmap[Any, Any] = np.memmap(path, np.uint8, "r", shape=shape)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # PyTorch knows no read-only tensors; only copies leave here
-            return cls.over(torch.from_numpy(pixels))
+        return cls.of_array(np.memmap(path, np.uint8, "r", shape=shape))
 
     def read(self) -> Tensor:
         """A copy in memory."""
         rows = self._rows.flatten()
-        if len(self._files) == 1:
-            return self._files[0].index_select(0, rows).view(self.shape)
+        if len(self._blocks) == 1:
+            return self._blocks[0].take(rows).view(self.shape)
         images = torch.empty(len(rows), *self.shape[self._rows.ndim :], dtype=self.dtype)
         first = 0
-        for file in self._files:
-            own = ((rows >= first) & (rows < first + len(file))).nonzero().squeeze(1)
-            images[own] = file.index_select(0, rows[own] - first)
-            first += len(file)
+        for block in self._blocks:
+            own = ((rows >= first) & (rows < first + len(block))).nonzero().squeeze(1)
+            images[own] = block.take(rows[own] - first)
+            first += len(block)
         return images.view(self.shape)
 
     def _of(self, rows: Tensor) -> "Mapped":
-        return Mapped(self._files, rows)
+        return Mapped(self._blocks, rows)
 
     def __repr__(self, **_: Any) -> str:  # type: ignore[override]
         return f"Mapped(shape={tuple(self.shape)}, dtype={self.dtype})"
@@ -118,9 +148,9 @@ def _index_select_out(images: Tensor, dim: int, rows: Tensor, *, out: Tensor) ->
     if dim or not isinstance(images, Mapped) or images._rows.ndim != 1:
         return None
     chosen = images._rows.index_select(0, rows)
-    if len(images._files) > 1:
+    if len(images._blocks) > 1:
         return out.copy_(images._of(chosen).read())
-    return torch.index_select(images._files[0], 0, chosen, out=out)
+    return images._blocks[0].take(chosen, out)
 
 
 def _slice(images: Mapped, dim: int = 0, start: Any = None, end: Any = None, step: int = 1) -> Mapped | None:
@@ -140,24 +170,24 @@ def _unbind(images: Mapped, dim: int = 0) -> list[Mapped] | None:
 
 
 def _cat(tensors: Sequence[Tensor], dim: int = 0) -> Mapped | None:
-    """Joins rows of several files, and images in memory, which count as a file."""
+    """Joins rows of several blocks, and of images in memory."""
     kinds = {(tensor.shape[1:], tensor.dtype, tensor.device) for tensor in tensors}
     if dim or len(kinds) > 1 or any(isinstance(tensor, Mapped) and tensor._rows.ndim != 1 for tensor in tensors):
         return None
-    files: list[Tensor] = []
-    starts: dict[int, int] = {}  # by the identity of a file
+    blocks: list[Block] = []
+    starts: dict[Block, int] = {}
     parts = []
     for mapped in (tensor if isinstance(tensor, Mapped) else Mapped.over(tensor) for tensor in tensors):
         rows, first = mapped._rows.clone(), 0
-        for file in mapped._files:
-            if id(file) not in starts:
-                starts[id(file)] = sum(map(len, files))
-                files.append(file)
-            own = (mapped._rows >= first) & (mapped._rows < first + len(file))
-            rows[own] += starts[id(file)] - first
-            first += len(file)
+        for block in mapped._blocks:
+            if block not in starts:
+                starts[block] = sum(map(len, blocks))
+                blocks.append(block)
+            own = (mapped._rows >= first) & (mapped._rows < first + len(block))
+            rows[own] += starts[block] - first
+            first += len(block)
         parts.append(rows)
-    return Mapped(files, torch.cat(parts))
+    return Mapped(blocks, torch.cat(parts))
 
 
 _aten = torch.ops.aten
@@ -172,7 +202,7 @@ _CHOICES: dict[Any, Callable[..., Any]] = {
     _aten.unbind.int: _unbind,
     _aten.cat.default: _cat,
     _aten.detach.default: lambda images: images._of(images._rows),
-    _aten.new_empty.default: lambda images, size, **options: images._files[0].new_empty(size, **options),
+    _aten.new_empty.default: lambda images, size, **options: images._blocks[0].images.new_empty(size, **options),
     _aten.clone.default: lambda images, **_: images.read(),
 }
 """What is done without reading; a function returns None where it cannot do that."""

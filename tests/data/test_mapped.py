@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -68,6 +69,40 @@ def test_values_are_those_in_memory(mapped: Mapped, name: str, monkeypatch: pyte
     assert all(count <= 4 for count in rows) or name in ("normalised", "columns", "mean")
     assert not isinstance(values, Mapped)
     torch.testing.assert_close(values, VALUES[name](IMAGES), rtol=0, atol=0)
+
+
+def resident(path: Path) -> int:
+    """KiB of a file that count as this process's memory."""
+    lines = iter(Path("/proc/self/smaps").read_text().splitlines())
+    found = 0
+    for line in lines:
+        if line.endswith(str(path)):
+            found += next(int(other.split()[1]) for other in lines if other.startswith("Rss:"))
+    return found
+
+
+@pytest.mark.skipif(not Path("/proc/self/smaps").is_file(), reason="only Linux says what is resident")
+def test_pages_that_were_read_are_given_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "images.u8"
+    content = torch.randint(256, (64, 1, 64, 64), dtype=torch.uint8)
+    path.write_bytes(content.numpy().tobytes())
+    images = Mapped.of_file(path, (64, 1, 64, 64))
+    torch.testing.assert_close(images.read(), content)
+    assert resident(path) == 256  # KiB
+    monkeypatch.setattr("iid_cl.data.mapped.RESIDENT", 2**18)  # the next image is beyond it
+    torch.testing.assert_close(images[5].clone(), content[5])
+    assert resident(path) == 0
+    torch.testing.assert_close(images.read(), content)
+
+
+def test_what_was_written_into_a_private_array_stays(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("iid_cl.data.mapped.RESIDENT", 0)
+    (tmp_path / "images.u8").write_bytes(bytes(4))
+    array = np.memmap(tmp_path / "images.u8", np.uint8, "c", shape=(1, 1, 2, 2))
+    array[:] = 7
+    images = Mapped.of_array(array)
+    for _ in range(2):
+        assert images.read().flatten().tolist() == [7, 7, 7, 7]
 
 
 def test_nothing_writes_to_the_file(mapped: Mapped) -> None:

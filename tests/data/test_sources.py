@@ -60,14 +60,18 @@ def in_folder(root: Path) -> str:
     return "image_folder"
 
 
-def in_npz(root: Path) -> str:
+def in_npz(root: Path, save: Callable[..., None] = np.savez) -> str:
     """Channels last and labels (N, 1), as MedMNIST has them."""
     arrays: dict[str, Any] = {"class_names": np.array(NAMES)}
     for part in COUNTS:
         arrays[f"{part}_images"] = np.stack([image for image, _ in samples(part)])
         arrays[f"{part}_labels"] = np.array([[label] for _, label in samples(part)])
-    np.savez(root / "set.npz", **arrays)
+    save(root / "set.npz", **arrays)
     return "npz:set.npz"
+
+
+def in_small_npz(root: Path) -> str:
+    return in_npz(root, np.savez_compressed)
 
 
 def table(part: str, text_labels: bool = False) -> pyarrow.Table:
@@ -96,6 +100,12 @@ class Pairs(Dataset):
     def __getitem__(self, index): return np.moveaxis(self.samples[index][0], -1, 0), self.samples[index][1]
 
 def load(): return {"train": Pairs("train"), "test": Pairs("test"), "class_names": NAMES}
+def load_mapped():
+    parts = {}
+    for part in ("train", "test"):
+        np.save(f"{part}.npy", [np.moveaxis(image, -1, 0) for image, _ in samples(part)])
+        parts[part] = np.load(f"{part}.npy", mmap_mode="r"), [label for _, label in samples(part)]
+    return {**parts, "class_names": NAMES}
 def broken(): raise RuntimeError("no such camera")
 def nothing(): return 5
 """
@@ -104,6 +114,11 @@ def nothing(): return 5
 def in_python(root: Path) -> str:
     (root / "reach_made_up.py").write_text(PROGRAM)
     return "python:reach_made_up:load"
+
+
+def in_mapped_array(root: Path) -> str:
+    in_python(root)
+    return "python:reach_made_up:load_mapped"
 
 
 def in_hub_folder(root: Path) -> str:
@@ -127,7 +142,7 @@ def in_hub_download(root: Path) -> str:
     return "hf:data"
 
 
-MAKERS = [in_npz, in_parquet, in_python, in_hub_folder, in_hub_download]
+MAKERS = [in_npz, in_small_npz, in_parquet, in_python, in_mapped_array, in_hub_folder, in_hub_download]
 
 
 @pytest.fixture(autouse=True)
@@ -140,15 +155,15 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mon
 
 @pytest.mark.parametrize("cache", ["never", "always"])
 @pytest.mark.parametrize("make", [in_folder, *MAKERS])
-def test_the_same_data_as_in_a_folder(make: Callable[[Path], str], cache: str, tmp_path: Path) -> None:
+def test_the_same_data_as_in_a_folder(make: Callable[[Path], str], cache: str, in_tmp_path: Path) -> None:
     """Whatever the kind, and whether the images stay on disk."""
-    roots = tmp_path / "folder", tmp_path / "other"
+    roots = in_tmp_path / "folder", in_tmp_path / "other"
     for root in roots:
         root.mkdir()
     expected, found = load(in_folder(roots[0]), roots[0]), load(make(roots[1]), roots[1], cache=cache)
     assert fingerprint(found) == fingerprint(expected)  # images, labels, order and names
     assert (found.normalization, found.augmentations) == (expected.normalization, expected.augmentations)
-    on_disk = cache == "always" and make not in (in_npz, in_python)
+    on_disk = cache == "always" and make not in (in_small_npz, in_python)
     assert isinstance(found.train.images, Mapped) == isinstance(found.test.images, Mapped) == on_disk
 
 
@@ -347,13 +362,15 @@ def test_a_pickle_that_could_run_something_is_refused(bad: Any, in_tmp_path: Pat
     assert not Path("harmed").exists()
 
 
-def test_the_same_run_as_from_a_folder(tmp_path: Path) -> None:
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
+def test_the_same_run_as_from_a_folder(device: str, tmp_path: Path) -> None:
     """The learner's accuracies and the memory's bytes are those of the same images in memory from a folder."""
     keys = [
         "stream.experiences=2", "model.width=4", "model.depth=1", "train.epochs=1", "train.batch_size=4",
         "memory.method=hybrid", "memory.ipc=2", "distill.iterations=2", "distill.real_batch=2", "distill.cc.weight=0.1",
         "distill.embedder.width=4", "distill.embedder.depth=1", "distill.cc.network.width=4", "baselines=[closest]",
-        "distill.cc.network.depth=1", "distill.cc.epochs=1", "distill.cc.trainings=1", "device=cpu", "seed=3",
+        "distill.cc.network.depth=1", "distill.cc.epochs=1", "distill.cc.trainings=1", f"device={device}", "seed=3",
+        "deterministic=true",
     ]  # fmt: skip
     found = []
     for number, (make, cache) in enumerate([(in_folder, "never"), (in_folder, "always"), (in_parquet, "always"),
