@@ -1,11 +1,11 @@
 """Memories for a pretrained, frozen network, at equal bytes: distilled images, real ones, and statistics of features.
 
-    python -m benchmarks.pretrained DATA FOLDER [--side 64] [--minutes 60]  # works so long; give it again until done
-    python -m benchmarks.pretrained DATA FOLDER [--side 64] --write         # the ledger, from all seeds
+    python -m benchmarks.pretrained DATA FOLDER [--minutes 60]     # works so long; give it again until it is done
+    python -m benchmarks.pretrained DATA FOLDER --write            # the ledger, from all seeds
 
-DATA holds tiny-imagenet-200. Half of its classes (every second one) train the network, at 32 pixels or 64. The memories
-are of the other half, which it has never seen: each seed has ten classes of its own. Learning rates are chosen on yet
-another ten. FOLDER keeps what has been done.
+DATA holds tiny-imagenet-200, with pictures of 64 pixels or already of 32. Half of its classes (every second one) train
+the network, at 32 pixels. The memories are of the other half, which it has never seen: each seed has ten classes of its
+own. Learning rates are chosen on yet another ten. FOLDER keeps what has been done.
 """
 
 import argparse
@@ -34,28 +34,30 @@ from iid_cl.nets import Network, build_network
 from iid_cl.records.provenance import provenance
 from iid_cl.seeding import make_generator
 
-SIDES, WIDTH = (32, 64), 32
+SIDE, WIDTH = 32, 32
 KNOWN = list(range(0, 200, 2))  # classes that train the network
-STEPS, BATCH, RATE = 6000, 64, 0.05  # of the network's training
+STEPS, BATCH, RATE = 4000, 64, 0.05  # of the network's training
 CONFIG = NetworkConfig(width=WIDTH, norm="batch")
 AUGMENTATIONS = ("crop", "flip")  # of the network's training
 UNSEEN = list(range(1, 200, 2))  # classes that the network has never seen
 EACH, AT_ONCE = 10, 5  # classes of a seed, and of an experience
 SEEDS, PILOT_SEED = 5, 9
 BUDGETS = (1, 5)  # images a class
-ITERATIONS, REAL_BATCH = 300, 16
+IMAGE_BYTES = 3 * SIDE * SIDE + 2  # with the label
+ITERATIONS, REAL_BATCH = 200, 16
 PILOT, TRIED = 100, (0.01, 0.05, 0.2, 1.0)  # iterations and learning rates
 VIEWS = 32  # augmented views of a stored image that a head is trained on
 SHRINK = 0.5  # of covariances, towards their mean variance
 
 
-def image_bytes(side: int) -> int:
-    """Bytes of a stored image and its label."""
-    return 3 * side * side + 2
+def opened(path: Path) -> np.ndarray[Any, Any]:
+    """A picture at 32 pixels: of 64 pixels, the mean of four."""
+    with Image.open(path) as picture:
+        return np.asarray(picture.convert("RGB").reduce(picture.width // SIDE))
 
 
-def data_of(data: Path, folder: Path, side: int) -> ImageDataset:
-    """Tiny ImageNet; at 32 pixels each pixel is the mean of four."""
+def data_of(data: Path, folder: Path) -> ImageDataset:
+    """Tiny ImageNet at 32 pixels."""
     file, base = folder / "images.npz", data / "tiny-imagenet-200"
     names = sorted((base / "wnids.txt").read_text().split())
     if not file.is_file():
@@ -66,8 +68,7 @@ def data_of(data: Path, folder: Path, side: int) -> ImageDataset:
             test += [(c, base / "val" / "images" / name) for name, of in val if of == class_name]
         arrays = {}
         for part, members in (("train", train), ("test", test)):
-            pictures = [np.asarray(Image.open(path).convert("RGB").reduce(64 // side)) for _, path in members]
-            arrays[f"{part}_images"] = np.stack(pictures).transpose(0, 3, 1, 2)
+            arrays[f"{part}_images"] = np.stack([opened(path) for _, path in members]).transpose(0, 3, 1, 2)
             arrays[f"{part}_labels"] = np.array([c for c, _ in members])
         folder.mkdir(parents=True, exist_ok=True)
         np.savez(file, **arrays)
@@ -231,7 +232,7 @@ class Scene:
         means = torch.stack([self.features[c].mean(0) for c in classes]).half().float()
         values["class means: nearest mean"] = _accuracy(-torch.cdist(self.test, means), self.labels)
         for ipc in BUDGETS:
-            rank = rank_within(ipc * image_bytes(self.dataset.shape[1]), means.shape[1])
+            rank = rank_within(ipc * IMAGE_BYTES, means.shape[1])
             distances = torch.stack([
                 _mahalanobis(self.test, mean, self.features[c], rank) for c, mean in zip(classes, means, strict=True)
             ], 1)  # fmt: skip
@@ -310,9 +311,10 @@ def pilot(dataset: ImageDataset, folder: Path) -> dict[str, float]:
     return chosen
 
 
-def work(data: Path, folder: Path, side: int, deadline: float) -> bool:
+def work(data: Path, folder: Path, deadline: float) -> bool:
     """Does what is left to do, or some of it; returns whether all is done."""
-    dataset = data_of(data, folder, side)
+    dataset = data_of(data, folder)
+    assert dataset.shape == (3, SIDE, SIDE)  # equal bytes are counted by it
     if not train_backbone(dataset, folder, deadline):
         return False
     rates = pilot(dataset, folder)
@@ -342,13 +344,13 @@ LEADS = (
 """Pairs that the predictions are about. The lead of the first over the second is taken within each seed."""
 
 
-def title(name: str, side: int) -> str:
+def title(name: str) -> str:
     """What a figure of a seed is called in the ledger."""
     kind, _, rest = name.partition(", ")
-    return f"{int(rest[0]) * image_bytes(side):,} bytes a class, {NAMES[kind]}{rest[1:]}" if kind in NAMES else name
+    return f"{int(rest[0]) * IMAGE_BYTES:,} bytes a class, {NAMES[kind]}{rest[1:]}" if kind in NAMES else name
 
 
-def rows(folder: Path, side: int) -> tuple[list[dict[str, Any]], float]:
+def rows(folder: Path) -> tuple[list[dict[str, Any]], float]:
     """The ledger's rows over all seeds, and the seconds that it took to make the memories."""
     files = sorted(folder.glob("seed-*.json"))
     seeds = [json.loads(file.read_text()) for file in files]
@@ -356,10 +358,10 @@ def rows(folder: Path, side: int) -> tuple[list[dict[str, Any]], float]:
     backbone = json.loads((folder / "backbone.json").read_text())["accuracy"]
     made = [ledger.row("the network, on its own 100 classes", [100 * backbone], "%", seeds=told)]
     for name in (name for name in seeds[0] if "seconds" not in name and all(name in one for one in seeds)):
-        made.append(ledger.row(title(name, side), [100 * one[name] for one in seeds], "%", seeds=told))
+        made.append(ledger.row(title(name), [100 * one[name] for one in seeds], "%", seeds=told))
     for ahead, behind in LEADS:
         values = [100 * (one[ahead] - one[behind]) for one in seeds]
-        figure = f"lead of {title(ahead, side)}, over {title(behind, side)}"
+        figure = f"lead of {title(ahead)}, over {title(behind)}"
         made.append({**ledger.row(figure, values, "points", seeds=told), **interval(values)})
     return made, sum(value for one in seeds for name, value in one.items() if "seconds" in name)
 
@@ -368,15 +370,12 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--side", type=int, choices=SIDES, default=32)
     parser.add_argument("--minutes", type=float, default=60)
     parser.add_argument("--write", action="store_true")
     given = parser.parse_args()
     began = time.perf_counter()
     if given.write:
-        found, seconds = rows(given.folder, given.side)
-        name, option = ("pretrained", "") if given.side == 32 else ("pretrained_64", " --side 64")
-        origin = provenance(torch.device("cpu"))
-        ledger.write(name, found, origin, seconds, f"DATA FOLDER{option} --write", "pretrained")
-    elif not work(given.data, given.folder, given.side, began + 60 * given.minutes):
+        found, seconds = rows(given.folder)
+        ledger.write("pretrained", found, provenance(torch.device("cpu")), seconds, "DATA FOLDER --write")
+    elif not work(given.data, given.folder, began + 60 * given.minutes):
         print("not done; give the command again")

@@ -8,14 +8,17 @@ from avalanche.training.plugins import ReplayPlugin
 from avalanche.training.supervised import Naive
 from torch import Tensor
 
+from iid_cl.config.reading import parse_config
 from iid_cl.distill.job import DistillJob
 from iid_cl.distill.watch import Watch
 from iid_cl.errors import UserError
 from iid_cl.memory.exemplars import ExemplarSet
 from iid_cl.memory.files import load_memory
 from iid_cl.methods import distilled as distilled_module
+from iid_cl.methods.build import make_method
+from iid_cl.methods.memory import Memory
 from iid_cl.nets import NamedLayer
-from iid_cl.strategies import DistilledBuffer, HerdingBuffer, MemoryBuffer, RandomBuffer, RealBuffer
+from iid_cl.strategies import DistilledBuffer, HerdingBuffer, MemoryBuffer, MemoryReplayPlugin, RandomBuffer, RealBuffer
 
 from .conftest import NORMALIZATION, TINY, Digits, make_benchmark
 
@@ -88,6 +91,35 @@ def test_real_memories_hold_real_training_images() -> None:
     for method in ("herding", "random"):
         memory = fill(make(method)).exemplars
         assert [truth[image.numpy().tobytes()] for image in memory.images] == memory.labels.tolist()
+
+
+@pytest.mark.parametrize("name", ["distilled", "hybrid", "random"])
+def test_a_loop_of_ones_own_stores_the_same_bytes(name: str, network: torch.nn.Module, tmp_path: Path) -> None:
+    """What Avalanche trains and fills, against ``Memory`` and each experience's images in a plain loop."""
+    config = parse_config({"distill": TINY.model_dump(), "memory": {"method": name}}, "a test")
+    method = make_method(config, name)
+    memory = Memory(method, ipc=2, seed=5, normalization=NORMALIZATION, device="cpu")
+    images, labels = Digits("bytes"), torch.tensor(Digits("bytes").targets)
+    pictures = torch.stack([images[number][0] for number in range(len(images))])
+    for classes in ([0, 1], [2, 3]):
+        rows = torch.isin(labels, torch.tensor(classes))
+        memory.update(
+            pictures[rows], labels[rows], features=lambda _, lens, __: lambda batch: lens.show(batch).flatten(1)
+        )
+    memory.save(tmp_path / "loop.safetensors")
+
+    buffer = MemoryBuffer(
+        make_method(config, name), 2, seed=5, normalization=NORMALIZATION,
+        features=lambda *_: lambda batch: batch.flatten(1),
+    )  # fmt: skip
+    optimizer = torch.optim.SGD(network.parameters(), 0.1)
+    strategy = Naive(model=network, optimizer=optimizer, train_mb_size=4, plugins=[MemoryReplayPlugin(buffer)])
+    for experience in make_benchmark("plain").train_stream:
+        strategy.train(experience)
+    found, expected = load_memory(tmp_path / "loop.safetensors").tensors(), buffer.exemplars.tensors()
+    assert {key: tensor.tolist() for key, tensor in found.items()} == {
+        key: tensor.tolist() for key, tensor in expected.items()
+    }
 
 
 def test_distilled_images_are_not_the_real_ones_they_started_from() -> None:
