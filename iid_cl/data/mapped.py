@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.utils._pytree import tree_map_only
 
 CHUNK = 2**24  # bytes of images that are looked at together
-RESIDENT = 2**30  # bytes that are read from a file before its pages leave this process
+RESIDENT = 2**28  # bytes that are read from a file before its pages leave this process
 
 
 class Block:
