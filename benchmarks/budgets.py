@@ -5,7 +5,7 @@
 DATA is a CIFAR-10 image folder with train/ and test/. All training images are condensed at once: with fresh embedders
 the images of a class depend on no other class, so this is what the end of a stream without soft labels holds. A network
 trained on all training images for as many updates shows the learner's ceiling, and its features herd. The test set
-chooses nothing. Writes ``results/NAME.json`` after each seed.
+chooses nothing. Writes ``results/NAME.json`` after each budget.
 """
 
 import argparse
@@ -125,7 +125,8 @@ def main(
                       f"{found[room, label][-1]:.1f} %", flush=True)  # fmt: skip
             rows = _rows(found, shares, seconds, ceiling)
             if name is not None:
-                arguments = f"DATA --budgets {' '.join(map(str, budgets))} --seeds {seed + 1}"
+                measured = sorted({where for where, _ in found})
+                arguments = f"DATA --budgets {' '.join(map(str, measured))} --seeds {seed + 1}"
                 spent = time.perf_counter() - began
                 ledger.write(name, rows, provenance(torch.device("cpu")), spent, arguments, module="budgets")
     return rows
@@ -138,7 +139,7 @@ def _rows(
     ceiling: list[float],
 ) -> list[dict[str, Any]]:
     rows = [ledger.row("all training images", ceiling, "%", **_told(ceiling))]
-    for room in dict.fromkeys(room for room, _ in found):
+    for room in sorted({room for room, _ in found}):
         at = f"{room / 1000:g} kB a class"
         for label in dict.fromkeys(label for where, label in found if where == room):
             values = found[room, label]

@@ -189,9 +189,7 @@ class MemoryBuffer(ClassGroups, ExemplarsBuffer):
         return self._staging.nbytes
 
     def __repr__(self) -> str:
-        key, amount = self.budget.pair
-        size = f"{len(self.exemplars)} images of {len(self.exemplars.classes)} classes" if self.exemplars else "empty"
-        return f"{type(self).__name__}({key}={amount}: {size}, {self.nbytes:,} bytes)"
+        return f"{type(self).__name__}({self.memory.contents()})"
 
     def update(self, strategy: Any, **kwargs: Any) -> None:
         """Condenses the classes of the strategy's current experience and adds them to the memory."""

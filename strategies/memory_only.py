@@ -34,6 +34,9 @@ class MemoryOnlyPlugin(GDumbPlugin):
         self.storage_policy = buffer
         self.fill = fill
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.memory!r})"
+
     @property
     def memory(self) -> MemoryBuffer:
         """The memory."""
@@ -123,3 +126,6 @@ class MemoryOnly(SupervisedTemplate):
             **{"eval_mb_size": None, **arguments},  # as in Avalanche's strategies
         )
         self.memory = memory
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({type(self.model).__name__}, {self.memory!r})"

@@ -36,6 +36,9 @@ class MemoryReplayPlugin(ReplayPlugin):
     def __init__(self, buffer: MemoryBuffer, batch_size: int | None = None, batch_size_mem: int | None = None) -> None:
         super().__init__(buffer.max_size, batch_size, batch_size_mem, storage_policy=buffer)
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.memory!r})"
+
     @property
     def memory(self) -> MemoryBuffer:
         """The memory."""
@@ -81,8 +84,8 @@ class DistilledReplayPlugin(MemoryReplayPlugin):
         batch_size: see :class:`MemoryReplayPlugin`.
         batch_size_mem: see :class:`MemoryReplayPlugin`.
 
-    Further arguments: ``mem_size``, ``mem_bytes``, ``class_bytes``, ``seed`` and ``normalization`` of
-    :class:`MemoryBuffer`.
+    Further arguments: ``mem_size``, ``mem_bytes``, ``class_bytes``, ``seed``, ``normalization``, ``precision``,
+    ``compile`` and ``progress`` of :class:`MemoryBuffer`.
 
     >>> DistilledReplayPlugin(mem_size=50).storage_policy.budget.pair
     ('mem_size', 50)
@@ -115,6 +118,7 @@ class DistilledReplay(SupervisedTemplate):
         distill: settings of the distillation.
         soft_labels: store class probabilities with each image and train on them.
         plugins: further plugins.
+        progress: whether bars show distillations; by default where Avalanche shows its own.
 
     ``mem_size``, ``mem_bytes``, ``class_bytes``, ``seed`` and ``normalization``: see :class:`MemoryBuffer`. Further
     arguments: see Avalanche's ``SupervisedTemplate``.
@@ -143,11 +147,12 @@ class DistilledReplay(SupervisedTemplate):
         seed: int = 0,
         normalization: Normalization | None = None,
         plugins: Sequence[SupervisedPlugin] | None = None,
+        progress: bool | None = None,
         **arguments: Unpack[StrategyArguments],
     ) -> None:  # all named, as Avalanche refuses keywords that are not in a strategy's signature
         replay = DistilledReplayPlugin(
             ipc, mem_size=mem_size, mem_bytes=mem_bytes, class_bytes=class_bytes, distill=distill,
-            soft_labels=soft_labels, seed=seed, normalization=normalization,
+            soft_labels=soft_labels, seed=seed, normalization=normalization, progress=progress,
         )  # fmt: skip
         self.memory: MemoryBuffer = replay.storage_policy
         soft = [SoftLabelPlugin(self.memory)] if soft_labels else []
@@ -158,3 +163,6 @@ class DistilledReplay(SupervisedTemplate):
             plugins=[*(plugins or []), replay, *soft],
             **{"eval_mb_size": None, **arguments},  # as in Avalanche's strategies
         )
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({type(self.model).__name__}, {self.memory!r})"

@@ -38,6 +38,9 @@ class SoftLabelPlugin(SupervisedPlugin):
         self._targets = torch.empty(0)
         self._numbers = torch.empty(0, dtype=torch.int64)
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.memory!r})"
+
     def before_training(self, strategy: Any, **kwargs: Any) -> None:
         """Makes sure that exemplars come in the strategy's mini-batches and are trained by cross-entropy.
 

@@ -1,6 +1,5 @@
 """The engine's two entry points: :func:`distill` for users, and :func:`run_job` for a job that is ready."""
 
-import sys
 from collections.abc import Mapping, Sequence
 from typing import TypedDict, Unpack
 
@@ -143,8 +142,7 @@ def distill(
     watch = Watch(
         options.get("on_step"), options.get("on_snapshot"), options.get("snapshots", ()), options.get("journal")
     )
-    progress = options.get("progress")
-    with progress_bars(sys.stdout.isatty() if progress is None else progress) as bars:
+    with progress_bars(options.get("progress")) as bars:
         return run_job(job, watch.beside(bars))
 
 

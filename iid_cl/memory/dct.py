@@ -44,7 +44,7 @@ class CodedClass:
         return CLASS_BYTES + len(self.code.table) + len(self.code.data)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class DctSet(Exemplars):
     """Images as cosine coefficients in steps, entropy-coded class by class; a row of K for each class, ascending.
 

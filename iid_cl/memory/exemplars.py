@@ -44,6 +44,9 @@ class Exemplars(Protocol):
     def __len__(self) -> int:
         return len(self.labels)
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({len(self)} images of {len(self.classes)} classes, {self.nbytes:,} bytes)"
+
     @property
     def nbytes(self) -> int:
         """Bytes as stored, with everything needed to decode them: images, two per label, soft labels."""
@@ -100,7 +103,7 @@ class Exemplars(Protocol):
         """
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class ExemplarSet(Exemplars):
     """Images (N, C, H, W) as uint8 and class indices (N,) as int16, in ascending order of class.
 

@@ -27,7 +27,7 @@ class JpegError(UserError):
     """Images that cannot be stored as JPEG: not even one fits, or they are neither grey nor colour."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class JpegSet(Exemplars):
     """Images as JPEG streams, which share one header: size and tables depend on shape and quality alone.
 

@@ -40,6 +40,9 @@ class MemorySamples(Dataset[tuple[Any, Any]]):
     def __len__(self) -> int:
         return len(self._labels)
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({len(self)} images)"
+
     def __getitem__(self, index: Any) -> tuple[Any, Any]:
         images = self._images[index].to(torch.float32) / 255
         if images.ndim == 3:

@@ -17,6 +17,7 @@ from iid_cl.data.given import labelled
 from iid_cl.data.images import LabelledImages, Normalization
 from iid_cl.data.lens import Lens
 from iid_cl.data.mapped import chunks
+from iid_cl.distill.progress import progress_bars
 from iid_cl.distill.watch import Watch
 from iid_cl.errors import UserError
 from iid_cl.memory.exemplars import Exemplars
@@ -31,6 +32,7 @@ from iid_cl.seeding import make_generator
 
 LABEL_RANGE = 2**15  # memories keep class indices in 16 bits, with sign
 HERDING = (NetworkConfig(width=32), CentralizationConfig(epochs=2))  # a larger one takes longer than the distillation
+EXAMPLE = "Memory(Distilled(DistillConfig(iterations=100)), ipc=10) with iid_cl.methods.distilled.Distilled"
 AUGMENTATIONS = ("color", "crop", "cutout", "scale", "rotate")
 
 ImagesByClass = Mapping[int, Tensor]
@@ -54,6 +56,10 @@ class Memory(Replayed):
         precision: number format of the networks' passes, see :class:`iid_cl.data.lens.Lens`.
         compile: whether these passes are compiled; None: where it pays.
         device: where to compute, and where :meth:`batch` is; None: a GPU, if there is one.
+        progress: whether bars show distillations; None: in a terminal, where no ``watch`` observes the update.
+
+    Raises:
+        TypeError: an argument that does not exist.
 
     Attributes:
         exemplars: the memory as stored; None before the first update. Its class indices are the data's, unless an index
@@ -67,8 +73,8 @@ class Memory(Replayed):
     >>> images = torch.randint(256, (40, 1, 8, 8), dtype=torch.uint8, generator=draws)
     >>> memory = Memory("random", ipc=3, device="cpu")
     >>> memory.update(images, torch.arange(40) % 2)
-    >>> len(memory), memory.nbytes  # six images of 64 bytes and a label of two
-    (6, 396)
+    >>> memory  # six images of 64 bytes and a label of two
+    Memory(ipc=3: 6 images of 2 classes, 396 bytes)
     >>> x, y = memory.batch(4)
     >>> x.shape, x.dtype
     (torch.Size([4, 1, 8, 8]), torch.float32)
@@ -85,18 +91,32 @@ class Memory(Replayed):
         precision: Precision = "auto",
         compile: bool | None = None,
         device: torch.device | str | None = None,
+        progress: bool | None = None,
         **amounts: Unpack[Amounts],
     ) -> None:
+        for name in amounts:
+            if name not in Amounts.__annotations__:
+                raise TypeError(f"Memory() has no argument {name!r}; settings belong to its method, e.g. {EXAMPLE}.")
         self.method = make_method(Config(), method) if isinstance(method, str) else method
         if budget is not None and amounts:
             raise UserError(f"a memory needs one budget; {', '.join(amounts)} and another one are given.")
         default = Budget(**amounts) if amounts else Budget(ipc=10)
         self.budget = default if budget is None else Budget(ipc=budget) if isinstance(budget, int) else budget
         self.normalization, self.augmentations = normalization, augmentations
-        self.precision, self.compile = precision, compile
+        self.precision, self.compile, self.progress = precision, compile, progress
         super().__init__(seed, device)
         self.stands_for: dict[int, int] = {}
         self.updates = 0
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.contents()})"
+
+    def contents(self) -> str:
+        """The budget, and what is stored."""
+        key, amount = self.budget.pair
+        memory = self.exemplars
+        size = "empty" if memory is None else f"{len(memory)} images of {len(memory.classes)} classes"
+        return f"{key}={amount}: {size}, {self.nbytes:,} bytes"
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
@@ -156,12 +176,13 @@ class Memory(Replayed):
         normalization = self.normalization or measure(given.images)
         lens = self._lens(normalization, self.device if device is None else device)
         generator = make_generator(self.seed, "memory", self.updates)
+        wanted = False if self.progress is None and watch is not None else self.progress
         watch, older = watch or Watch(), older or Watch()
         features = features or trained_features(*HERDING)
-        scene = Scene(lens, features, generator, watch, older)
         if watch.journal is not None:
             watch.journal.begin_update()
-        with self.transaction():
+        with self.transaction(), progress_bars(wanted) as bars:
+            scene = Scene(lens, features, generator, watch.beside(bars), older.beside(bars))
             self.exemplars = self._renewed(arrived, space, scene)
             self.keys, self.normalization = keys, normalization
             for label, members in arrived.items():

@@ -33,7 +33,7 @@ def test_a_bar_shows_where_there_is_a_terminal_or_it_is_wanted(
     run(progress)
     if progress or (progress is None and terminal):
         first, *bar = out.getvalue().replace("\r", "\n").splitlines()
-        assert first == f"Distilling 2 classes, {TINY.iterations} iterations"
+        assert first == f"Distilling 2 classes, {TINY.iterations} iterations, about 0 s"
         assert f"{TINY.iterations}/{TINY.iterations}" in bar[-1]
         assert "match=" in bar[-1]
     else:
@@ -52,6 +52,20 @@ def test_each_distillation_has_its_bar() -> None:
     assert "Distilling 3 classes, 2 iterations" in text
     assert "4/4" in text
     assert "2/2" in text
+
+
+def test_the_first_line_comes_at_once_and_says_how_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    out, clock = io.StringIO(), iter([100.0, 103.3, 110.0])
+    monkeypatch.setattr("iid_cl.distill.progress.time.perf_counter", lambda: next(clock))
+    bars = ProgressBars(out)
+    bars.start(2, 1000)
+    assert out.getvalue() == "Distilling 2 classes, 1000 iterations"
+    bars.step(20, {})  # after compiling, which the estimate leaves out
+    assert out.getvalue() == "Distilling 2 classes, 1000 iterations"
+    bars.step(40, {})
+    assert out.getvalue().startswith("Distilling 2 classes, 1000 iterations, about 3 min\n")  # 165 s: 3.3 s for 20
+    bars.close()
+    assert "40/1000 [00:03<02:38" in out.getvalue()  # 960 more at the same rate
 
 
 def test_an_interrupted_distillation_closes_its_bar(monkeypatch: pytest.MonkeyPatch) -> None:

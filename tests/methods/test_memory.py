@@ -1,5 +1,6 @@
 """The memory around a method: what it hands the method, and what it remembers itself."""
 
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -186,14 +187,14 @@ def test_draws_depend_on_the_seed_and_the_number_of_the_update() -> None:
 
 def test_a_method_sees_images_as_the_memory_is_told() -> None:
     memory = Recording(normalization=NORMALIZATION, augmentations=("crop",))
-    watch, older = Watch(), Watch()
+    watch, older = Watch(snapshots=(1,)), Watch(snapshots=(2,))
     memory.update(labelled({0: noise(3)}), device="cpu", features=flatten, watch=watch, older=older)
     ((_, _, scene),) = memory.recorder.calls
     assert (scene.lens.normalization, scene.lens.augmentations) == (NORMALIZATION, ("crop",))
     assert scene.lens.device == torch.device("cpu")
     assert scene.features is flatten
-    assert scene.watch is watch
-    assert scene.older is older
+    assert scene.watch == watch
+    assert scene.older == older
 
 
 def test_normalisation_is_measured_on_the_first_images_where_none_is_given() -> None:
@@ -327,6 +328,31 @@ def test_a_journal_is_told_where_an_update_begins_and_that_it_is_in_the_memory()
 
 def everything(memory: Memory) -> dict[str, Any]:
     return {**vars(memory), "stands_for": dict(memory.stands_for), "method": memory.method.state_dict()}
+
+
+@pytest.mark.parametrize(
+    ("progress", "watch", "shown"),
+    [(None, None, True), (None, Watch(), False), (True, Watch(), True), (False, None, False)],
+)
+def test_bars_show_in_a_terminal_unless_the_caller_watches(
+    progress: bool | None,
+    watch: Watch | None,
+    shown: bool,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
+    memory = Memory(Distilled(TINY), ipc=2, device="cpu", progress=progress)
+    memory.update(labelled({0: noise(6), 1: noise(6, 1)}), watch=watch)
+    assert ("Distilling 2 classes" in capsys.readouterr().out) == shown
+    assert repr(memory) == "Memory(ipc=2: 4 images of 2 classes, 264 bytes)"
+    assert repr(memory.exemplars) == "ExemplarSet(4 images of 2 classes, 264 bytes)"
+    assert repr(memory.dataset()) == "MemorySamples(4 images)"
+
+
+def test_a_setting_of_the_method_is_not_taken_for_a_budget() -> None:
+    with pytest.raises(TypeError, match=r"no argument 'distill'; .*Distilled\(DistillConfig"):
+        Memory("distilled", ipc=2, distill=TINY)  # type: ignore[call-arg]
 
 
 def test_an_update_that_fails_changes_nothing() -> None:

@@ -5,10 +5,12 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 from avalanche.logging import BaseLogger, InteractiveLogger
 
 from iid_cl.strategies import (
     DistilledBuffer,
+    DistilledReplay,
     DistilledReplayPlugin,
     MemoryOnlyPlugin,
     MemoryReplayPlugin,
@@ -103,3 +105,16 @@ def test_every_plugin_has_its_memory() -> None:
     assert MemoryOnlyPlugin(memory).memory is memory
     assert SoftLabelPlugin(memory).memory is memory
     assert DistilledReplayPlugin(3).memory.budget.ipc == 3
+    assert repr(DistilledReplayPlugin(3)) == "DistilledReplayPlugin(DistilledBuffer(ipc=3: empty, 0 bytes))"
+    assert repr(MemoryOnlyPlugin(memory)) == f"MemoryOnlyPlugin({memory!r})"
+    assert repr(SoftLabelPlugin(memory)) == f"SoftLabelPlugin({memory!r})"
+
+
+def test_strategies_take_progress_and_say_what_they_are() -> None:
+    model = torch.nn.Linear(4, 2)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    host = DistilledReplay(
+        model=model, optimizer=optimizer, criterion=torch.nn.CrossEntropyLoss(), ipc=2, progress=True
+    )
+    assert host.memory.progress is True
+    assert repr(host) == "DistilledReplay(Linear, DistilledBuffer(ipc=2: empty, 0 bytes))"
