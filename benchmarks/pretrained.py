@@ -44,8 +44,8 @@ EACH, AT_ONCE = 10, 5  # classes of a seed, and of an experience
 SEEDS, PILOT_SEED = 5, 9
 BUDGETS = (1, 5)  # images a class
 IMAGE_BYTES = 3 * SIDE * SIDE + 2  # with the label
-ITERATIONS, REAL_BATCH = 100, 16
-PILOT, TRIED = 50, (0.01, 0.05, 0.2)  # iterations and learning rates
+ITERATIONS, REAL_BATCH = 50, 16
+PILOT, TRIED = 25, (0.01, 0.05, 0.2)  # iterations and learning rates
 VIEWS = 32  # augmented views of a stored image that a head is trained on
 SHRINK = 0.5  # of covariances, towards their mean variance
 
