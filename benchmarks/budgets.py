@@ -139,7 +139,9 @@ def main(
             rows = _rows(found, shares, seconds, ceiling)
             if name is not None:
                 measured = sorted({where for where, _ in found})
-                arguments = f"DATA --budgets {' '.join(map(str, measured))} --seeds {seed + 1} --experiences {experiences}"
+                arguments = (
+                    f"DATA --budgets {' '.join(map(str, measured))} --seeds {seed + 1} --experiences {experiences}"
+                )
                 spent = time.perf_counter() - began
                 ledger.write(name, rows, provenance(torch.device("cpu")), spent, arguments, module="budgets")
     return rows

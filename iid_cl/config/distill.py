@@ -182,11 +182,13 @@ class DistillConfig(Section):
     embedder: EmbedderConfig = Field(default_factory=lambda: EmbedderConfig(), description="Embedding network.")
     embedders: Literal["auto", "fresh", "queue"] = Field(
         default="auto",
-        description="Where embedders come from. fresh: random weights in each iteration. queue: a queue of networks that "
-        "train meanwhile on the experience's real images, with cross-entropy as a further term. auto: fresh with dm and "
-        "lgm, a queue with idm and ncfm; memory.method auto takes a queue for images as coefficients.",
+        description="Where embedders come from. fresh: random weights in each iteration. queue: networks that train "
+        "meanwhile on the experience's real images, with cross-entropy as a further term. auto: fresh with dm and lgm, "
+        "a queue with idm and ncfm; memory.method auto takes a queue for images as coefficients.",
     )
-    queue: QueueConfig = Field(default_factory=lambda: QueueConfig(), description="The queue of embedders, where there is one.")
+    queue: QueueConfig = Field(
+        default_factory=lambda: QueueConfig(), description="The queue of embedders, where there is one."
+    )
     cc: CentralizationConfig = Field(
         default_factory=lambda: CentralizationConfig(), description="Class centralization."
     )
@@ -205,7 +207,7 @@ class DistillConfig(Section):
         """
         if self.iterations != "auto":
             return self.iterations
-        if OBJECTIVE_INFO[self.objective].embedders == "queue" and self.embedder_source == "queue":
+        if self.embedder_source == OBJECTIVE_INFO[self.objective].embedders == "queue":
             return 1000
         shown = ipc * self.factor**2
         return 1000 if shown < FEW else 300 if shown < MANY else 100
