@@ -45,7 +45,7 @@ SEEDS, PILOT_SEED = 5, 9
 BUDGETS = (1, 5)  # images a class
 IMAGE_BYTES = 3 * SIDE * SIDE + 2  # with the label
 ITERATIONS, REAL_BATCH = 50, 16
-PILOT, TRIED = 25, (0.01, 0.05, 0.2)  # iterations and learning rates
+PILOT, TRIED = 25, (0.002, 0.01, 0.05, 0.2)  # iterations and learning rates
 VIEWS = 32  # augmented views of a stored image that a head is trained on
 SHRINK = 0.5  # of covariances, towards their mean variance
 
