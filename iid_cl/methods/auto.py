@@ -101,7 +101,9 @@ class Auto(Method):
 
     def work(self, arrival: Arrival, space: Space) -> Work:
         method = self.method(self._way(arrival.sample.images, arrival.counts, space))
-        return replace(method.work(arrival, space), then=method)
+        work = method.work(arrival, space)
+        planned = tuple(replace(one, config=method.distilled.config) for one in work.distillations)
+        return replace(work, distillations=planned, then=method)
 
     def describe(self) -> dict[str, Any]:
         settings = (self.chosen or self.distilled).describe()

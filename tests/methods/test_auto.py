@@ -8,11 +8,14 @@ from torch.nn.functional import interpolate
 
 from iid_cl.budget import Budget
 from iid_cl.config.distill import DistillConfig, EmbedderConfig, QueueConfig
+from iid_cl.data.classes import Classes
 from iid_cl.errors import UserError
 from iid_cl.memory.dct import DctSet
 from iid_cl.memory.exemplars import ExemplarSet
+from iid_cl.memory.space import Space
 from iid_cl.methods import auto, distilled
 from iid_cl.methods.auto import Auto, Way
+from iid_cl.methods.base import Arrival
 from iid_cl.methods.distilled import Distilled
 from iid_cl.methods.memory import Memory
 from iid_cl.methods.real import Real
@@ -158,6 +161,15 @@ def test_coefficients_have_a_queue_of_embedders_unless_others_are_named(
     config = choosing(DistillConfig(**settings)).auto.method(Way(1.0, dct=dct)).distilled.config
     assert (config.embedder_source, config.queue.cross_entropy) == (source, weight)
     assert config.length(100) == (1000 if settings.get("objective") == "idm" else 100)
+
+
+@pytest.mark.parametrize(("embedders", "source"), [("auto", "queue"), ("fresh", "fresh")])
+def test_a_plan_tells_of_the_queue(embedders: Any, source: str) -> None:
+    config = TINY.model_copy(update={"embedders": embedders})
+    arrival = Arrival(Classes(PHOTOS), dict.fromkeys(PHOTOS, 90), 2)
+    (planned,) = choosing(config).auto.work(arrival, Space(Budget(class_bytes=IMAGE), IMAGE, 2)).distillations
+    assert planned.config is not None
+    assert planned.config.embedder_source == source
 
 
 @pytest.mark.parametrize("settings", [{"partition": 2}, {"partition": 2, "objective": "idm"}], ids=str)
