@@ -2,8 +2,8 @@
 
 python docs/make_transcripts.py [NAME ...]     # minutes on two cores; names of SESSIONS, default all
 
-Each page names the commit that made it. So commit first, and afterwards merge rather than rebase: a test asks whether the
-commits are part of the history.
+Each page names the commit that made it. So commit first, and afterwards merge rather than rebase: a test asks whether
+the commits are part of the history.
 """
 
 import os
@@ -130,6 +130,7 @@ def masked(printed: str) -> str:
     """
     text = re.sub(r"^ +.*(?:distilling|training): \d+/\d+.*\n", "", printed, flags=re.MULTILINE)  # by time
     text = re.sub(r"\b\d[\d.,]*(?= (?:s|ms|min|h|seconds|minutes|hours|iterations/s)\b)", GONE, text)
+    text = re.sub(r"\b\d+(?= (?:updates|evaluations|iterations) of … ms)", GONE, text)  # as many as a second holds
     text = re.sub(r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d(?::\d\d)?", GONE, text)
     text = re.sub(r"\bcommit [0-9a-f]{7,}\S*", f"commit {GONE}", text)
     text = re.sub(
