@@ -42,7 +42,7 @@ def export(
 
 
 def import_(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="A distilled set of DC, DSA, DM, MTT or NCFM (.pt).")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="Distilled set of DC, DSA, DM, IDM, MTT or NCFM (.pt).")],
     dataset: Annotated[str, typer.Option(help="Data set that it was distilled from.", autocompletion=complete_dataset)],
     out: Annotated[Path, typer.Option("--out", "-o", help="Memory file to write (.safetensors).")],
     partition: Annotated[

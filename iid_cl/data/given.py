@@ -66,12 +66,17 @@ def _samples(data: Any) -> Iterable[Any]:
 
 def _plain(images: Any) -> Any:
     """The images: PIL pictures as arrays (C, H, W), and bytes that NumPy has mapped as they are, on disk."""
-    if isinstance(images, np.memmap) and images.dtype == np.uint8 and min(images.strides, default=0) >= 0:
+    if isinstance(images, np.memmap) and _lies_on_disk(images):
         check_shape(images.shape, "images")
         return Mapped.of_array(images)
     if not isinstance(images, Sequence) or not any(isinstance(image, Image.Image) for image in images):
         return images
     return [_of_picture(image) if isinstance(image, Image.Image) else image for image in images]
+
+
+def _lies_on_disk(images: "np.memmap[Any, Any]") -> bool:
+    mapped = images._mmap is not None  # type: ignore[attr-defined]  # not what was computed from a mapped array
+    return mapped and images.dtype == np.uint8 and min(images.strides, default=0) >= 0
 
 
 def _of_picture(picture: Image.Image) -> np.ndarray[Any, Any]:

@@ -1,8 +1,8 @@
-"""Distilled sets in the files of the field: those of DC, DSA, DM, MTT and NCFM are read, DM's layout is written.
+"""Distilled sets in the files of the field: those of DC, DSA, DM, IDM, MTT and NCFM are read, DM's layout is written.
 
 | from | file | holds |
 |---|---|---|
-| DC, DSA, DM | ``res_*.pt`` | ``{"data": [[images, labels], ...]}``, an entry for each of several sets |
+| DC, DSA, DM, IDM | ``res_*.pt`` | ``{"data": [[images, labels], ...]}``, an entry for each of several sets |
 | MTT | ``images_*.pt`` beside ``labels_*.pt`` | a tensor each |
 | NCFM | ``*.pt`` | ``[images, labels]`` |
 

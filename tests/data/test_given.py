@@ -1,6 +1,7 @@
 """What programs give as images and labels."""
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from torchvision.transforms import ToTensor
 
 from iid_cl.data.given import labelled
 from iid_cl.data.images import LabelledImages
+from iid_cl.data.mapped import Mapped
 from iid_cl.errors import UserError
 
 IMAGES = torch.arange(2 * 3 * 2 * 2, dtype=torch.uint8).view(2, 3, 2, 2)  # two images of twelve values each
@@ -94,3 +96,20 @@ def test_grey_and_transparent_pictures() -> None:
 def test_what_is_refused(given: tuple[Any, ...], said: str) -> None:
     with pytest.raises(UserError, match=said):
         labelled(*given)
+
+
+def test_bytes_that_numpy_has_mapped_stay_on_disk(tmp_path: Path) -> None:
+    """Those that run backwards are read."""
+    images = torch.randint(256, (6, 3, 4, 4), dtype=torch.uint8)
+    np.save(tmp_path / "images.npy", images.numpy())
+    mapped = np.load(tmp_path / "images.npy", mmap_mode="r")
+    given = labelled(mapped, range(6)).images
+    assert isinstance(given, Mapped)
+    assert torch.equal(given.read(), images)
+    turned = labelled(mapped[::-1], range(6)).images
+    assert torch.equal(turned, images.flip(0))
+    assert not isinstance(turned, Mapped)
+    with pytest.raises(UserError, match=r"^images: are of shape \(6, 8, 8, 3\), with their channels last"):
+        labelled(np.repeat(np.repeat(mapped, 2, 2), 2, 3).transpose(0, 2, 3, 1), range(6))
+    with pytest.raises(UserError, match=r"^images: are of shape \(6, 3, 4\) and not"):
+        labelled(mapped[..., 0], range(6))
