@@ -24,7 +24,7 @@ A mistake ends in one sentence on the error stream and exit code 2. It names the
 out. Nothing is half written, as each of these is noticed before the work begins. The table is made by the commands
 themselves.
 
-| mistake | what is printed |
+| mistake | the command, and what it prints |
 |---|---|
 """
 
@@ -135,7 +135,7 @@ def page() -> str:
     rows = []
     for mistake in MISTAKES:
         said = printed(mistake).replace("|", "\\|")
-        rows.append(f"| {mistake.what}:<br>`{mistake.command}` | `` {said} `` |\n")
+        rows.append(f"| {mistake.what} | `{mistake.command}`<br>`` {said} `` |\n")
     return HEAD + "".join(rows)
 
 

@@ -1,6 +1,9 @@
 """Makes docs/transcripts/*.md: three sessions of a new user, as typed and as printed. Times are masked.
 
 python docs/make_transcripts.py [NAME ...]     # minutes on two cores; names of SESSIONS, default all
+
+Each page names the commit that made it. So commit first, and afterwards merge rather than rebase: a test asks whether
+the commits are part of the history.
 """
 
 import os
@@ -127,6 +130,7 @@ def masked(printed: str) -> str:
     """
     text = re.sub(r"^ +.*(?:distilling|training): \d+/\d+.*\n", "", printed, flags=re.MULTILINE)  # by time
     text = re.sub(r"\b\d[\d.,]*(?= (?:s|ms|min|h|seconds|minutes|hours|iterations/s)\b)", GONE, text)
+    text = re.sub(r"\b\d+(?= (?:updates|evaluations|iterations) of … ms)", GONE, text)  # as many as a second holds
     text = re.sub(r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d(?::\d\d)?", GONE, text)
     text = re.sub(r"\bcommit [0-9a-f]{7,}\S*", f"commit {GONE}", text)
     text = re.sub(
@@ -149,21 +153,26 @@ def _without_seconds(lines: list[str]) -> list[str]:
     return found
 
 
-def _made_by() -> str:
-    """The line that says where a transcript comes from."""
+def made_by() -> str:
+    """The line that says where a transcript comes from.
+
+    Raises:
+        SystemExit: the checkout has changes that no commit holds.
+    """
     import torch
 
     from iid_cl.records.provenance import provenance
 
     told = provenance(torch.device("cpu"))
+    if told["changes"] is not None:
+        sys.exit("there are uncommitted changes; commit first, as a transcript names the commit that made it.")
     machine = f"{told['machine'].partition(',')[0]}, one thread, torch {torch.__version__}, commit {told['commit'][:9]}"
     return f"Made by `python docs/make_transcripts.py`, {machine}. Times, dates and commits are masked (…)."
 
 
-def page(session: Session, outputs: list[str]) -> str:
-    """The page of a session, from what its commands have printed."""
-    parts = [f"# {session.title}", session.intro,
-             _made_by()]  # fmt: skip
+def page(session: Session, origin: str, outputs: list[str]) -> str:
+    """The page of a session, from where it comes from and what its commands have printed."""
+    parts = [f"# {session.title}", session.intro, origin]
     for step, printed in zip(session.steps, outputs, strict=True):
         end = "^C\n" if step.stop_at is not None else ""
         text = masked(printed).replace("\nTraceback", f"\n{end}Traceback", 1) if end else masked(printed)
@@ -185,16 +194,17 @@ def _row(outputs: list[str]) -> str:
     )
 
 
-def make(name: str) -> None:
+def make(name: str, origin: str) -> None:
     """Runs a session in an empty folder and writes its page."""
     session = SESSIONS[name]
     with tempfile.TemporaryDirectory() as folder:
         for file in session.files:
             (Path(folder) / file).write_bytes((FOLDER / file).read_bytes())
         outputs = [run(step, Path(folder)).replace(folder, GONE) for step in session.steps]
-    (FOLDER / f"{name}.md").write_text(page(session, outputs), encoding="utf-8")
+    (FOLDER / f"{name}.md").write_text(page(session, origin, outputs), encoding="utf-8")
 
 
 if __name__ == "__main__":
+    told_once = made_by()  # before the first page is a change
     for name in sys.argv[1:] or SESSIONS:
-        make(name)
+        make(name, told_once)

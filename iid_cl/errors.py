@@ -3,11 +3,17 @@
 import re
 import reprlib
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 # What moves a cursor, colours a terminal, breaks a line, turns the direction of writing or has no encoding
 _UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
+NO_MEMORY = "no such file; `iid-cl distill` and `iid-cl run` write memories."
+NO_MODEL = "no such file; a finished run keeps its network as model.safetensors."
+NO_PICTURE = "no such picture."
+NO_RUN = "no such run directory; `iid-cl list` shows the runs."
+NO_RESULTS = "no such directory; name one that `iid-cl run` or `iid-cl compare` made."
 LONGEST = 1200  # characters of a sentence on the terminal
 
 _SHORT = reprlib.Repr()
@@ -20,6 +26,20 @@ class UserError(Exception):
 
     The command line prints it without a traceback and exits with code 2.
     """
+
+
+def must_exist(path: Path, says: str) -> None:
+    """Refuses a path where nothing is. Commands ask before they import PyTorch, so that a slip is told at once.
+
+    Raises:
+        UserError: there is nothing.
+
+    >>> must_exist(Path("nowhere"), NO_RUN)
+    Traceback (most recent call last):
+    iid_cl.errors.UserError: nowhere: no such run directory; `iid-cl list` shows the runs.
+    """
+    if not path.exists():
+        raise UserError(f"{path}: {says}")
 
 
 def need(package: str, what: str, extra: str) -> None:

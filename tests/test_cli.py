@@ -1400,14 +1400,25 @@ def test_shells_complete_what_ships(words: str, expected: list[str], in_tmp_path
 
 
 def test_commands_that_train_nothing_import_nothing_heavy(in_tmp_path: Path) -> None:
+    """Nor does a path that is not there: it is told at once."""
     Path("runs").mkdir()
     code = """
 import sys
 from iid_cl.cli import app
+from iid_cl.errors import UserError
 HEAVY = {"torch", "torchvision", "avalanche", "matplotlib", "sklearn", "scipy", "pandas", "sympy", "triton"}
-for words in (["configs"], ["schema"], ["list"], ["doctor"], ["check", "split_digits", "--no-probe"]):
-    app(words, standalone_mode=False)
-    print(words[0], *sorted(HEAVY & set(sys.modules)), file=sys.stderr)
+for line in ("configs", "schema", "list", "show no", "export no out", "evaluate no", "predict no a.png",
+             "predict runs a.png", "report runs no", "resume no", "doctor", "check split_digits --no-probe"):
+    try:
+        app(line.split(), standalone_mode=False)
+        said = ""
+    except UserError as error:
+        said = str(error).partition(";")[0]
+    print(line.split()[0], said, *sorted(HEAVY & set(sys.modules)), file=sys.stderr)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stderr.splitlines() == ["configs", "schema", "list", "doctor torch", "check torch"]
+    assert [line.strip() for line in done.stderr.splitlines()] == [
+        "configs", "schema", "list", "show no: no such file", "export no: no such file", "evaluate no: no such file",
+        "predict no: no such file", "predict a.png: no such picture.", "report no: no such directory",
+        "resume no: no such run directory", "doctor  torch", "check  torch",
+    ]  # fmt: skip

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 import typer
 
 from iid_cl.cli.options import DataRootOption, ForceOption, MemoryArgument, complete_dataset
+from iid_cl.errors import NO_MEMORY, must_exist
 
 
 def export(
@@ -24,6 +25,7 @@ def export(
     ] = False,
 ) -> None:  # fmt: skip
     """Write a memory in a form that any framework reads."""
+    must_exist(memory, NO_MEMORY)
     if to == "pt":
         from iid_cl.memory.published import export_pt
 

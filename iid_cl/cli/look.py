@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from iid_cl.cli.options import ForceOption, JsonOption, MemoryArgument, screen, screen_of
-from iid_cl.errors import UserError
+from iid_cl.errors import NO_MEMORY, NO_MODEL, NO_PICTURE, NO_RESULTS, UserError, must_exist
 
 
 def show(
@@ -19,6 +19,7 @@ def show(
     json: JsonOption = False,
 ) -> None:
     """Show a memory: its size and method, its origin, and its images."""
+    must_exist(memory, NO_MEMORY)
     from iid_cl.report.show import show_memory
 
     show_memory(memory, out, class_, screen(False, json), force=force)
@@ -30,6 +31,9 @@ def predict(
     json: JsonOption = False,
 ) -> None:
     """Classify pictures by the network that a run has trained."""
+    must_exist(run, NO_MODEL)
+    for image in images:
+        must_exist(image, NO_PICTURE)
     console = screen_of(str(run), False, json)
     from iid_cl.report.classified import show_classified
 
@@ -54,6 +58,8 @@ def report(
     open_: Annotated[bool, typer.Option("--open", help="Open the page in a browser.")] = False,
 ) -> None:
     """Make one HTML page of runs, a comparison or a study. Its figures are PNG and SVG files, too."""
+    for directory in directories:
+        must_exist(directory, NO_RESULTS)
     from iid_cl.records.directory import is_study
     from iid_cl.report.page import report as write_report
     from iid_cl.studies.page import study_report

@@ -38,7 +38,7 @@ from iid_cl.cli.options import (
 from iid_cl.config.experiment import CompareConfig, CompareMethod
 from iid_cl.config.methods import METHODS, for_whole_data
 from iid_cl.config.reading import parse_section, read_override
-from iid_cl.errors import UserError, need
+from iid_cl.errors import NO_MEMORY, NO_RUN, UserError, must_exist, need
 from iid_cl.studies.cases import load_study
 
 
@@ -83,6 +83,7 @@ def resume(
     """Resume an interrupted run or study. Where only a run's report is missing, it is made."""
     from iid_cl.records.directory import is_study
 
+    must_exist(directory, NO_RUN)
     console = screen_of(str(directory), quiet, json)
     if is_study(directory):
         from iid_cl.studies.resume import resume_study
@@ -215,6 +216,7 @@ def evaluate(
     json: JsonOption = False,
 ) -> None:
     """Judge a memory by new networks trained on it alone. They are tested on real images."""
+    must_exist(memory, NO_MEMORY)
     resolved = resolve(config, set_, seed, device)
     console = screen_of(str(memory), quiet, json)
     from iid_cl.runs.judge import evaluate_memory

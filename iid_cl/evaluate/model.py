@@ -18,7 +18,7 @@ from iid_cl.config.reading import parse_section
 from iid_cl.data.accept import as_images
 from iid_cl.data.images import Normalization
 from iid_cl.data.pictures import read_picture
-from iid_cl.errors import UserError, printable
+from iid_cl.errors import NO_MODEL, UserError, printable
 from iid_cl.files import save_tensors
 from iid_cl.nets import Network, build_network
 
@@ -129,7 +129,7 @@ def load_model(path: Path | str) -> TrainedModel:
     path = Path(path)
     file = path / NAME if path.is_dir() else path
     if not file.is_file():
-        raise UserError(f"{file}: no such file; a finished run keeps its network as {NAME}.")
+        raise UserError(f"{file}: {NO_MODEL}")
     try:
         with safe_open(file, framework="pt") as opened:
             header = json.loads((opened.metadata() or {})["iid_cl"])

@@ -10,7 +10,7 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from iid_cl.errors import UserError, shown
+from iid_cl.errors import NO_MEMORY, UserError, shown
 from iid_cl.files import save_tensors
 from iid_cl.memory.bounds import MOST_BYTES, MOST_HEADER, MOST_METADATA, check_images, check_metadata
 from iid_cl.memory.dct import DctSet
@@ -71,7 +71,7 @@ def load_memory(path: Path | str) -> Exemplars:
     path = Path(path)
     try:
         if not path.is_file():
-            raise UserError(f"{path}: no such file; `iid-cl distill` and `iid-cl run` write memories.")
+            raise UserError(f"{path}: {NO_MEMORY}")
         if path.stat().st_size > MOST_BYTES:
             raise UserError(f"{path}: is larger than {MOST_BYTES:,} bytes, too large for a memory.")
         with path.open("rb") as start:

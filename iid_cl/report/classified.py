@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Column, Table
 
 from iid_cl.data.pictures import SUFFIXES
-from iid_cl.errors import UserError, printable
+from iid_cl.errors import NO_PICTURE, UserError, printable
 from iid_cl.evaluate.model import NAME, load_model
 from iid_cl.records.directory import check_directory
 from iid_cl.terminal.screen import emit, print_table
@@ -42,7 +42,7 @@ def _pictures(paths: Sequence[Path]) -> Iterator[Path]:
     for path in paths:
         if not path.is_dir():
             if not path.is_file():
-                raise UserError(f"{path}: no such picture.")
+                raise UserError(f"{path}: {NO_PICTURE}")
             yield path
             continue
         inside = sorted(file for file in path.iterdir() if file.suffix.lower() in SUFFIXES and file.is_file())

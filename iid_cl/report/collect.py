@@ -12,7 +12,7 @@ from iid_cl.budget import Budget
 from iid_cl.config.experiment import Config
 from iid_cl.config.grid import cell_name
 from iid_cl.config.reading import load_config
-from iid_cl.errors import UserError
+from iid_cl.errors import NO_RESULTS, UserError
 from iid_cl.files import read_text
 from iid_cl.memory.exemplars import Exemplars
 from iid_cl.memory.files import load_memory
@@ -93,7 +93,7 @@ def collect(directories: Sequence[Path]) -> Collected:
     """
     for directory in directories:
         if not directory.is_dir():
-            raise UserError(f"{directory}: no such directory; name one that `iid-cl run` or `iid-cl compare` made.")
+            raise UserError(f"{directory}: {NO_RESULTS}")
         check_directory(directory)
     compared = [each for each in directories if (each / "cells").is_dir()]
     if compared and len(directories) > 1:

@@ -22,7 +22,7 @@ from iid_cl.data.datasets import load_dataset
 from iid_cl.data.fingerprint import fingerprint
 from iid_cl.data.images import ImageDataset
 from iid_cl.data.streams import Stream, class_order, make_stream
-from iid_cl.errors import UserError
+from iid_cl.errors import NO_RUN, UserError
 from iid_cl.evaluate.model import NAME as MODEL
 from iid_cl.evaluate.model import TrainedModel, save_model
 from iid_cl.files import State, on_full_disk
@@ -107,7 +107,7 @@ def resume(path: Path, console: Console, data_root: Path | None = None, *, run_p
         Stopped: a signal asked the run to stop; its state is saved.
     """
     if not path.is_dir():
-        raise UserError(f"{path}: no such run directory.")
+        raise UserError(f"{path}: {NO_RUN}")
     if is_finished(path):
         console.print(Text(f"{path}: is finished; iid-cl list {path} shows its results."), soft_wrap=True)
         emit(console, "finished", directory=str(path))

@@ -33,7 +33,7 @@ def test_a_bar_shows_where_there_is_a_terminal_or_it_is_wanted(
     run(progress)
     if progress or (progress is None and terminal):
         first, *bar = out.getvalue().replace("\r", "\n").splitlines()
-        assert first == f"Distilling 2 classes, {TINY.iterations} iterations, about 0 s"
+        assert first.startswith(f"Distilling 2 classes, {TINY.iterations} iterations, about ")
         assert f"{TINY.iterations}/{TINY.iterations}" in bar[-1]
         assert "match=" in bar[-1]
     else:

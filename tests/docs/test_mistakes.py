@@ -26,7 +26,7 @@ def script() -> ModuleType:
 def test_the_page_is_what_the_program_prints(script: ModuleType) -> None:
     text = script.page()
     assert text == SCRIPT.with_name("mistakes.md").read_text(encoding="utf-8"), "run python docs/make_mistakes.py"
-    rows = re.findall(r"^\| .+:<br>`(iid-cl .+)` \| `` (.+) `` \|$", text, re.MULTILINE)
+    rows = re.findall(r"^\| .+ \| `(iid-cl .+)`<br>`` (.+) `` \|$", text, re.MULTILINE)
     assert len(rows) == 20
     assert all(re.fullmatch(r"iid-cl: .+[.?]", said) for _, said in rows)
     assert len({said for _, said in rows}) == 20  # each says something else

@@ -3,6 +3,8 @@
 import importlib.util
 import re
 import shlex
+import shutil
+import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -12,6 +14,7 @@ import typer
 
 from iid_cl.cli import app
 from iid_cl.config.reading import load_config
+from iid_cl.memory.files import VERSION
 
 SCRIPT = Path(__file__).resolve().parents[2] / "docs" / "make_transcripts.py"
 NAMES = ["readme", "avalanche", "paper"]
@@ -50,6 +53,32 @@ def test_a_transcript_is_the_session_of_the_script(script: ModuleType, name: str
         if program == "cat":
             assert printed == (script.FOLDER / words[0]).read_text(encoding="utf-8")
         assert script.masked(printed) == printed.rstrip(), typed  # no time is left
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_transcript_names_a_commit_of_this_history(script: ModuleType, name: str) -> None:
+    def git(*words: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(["git", *words], cwd=script.ROOT, capture_output=True, text=True, check=False)
+
+    if shutil.which("git") is None or git("rev-parse", "--is-shallow-repository").stdout.strip() != "false":
+        pytest.skip("no history here")
+    text = (script.FOLDER / f"{name}.md").read_text(encoding="utf-8")
+    (commit,) = re.findall(r"^Made by .*, commit ([0-9a-f]{9})\. ", text, re.MULTILINE)
+    assert git("merge-base", "--is-ancestor", commit, "HEAD").returncode == 0
+
+
+def test_a_transcript_is_made_from_what_is_committed(script: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    origin = {"machine": "AMD EPYC, 2 threads", "commit": "0123456789ab", "changes": None}
+    monkeypatch.setattr("iid_cl.records.provenance.provenance", lambda _: origin)
+    assert script.made_by().endswith(", commit 012345678. Times, dates and commits are masked (…).")
+    origin["changes"] = "0a1b2c"
+    with pytest.raises(SystemExit, match="uncommitted changes"):
+        script.made_by()
+
+
+def test_what_is_printed_is_what_this_version_prints(script: ModuleType) -> None:
+    (shown,) = (printed for typed, printed in blocks(script, "readme") if typed.startswith("iid-cl show"))
+    assert re.findall(r"^ format +(\d+)$", shown, re.MULTILINE) == [str(VERSION)]
 
 
 def test_the_sessions_are_the_three_of_the_page(script: ModuleType) -> None:
