@@ -7,7 +7,7 @@ import torch
 from torch.nn.functional import interpolate
 
 from iid_cl.budget import Budget
-from iid_cl.config.distill import DistillConfig, EmbedderConfig, QueueConfig
+from iid_cl.config.distill import DistillConfig, EmbedderConfig
 from iid_cl.data.classes import Classes
 from iid_cl.errors import UserError
 from iid_cl.memory.dct import DctSet
@@ -143,33 +143,42 @@ def test_a_single_image_counts_as_half_of_a_class() -> None:
     assert memory.auto.choice == Way(1.0)
 
 
+MANY = {label: photos(90, label) for label in range(5)}
+
+
 @pytest.mark.parametrize(
-    ("settings", "dct", "source", "weight"),
+    ("settings", "classes", "steps"),
     [
-        ({}, True, "queue", auto.QUEUE.cross_entropy),
-        ({}, False, "fresh", 0.01),
-        ({"embedders": "fresh"}, True, "fresh", 0.01),
-        ({"queue": QueueConfig(cross_entropy=0.4)}, True, "queue", 0.4),
-        ({"objective": "idm"}, True, "queue", 0.01),
-        ({"embedder": EmbedderConfig(weights="w.pt")}, True, "fresh", 0.01),
+        ({}, 5, 3),  # 9 images of a class have 300 iterations, and the queue has 900 updates
+        ({"iterations": 2000}, 5, 1),
+        ({"iterations": 100}, 5, 9),
+        ({}, 4, 0),
+        ({"embedders": "fresh"}, 5, 0),
+        ({"objective": "idm", "partition": 1}, 5, 0),
+        ({"embedder": EmbedderConfig(weights="w.pt")}, 5, 0),
     ],
     ids=str,
 )
-def test_coefficients_have_a_queue_of_embedders_unless_others_are_named(
-    settings: dict[str, Any], dct: bool, source: str, weight: float
+def test_coefficients_of_many_classes_have_a_queue_of_embedders(
+    settings: dict[str, Any], classes: int, steps: int
 ) -> None:
-    config = choosing(DistillConfig(**settings)).auto.method(Way(1.0, dct=dct)).distilled.config
-    assert (config.embedder_source, config.queue.cross_entropy) == (source, weight)
-    assert config.length(100) == (1000 if settings.get("objective") == "idm" else 100)
+    images = {label: MANY[label] for label in range(classes)}
+    memory = choosing(DistillConfig(**settings)).auto
+    arrival = Arrival(Classes(images), dict.fromkeys(images, 90), classes)
+    (planned,) = memory.work(arrival, Space(Budget(class_bytes=IMAGE), IMAGE, classes)).distillations
+    config = planned.config
+    assert config is not None
+    if steps:
+        assert (config.embedder_source, config.queue.steps, config.queue.cross_entropy) == ("queue", steps, 0.1)
+    else:
+        assert config == DistillConfig(**settings).model_copy(update={"partition": 1})
 
 
-@pytest.mark.parametrize(("embedders", "source"), [("auto", "queue"), ("fresh", "fresh")])
-def test_a_plan_tells_of_the_queue(embedders: Any, source: str) -> None:
-    config = TINY.model_copy(update={"embedders": embedders})
-    arrival = Arrival(Classes(PHOTOS), dict.fromkeys(PHOTOS, 90), 2)
-    (planned,) = choosing(config).auto.work(arrival, Space(Budget(class_bytes=IMAGE), IMAGE, 2)).distillations
-    assert planned.config is not None
-    assert planned.config.embedder_source == source
+def test_images_stored_whole_have_no_queue() -> None:
+    images = {label: noise(40, label, side=4) for label in range(5)}
+    memory = choosing(DistillConfig()).auto
+    work = memory.work(Arrival(Classes(images), dict.fromkeys(images, 40), 5), Space(Budget(ipc=2), 2 * 18, 5))
+    assert [one.config.embedder_source for one in work.distillations if one.config is not None] == ["fresh"]
 
 
 @pytest.mark.parametrize("settings", [{"partition": 2}, {"partition": 2, "objective": "idm"}], ids=str)
