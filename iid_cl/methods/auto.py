@@ -6,6 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
+from iid_cl.config.distill import DistillConfig, QueueConfig
 from iid_cl.data.classes import Classes
 from iid_cl.errors import UserError
 from iid_cl.memory.dct_storage import Dct
@@ -17,6 +18,7 @@ from iid_cl.methods.distilled import Distilled
 from iid_cl.methods.mixed import Mixed
 
 MOST_DISTILLED = 256  # images of a class: more cost hours, and what they gain was not measured
+QUEUE = QueueConfig(networks=1, steps=9, batch_size=64, cross_entropy=0.1)  # docs/results.md
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,8 @@ class Auto(Method):
 
     Images are stored as cosine coefficients, whose step follows the bytes (:class:`iid_cl.memory.dct_storage.Dct`), or
     whole where more of them fit so. They are distilled, up to 256 of a class, beside herded ones; where more than half
-    of a class fits, all are herded. The first experience decides for all.
+    of a class fits, all are herded. Distilled coefficients have a queue of embedders and its cross-entropy, unless the
+    settings name other embedders. The first experience decides for all.
 
     Args:
         distilled: settings of the distillation. With a partition above 1, distilled grids are stored whole.
@@ -82,6 +85,8 @@ class Auto(Method):
     def method(self, way: Way) -> Mixed:
         """The method that stores images in a way."""
         config = self.distilled.config.model_copy(update={"partition": way.partition})
+        if way.dct:
+            config = _with_queue(config)
         storage = Dct() if way.dct else Whole(way.partition)
         return Mixed(way.share, replace(self.distilled, config=config, storage=storage))
 
@@ -96,7 +101,9 @@ class Auto(Method):
 
     def work(self, arrival: Arrival, space: Space) -> Work:
         method = self.method(self._way(arrival.sample.images, arrival.counts, space))
-        return replace(method.work(arrival, space), then=method)
+        work = method.work(arrival, space)
+        planned = tuple(replace(one, config=method.distilled.config) for one in work.distillations)
+        return replace(work, distillations=planned, then=method)
 
     def describe(self) -> dict[str, Any]:
         settings = (self.chosen or self.distilled).describe()
@@ -107,6 +114,17 @@ class Auto(Method):
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self.choice = None if state["choice"] is None else Way(**state["choice"])
+
+
+def _with_queue(config: DistillConfig) -> DistillConfig:
+    """The same settings with embedders that tell the classes apart, unless they name others.
+
+    The cross-entropy under these makes coarse images easy to tell apart, which matching alone does not.
+    """
+    if config.embedders != "auto" or config.embedder_source == "queue" or config.embedder.pretrained:
+        return config
+    queue = QUEUE if config.queue == QueueConfig() else config.queue
+    return config.model_copy(update={"embedders": "queue", "queue": queue})
 
 
 def _fitting(storage: Dct | Whole, images: Mapping[int, Tensor], space: Space, soft_width: int) -> int:

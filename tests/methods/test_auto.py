@@ -7,11 +7,15 @@ import torch
 from torch.nn.functional import interpolate
 
 from iid_cl.budget import Budget
+from iid_cl.config.distill import DistillConfig, EmbedderConfig, QueueConfig
+from iid_cl.data.classes import Classes
 from iid_cl.errors import UserError
 from iid_cl.memory.dct import DctSet
 from iid_cl.memory.exemplars import ExemplarSet
+from iid_cl.memory.space import Space
 from iid_cl.methods import auto, distilled
 from iid_cl.methods.auto import Auto, Way
+from iid_cl.methods.base import Arrival
 from iid_cl.methods.distilled import Distilled
 from iid_cl.methods.memory import Memory
 from iid_cl.methods.real import Real
@@ -137,6 +141,35 @@ def test_a_single_image_counts_as_half_of_a_class() -> None:
     memory = choosing(class_bytes=18)
     memory.meet({0: noise(1, side=4), 1: noise(1, 1, side=4)})
     assert memory.auto.choice == Way(1.0)
+
+
+@pytest.mark.parametrize(
+    ("settings", "dct", "source", "weight"),
+    [
+        ({}, True, "queue", auto.QUEUE.cross_entropy),
+        ({}, False, "fresh", 0.01),
+        ({"embedders": "fresh"}, True, "fresh", 0.01),
+        ({"queue": QueueConfig(cross_entropy=0.4)}, True, "queue", 0.4),
+        ({"objective": "idm"}, True, "queue", 0.01),
+        ({"embedder": EmbedderConfig(weights="w.pt")}, True, "fresh", 0.01),
+    ],
+    ids=str,
+)
+def test_coefficients_have_a_queue_of_embedders_unless_others_are_named(
+    settings: dict[str, Any], dct: bool, source: str, weight: float
+) -> None:
+    config = choosing(DistillConfig(**settings)).auto.method(Way(1.0, dct=dct)).distilled.config
+    assert (config.embedder_source, config.queue.cross_entropy) == (source, weight)
+    assert config.length(100) == (1000 if settings.get("objective") == "idm" else 100)
+
+
+@pytest.mark.parametrize(("embedders", "source"), [("auto", "queue"), ("fresh", "fresh")])
+def test_a_plan_tells_of_the_queue(embedders: Any, source: str) -> None:
+    config = TINY.model_copy(update={"embedders": embedders})
+    arrival = Arrival(Classes(PHOTOS), dict.fromkeys(PHOTOS, 90), 2)
+    (planned,) = choosing(config).auto.work(arrival, Space(Budget(class_bytes=IMAGE), IMAGE, 2)).distillations
+    assert planned.config is not None
+    assert planned.config.embedder_source == source
 
 
 @pytest.mark.parametrize("settings", [{"partition": 2}, {"partition": 2, "objective": "idm"}], ids=str)
