@@ -28,6 +28,7 @@ from benchmarks import (
     ledger,
     length,
     machine,
+    making,
     networks,
     protocol,
     quality,
@@ -47,6 +48,8 @@ from iid_cl.data.datasets import load_dataset
 from iid_cl.memory.exemplars import ExemplarSet
 from iid_cl.memory.files import load_memory
 from iid_cl.memory.jpeg import decode, encode
+from iid_cl.methods.auto import Auto
+from iid_cl.methods.distilled import Distilled
 from iid_cl.records.provenance import provenance
 from iid_cl.runs.run import run
 from iid_cl.seeding import make_generator
@@ -812,6 +815,14 @@ def test_budgets_in_miniature(pictures: Path, results: Path) -> None:
         ours, rival = (next(value for name, value in by_name.items() if name.startswith(f"{at}: {label}"))
                        for label in (budgets.DEFAULT, budgets.RIVAL))  # fmt: skip
         assert by_name[f"{at}: auto minus {budgets.RIVAL}"] == pytest.approx(ours - rival)
+
+
+def test_making_in_miniature(pictures: Path, results: Path) -> None:
+    settings = DistillConfig(iterations=1, real_batch=4, embedder=EmbedderConfig(width=4))
+    (row,) = making.main(pictures, 2, 4, 600, method=Auto(Distilled(settings)))
+    (stored,) = json.loads((results / "making.json").read_text())
+    assert (stored["value"], stored["unit"]) == (row["value"], "s")
+    assert stored["name"].startswith("2 classes of 4 images, 600 bytes a class: ")
 
 
 def test_soft_labels_in_miniature(pictures: Path, results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
