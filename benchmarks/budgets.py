@@ -1,11 +1,10 @@
 """What a memory is worth at a number of bytes a class: CIFAR-10's ten classes, networks trained on the memory alone.
 
-    python -m benchmarks.budgets DATA [--budgets 3000 6000] [--seeds 3] [--name budgets]
+    python -m benchmarks.budgets DATA [--budgets 3000 6000] [--seeds 3] [--experiences 2] [--name budgets]
 
-DATA is a CIFAR-10 image folder with train/ and test/. All training images are condensed at once: with fresh embedders
-the images of a class depend on no other class, so this is what the end of a stream without soft labels holds. A network
-trained on all training images for as many updates shows the learner's ceiling, and its features herd. The test set
-chooses nothing. Writes ``results/NAME.json`` after each budget.
+DATA is a CIFAR-10 image folder with train/ and test/. All training images are condensed, experience by experience, so
+this is what the end of a stream holds. A network trained on all training images for as many updates shows the learner's
+ceiling, and its features herd. The test set chooses nothing. Writes ``results/NAME.json`` after each budget.
 """
 
 import argparse
@@ -28,6 +27,7 @@ from iid_cl.data.datasets import load_dataset
 from iid_cl.data.images import ImageDataset, LabelledImages
 from iid_cl.data.lens import Lens
 from iid_cl.memory.dct_storage import Dct
+from iid_cl.memory.exemplars import Exemplars
 from iid_cl.memory.space import Space
 from iid_cl.memory.storage import Jpeg
 from iid_cl.methods.auto import Auto
@@ -76,6 +76,18 @@ class Bench:
         )  # fmt: skip
         return network, 100 * accuracy(network, self.test, self.dataset.test.labels)
 
+    def condensed(self, method: Method, space: Space, scene: Scene, experiences: int) -> Exemplars:
+        """The memory at the end of a stream of experiences of equally many classes, in the classes' order."""
+        images = self.dataset.train.by_class()
+        size = -(-len(images) // experiences)
+        memory: Exemplars | None = None
+        for first in range(0, len(images), size):
+            classes = Classes({label: images[label] for label in range(first, min(first + size, len(images)))})
+            arrived = method.condense(classes, space, scene)
+            memory = arrived if memory is None else memory.merge(arrived)
+        assert memory is not None  # there are classes
+        return memory
+
     def features(self, network: Network) -> Any:
         """Of herding, by a network that is trained."""
 
@@ -96,12 +108,13 @@ def main(
     batch: int = 32,
     width: int = 32,
     iterations: int = 100,
+    experiences: int = 2,
 ) -> list[dict[str, Any]]:
     """Measures and writes the ledger; the arguments shrink it for a test, with ``name=None`` it writes nothing."""
     began = time.perf_counter()
     bench = Bench(load_dataset(StreamConfig(dataset="image_folder"), data), updates, batch, width)
     distill = DistillConfig(iterations=iterations, embedder=EmbedderConfig(width=width))
-    images = bench.dataset.train.by_class()
+    classes = len(bench.dataset.class_names)
     found: dict[tuple[int, str], list[float]] = {}
     shares: dict[tuple[int, str], float] = {}
     seconds: dict[int, list[float]] = {}
@@ -111,11 +124,11 @@ def main(
         network, reached = bench.trained(bench.dataset.train, seed)
         ceiling.append(reached)
         for room in budgets:
-            space = Space(Budget(class_bytes=room), room, len(images))
+            space = Space(Budget(class_bytes=room), room, classes)
             for label, method in methods(distill).items():
                 start = time.perf_counter()
                 scene = Scene(bench.lens, bench.features(network), make_generator(seed, label))
-                memory = method.condense(Classes(images), space, scene)
+                memory = bench.condensed(method, space, scene, experiences)
                 if label == DEFAULT:
                     seconds.setdefault(room, []).append(time.perf_counter() - start)
                 decoded = memory.decoded()
@@ -126,7 +139,9 @@ def main(
             rows = _rows(found, shares, seconds, ceiling)
             if name is not None:
                 measured = sorted({where for where, _ in found})
-                arguments = f"DATA --budgets {' '.join(map(str, measured))} --seeds {seed + 1}"
+                arguments = (
+                    f"DATA --budgets {' '.join(map(str, measured))} --seeds {seed + 1} --experiences {experiences}"
+                )
                 spent = time.perf_counter() - began
                 ledger.write(name, rows, provenance(torch.device("cpu")), spent, arguments, module="budgets")
     return rows
@@ -165,6 +180,7 @@ if __name__ == "__main__":
     parser.add_argument("data", type=Path)
     parser.add_argument("--budgets", type=int, nargs="+", default=[3000, 6000])
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--experiences", type=int, default=2)
     parser.add_argument("--name", default="budgets")
     given = parser.parse_args()
-    main(given.data, given.budgets, given.seeds, name=given.name)
+    main(given.data, given.budgets, given.seeds, name=given.name, experiences=given.experiences)

@@ -141,26 +141,27 @@ def differences(name: str) -> str:
 
 
 def by_budget(name: str) -> str:
-    """The rows of ``results/NAME.json`` as a line per budget and a column per memory, with the gains of the last one.
+    """The rows of ``results/NAME.json`` and ``NAME_*.json`` as a line per budget and a column per memory.
 
-    Rows are called "BUDGET: MEMORY", "BUDGET: OURS minus RIVAL" and "BUDGET: making OURS". Others stand below.
+    Rows are called "BUDGET: MEMORY", "BUDGET: OURS minus RIVAL" and "BUDGET: making OURS"; a budget begins with its
+    number. Others stand below, of the first file.
     """
-    rows = json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
+    files = [RESULTS / f"{name}.json", *sorted(RESULTS.glob(f"{name}_*.json"))]
+    runs = [json.loads(path.read_text(encoding="utf-8")) for path in files]
+    rows = [one for run in runs for one in run if ": " in one["name"]]
     lines: dict[str, list[str]] = {}
     heads: list[str] = []
-    for one in rows:
+    for one in sorted(rows, key=lambda one: float(one["name"].split()[0])):
         budget, _, figure = one["name"].rpartition(": ")
-        if budget:
-            gain = " minus " in figure
-            head = figure if gain or figure.startswith("making") else figure.rpartition(", ")[0]
-            unit = "" if one["unit"] == "%" else f" {one['unit']}"
-            heads += [head] if head not in heads else []
-            text = _gain(one) if gain else f"{_spread(one)}{unit}" if unit == "" else f"{one['value']:.0f}{unit}"
-            lines.setdefault(budget, []).append(text)
+        gain, seconds = " minus " in figure, one["unit"] == "s"
+        head = figure if gain or seconds else figure.rpartition(", ")[0]
+        heads += [head] if head not in heads else []
+        text = _gain(one) if gain else f"{one['value']:.0f} s" if seconds else _spread(one)
+        lines.setdefault(budget, []).append(text)
     table = [f"| | {' | '.join(heads)} |", "|---|" + "---:|" * len(heads)]
     table += [f"| {budget} | {' | '.join(cells)} |" for budget, cells in lines.items()]
-    below = [f"{one['name'].capitalize()}: {_spread(one)} %." for one in rows if ": " not in one["name"]]
-    return "\n".join([*table, "", *below, "", _origin(rows[0])])
+    below = [f"{one['name'].capitalize()}: {_spread(one)} %." for one in runs[0] if ": " not in one["name"]]
+    return "\n".join([*table, "", *below, "", "\n\n".join(_origin(run[0]) for run in runs)])
 
 
 def _gain(one: dict[str, Any] | None) -> str:

@@ -156,7 +156,7 @@ class DistillConfig(Section):
     iterations: Literal["auto"] | Annotated[int, Field(ge=0, le=10**9)] = Field(
         default="auto",
         description="Steps on the synthetic images; 0 stores the real images they start from. auto: 1000, or 300 "
-        "from 4 images a class on, or 100 from 32 on; with a queue of embedders 1000.",
+        "from 4 images a class on, or 100 from 32 on; with idm and ncfm 1000.",
     )
     real_batch: Annotated[int, Field(ge=2, le=2**16)] = Field(
         default=128, description="Real images per class and iteration (published: 256)."
@@ -180,8 +180,14 @@ class DistillConfig(Section):
         "data sets. published: plain sums, whose settings (lr 1, cc 0.05, cm 0.01) are tied to the paper's networks.",
     )
     embedder: EmbedderConfig = Field(default_factory=lambda: EmbedderConfig(), description="Embedding network.")
+    embedders: Literal["auto", "fresh", "queue"] = Field(
+        default="auto",
+        description="Where embedders come from. fresh: random weights in each iteration. queue: networks that train "
+        "meanwhile on the experience's real images, with cross-entropy as a further term. auto: fresh with dm and lgm, "
+        "a queue with idm and ncfm; memory.method auto takes a queue for images as coefficients.",
+    )
     queue: QueueConfig = Field(
-        default_factory=lambda: QueueConfig(), description="The queue of embedders, with idm and ncfm."
+        default_factory=lambda: QueueConfig(), description="The queue of embedders, where there is one."
     )
     cc: CentralizationConfig = Field(
         default_factory=lambda: CentralizationConfig(), description="Class centralization."
@@ -201,7 +207,7 @@ class DistillConfig(Section):
         """
         if self.iterations != "auto":
             return self.iterations
-        if self.embedder_source == "queue":
+        if self.embedder_source == OBJECTIVE_INFO[self.objective].embedders == "queue":
             return 1000
         shown = ipc * self.factor**2
         return 1000 if shown < FEW else 300 if shown < MANY else 100
@@ -212,4 +218,6 @@ class DistillConfig(Section):
 
         An embedder with trained weights stays as it is: no queue, and like fresh ones it ties no classes together.
         """
-        return "fresh" if self.embedder.pretrained else OBJECTIVE_INFO[self.objective].embedders
+        if self.embedder.pretrained:
+            return "fresh"
+        return OBJECTIVE_INFO[self.objective].embedders if self.embedders == "auto" else self.embedders

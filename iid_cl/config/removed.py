@@ -9,7 +9,6 @@ REMOVED: dict[str, tuple[str, str]] = {
         LEAVE_OUT,
     ),
     "distill.early_stopping": ("stopping early cost a point of accuracy (docs/performance.md)", LEAVE_OUT),
-    "distill.embedders": ("the objective decides", "leave it out, or choose another distill.objective"),
     "distill.characteristic": ("1,024 frequencies and equal shares are constants", LEAVE_OUT),
     "distill.cc.alpha": ("the exponential form has an alpha of 1", "leave it out, and vary distill.cc.beta"),
     "distill.queue.size": ("the queue holds 100 networks, as published", LEAVE_OUT),

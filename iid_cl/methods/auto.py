@@ -6,6 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
+from iid_cl.config.distill import QueueConfig
 from iid_cl.data.classes import Classes
 from iid_cl.errors import UserError
 from iid_cl.memory.dct_storage import Dct
@@ -17,15 +18,23 @@ from iid_cl.methods.distilled import Distilled
 from iid_cl.methods.mixed import Mixed
 
 MOST_DISTILLED = 256  # images of a class: more cost hours, and what they gain was not measured
+QUEUE = QueueConfig(networks=1, batch_size=64, cross_entropy=0.1)  # docs/results.md
+QUEUE_UPDATES = 900  # of its networks, in a whole distillation
+QUEUE_CLASSES = 5  # of an experience from which on a queue was measured to pay
 
 
 @dataclass(frozen=True)
 class Way:
-    """How to spend the bytes of a class: a share of distilled images, stored whole, in grids or as coefficients."""
+    """How to spend the bytes of a class: a share of distilled images, stored whole, in grids or as coefficients.
+
+    Attributes:
+        queue_steps: of a queue of embedders in each iteration; 0: the embedders are as configured.
+    """
 
     share: float
     partition: int = 1
     dct: bool = False
+    queue_steps: int = 0
 
     @property
     def label(self) -> str:
@@ -40,7 +49,8 @@ class Auto(Method):
 
     Images are stored as cosine coefficients, whose step follows the bytes (:class:`iid_cl.memory.dct_storage.Dct`), or
     whole where more of them fit so. They are distilled, up to 256 of a class, beside herded ones; where more than half
-    of a class fits, all are herded. The first experience decides for all.
+    of a class fits, all are herded. Distilled coefficients of experiences of 5 classes or more have a queue of
+    embedders and its cross-entropy, unless the settings name other embedders. The first experience decides for all.
 
     Args:
         distilled: settings of the distillation. With a partition above 1, distilled grids are stored whole.
@@ -77,11 +87,23 @@ class Auto(Method):
         count = max(as_pixels, as_coefficients) or Dct().count(images, space, width)  # raises where none fits
         fits_half = count > max(1, min(counts.values()) // 2)
         share = 0.0 if fits_half else min(1.0, MOST_DISTILLED / count)
-        return Way(share, dct=as_coefficients > as_pixels)
+        dct = as_coefficients > as_pixels
+        steps = self._queue_steps(round(share * count)) if dct and len(counts) >= QUEUE_CLASSES else 0
+        return Way(share, 1, dct, steps)
+
+    def _queue_steps(self, count: int) -> int:
+        """Steps of a queue in each iteration, for ``count`` images of a class; 0 where embedders are configured."""
+        config = self.distilled.config
+        if config.embedders != "auto" or config.embedder_source == "queue" or config.embedder.pretrained:
+            return 0
+        return max(1, round(QUEUE_UPDATES / max(1, config.length(count))))
 
     def method(self, way: Way) -> Mixed:
         """The method that stores images in a way."""
         config = self.distilled.config.model_copy(update={"partition": way.partition})
+        if way.queue_steps:
+            queue = QUEUE.model_copy(update={"steps": way.queue_steps})
+            config = config.model_copy(update={"embedders": "queue", "queue": queue})
         storage = Dct() if way.dct else Whole(way.partition)
         return Mixed(way.share, replace(self.distilled, config=config, storage=storage))
 
@@ -96,7 +118,9 @@ class Auto(Method):
 
     def work(self, arrival: Arrival, space: Space) -> Work:
         method = self.method(self._way(arrival.sample.images, arrival.counts, space))
-        return replace(method.work(arrival, space), then=method)
+        work = method.work(arrival, space)
+        planned = tuple(replace(one, config=method.distilled.config) for one in work.distillations)
+        return replace(work, distillations=planned, then=method)
 
     def describe(self) -> dict[str, Any]:
         settings = (self.chosen or self.distilled).describe()

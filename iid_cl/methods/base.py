@@ -7,6 +7,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from iid_cl.config.distill import DistillConfig
 from iid_cl.data.classes import Classes
 from iid_cl.data.lens import Lens
 from iid_cl.distill.watch import Watch
@@ -41,11 +42,16 @@ class Scene:
 
 @dataclass(frozen=True)
 class PlannedDistillation:
-    """A distillation of ``classes`` classes into ``count`` stored images each, perhaps for a lossy format."""
+    """A distillation of ``classes`` classes into ``count`` stored images each, perhaps for a lossy format.
+
+    Attributes:
+        config: its settings where the method changed them; None: as configured.
+    """
 
     classes: int
     count: int
     lossy: LossyFormat | None = None
+    config: DistillConfig | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)

@@ -215,11 +215,13 @@ def _iteration(
 ) -> Speed:
     """One of the run's distillations, ended after a few iterations; its networks are not really trained."""
     by_class = dataset.train.by_class()
-    few = step.classes[:FEW] if device.type == "cpu" else step.classes
+    settings = distillation.config or config.distill
+    independent = device.type == "cpu" and settings.embedder_source == "fresh"
+    few = step.classes[:FEW] if independent else step.classes
     images, share = {c: by_class[c] for c in few}, len(step.classes) / len(few)
     count = min(distillation.count, *map(len, images.values()), 2**31)
     pool: list[TrainedNetwork] = []
-    cc = config.distill.cc
+    cc = settings.cc
     if cc.weight > 0:
         network = build_network(cc.network, dataset.shape, len(images), make_generator(0), device)
         pool = [TrainedNetwork(network.eval().requires_grad_(False), torch.ones(len(images), device=device))]
@@ -234,11 +236,11 @@ def _iteration(
     start = time.perf_counter()
     with suppress(_Enough):
         distill(
-            images, config.distill, ipc=count, generator=make_generator(config.seed), device=device,
+            images, settings, ipc=count, generator=make_generator(config.seed), device=device,
             normalization=dataset.normalization, augmentations=dataset.augmentations, trained=pool or None,
             precision=config.precision, compile=config.compile,
             as_stored=distillation.lossy,
-            on_snapshot=on_snapshot, snapshots=range(config.distill.length(count) + 1),
+            on_snapshot=on_snapshot, snapshots=range(settings.length(count) + 1),
         )  # fmt: skip
     if len(times) < 3:  # at most one iteration
         return Speed(share * (times[-1] - start) / max(1, len(times) - 1), 0.0, len(times) - 1)

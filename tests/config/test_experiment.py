@@ -522,10 +522,13 @@ def test_soft_labels_belong_to_distilled_images(method: str) -> None:
         ({"objective": "idm", "partition": 1}, 1, "queue"),
         ({"objective": "ncfm", "partition": 4}, 4, "queue"),
         ({"objective": "idm", "partition": None}, 2, "queue"),
+        ({"embedders": "queue"}, 1, "queue"),
+        ({"objective": "idm", "embedders": "fresh"}, 2, "fresh"),
+        ({"embedders": "queue", "embedder": {"weights": "w.pt"}}, 1, "fresh"),
     ],
     ids=str,
 )
-def test_partition_follows_the_objective_unless_given_and_embedders_do_in_any_case(
+def test_partition_and_embedders_follow_the_objective_unless_given(
     keys: dict[str, Any], factor: int, source: str
 ) -> None:
     config = parse_section(DistillConfig, keys, "test")

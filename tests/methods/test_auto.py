@@ -7,11 +7,15 @@ import torch
 from torch.nn.functional import interpolate
 
 from iid_cl.budget import Budget
+from iid_cl.config.distill import DistillConfig, EmbedderConfig
+from iid_cl.data.classes import Classes
 from iid_cl.errors import UserError
 from iid_cl.memory.dct import DctSet
 from iid_cl.memory.exemplars import ExemplarSet
+from iid_cl.memory.space import Space
 from iid_cl.methods import auto, distilled
 from iid_cl.methods.auto import Auto, Way
+from iid_cl.methods.base import Arrival
 from iid_cl.methods.distilled import Distilled
 from iid_cl.methods.memory import Memory
 from iid_cl.methods.real import Real
@@ -137,6 +141,44 @@ def test_a_single_image_counts_as_half_of_a_class() -> None:
     memory = choosing(class_bytes=18)
     memory.meet({0: noise(1, side=4), 1: noise(1, 1, side=4)})
     assert memory.auto.choice == Way(1.0)
+
+
+MANY = {label: photos(90, label) for label in range(5)}
+
+
+@pytest.mark.parametrize(
+    ("settings", "classes", "steps"),
+    [
+        ({}, 5, 3),  # 9 images of a class have 300 iterations, and the queue has 900 updates
+        ({"iterations": 2000}, 5, 1),
+        ({"iterations": 100}, 5, 9),
+        ({}, 4, 0),
+        ({"embedders": "fresh"}, 5, 0),
+        ({"objective": "idm", "partition": 1}, 5, 0),
+        ({"embedder": EmbedderConfig(weights="w.pt")}, 5, 0),
+    ],
+    ids=str,
+)
+def test_coefficients_of_many_classes_have_a_queue_of_embedders(
+    settings: dict[str, Any], classes: int, steps: int
+) -> None:
+    images = {label: MANY[label] for label in range(classes)}
+    memory = choosing(DistillConfig(**settings)).auto
+    arrival = Arrival(Classes(images), dict.fromkeys(images, 90), classes)
+    (planned,) = memory.work(arrival, Space(Budget(class_bytes=IMAGE), IMAGE, classes)).distillations
+    config = planned.config
+    assert config is not None
+    if steps:
+        assert (config.embedder_source, config.queue.steps, config.queue.cross_entropy) == ("queue", steps, 0.1)
+    else:
+        assert config == DistillConfig(**settings).model_copy(update={"partition": 1})
+
+
+def test_images_stored_whole_have_no_queue() -> None:
+    images = {label: noise(40, label, side=4) for label in range(5)}
+    memory = choosing(DistillConfig()).auto
+    work = memory.work(Arrival(Classes(images), dict.fromkeys(images, 40), 5), Space(Budget(ipc=2), 2 * 18, 5))
+    assert [one.config.embedder_source for one in work.distillations if one.config is not None] == ["fresh"]
 
 
 @pytest.mark.parametrize("settings", [{"partition": 2}, {"partition": 2, "objective": "idm"}], ids=str)

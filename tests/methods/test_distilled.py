@@ -134,10 +134,10 @@ def test_older_classes_are_distilled_anew_or_cut(monkeypatch: pytest.MonkeyPatch
     before = memory.exemplars
     assert isinstance(before, ExemplarSet)
     seen = spied(monkeypatch)
-    arriving, older = Watch(), Watch()
+    arriving, older = Watch(snapshots=(1,)), Watch(snapshots=(2,))
     memory.update(labelled({3: noise(20, 1)}), watch=arriving, older=older)
     assert [(list(job.classes.images), job.ipc) for job, _ in seen] == [([3], 4), ([0], 4)][: 1 + again]
-    assert [watch is older for _, watch in seen] == [False, True][: 1 + again]
+    assert [watch.snapshots for _, watch in seen] == [(1,), (2,)][: 1 + again]
     assert memory.exemplars is not None
     kept = memory.exemplars.by_class()[0]
     assert len(kept) == 4
