@@ -315,8 +315,8 @@ def report_through_a_link() -> list[str]:
 
 
 def report_out_through_a_link() -> list[str]:
-    Path("mine").mkdir()
-    Path("out").mkdir()
+    for name in ("mine", "run", "out"):
+        Path(name).mkdir()
     Path("out/figures").symlink_to(Path("mine").resolve())
     return ["report", "run", "--out", "out"]
 
