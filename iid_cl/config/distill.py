@@ -184,7 +184,7 @@ class DistillConfig(Section):
         default="auto",
         description="Where embedders come from. fresh: random weights in each iteration. queue: networks that train "
         "meanwhile on the experience's real images, with cross-entropy as a further term. auto: fresh with dm and lgm, "
-        "a queue with idm and ncfm; memory.method auto takes a queue for images as coefficients.",
+        "a queue with idm and ncfm; memory.method auto takes a queue for coefficients of five classes or more.",
     )
     queue: QueueConfig = Field(
         default_factory=lambda: QueueConfig(), description="The queue of embedders, where there is one."

@@ -45,6 +45,7 @@ def check_shards(config: Config) -> None:
     if not METHODS[config.memory.method].distils:
         raise UserError(f"memory.method: {config.memory.method!r} cannot be divided among workers; {way_out}")
     ties = {
+        "distill.embedders: queue": distill.embedders == "queue" and distill.embedder_source == "queue",
         f"distill.objective: {distill.objective}": distill.embedder_source != "fresh"
         or OBJECTIVE_INFO[distill.objective].joint,
         f"distill.cc.weight: {distill.cc.weight}": distill.cc.weight > 0,

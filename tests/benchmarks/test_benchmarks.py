@@ -817,6 +817,18 @@ def test_budgets_in_miniature(pictures: Path, results: Path) -> None:
         assert by_name[f"{at}: auto minus {budgets.RIVAL}"] == pytest.approx(ours - rival)
 
 
+def test_a_budget_table_gathers_the_runs_of_a_name(results: Path) -> None:
+    for name, budget, ours in (("some", "3 kB", 50.0), ("some_15", "15 kB", 60.0), ("some_6", "6 kB", 55.0)):
+        made = [ledger.row("all", [70.0], "%"), ledger.row(f"{budget} a class: ours, 2 % of the images", [ours], "%")]
+        ledger.write(name, made, provenance(torch.device("cpu")), 1.0, name)
+    lines = ledger.by_budget("some").splitlines()
+    assert [line for line in lines if line.startswith("| ")][1:] == [
+        "| 3 kB a class | 50.0 |", "| 6 kB a class | 55.0 |", "| 15 kB a class | 60.0 |",
+    ]  # fmt: skip
+    assert [f"benchmarks.{name} {name}" in "".join(lines) for name in ("some", "some_15", "some_6")] == [True] * 3
+    assert lines.count("All: 70.0 %.") == 1
+
+
 def test_making_in_miniature(pictures: Path, results: Path) -> None:
     settings = DistillConfig(iterations=1, real_batch=4, embedder=EmbedderConfig(width=4))
     (row,) = making.main(pictures, 2, 4, 600, method=Auto(Distilled(settings)))

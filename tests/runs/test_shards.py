@@ -44,6 +44,7 @@ def test_a_part_holds_its_classes_alone() -> None:
     [
         ({"memory": {"method": "herding"}}, "memory.method: 'herding' cannot be divided among workers"),
         ({"distill": {"objective": "idm"}}, "distill.objective: idm ties the classes together"),
+        ({"distill": {"embedders": "queue"}}, "distill.embedders: queue ties the classes together"),
         ({"distill": {"cc": {"weight": 0.1}}}, "distill.cc.weight: 0.1 ties the classes together"),
         ({"memory": {"jpeg": 50}}, "memory.jpeg: 50 ties the classes together"),
         ({"memory": {"soft_labels": True}}, "memory.soft_labels: true ties the classes together"),
